@@ -1,0 +1,53 @@
+# Everything a newcomer needs: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Where torch comes from; empty is PyPI. E.g. TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+TORCH  := torch==2.13.0
+LOCK   := infra/requirements.lock
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test lint ui serve bench clean setup help
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(VENV)/.installed: $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
+	  || { echo "Python 3.11 or 3.12 is needed; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' \
+	  || { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
+	@echo "Installing into $(VENV) (a few minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	@$(PIP) install --no-deps -r $(LOCK)
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(VENV)/.installed ## install everything into .venv
+
+demo: $(VENV)/.installed ## the whole loop on open data: from ingest to a promoted, served model
+	@$(BIN)/hemlets retrain --profile demo
+
+test: $(VENV)/.installed ## lint, types and tests
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.installed ## lint and types alone
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+ui: $(VENV)/.installed ## MLflow and Prefect pages on loopback
+	@$(BIN)/hemlets ui
+
+serve: $(VENV)/.installed ## the champion on TorchServe
+	@$(BIN)/hemlets serve
+
+bench: $(VENV)/.installed ## benchmarks; results go to tests/benchmarks/results
+	@for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+clean: ## remove the workspace (data, runs, models) but not .venv
+	rm -rf workspace

@@ -1,0 +1,190 @@
+"""What a validation found, as a value that can be stored, compared and told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_checks.expectations import Severity
+from hemlets.errors import DataError
+from hemlets.files import content_hash, read_json, write_json
+
+__all__ = ["RESULT_FILE", "Finding", "Row", "ValidationResult"]
+
+RESULT_FILE = "result.json"
+
+_ROWS_IN_MESSAGE = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row that an expectation failed on.
+
+    Attributes:
+        number: Row of the table, from 0; -1 where the finding is not about a person.
+        sample_id: The row's sample id, or what else it is about: a split, a joint, a column.
+        observed: What was seen there, in plain words.
+    """
+
+    number: int
+    sample_id: str
+    observed: str
+
+    def __str__(self) -> str:
+        return f"{self.sample_id} (row {self.number})" if self.number >= 0 else self.sample_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One expectation that failed.
+
+    Attributes:
+        expectation: Its name in `data_checks.expectations`.
+        severity: Whether it blocks.
+        field: Field of the annotation table.
+        says: The expectation in plain words.
+        reason: Why it matters.
+        observed: What was seen, at the worst row.
+        count: Rows concerned.
+        rows: The worst of them, capped.
+    """
+
+    expectation: str
+    severity: Severity
+    field: str
+    says: str
+    reason: str
+    observed: str
+    count: int
+    rows: tuple[Row, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "expectation": self.expectation,
+            "severity": str(self.severity),
+            "field": self.field,
+            "says": self.says,
+            "reason": self.reason,
+            "observed": self.observed,
+            "count": self.count,
+            "rows": [
+                {"row": row.number, "sample_id": row.sample_id, "observed": row.observed}
+                for row in self.rows
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Finding:
+        """Inverse of :meth:`to_json`."""
+        rows = tuple(
+            Row(number=row["row"], sample_id=row["sample_id"], observed=row["observed"])
+            for row in value["rows"]
+        )
+        rest = {k: v for k, v in value.items() if k not in ("rows", "severity")}
+        return cls(**rest, severity=Severity(value["severity"]), rows=rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationResult:
+    """The outcome of validating one data version.
+
+    Attributes:
+        passed: No blocking expectation failed.
+        rows: Rows of the table.
+        expectations: Expectations evaluated.
+        blocking: Failures that stop the flow.
+        warnings: Failures that don't.
+        table_sha256: Hash of the table's file; empty when there is none.
+        data_docs: Index page of Great Expectations' Data Docs.
+        report: Our own page for people, with pictures.
+    """
+
+    passed: bool
+    rows: int
+    expectations: int
+    blocking: tuple[Finding, ...]
+    warnings: tuple[Finding, ...]
+    table_sha256: str
+    data_docs: Path
+    report: Path
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of what was validated and found; free of times and paths."""
+        return content_hash(self._content())
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "passed": self.passed,
+            "rows": self.rows,
+            "expectations": self.expectations,
+            "table_sha256": self.table_sha256,
+            "blocking": [finding.to_json() for finding in self.blocking],
+            "warnings": [finding.to_json() for finding in self.warnings],
+        }
+
+    def message(self) -> str:
+        """The outcome in plain words: expectations, fields, rows, and where to read more."""
+        if self.passed:
+            head = f"{self.rows:,} rows passed {self.expectations} expectations"
+            head += f", with {len(self.warnings)} warnings" if self.warnings else ""
+        else:
+            count = len(self.blocking)
+            head = f"the data version broke {count} blocking expectation" + "s" * (count > 1)
+        lines = [head]
+        for finding in (*self.blocking, *self.warnings):
+            kind = "" if finding.severity is Severity.BLOCK else "warning: "
+            names = ", ".join(str(row) for row in finding.rows[:_ROWS_IN_MESSAGE])
+            more = finding.count - min(len(finding.rows), _ROWS_IN_MESSAGE)
+            names += f" and {more:,} more" if more > 0 else ""
+            lines += [
+                f"- {kind}{finding.expectation}: field {finding.field}, {names}",
+                f"  seen: {finding.observed}",
+                f"  expected: {finding.says}",
+            ]
+        lines += [f"Data Docs: {self.data_docs.as_uri()}", f"Report: {self.report.as_uri()}"]
+        return "\n".join(lines)
+
+    def write(self, out: Path) -> None:
+        """Write ``result.json`` atomically, with paths relative to its folder."""
+        value = self._content() | {
+            "hash": self.hash,
+            "data_docs": self.data_docs.relative_to(out).as_posix(),
+            "report": self.report.relative_to(out).as_posix(),
+        }
+        write_json(out / RESULT_FILE, value)
+
+    @classmethod
+    def read(cls, out: Path) -> ValidationResult:
+        """Read what :meth:`write` wrote, also after the folder was moved.
+
+        Raises:
+            DataError: The file is absent, damaged or has been changed.
+        """
+        path = out / RESULT_FILE
+        value = read_json(path)
+        try:
+            result = cls(
+                passed=value["passed"],
+                rows=value["rows"],
+                expectations=value["expectations"],
+                table_sha256=value["table_sha256"],
+                blocking=tuple(Finding.from_json(v) for v in value["blocking"]),
+                warnings=tuple(Finding.from_json(v) for v in value["warnings"]),
+                data_docs=out.resolve() / value["data_docs"],
+                report=out.resolve() / value["report"],
+            )
+            stated = value["hash"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"not a validation result: {error!r}", where=path, remedy="validate again"
+            ) from error
+        if result.hash != stated:
+            raise DataError(
+                "the validation result does not match its hash",
+                where=path,
+                remedy="validate again",
+            )
+        return result

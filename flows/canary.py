@@ -1,0 +1,79 @@
+"""Tries a packaged model through a real TorchServe on loopback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flows.profile import CanaryConfig
+from hemlets.annotations import Annotations, ShardReader
+from hemlets.evaluation import Predictions
+from hemlets.inference.types import BodyEstimate, Camera
+from serving.archive import read_archive
+from serving.canary import CanarySample, check_endpoint
+from serving.torchserve import TorchServe
+
+__all__ = ["try_endpoint"]
+
+
+def try_endpoint(
+    config: CanaryConfig,
+    archive: Path,
+    predictions_file: Path,
+    data_folder: Path,
+    *,
+    instance: Path,
+) -> dict[str, Any]:
+    """Post stored bytes of held-out images and compare the answers with saved predictions.
+
+    Args:
+        config: How many samples, which tolerances.
+        archive: The model archive.
+        predictions_file: Saved predictions of the test split.
+        data_folder: The data version that they are of.
+        instance: Folder of the TorchServe instance.
+
+    Returns:
+        The canary's result as plain values, with ``passed`` and ``summary``.
+    """
+    predictions = Predictions.read(predictions_file)
+    rows = Annotations.read(data_folder / "annotations.parquet").split(predictions.info.split)
+    count = min(config.samples, len(predictions))
+    chosen = np.linspace(0, len(predictions) - 1, count).astype(int)
+    reader = ShardReader(data_folder / "shards")
+    samples, expected = {}, {}
+    for index in chosen:
+        name = str(predictions.sample_id[index])
+        row = rows.row_of[name]
+        box, camera = rows.box_xyxy[row].tolist(), rows.camera[row].tolist()
+        fx, fy, cx, cy = camera
+        samples[name] = CanarySample(
+            image=reader.jpeg(rows.shard[row], int(rows.shard_row[row]), name),
+            box=tuple(box),
+            camera=Camera(fx=fx, fy=fy, cx=cx, cy=cy),
+        )
+        expected[name] = BodyEstimate(
+            joints3d_mm=predictions.joints3d_mm[index],
+            root_mm=predictions.root_mm[index],
+            joints2d_px=predictions.joints2d_px[index],
+            confidence=predictions.confidence[index],
+            theta=predictions.theta[index],
+            betas=predictions.betas[index],
+            box_xyxy=tuple(box),
+            camera=Camera(fx=fx, fy=fy, cx=cx, cy=cy),
+            model_version=predictions.info.model_version,
+        )
+    with TorchServe(instance) as server:
+        server.register(archive)
+        with server.client(read_archive(archive).name) as client:
+            result = check_endpoint(
+                client,
+                samples,
+                expected,
+                joints_tolerance_mm=config.joints_tolerance_mm,
+                theta_tolerance_rad=config.theta_tolerance_rad,
+                betas_tolerance=config.betas_tolerance,
+            )
+    return {**result.to_json(), "summary": result.summary}

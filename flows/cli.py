@@ -1,0 +1,94 @@
+"""``hemlets retrain`` and ``hemlets ui``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["retrain", "ui"]
+
+Home = Annotated[
+    Path | None,
+    typer.Option("--home", help="Workspace folder; by default HEMLETS_HOME or ./workspace."),
+]
+
+
+def retrain(
+    profile: Annotated[
+        str, typer.Option("--profile", "-p", help="Name of a bundled profile or path of a file.")
+    ] = "demo",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="section.key=value over the profile; may be repeated."),
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Retrain from data to promotion; stages that are whole already are not run again."""
+    from flows.services import prefect_server
+    from hemlets.workspace import Workspace
+
+    if home is not None:
+        os.environ["HEMLETS_HOME"] = str(home.resolve())
+    workspace = Workspace.from_env()
+    # A wrong profile must not cost the start of a server.
+    from flows.profile import load_profile
+
+    load_profile(profile, tuple(overrides or ()))
+    os.environ.setdefault("PREFECT_HOME", str(workspace.prefect))
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    if os.environ.get("PREFECT_API_URL"):
+        _retrain(profile, overrides, workspace)
+        return
+    with prefect_server(workspace) as server:
+        os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+        try:
+            _retrain(profile, overrides, workspace)
+        finally:
+            # What was logged goes to the server while there is one.
+            from prefect.logging.handlers import APILogWorker
+
+            APILogWorker.drain_all(timeout=5)
+            del os.environ["PREFECT_API_URL"]
+
+
+def _retrain(profile: str, overrides: list[str] | None, workspace: object) -> None:
+    from rich.console import Console
+
+    from flows.retrain import failure_of
+    from flows.retrain import retrain as flow
+    from hemlets.workspace import Workspace
+
+    assert isinstance(workspace, Workspace)
+    try:
+        outcome = flow(profile, overrides, str(workspace.home))
+    except Exception as error:
+        known = failure_of(error)
+        if known is None:
+            raise
+        raise known from None
+    console = Console(highlight=False)
+    console.print()
+    console.print(f"[bold]{outcome['decision']}[/bold]: {'; '.join(outcome['reasons'])}")
+    console.print(f"  report     {outcome['report']}", soft_wrap=True)
+    console.print("  runs       hemlets ui")
+    console.print("  predict    hemlets predict PHOTO.jpg")
+    console.print("  serve      hemlets serve")
+
+
+def ui(
+    mlflow_port: Annotated[int, typer.Option(help="Port of the MLflow pages.")] = 5000,
+    prefect_port: Annotated[int, typer.Option(help="Port of the Prefect pages.")] = 4200,
+    home: Home = None,
+) -> None:
+    """Show the MLflow and Prefect pages on loopback until Ctrl-C."""
+    from flows.services import run_ui
+    from hemlets.workspace import Workspace
+
+    if home is not None:
+        os.environ["HEMLETS_HOME"] = str(home.resolve())
+    run_ui(Workspace.from_env(), mlflow_port, prefect_port)

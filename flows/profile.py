@@ -1,0 +1,129 @@
+"""Profiles: one typed file that says everything about a retraining."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from flows.promotion import PromotionRules
+from hemlets.config import Config, read_toml
+from hemlets.errors import ConfigError
+from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
+from hemlets.synthetic.config import OpenDataConfig
+from hemlets.training.config import LossConfig, TrainingConfig
+from hemlets.transforms import AugmentationConfig
+
+__all__ = ["BenchmarkConfig", "CanaryConfig", "Profile", "load_profile", "profile_names"]
+
+
+class BenchmarkConfig(Config):
+    """How models are scored.
+
+    Attributes:
+        promotion_metric: Error that the challenger and the champion are compared by, on the
+            gate split.
+        resamples: Draws of the bootstrap.
+        pictures: Samples in the contact sheets.
+    """
+
+    promotion_metric: str = "mpjpe_mm"
+    resamples: int = Field(2000, ge=100)
+    pictures: int = Field(12, ge=4)
+
+
+class CanaryConfig(Config):
+    """The check of the packaged model through a real endpoint.
+
+    Attributes:
+        samples: Held-out images that are posted.
+        joints_tolerance_mm: Largest difference of a joint from the saved prediction.
+    """
+
+    samples: int = Field(24, ge=1)
+    joints_tolerance_mm: float = Field(0.5, gt=0)
+    theta_tolerance_rad: float = Field(0.01, gt=0)
+    betas_tolerance: float = Field(0.01, gt=0)
+
+
+class Profile(Config):
+    """A retraining from data to promotion.
+
+    Attributes:
+        start: Weights that the pose stage starts from: the bundled starter weights, or random
+            ones.
+        render_workers: Worker processes of ingest; changes no byte of its result.
+        processes: Training processes that ``torchrun`` starts on this machine.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    description: str
+    start: Literal["starter", "random"]
+    render_workers: int = Field(2, ge=1)
+    processes: int = Field(1, ge=1)
+    data: OpenDataConfig
+    pose: PoseNetworkConfig = PoseNetworkConfig()
+    shape: ShapeNetworkConfig = ShapeNetworkConfig()
+    losses: LossConfig = LossConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    train_pose: TrainingConfig
+    train_posh: TrainingConfig
+    benchmark: BenchmarkConfig = BenchmarkConfig()
+    canary: CanaryConfig = CanaryConfig()
+    promotion: PromotionRules
+
+
+def _folder() -> Path:
+    return Path(str(resources.files("flows") / "profiles"))
+
+
+def profile_names() -> list[str]:
+    """Names of the bundled profiles."""
+    return sorted(path.stem for path in _folder().glob("*.toml"))
+
+
+def load_profile(name_or_path: str, overrides: tuple[str, ...] = ()) -> Profile:
+    """Load a bundled profile by name, or a file by path.
+
+    Args:
+        name_or_path: E.g. ``demo`` or ``my/profile.toml``.
+        overrides: ``section.key=value`` with a TOML value, applied over the file.
+
+    Raises:
+        ConfigError: No such profile, or a wrong key or value, with the choices.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = _folder() / f"{name_or_path}.toml"
+        if not path.exists():
+            raise ConfigError(
+                f"there is no profile {name_or_path!r}",
+                expected=f"one of {', '.join(profile_names())}, or the path of a .toml file",
+            )
+    values = read_toml(path)
+    values.setdefault("name", path.stem)
+    for override in overrides:
+        _override(values, override)
+    return Profile.from_mapping(values, where=str(path))
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    import tomllib
+
+    key, equals, text = override.partition("=")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, last = key.strip().split(".")
+    if not equals or not last:
+        raise ConfigError(f"{override!r} is no override", expected="section.key=value")
+    target = values
+    for section in sections:
+        inner = target.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{section!r} in {override!r} is no section")
+        target = inner
+    target[last] = value

@@ -1,0 +1,86 @@
+"""What a person sees while a flow runs: a line a stage, with a bar where there is a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+__all__ = ["Progress", "StageBar"]
+
+_QUIET_S = 15.0
+
+
+class StageBar:
+    """Progress of one stage."""
+
+    def __init__(self, owner: Progress, name: str, bar: RichProgress | None, task: TaskID) -> None:
+        self._owner, self._name, self._bar, self._task = owner, name, bar, task
+        self._spoke = time.monotonic()
+        self.cached = False
+        self.summary = ""
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        """So many of so many are done."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total, note=note)
+        elif time.monotonic() - self._spoke > _QUIET_S:
+            self._spoke = time.monotonic()
+            self._owner.console.print(f"  {self._name}: {done:,} of {total:,} {note}".rstrip())
+
+    def training(self, row: dict[str, Any]) -> None:
+        """A row of a training history."""
+        note = f"loss {row['loss/total']:.0f}, {row['samples_per_s']:.0f} images/s"
+        if "validation/mpjpe_mm" in row:
+            note += f", validation MPJPE {row['validation/mpjpe_mm']:.0f} mm"
+        self.update(int(row["step"]), int(row["steps"]), note)
+
+    def result(self, cached: bool, summary: str) -> None:
+        """How the stage ended."""
+        self.cached, self.summary = cached, summary
+
+
+class Progress:
+    """The stages of one flow run and how long each took.
+
+    Attributes:
+        timings: Seconds by stage.
+        cached: Stages that were found whole.
+    """
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False)
+        self.timings: dict[str, float] = {}
+        self.cached: list[str] = []
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[StageBar]:
+        """Show a stage while its block runs."""
+        start = time.perf_counter()
+        with contextlib.ExitStack() as stack:
+            bar = None
+            task = TaskID(0)
+            if self.console.is_terminal:
+                columns = (
+                    TextColumn("  {task.description}"),
+                    BarColumn(),
+                    TimeRemainingColumn(),
+                    TextColumn("{task.fields[note]}"),
+                )
+                bar = stack.enter_context(
+                    RichProgress(*columns, console=self.console, transient=True)
+                )
+                task = bar.add_task(name, total=None, note="")
+            shown = StageBar(self, name, bar, task)
+            yield shown
+        took = time.perf_counter() - start
+        self.timings[name] = took
+        if shown.cached:
+            self.cached.append(name)
+        when = "cached" if shown.cached else f"{took:.0f} s"
+        self.console.print(f"[bold]{name:<12}[/bold] {when:>7}  {shown.summary}", soft_wrap=True)

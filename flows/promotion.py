@@ -1,0 +1,276 @@
+"""Whether a challenger becomes the champion: a pure decision, then one that is carried out.
+
+What is missing or not a finite number counts against the challenger: a promotion must be shown
+to be safe, never assumed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from flows import registry
+from hemlets.config import Config
+from hemlets.files import lock
+from hemlets.workspace import Workspace
+
+__all__ = [
+    "Bound",
+    "Comparison",
+    "Decision",
+    "Outcome",
+    "PromotionRules",
+    "apply",
+    "decide",
+]
+
+
+class Bound(Config):
+    """What a metric may at most, or must at least, be. The bound itself passes.
+
+    Attributes:
+        max: Upper limit, for errors.
+        min: Lower limit, for scores.
+    """
+
+    max: float | None = None
+    min: float | None = None
+
+    @model_validator(mode="after")
+    def _bounds_something(self) -> Self:
+        if self.max is None and self.min is None:
+            raise ValueError("needs max, min or both")
+        if self.max is not None and self.min is not None and self.min > self.max:
+            raise ValueError("min is above max, so that nothing passes")
+        return self
+
+
+class PromotionRules(Config):
+    """When a challenger is good enough.
+
+    Attributes:
+        floors: Bounds by metric name. Every one of these metrics must be there.
+        max_regression: The largest value that the upper end of the paired bootstrap interval of
+            challenger ÷ champion − 1 may have: 0.01 allows a challenger that is at worst 1 %
+            worse.
+    """
+
+    floors: dict[str, Bound] = Field(min_length=1)
+    max_regression: float = Field(default=0.01, ge=0.0, lt=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Challenger and champion on the same samples of the frozen gate split.
+
+    Attributes:
+        metric: The metric's name, with its protocol; an error, so that smaller is better.
+        ratio: Challenger ÷ champion − 1 of the means; 0.05 is 5 % worse.
+        upper: Upper end of the ratio's paired bootstrap interval.
+        samples: How many samples both were scored on.
+        champion_version: The champion's version number.
+        champion_hash: Hash of the champion's model folder.
+        challenger_hash: Hash of the challenger's model folder.
+    """
+
+    metric: str
+    ratio: float | None
+    upper: float | None
+    samples: int
+    champion_version: int
+    champion_hash: str
+    challenger_hash: str
+
+
+class Outcome(StrEnum):
+    """What becomes of a challenger."""
+
+    PROMOTED = "promoted"
+    REJECTED = "rejected"
+    ALREADY_CHAMPION = "already champion"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """An outcome and every reason for it.
+
+    Attributes:
+        outcome: What becomes of the challenger.
+        reasons: One sentence each. For a rejection everything that failed, not only the first.
+        champion_version: The champion it was held against, None where there was none.
+    """
+
+    outcome: Outcome
+    reasons: tuple[str, ...]
+    champion_version: int | None = None
+
+    @property
+    def promote(self) -> bool:
+        """Whether the alias ``champion`` is to move."""
+        return self.outcome is Outcome.PROMOTED
+
+
+def decide(
+    rules: PromotionRules,
+    challenger_metrics: Mapping[str, float | None],
+    comparison: Comparison | None,
+    canary_passed: bool | None,
+) -> Decision:
+    """Judge a challenger. Pure: the same input gives the same decision.
+
+    Args:
+        rules: Floors and the allowed regression.
+        challenger_metrics: The challenger's figures by name. Every figure must be finite, also
+            one that has no floor.
+        comparison: The challenger against the champion, None where there is no champion.
+        canary_passed: Whether the served answers equalled the saved predictions; None when it
+            was not tried.
+    """
+    failures = [
+        *_not_finite(challenger_metrics),
+        *_below_floors(rules, challenger_metrics),
+        *_regression(rules, comparison),
+        *_canary(canary_passed),
+    ]
+    against = None if comparison is None else comparison.champion_version
+    if (
+        comparison is not None
+        and comparison.champion_hash
+        and comparison.challenger_hash == comparison.champion_hash
+    ):
+        same = f"this model is already the champion, version {against}: nothing to do"
+        return Decision(
+            outcome=Outcome.ALREADY_CHAMPION,
+            reasons=(same, *(f"but {failure}" for failure in failures)),
+            champion_version=against,
+        )
+    if failures:
+        return Decision(outcome=Outcome.REJECTED, reasons=tuple(failures), champion_version=against)
+    return Decision(
+        outcome=Outcome.PROMOTED, reasons=_merits(rules, comparison), champion_version=against
+    )
+
+
+def apply(decision: Decision, workspace: Workspace, version: registry.ModelVersion) -> Decision:
+    """Carry a decision out: tags first, the alias last, so that a crash promotes nothing unsaid.
+
+    May be repeated. A promotion that was decided against another champion than the present one
+    is turned into a rejection, since nobody compared these two.
+
+    Args:
+        decision: From :func:`decide`.
+        workspace: Whose registry.
+        version: The challenger.
+
+    Returns:
+        What was carried out, which is what was decided unless the champion changed meanwhile.
+    """
+    with lock(workspace.locks / "promotion.lock", "a promotion", timeout_s=60):
+        current = registry.champion(workspace)
+        number = None if current is None else current.version
+        if number == version.version and decision.outcome is not Outcome.REJECTED:
+            # Its tags say why it was promoted; a rerun must not write over them.
+            return decision
+        if decision.promote and number != decision.champion_version:
+            compared = (
+                "no champion"
+                if decision.champion_version is None
+                else f"version {decision.champion_version}"
+            )
+            decision = replace(
+                decision,
+                outcome=Outcome.REJECTED,
+                reasons=(
+                    f"the champion is {'gone' if number is None else f'version {number}'}, but "
+                    f"the challenger was compared with {compared}: run the benchmark again",
+                ),
+            )
+        if decision.outcome is Outcome.REJECTED:
+            registry.reject(workspace, version, decision.reasons)
+            return decision
+        tags = {"decision": str(decision.outcome), "decision_reasons": "; ".join(decision.reasons)}
+        if decision.promote and number is not None:
+            tags["replaced_version"] = str(number)
+        registry.tag_version(workspace, version, tags)
+        if decision.promote:
+            registry.set_champion(workspace, version)
+    return decision
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _not_finite(metrics: Mapping[str, float | None]) -> list[str]:
+    return [
+        f"{name} is {value}, not a finite number"
+        for name, value in sorted(metrics.items())
+        if not _finite(value)
+    ]
+
+
+def _below_floors(rules: PromotionRules, metrics: Mapping[str, float | None]) -> list[str]:
+    failures = []
+    for name, bound in sorted(rules.floors.items()):
+        value = metrics.get(name)
+        if name not in metrics:
+            failures.append(f"{name} is missing")
+            continue
+        if value is None or not _finite(value):
+            continue
+        if bound.max is not None and value > bound.max:
+            failures.append(f"{name} is {value:.4g}, allowed are at most {bound.max:g}")
+        if bound.min is not None and value < bound.min:
+            failures.append(f"{name} is {value:.4g}, needed are at least {bound.min:g}")
+    return failures
+
+
+def _regression(rules: PromotionRules, comparison: Comparison | None) -> list[str]:
+    if comparison is None:
+        return []
+    against = f"{comparison.metric} against champion version {comparison.champion_version}"
+    if comparison.samples < 1:
+        return [f"{against}: no samples were compared"]
+    ratio, upper = comparison.ratio, comparison.upper
+    failures = [
+        f"{against}: the {name} is {value}, not a finite number"
+        for name, value in (("ratio", ratio), ("interval's upper end", upper))
+        if not _finite(value)
+    ]
+    if failures or ratio is None or upper is None:
+        return failures
+    # The point estimate is held to the limit too: an interval that lies below it is a fault.
+    if max(ratio, upper) > rules.max_regression:
+        return [
+            f"{against}: {ratio:+.1%}, interval up to {upper:+.1%}, "
+            f"allowed are at most {rules.max_regression:+.1%}"
+        ]
+    return []
+
+
+def _canary(passed: bool | None) -> list[str]:
+    if passed is None:
+        return ["the canary's result is missing: the packaged model was not tried"]
+    return (
+        []
+        if passed is True
+        else ["the canary failed: the endpoint's answers differ from the saved predictions"]
+    )
+
+
+def _merits(rules: PromotionRules, comparison: Comparison | None) -> tuple[str, ...]:
+    floors = f"all {len(rules.floors)} floors passed"
+    if comparison is None:
+        return (floors, "there was no champion", "the canary passed")
+    return (
+        floors,
+        f"{comparison.metric} against champion version {comparison.champion_version}: "
+        f"{comparison.ratio:+.1%}, interval up to {comparison.upper:+.1%}, on "
+        f"{comparison.samples} samples",
+        "the canary passed",
+    )

@@ -1,0 +1,155 @@
+"""One self-contained HTML page about a retraining: pictures, tables, the decision and why."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flows.profile import Profile
+from flows.stages import Benchmark, Data, Package
+from hemlets.files import atomic_path, read_json
+from hemlets.workspace import Workspace
+
+__all__ = ["write_report"]
+
+_ROWS = (
+    ("mpjpe_mm", "MPJPE", "mm"),
+    ("pa_mpjpe_mm", "PA-MPJPE", "mm"),
+    ("pck3d_150mm_pct", "3DPCK at 150 mm", "%"),
+    ("auc3d_150mm_pct", "AUC 0–150 mm", "%"),
+    ("per_vertex_mm", "per-vertex error", "mm"),
+    ("theta_deg", "θ error, moving joints", "°"),
+)
+
+
+def write_report(
+    workspace: Workspace,
+    profile: Profile,
+    *,
+    key: str,
+    data: Data,
+    stages_done: Mapping[str, Path],
+    scored: Benchmark,
+    packaged: Package,
+    facts: dict[str, Any],
+    timings: Mapping[str, float],
+    code_version: str,
+) -> Path:
+    """Write the page of a retraining, and a copy as ``reports/latest.html``.
+
+    Returns:
+        Path of the page.
+    """
+    from jinja2 import Environment, PackageLoader
+
+    figures = read_json(scored.result.folder / "figures.json")
+    champion = _champion(facts)
+    pictures = scored.result.folder / "test"
+    environment = Environment(loader=PackageLoader("flows"), autoescape=True)
+    page = environment.get_template("report.html").render(
+        profile=profile.model_dump(mode="json"),
+        key=key,
+        data_version=data.version,
+        code_version=code_version,
+        facts=facts,
+        packaged=packaged,
+        tables={split: _table(figures[split], champion, split)
+                for split in ("test", "gate")},
+        names={entry["name"]: None for entry in figures["test"]["model"].values()},
+        pictures={
+            "Held-out samples from best to worst": _png(pictures / "best-to-worst.png"),
+            "The worst held-out samples": _png(pictures / "worst.png"),
+            "Error by joint": _png(pictures / "joint-errors.png"),
+        },
+        curves=_curves(stages_done),
+        timings=dict(timings),
+    )  # fmt: skip
+    path = workspace.reports / f"retrain-{profile.name}-{key[:8]}.html"
+    with atomic_path(path) as scratch:
+        scratch.write_text(page, encoding="utf-8")
+    with atomic_path(workspace.reports / "latest.html") as scratch:
+        shutil.copyfile(path, scratch)
+    return path
+
+
+def _champion(facts: dict[str, Any]) -> dict[str, Any] | None:
+    folder = facts["champion_benchmark"]
+    if folder is None or facts["decision"] == "already champion":
+        return None
+    figures: dict[str, Any] = read_json(Path(folder) / "figures.json")
+    return figures
+
+
+def _table(
+    predictors: dict[str, Any], champion: dict[str, Any] | None, split: str
+) -> list[dict[str, Any]]:
+    """One row a metric: value and interval of each predictor on the same samples."""
+    columns = [("this model", predictors["model"])]
+    if champion is not None:
+        columns.append(("champion before", champion[split]["model"]))
+    columns += [
+        ("mean pose", predictors["mean-pose"]),
+        ("linear lifter from true 2D", predictors["linear-lifter"]),
+    ]
+    rows = []
+    for key, title, unit in _ROWS:
+        if key not in predictors["model"]:
+            continue
+        cells = []
+        for _, metrics in columns:
+            entry = metrics.get(key)
+            cells.append(
+                None
+                if entry is None or entry["mean"] is None
+                else {"mean": entry["mean"], "low": entry.get("low"), "high": entry.get("high")}
+            )
+        rows.append(
+            {
+                "title": title,
+                "unit": unit,
+                "name": predictors["model"][key]["name"],
+                "columns": [name for name, _ in columns],
+                "cells": cells,
+            }
+        )
+    return rows
+
+
+def _png(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def _curves(stages_done: Mapping[str, Path]) -> str:
+    """Loss and validation MPJPE over samples, as a PNG in base64."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    start = 0
+    for stage, folder in stages_done.items():
+        rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+        samples = [start + row["samples"] for row in rows]
+        left.plot(samples, [row["loss/total"] for row in rows], label=stage)
+        validated = [row for row in rows if "validation/mpjpe_mm" in row]
+        right.plot(
+            [start + row["samples"] for row in validated],
+            [row["validation/mpjpe_mm"] for row in validated],
+            marker="o",
+            label=stage,
+        )
+        start = samples[-1] if samples else start
+    left.set(title="Training loss", xlabel="samples", yscale="log")
+    right.set(title="Validation MPJPE (mm)", xlabel="samples")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,139 @@
+"""Whole results of stages, found by what they were made from.
+
+A stage's result is a folder ``stages/<stage>/<key>``. The key is a hash of the stage's
+settings, its inputs' content and the code that makes it, so that a change reruns this stage
+and those after it and nothing else. The folder takes its final name only when it is whole;
+until then it is ``<key>.partial``, which a resumable stage goes on from.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hemlets.errors import DataError
+from hemlets.files import content_hash, lock, read_json, sha256_file, write_json
+from hemlets.workspace import Workspace
+
+__all__ = ["StageResult", "StageStore", "code_hash"]
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """A whole result.
+
+    Attributes:
+        content: Hash over the names and bytes of its files: what later stages depend on.
+        cached: It was there before.
+    """
+
+    stage: str
+    key: str
+    folder: Path
+    content: str
+    cached: bool
+
+
+@cache
+def code_hash(*places: str) -> str:
+    """Hash of the project's source files below some files or folders, by relative name."""
+    root = Path(__file__).resolve().parent.parent
+    digests: dict[str, str] = {}
+    for place in places:
+        path = root / place
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in files:
+            if file.is_file() and "__pycache__" not in file.parts:
+                digests[file.relative_to(root).as_posix()] = sha256_file(file)
+    return content_hash(digests)
+
+
+class StageStore:
+    """The stage results of a workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+
+    @staticmethod
+    def key(stage: str, **ingredients: Any) -> str:
+        """Key of a stage from everything that its result depends on."""
+        return content_hash({"stage": stage, **ingredients})[:20]
+
+    def folder(self, stage: str, key: str) -> Path:
+        """Where the whole result lives."""
+        return self.workspace.stages / stage / key
+
+    def find(self, stage: str, key: str) -> StageResult | None:
+        """The whole result of a key, its files checked against the manifest; None if absent.
+
+        A result with a missing or altered file is moved out of the way, with a new name that
+        says so, and counts as absent.
+        """
+        folder = self.folder(stage, key)
+        if not (folder / MANIFEST).exists():
+            return None
+        try:
+            manifest = read_json(folder / MANIFEST)
+            whole = _digests(folder) == manifest["files"]
+        except (DataError, KeyError, TypeError):
+            whole = False
+        if not whole:
+            aside = folder.with_name(f"{key}.damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.replace(aside)
+            return None
+        return StageResult(
+            stage=stage, key=key, folder=folder, content=manifest["content"], cached=True
+        )
+
+    def run(
+        self,
+        stage: str,
+        key: str,
+        build: Callable[[Path], None],
+        *,
+        counts: str = "",
+    ) -> StageResult:
+        """The result of a key, built where it is absent.
+
+        Args:
+            stage: Name of the stage.
+            key: Its key.
+            build: Fills the partial folder; what an earlier attempt left is still there.
+            counts: Only files below this relative path make up ``content``; logs and timings
+                differ from run to run and must not rerun later stages.
+
+        Raises:
+            WorkspaceError: Another process is building this stage.
+        """
+        with lock(self.workspace.locks / f"{stage}.lock", f"stage {stage}"):
+            found = self.find(stage, key)
+            if found is not None:
+                return found
+            folder = self.folder(stage, key)
+            partial = folder.with_name(f"{key}.partial")
+            partial.mkdir(parents=True, exist_ok=True)
+            build(partial)
+            digests = _digests(partial)
+            content = content_hash({k: v for k, v in digests.items() if k.startswith(counts)})
+            write_json(
+                partial / MANIFEST,
+                {"stage": stage, "key": key, "files": digests, "content": content},
+            )
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.replace(folder)
+            return StageResult(stage=stage, key=key, folder=folder, content=content, cached=False)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): sha256_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST and not path.name.startswith(".")
+    }

@@ -1,0 +1,317 @@
+"""The stages of a retraining, each a function from whole inputs to a whole result.
+
+None of them knows Prefect or MLflow; :mod:`flows.retrain` orders and reports them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from flows import data_version
+from flows.profile import BenchmarkConfig, Profile
+from flows.stage_store import StageResult, StageStore, code_hash
+from flows.training_process import run_training
+from hemlets.errors import ConfigError, ValidationFailed
+from hemlets.files import sha256_file, sha256_folder
+from hemlets.training.config import StageJob, TrainingConfig
+
+__all__ = [
+    "Benchmark",
+    "Data",
+    "Package",
+    "benchmark",
+    "ingest",
+    "package",
+    "require_valid",
+    "starter_weights",
+    "train_pose",
+    "train_posh",
+    "validate_data",
+]
+
+Progress = Callable[[int, int], None]
+
+_CORE: Final = (
+    "hemlets/skeleton.py",
+    "hemlets/annotations",
+    "hemlets/codecs",
+    "hemlets/transforms",
+    "hemlets/models",
+)
+_DATA: Final = (
+    "hemlets/skeleton.py",
+    "hemlets/annotations",
+    "hemlets/synthetic",
+    "hemlets/body",
+    "hemlets/assets/manifest.json",
+)
+_SCORED_SPLITS: Final = ("gate", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """A data version: where it is and what DVC calls it."""
+
+    result: StageResult
+    version: str
+
+    @property
+    def folder(self) -> Path:
+        """Folder with the annotation table and the shards."""
+        return self.result.folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """Saved predictions and their scores, by split and predictor."""
+
+    result: StageResult
+
+    def predictions(self, split: str) -> Path:
+        """The model's predictions file."""
+        return self.result.folder / split / "model" / "predictions.parquet"
+
+    def scores(self, split: str, predictor: str = "model") -> Path:
+        """Folder of a predictor's scores: ``model``, ``mean-pose`` or ``linear-lifter``."""
+        return self.result.folder / split / predictor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A model archive and what its endpoint answered."""
+
+    result: StageResult
+    archive: Path
+    passed: bool
+    summary: str
+
+
+def starter_weights() -> Path:
+    """The bundled weights that fine-tuning starts from."""
+    from hemlets.assets import asset_path
+
+    return asset_path("starter/model.safetensors")
+
+
+def ingest(store: StageStore, profile: Profile, progress: Progress | None = None) -> Data:
+    """Render the open data of a profile and commit it as a data version."""
+    from hemlets.synthetic import build_open_data
+
+    key = store.key("ingest", config=profile.data.hash, code=code_hash(*_DATA))
+    result = store.run(
+        "ingest",
+        key,
+        lambda folder: build_open_data(
+            profile.data, folder, workers=profile.render_workers, progress=progress
+        ),
+    )
+    return Data(result=result, version=data_version.commit(store.workspace, result.folder))
+
+
+def validate_data(store: StageStore, data: Data) -> StageResult:
+    """Hold a data version against the suites; the result says whether it passed."""
+
+    def build(folder: Path) -> None:
+        from data_checks.validate import validate
+
+        validate(data.folder, folder)
+
+    key = store.key("validate", data=data.result.content, code=code_hash("data_checks", *_DATA))
+    return store.run("validate", key, build, counts="result.json")
+
+
+def require_valid(result: StageResult, data: Data) -> None:
+    """Go on with a valid data version only.
+
+    Raises:
+        ValidationFailed: A blocking expectation failed; names rows, fields and pages.
+    """
+    from data_checks.result import ValidationResult
+
+    outcome = ValidationResult.read(result.folder)
+    if not outcome.passed:
+        raise ValidationFailed(
+            outcome.message(),
+            where=data.folder / "annotations.parquet",
+            remedy="mend or remove these rows, or the code that made them, and run again; "
+            "nothing was trained",
+        )
+
+
+def train_pose(
+    store: StageStore,
+    profile: Profile,
+    data: Data,
+    progress: Callable[[dict[str, Any]], None] | None = None,
+) -> StageResult:
+    """Train the pose network, from the starter weights or from random ones."""
+    initial = starter_weights() if profile.start == "starter" else None
+    return _train(store, profile, data, "pose", profile.train_pose, initial, None, progress)
+
+
+def train_posh(
+    store: StageStore,
+    profile: Profile,
+    data: Data,
+    pose: StageResult,
+    progress: Callable[[dict[str, Any]], None] | None = None,
+) -> StageResult:
+    """Train pose and shape end to end, from the pose stage's network."""
+    initial = starter_weights() if profile.start == "starter" else None
+    weights = pose.folder / "model" / "model.safetensors"
+    return _train(store, profile, data, "posh", profile.train_posh, initial, weights, progress)
+
+
+def _train(
+    store: StageStore,
+    profile: Profile,
+    data: Data,
+    stage: str,
+    training: TrainingConfig,
+    initial: Path | None,
+    initial_pose: Path | None,
+    progress: Callable[[dict[str, Any]], None] | None,
+) -> StageResult:
+    name = f"train-{stage}"
+    settings = {
+        "pose": profile.pose.hash,
+        "shape": profile.shape.hash,
+        "losses": profile.losses.hash,
+        "augmentation": profile.augmentation.hash,
+        "training": training.hash,
+        "processes": profile.processes,
+    }
+    key = store.key(
+        name,
+        **settings,
+        data=data.result.content,
+        initial=initial and sha256_file(initial),
+        initial_pose=initial_pose and sha256_file(initial_pose),
+        machine=machine(),
+        code=code_hash(*_CORE, "hemlets/losses", "hemlets/training", "hemlets/inference"),
+    )
+
+    def build(folder: Path) -> None:
+        job = StageJob.from_mapping(
+            {
+                "stage": stage,
+                "pose": profile.pose.model_dump(mode="json"),
+                "shape": profile.shape.model_dump(mode="json"),
+                "losses": profile.losses.model_dump(mode="json"),
+                "augmentation": profile.augmentation.model_dump(mode="json"),
+                "training": training.model_dump(mode="json"),
+                "data": str(data.folder),
+                "out": str(folder),
+                "initial": initial and str(initial),
+                "initial_pose": initial_pose and str(initial_pose),
+            }
+        )
+        run_training(
+            job,
+            processes=profile.processes,
+            job_file=store.workspace.logs / f"{name}-{key}.json",
+            log=store.workspace.logs / f"{name}-{key}.log",
+            progress=progress,
+        )
+
+    return store.run(name, key, build, counts="model/")
+
+
+def machine() -> dict[str, Any]:
+    """What makes the same training give other bits on another machine."""
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "isa": torch.backends.cpu.get_cpu_capability(),
+        "bfloat16": bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()),
+        "gpu": gpu,
+        "torch": torch.__version__,
+    }
+
+
+def benchmark(
+    store: StageStore,
+    config: BenchmarkConfig,
+    data: Data,
+    model_folder: Path,
+    *,
+    code_version: str,
+    progress: Progress | None = None,
+) -> Benchmark:
+    """Predict the gate and the test split, save the predictions, then score the files.
+
+    The mean-pose predictor and the linear lifter are scored on the same samples. A champion
+    is run through the same function, so that it is found in the cache where it was judged
+    before.
+    """
+    key = store.key(
+        "benchmark",
+        config=config.hash,
+        data=data.result.content,
+        model=sha256_folder(model_folder),
+        code=code_hash(*_CORE, "hemlets/inference", "hemlets/evaluation", "hemlets/body"),
+    )
+
+    def build(folder: Path) -> None:
+        from flows.scoring import score_model
+
+        score_model(
+            folder,
+            config,
+            data_folder=data.folder,
+            data_version=data.version,
+            model_folder=model_folder,
+            splits=_SCORED_SPLITS,
+            code_version=code_version,
+            progress=progress,
+        )
+
+    return Benchmark(result=store.run("benchmark", key, build))
+
+
+def package(
+    store: StageStore, profile: Profile, data: Data, model_folder: Path, scored: Benchmark
+) -> Package:
+    """Build the model archive and compare a real endpoint's answers with the predictions."""
+    from hemlets.files import read_json, write_json
+    from serving.archive import build_archive
+
+    model = sha256_folder(model_folder)
+    key = store.key(
+        "package",
+        config=profile.canary.hash,
+        model=model,
+        predictions=sha256_file(scored.predictions("test")),
+        code=code_hash("serving", "hemlets/inference", *_CORE),
+    )
+
+    def build(folder: Path) -> None:
+        from flows.canary import try_endpoint
+
+        archive = build_archive(model_folder, folder)
+        outcome = try_endpoint(
+            profile.canary,
+            archive,
+            scored.predictions("test"),
+            data.folder,
+            instance=store.workspace.serving / "canary",
+        )
+        write_json(folder / "canary.json", outcome)
+
+    result = store.run("package", key, build)
+    archives = sorted(result.folder.glob("*.mar"))
+    if len(archives) != 1:
+        shutil.rmtree(result.folder, ignore_errors=True)
+        raise ConfigError("the package has no archive", where=result.folder, remedy="run again")
+    outcome = read_json(result.folder / "canary.json")
+    return Package(
+        result=result,
+        archive=archives[0],
+        passed=bool(outcome["passed"]),
+        summary=str(outcome["summary"]),
+    )

@@ -1,0 +1,20 @@
+"""The annotation table, the image shards beside it, and nothing about where they came from.
+
+A data version is a folder: ``annotations.parquet`` (one typed row a person), ``shards/``
+(JPEG images in Arrow files) and ``version.json`` (how it was made).
+"""
+
+from hemlets.annotations.images import decode_image, encode_jpeg
+from hemlets.annotations.shards import ShardReader, ShardWriter
+from hemlets.annotations.table import FIELDS, SPLITS, Annotations, Field
+
+__all__ = [
+    "FIELDS",
+    "SPLITS",
+    "Annotations",
+    "Field",
+    "ShardReader",
+    "ShardWriter",
+    "decode_image",
+    "encode_jpeg",
+]

@@ -1,0 +1,91 @@
+"""The bundled motion clips, grouped in families that never cross a split.
+
+Two clips of the same kind of motion hold nearly the same poses, so a split that parts them would
+measure memory. ``motions/families.json`` therefore puts every clip in one family and every family
+in one split.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.assets import asset_path
+from hemlets.errors import AssetError
+
+__all__ = ["SPLITS", "MotionClip", "Split", "load_clips"]
+
+Split = Literal["train", "validation", "gate", "test"]
+SPLITS: Final[tuple[Split, ...]] = get_args(Split)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MotionClip:
+    """One clip of real motion as SMPL pose.
+
+    Attributes:
+        name: Unique.
+        family: The kind of motion.
+        split: Where its family belongs by default.
+        fps: Frames a second.
+        theta_F72: (F, 72) axis-angle in radians, y up, walking towards +z; the first rotation is
+            the root's. Collars, wrists, hands and toes are at rest throughout.
+        translation_F3_m: (F, 3) the root's position in metres, y up, the floor at 0.
+    """
+
+    name: str
+    family: str
+    split: Split
+    fps: float
+    theta_F72: npt.NDArray[np.float32]
+    translation_F3_m: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.theta_F72)
+
+
+def load_clips(split: Split | None = None) -> tuple[MotionClip, ...]:
+    """The clips of one split, or all, sorted by name.
+
+    >>> sorted({clip.family for clip in load_clips("gate")})
+    ['jump', 'spin']
+    """
+    return tuple(clip for clip in _all_clips() if split in (None, clip.split))
+
+
+@cache
+def _all_clips() -> tuple[MotionClip, ...]:
+    listing = asset_path("motions/families.json")
+    families: Mapping[str, Mapping[str, object]] = json.loads(listing.read_text(encoding="utf-8"))[
+        "families"
+    ]
+    clips: list[MotionClip] = []
+    with np.load(asset_path("motions/motions.npz"), allow_pickle=False) as archive:
+        for family, entry in families.items():
+            split, names = entry["split"], entry["clips"]
+            if split not in SPLITS or not isinstance(names, list):
+                raise AssetError(
+                    f"family {family!r} is not well formed",
+                    where=listing,
+                    expected=f"a split of {', '.join(SPLITS)} and a list of clips",
+                )
+            for name in names:
+                theta, translation = archive[f"{name}/theta"], archive[f"{name}/translation"]
+                theta.flags.writeable = translation.flags.writeable = False
+                clips.append(
+                    MotionClip(
+                        name=name,
+                        family=family,
+                        split=split,
+                        fps=float(archive[f"{name}/fps"]),
+                        theta_F72=theta,
+                        translation_F3_m=translation,
+                    )
+                )
+    return tuple(sorted(clips, key=lambda clip: clip.name))

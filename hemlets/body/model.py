@@ -1,0 +1,337 @@
+"""The parametric body: SMPL's θ (24 rotations) and β (10) → mesh and joints.
+
+Works on any file of SMPL's form (Loper et al. 2015): the open body that ships with the project, at
+two resolutions with one β space, or a licensed SMPL file. Nothing here presumes a mesh.
+
+Units and frames: files are in metres; everything that leaves this module is in millimetres. Axes
+are SMPL's, x to the body's left, y up, z to the front, with the file's own origin (for the open
+body: its kinematic pelvis at β = 0). θ's first rotation turns about the kinematic pelvis.
+
+Shape suffixes: B batch, V vertices, F faces, J = 24 kinematic joints, N = 18 project joints,
+K = 10 shape coefficients.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from smplx import SMPL
+from smplx.lbs import batch_rigid_transform, batch_rodrigues, blend_shapes, vertices2joints
+from smplx.utils import Struct
+from torch import Tensor, nn
+
+from hemlets.assets import asset_path
+from hemlets.errors import AssetError
+from hemlets.skeleton import N_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
+
+__all__ = ["MIRROR_SMPL_JOINTS", "Body", "BodyModel", "read_body_arrays"]
+
+Resolution = Literal["full", "lite"]
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+N_SMPL_JOINTS: Final = len(SMPL_JOINTS)
+MM_PER_M: Final = 1000.0
+
+MIRROR_SMPL_JOINTS: Final[tuple[int, ...]] = tuple(
+    SMPL_JOINTS.index(
+        name.replace("left_", "right_") if "left_" in name else name.replace("right_", "left_")
+    )
+    for name in SMPL_JOINTS
+)
+"""The 24 kinematic joints with left and right exchanged."""
+
+_ASSETS: Final[Mapping[Resolution, str]] = {
+    "full": "body/open_body.npz",
+    "lite": "body/open_body_lite.npz",
+}
+_REQUIRED: Final = ("v_template", "shapedirs", "J_regressor", "weights", "kintree_table", "f")
+_FACE_KEYPOINTS: Final = ("nose", "reye", "leye", "rear", "lear")
+
+# A licensed SMPL mesh brings no 18-joint regressor: its own joints stand in, nose and head top are
+# vertices of its well-known 6,890 (nose as in smplx's VERTEX_IDS).
+_SMPL_N_VERTICES: Final = 6890
+_SMPL_NOSE: Final = 332
+_SMPL_HEAD_TOP: Final = 411
+_SMPL_FACE: Final = (332, 6260, 2800, 4071, 583)
+_SMPL_TWIN: Final[Mapping[Joint, str]] = {
+    Joint.RIGHT_HIP: "right_hip", Joint.RIGHT_KNEE: "right_knee", Joint.RIGHT_ANKLE: "right_ankle",
+    Joint.LEFT_HIP: "left_hip", Joint.LEFT_KNEE: "left_knee", Joint.LEFT_ANKLE: "left_ankle",
+    Joint.SPINE: "spine2", Joint.NECK: "neck",
+    Joint.LEFT_SHOULDER: "left_shoulder", Joint.LEFT_ELBOW: "left_elbow",
+    Joint.LEFT_WRIST: "left_wrist",
+    Joint.RIGHT_SHOULDER: "right_shoulder", Joint.RIGHT_ELBOW: "right_elbow",
+    Joint.RIGHT_WRIST: "right_wrist",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Body:
+    """Posed bodies, in millimetres and the model's axes and origin.
+
+    Attributes:
+        vertices_BV3_mm: The skin.
+        joints24_B243_mm: SMPL's kinematic joints, `hemlets.skeleton.SMPL_JOINTS`.
+        joints18_B183_mm: The project's joints, `hemlets.skeleton.Joint`, regressed from the posed
+            vertices. Joint 0 is the middle of the hips, not SMPL's pelvis.
+    """
+
+    vertices_BV3_mm: Tensor
+    joints24_B243_mm: Tensor
+    joints18_B183_mm: Tensor
+
+
+def read_body_arrays(path: str | PathLike[str]) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a body file (``.npz`` without pickles), checked against each other.
+
+    Raises:
+        AssetError: When the file is unreadable, an array is missing or has the wrong shape.
+    """
+    file = Path(path)
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError) as error:
+        raise AssetError(
+            f"the body file can't be read: {error}",
+            where=file,
+            expected="an .npz in SMPL's form, without Python objects",
+            remedy="give another file, or none for the open body",
+        ) from error
+    _check(arrays, where=str(file))
+    return arrays
+
+
+def _check(arrays: Arrays, *, where: str) -> None:
+    missing = [name for name in _REQUIRED if name not in arrays]
+    if missing:
+        raise AssetError(
+            f"the body lacks {', '.join(missing)}", where=where, expected=", ".join(_REQUIRED)
+        )
+    n_vertices = len(arrays["v_template"])
+    shapes: dict[str, tuple[int, ...]] = {
+        "v_template": (n_vertices, 3),
+        "J_regressor": (N_SMPL_JOINTS, n_vertices),
+        "weights": (n_vertices, N_SMPL_JOINTS),
+        "joint_regressor_18": (N_JOINTS, n_vertices),
+        "mirror_vertices": (n_vertices,),
+    }
+    for name, shape in shapes.items():
+        if name in arrays and arrays[name].shape != shape:
+            raise AssetError(
+                f"{name} has shape {arrays[name].shape}", where=where, expected=str(shape)
+            )
+    if tuple(int(p) for p in arrays["kintree_table"][0][1:]) != SMPL_PARENTS[1:]:
+        raise AssetError("the kinematic tree is not SMPL's", where=where, expected="24 joints")
+
+
+class BodyModel(nn.Module):
+    """A body of SMPL's form as a differentiable function of pose and shape.
+
+    Build one with `load`. Pose blend shapes are applied where the file has them; the open body has
+    none, which saves the costliest product of SMPL's forward pass.
+
+    Args:
+        arrays: SMPL's arrays under their usual names, in metres.
+        where: Where they came from, for messages.
+    """
+
+    v_template_V3: Tensor
+    shapedirs_V3K: Tensor
+    J_regressor_JV: Tensor
+    weights_VJ: Tensor
+    joint_regressor_NV: Tensor
+    mirror_vertices: Tensor
+    faces_F3: Tensor
+    _posedirs_P3V: Tensor | None
+    _parents: Tensor
+
+    def __init__(self, arrays: Arrays, *, where: str = "arrays") -> None:
+        super().__init__()
+        _check(arrays, where=where)
+        self._arrays = dict(arrays)
+
+        # Not persistent: the body is an asset of its own, not a part of a network's weights.
+        def real(name: str, values: npt.ArrayLike) -> None:
+            tensor = torch.tensor(np.asarray(values, dtype=np.float32))
+            self.register_buffer(name, tensor, persistent=False)
+
+        def whole(name: str, values: npt.ArrayLike) -> None:
+            tensor = torch.tensor(np.asarray(values, dtype=np.int64))
+            self.register_buffer(name, tensor, persistent=False)
+
+        real("v_template_V3", arrays["v_template"])
+        real("shapedirs_V3K", arrays["shapedirs"][:, :, :10])
+        real("J_regressor_JV", arrays["J_regressor"])
+        real("weights_VJ", arrays["weights"])
+        real("joint_regressor_NV", _regressor_18(arrays, where=where))
+        whole("faces_F3", arrays["f"])
+        whole("mirror_vertices", arrays.get("mirror_vertices", np.empty(0)))
+        whole("_parents", SMPL_PARENTS)
+        posedirs = arrays.get("posedirs")
+        if posedirs is not None and np.any(posedirs):
+            real("_posedirs_P3V", posedirs.reshape(-1, posedirs.shape[-1]).T)
+        else:
+            self._posedirs_P3V = None
+
+    @classmethod
+    def load(
+        cls, path: str | PathLike[str] | None = None, *, resolution: Resolution = "lite"
+    ) -> BodyModel:
+        """The open body, or a file of the user's.
+
+        Args:
+            path: An ``.npz`` of SMPL's form; None for the open body.
+            resolution: Of the open body: ``"lite"`` (1,229 vertices) or ``"full"`` (13,718).
+
+        Raises:
+            AssetError: When the file can't be used.
+        """
+        file = asset_path(_ASSETS[resolution]) if path is None else Path(path)
+        return cls(read_body_arrays(file), where=str(file))
+
+    @property
+    def n_vertices(self) -> int:
+        """V."""
+        return len(self.v_template_V3)
+
+    @property
+    def n_betas(self) -> int:
+        """Shape coefficients that the file has, at most 10."""
+        return int(self.shapedirs_V3K.shape[-1])
+
+    @property
+    def parents(self) -> tuple[int, ...]:
+        """Parent of each of the 24 joints; −1 for the root."""
+        return SMPL_PARENTS
+
+    def forward(self, pose: Tensor, betas_BK: Tensor) -> Body:
+        """Poses a batch of bodies.
+
+        Args:
+            pose: Axis-angle (B, 72) or (B, 24, 3) in radians, or rotation matrices (B, 24, 3, 3);
+                each joint relative to its parent, the first relative to the model's axes.
+            betas_BK: Shape (B, 10) or (1, 10), in standard deviations.
+        """
+        rot_BJ33 = _rotation_matrices(pose)
+        n_batch = len(rot_BJ33)
+        betas_BK = betas_BK.expand(n_batch, -1)
+        shaped_BV3 = self.v_template_V3 + blend_shapes(betas_BK, self.shapedirs_V3K)
+        rest_BJ3 = vertices2joints(self.J_regressor_JV, shaped_BV3)
+        if self._posedirs_P3V is not None:
+            identity = torch.eye(3, dtype=rot_BJ33.dtype, device=rot_BJ33.device)
+            feature_BP = (rot_BJ33[:, 1:] - identity).flatten(1)
+            shaped_BV3 = shaped_BV3 + (feature_BP @ self._posedirs_P3V).view_as(shaped_BV3)
+        joints_BJ3, moves_BJ44 = batch_rigid_transform(
+            rot_BJ33, rest_BJ3, self._parents, dtype=rot_BJ33.dtype
+        )
+        vertices_BV3 = self._skin(shaped_BV3, moves_BJ44)
+        return Body(
+            vertices_BV3_mm=vertices_BV3 * MM_PER_M,
+            joints24_B243_mm=joints_BJ3 * MM_PER_M,
+            joints18_B183_mm=self.regress_joints18(vertices_BV3) * MM_PER_M,
+        )
+
+    def _skin(self, shaped_BV3: Tensor, moves_BJ44: Tensor) -> Tensor:
+        """Linear blend skinning, with the blended transforms' rows as separate products.
+
+        Blending (B, 12, J) × (J, V) keeps vertices innermost, so that what follows is a few long
+        multiply-adds instead of V small matrix products.
+        """
+        rows_B12J = moves_BJ44[:, :, :3].flatten(2).transpose(1, 2)
+        blend_B34V = (rows_B12J @ self.weights_VJ.T).view(-1, 3, 4, self.n_vertices)
+        shaped_B3V = shaped_BV3.transpose(1, 2)
+        posed_B3V = blend_B34V[:, :, 3]
+        for axis in range(3):
+            posed_B3V = torch.addcmul(posed_B3V, blend_B34V[:, :, axis], shaped_B3V[:, None, axis])
+        return posed_B3V.transpose(1, 2)
+
+    def regress_joints18(self, vertices_BV3: Tensor) -> Tensor:
+        """The project's 18 joints (B, 18, 3) from posed vertices, in the vertices' unit."""
+        return torch.matmul(self.joint_regressor_NV, vertices_BV3)
+
+    def mirror_theta(self, pose: Tensor) -> Tensor:
+        """The pose of the mirror image, for a body that was mirrored by negating x.
+
+        With the same β its mesh is the mirror image of this one's when the body is
+        mirror-symmetric, as the open body is exactly.
+
+        Args:
+            pose: (B, 72), (B, 24, 3) or (B, 24, 3, 3), as for `forward`; the result has the
+                same form.
+        """
+        if pose.ndim == 4:
+            # diag(-1, 1, 1) · R · diag(-1, 1, 1)
+            sign_3 = pose.new_tensor((-1.0, 1.0, 1.0))
+            return pose[:, list(MIRROR_SMPL_JOINTS)] * (sign_3[:, None] * sign_3)
+        theta_BJ3 = pose.reshape(-1, N_SMPL_JOINTS, 3)[:, list(MIRROR_SMPL_JOINTS)]
+        return (theta_BJ3 * pose.new_tensor((1.0, -1.0, -1.0))).reshape(pose.shape)
+
+    def as_smplx(self) -> SMPL:
+        """The same body as a plain ``smplx.SMPL``, for code that speaks smplx."""
+        arrays = dict(self._arrays)
+        n_pose = 9 * (N_SMPL_JOINTS - 1)
+        arrays.setdefault("posedirs", np.zeros((self.n_vertices, 3, n_pose), dtype=np.float32))
+        arrays["f"] = arrays["f"].astype(np.int64)
+        arrays["kintree_table"] = arrays["kintree_table"].astype(np.int64)
+        face = arrays.get("face_vertex_ids")
+        if face is None:
+            face = np.array(_SMPL_FACE if self.n_vertices == _SMPL_N_VERTICES else [0] * 5)
+        # smplx's defaults presume SMPL-H's mesh, so every vertex id is given. It prints a warning
+        # at a body of 10 coefficients, which would spoil a command's standard output.
+        with contextlib.redirect_stdout(io.StringIO()):
+            return SMPL(
+                "",
+                data_struct=Struct(**arrays),
+                vertex_ids={name: int(v) for name, v in zip(_FACE_KEYPOINTS, face, strict=True)},
+                use_hands=False,
+                use_feet_keypoints=False,
+                num_betas=self.n_betas,
+                create_betas=False,
+                create_body_pose=False,
+                create_global_orient=False,
+                create_transl=False,
+            )
+
+
+def _rotation_matrices(pose: Tensor) -> Tensor:
+    if pose.shape[1:] == (N_SMPL_JOINTS, 3, 3):
+        return pose
+    if pose.shape[1:] not in ((3 * N_SMPL_JOINTS,), (N_SMPL_JOINTS, 3)):
+        raise ValueError(
+            f"pose has shape {tuple(pose.shape)}; expected (B, 72), (B, 24, 3) or (B, 24, 3, 3)"
+        )
+    matrices = batch_rodrigues(pose.reshape(-1, 3))
+    return cast("Tensor", matrices).view(-1, N_SMPL_JOINTS, 3, 3)
+
+
+def _regressor_18(arrays: Arrays, *, where: str) -> npt.NDArray[np.float32]:
+    if "joint_regressor_18" in arrays:
+        return np.asarray(arrays["joint_regressor_18"], dtype=np.float32)
+    n_vertices = len(arrays["v_template"])
+    if n_vertices != _SMPL_N_VERTICES:
+        raise AssetError(
+            "the body has no joint_regressor_18 and is not SMPL's own mesh",
+            where=where,
+            expected=f"an array joint_regressor_18 of shape (18, {n_vertices})",
+            remedy="add the array; its rows are weights that sum to 1 (hemlets.skeleton.JOINTS)",
+        )
+    own_JV = np.asarray(arrays["J_regressor"], dtype=np.float32)
+    regressor_NV = np.zeros((N_JOINTS, n_vertices), dtype=np.float32)
+    for joint, name in _SMPL_TWIN.items():
+        regressor_NV[joint] = own_JV[SMPL_JOINTS.index(name)]
+    regressor_NV[Joint.NOSE, _SMPL_NOSE] = 1.0
+    regressor_NV[Joint.HEAD_TOP, _SMPL_HEAD_TOP] = 1.0
+    hips, shoulders = [Joint.LEFT_HIP, Joint.RIGHT_HIP], [Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER]
+    regressor_NV[Joint.PELVIS] = regressor_NV[hips].mean(axis=0)
+    regressor_NV[Joint.THORAX] = regressor_NV[shoulders].mean(axis=0)
+    total_N1 = regressor_NV.sum(axis=1, keepdims=True)
+    return np.asarray(regressor_NV / total_N1, dtype=np.float32)

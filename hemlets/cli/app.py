@@ -1,0 +1,158 @@
+"""The command's entry: finds sub-commands, runs one, and turns errors into messages.
+
+Sub-commands are entry points of the group ``hemlets.commands``: a name, and the function (or
+`typer.Typer` app) that it stands for. Nothing of them is imported to list them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any, Final, TypeVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from hemlets.cli.summaries import summary
+from hemlets.errors import ConfigError, HemletsError
+
+__all__ = ["DEBUG", "GROUP", "main"]
+
+GROUP: Final = "hemlets.commands"
+DEBUG: Final = "HEMLETS_DEBUG"
+"""Environment variable that shows the traceback of an expected error."""
+
+T = TypeVar("T")
+
+# typer's class of a context and of a command is another one from version to version.
+Context = Any
+Command = Any
+
+INTERRUPTED: Final = 130
+"""Exit code of a program that Ctrl-C ended, as shells give it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the `hemlets` command.
+
+    Args:
+        argv: Arguments after the program's name; those of this process when omitted.
+
+    Returns:
+        The exit code: 0, a `HemletsError`'s own, 2 for wrong usage, 130 after Ctrl-C. A bug
+        raises, so that its traceback is seen.
+    """
+    try:
+        _app()(args=sys.argv[1:] if argv is None else list(argv), prog_name="hemlets")
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    return 0
+
+
+def _app() -> typer.Typer:
+    app = typer.Typer(
+        cls=_Commands,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        # Plain text: drawing boxes would more than double the time that --help takes.
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_hemlets)
+    return app
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from hemlets import __version__
+
+        typer.echo(f"hemlets {__version__}")
+        raise typer.Exit
+
+
+def _hemlets(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and exit.",
+            callback=_print_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """HEMlets PoSh: 3D human pose and shape from photos, and the loop that retrains it.
+
+    Each command has its own --help. HEMLETS_HOME names the folder that holds all state;
+    HEMLETS_DEBUG=1 shows the traceback behind an error message.
+    """
+
+
+class _Unloaded(TyperCommand):
+    """A sub-command by name and summary, before it is imported."""
+
+    def __init__(self, entry: EntryPoint) -> None:
+        super().__init__(entry.name, rich_markup_mode=None)
+        self.entry = entry
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """The summary; asked for when the list of commands is printed, and only then."""
+        return summary(self.entry)
+
+
+class _Commands(TyperGroup):
+    """The commands of the entry-point group."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**options)  # type: ignore[arg-type]
+        for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+            self.commands.setdefault(entry.name, _Unloaded(entry))
+
+    def resolve_command(
+        self, ctx: Context, args: list[str]
+    ) -> tuple[str | None, Command, list[str]]:
+        """Finds the command that is called and imports it."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if isinstance(command, _Unloaded):
+            return name, _told(lambda: _load(command.entry)), rest
+        return name, command, rest
+
+    def invoke(self, ctx: Context) -> object:
+        """Runs the command; an error of ours becomes a message and an exit code."""
+        return _told(lambda: super(_Commands, self).invoke(ctx))
+
+
+def _load(entry: EntryPoint) -> Command:
+    try:
+        loaded = entry.load()
+    except ImportError as error:
+        package = entry.module.partition(".")[0]
+        extra = "" if package == "hemlets" else f"[{package}]"
+        raise ConfigError(
+            f"the command {entry.name!r} can't be loaded: {error}",
+            where=entry.value,
+            remedy=f"install what it needs with: pip install 'hemlets{extra}'",
+        ) from error
+    if isinstance(loaded, typer.Typer):
+        return typer.main.get_command(loaded)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(entry.name)(loaded)
+    return typer.main.get_command(app)
+
+
+def _told(action: Callable[[], T]) -> T:
+    """What an action returns; an error of ours is printed and ends the program."""
+    try:
+        return action()
+    except HemletsError as error:
+        if os.environ.get(DEBUG, "") not in ("", "0"):
+            raise
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None

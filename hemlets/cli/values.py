@@ -1,0 +1,101 @@
+"""Boxes and cameras as they are typed on a command line."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from hemlets.errors import ConfigError, DataError, InputError
+from hemlets.files import read_json
+from hemlets.inference.types import Camera
+
+__all__ = ["parse_box", "parse_camera"]
+
+Box = tuple[float, float, float, float]
+
+_BOX_FORM = "four numbers x0,y0,x1,y1 in pixels: left, top, right, bottom, e.g. 120,40,380,610"
+_CAMERA_FORM = (
+    "four numbers fx,fy,cx,cy in pixels, e.g. 1145,1144,512,515, or a JSON file with these four "
+    "names"
+)
+
+
+def parse_box(text: str) -> Box:
+    """A box from ``x0,y0,x1,y1``.
+
+    Raises:
+        ConfigError: Not four finite numbers, or a box without area.
+
+    >>> parse_box("10, 20, 30, 60")
+    (10.0, 20.0, 30.0, 60.0)
+    """
+    left, top, right, bottom = _four(text, "--box", _BOX_FORM)
+    if right <= left or bottom <= top:
+        raise ConfigError(
+            f"the box {text} has no area",
+            where="--box",
+            expected=f"x0 < x1 and y0 < y1; {_BOX_FORM}",
+            remedy="a box given as x,y,width,height becomes x,y,x+width,y+height",
+        )
+    return left, top, right, bottom
+
+
+def parse_camera(text: str) -> Camera:
+    """Intrinsics from ``fx,fy,cx,cy``, or from a JSON file that holds them.
+
+    The file has the keys fx, fy, cx, cy, at the top or below ``camera_px``, as in the JSON that
+    `hemlets predict` writes.
+
+    Raises:
+        ConfigError: Neither of them, or not a camera.
+
+    >>> parse_camera("1100,1100,320,240").cx
+    320.0
+    """
+    file = Path(text)
+    if file.suffix.lower() == ".json" or ("," not in text and file.is_file()):
+        return _camera_from_file(file)
+    fx, fy, cx, cy = _four(text, "--camera", _CAMERA_FORM)
+    return _camera(fx, fy, cx, cy, where="--camera")
+
+
+def _four(text: str, option: str, form: str) -> Box:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
+        raise ConfigError(f"{text!r} can't be read", where=option, expected=form)
+    return numbers[0], numbers[1], numbers[2], numbers[3]
+
+
+def _camera_from_file(file: Path) -> Camera:
+    where = f"--camera {file}"
+    try:
+        content: Any = read_json(file)
+    except DataError as error:
+        raise ConfigError(error.what, where=where, expected=_CAMERA_FORM) from error
+    except OSError as error:
+        raise ConfigError(
+            f"the file can't be read: {error.strerror or error}",
+            where=where,
+            expected=_CAMERA_FORM,
+        ) from error
+    values = content.get("camera_px", content) if isinstance(content, dict) else {}
+    try:
+        fx, fy, cx, cy = (float(values[name]) for name in ("fx", "fy", "cx", "cy"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"the file holds no camera: {type(error).__name__} {error}",
+            where=where,
+            expected='{"fx": …, "fy": …, "cx": …, "cy": …} in pixels',
+        ) from error
+    return _camera(fx, fy, cx, cy, where=where)
+
+
+def _camera(fx: float, fy: float, cx: float, cy: float, *, where: str) -> Camera:
+    try:
+        return Camera(fx=fx, fy=fy, cx=cx, cy=cy)
+    except InputError as error:
+        raise ConfigError(error.what, where=where, expected=error.expected) from error

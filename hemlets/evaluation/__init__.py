@@ -1,0 +1,34 @@
+"""Judging predictions: files first, scores second, always beside baselines.
+
+``Predictions`` are written by whoever predicts; ``score`` compares the file with annotations;
+``Scores`` carry means, clip-bootstrap intervals and slices under names that tell the protocol.
+"""
+
+from hemlets.evaluation.baselines import LinearLifter, MeanPose
+from hemlets.evaluation.bootstrap import Interval, PairedRatio, bootstrap_mean, paired_ratio
+from hemlets.evaluation.leaks import check_no_leak
+from hemlets.evaluation.names import MetricName
+from hemlets.evaluation.predictions import Predictions, PredictionsInfo
+from hemlets.evaluation.samples import SampleScores
+from hemlets.evaluation.score import score, score_samples
+from hemlets.evaluation.scores import Scores, Slice, compare, summarise
+
+__all__ = [
+    "Interval",
+    "LinearLifter",
+    "MeanPose",
+    "MetricName",
+    "PairedRatio",
+    "Predictions",
+    "PredictionsInfo",
+    "SampleScores",
+    "Scores",
+    "Slice",
+    "bootstrap_mean",
+    "check_no_leak",
+    "compare",
+    "paired_ratio",
+    "score",
+    "score_samples",
+    "summarise",
+]

@@ -1,0 +1,46 @@
+"""Guards against judging a model on what it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hemlets.annotations import Annotations
+from hemlets.errors import DataError
+
+__all__ = ["check_no_leak"]
+
+
+def _parts(names: Iterable[str]) -> set[str]:
+    """Clips or families, with mixtures ("walk+kick") taken apart."""
+    return {part for name in set(names) for part in name.split("+") if part}
+
+
+def check_no_leak(train: Annotations, test: Annotations) -> None:
+    """Refuse two sets that share a motion clip, a motion family or an image.
+
+    A mixture of clips counts as each of its clips.
+
+    Raises:
+        DataError: They share something; every kind is in the message, with names and the first
+            samples concerned.
+    """
+    shared: list[str] = []
+    for kind in ("clip", "family"):
+        both = sorted(_parts(train.column(kind)) & _parts(test.column(kind)))
+        if both:
+            shared.append(f"{kind} {', '.join(both[:10])}{' …' if len(both) > 10 else ''}")
+    seen = set(train.image_hash)
+    images = [
+        str(name)
+        for name, digest in zip(test.sample_id, test.image_hash, strict=True)
+        if digest in seen
+    ]
+    if images:
+        more = f" and {len(images) - 5} more" if len(images) > 5 else ""
+        shared.append(f"the images of test samples {', '.join(images[:5])}{more}")
+    if shared:
+        raise DataError(
+            "the training and the test samples share " + "; ".join(shared),
+            expected="no clip, family or image in both",
+            remedy="make the splits by motion family again; a score on these samples would lie",
+        )

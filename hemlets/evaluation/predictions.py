@@ -1,0 +1,290 @@
+"""Predictions as a file: written first, scored afterwards, by whoever doubts the score.
+
+One Parquet row a sample, and in the file's metadata everything that the numbers depend on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from hemlets.config import Config
+from hemlets.errors import ConfigError, DataError
+from hemlets.evaluation.wording import some
+from hemlets.files import atomic_path
+from hemlets.inference.types import BodyEstimate
+from hemlets.skeleton import N_JOINTS
+
+__all__ = ["COLUMNS", "Predictions", "PredictionsInfo", "Quantity"]
+
+Float = npt.NDArray[np.float32]
+Text = npt.NDArray[np.object_]
+Quantity = Literal["joints3d_mm", "root_mm", "joints2d_px", "confidence", "theta", "betas"]
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
+
+COLUMNS: Final[dict[str, tuple[int, ...]]] = {
+    "joints3d_mm": (N_JOINTS, 3),
+    "root_mm": (3,),
+    "joints2d_px": (N_JOINTS, 2),
+    "confidence": (N_JOINTS,),
+    "theta": (24, 3),
+    "betas": (10,),
+    "box_xyxy": (4,),
+}
+"""Array columns and their shape in one row; meanings as in ``BodyEstimate``."""
+
+_METADATA: Final = b"hemlets.predictions"
+_REMEDY: Final = "run the benchmark again: it writes this file"
+_SCHEMA: Final = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        *(
+            pa.field(name, pa.list_(pa.float32(), int(np.prod(shape))), nullable=False)
+            for name, shape in COLUMNS.items()
+        ),
+        pa.field("flags", pa.list_(pa.string()), nullable=False),
+    ]
+)
+
+
+class PredictionsInfo(Config):
+    """Where predictions come from.
+
+    Attributes:
+        model_version: what predicted.
+        data_version: content hash of the data version that the samples are from.
+        split: of the samples.
+        precision: arithmetic of the prediction, e.g. ``float32`` or ``bfloat16``.
+        depth_source: where metric scale and depth came from, e.g. ``bone-length-prior``.
+        box_source: where the person's box came from, e.g. ``ground-truth``.
+        flip_test: whether the mirrored image was predicted and averaged too.
+        code_version: git commit of the code.
+        absent: quantities that this predictor does not give; their columns hold zeros and are
+            never scored.
+    """
+
+    model_version: str
+    data_version: str
+    split: Word
+    precision: Word
+    depth_source: Word
+    box_source: Word
+    flip_test: bool
+    code_version: str
+    absent: tuple[Quantity, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Predictions:
+    """Predictions of N samples. Camera frame: x right, y down, z forward.
+
+    Attributes:
+        info: where they come from.
+        sample_id: (N,) names, unique.
+        joints3d_mm: (N, 18, 3) relative to the pelvis.
+        root_mm: (N, 3) pelvis in the camera frame.
+        joints2d_px: (N, 18, 2) in the image.
+        confidence: (N, 18) in 0–1.
+        theta: (N, 24, 3) axis-angles, radians.
+        betas: (N, 10).
+        box_xyxy: (N, 4) the box that was used, pixels.
+        flags: N tuples of the assumptions made.
+    """
+
+    info: PredictionsInfo
+    sample_id: Text
+    joints3d_mm: Float
+    root_mm: Float
+    joints2d_px: Float
+    confidence: Float
+    theta: Float
+    betas: Float
+    box_xyxy: Float
+    flags: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        self._check("predictions")
+
+    def __len__(self) -> int:
+        return len(self.sample_id)
+
+    def _check(self, where: str) -> None:
+        rows = len(self.sample_id)
+        if len(self.flags) != rows:
+            raise DataError(
+                f"{len(self.flags)} rows of flags", where=where, expected=f"{rows}, one a sample"
+            )
+        ids, count = np.unique(self.sample_id.astype(str), return_counts=True)
+        if (count > 1).any():
+            twice = ids[count > 1]
+            raise DataError(
+                f"{len(twice)} samples are predicted more than once",
+                where=f"{where}: {some(twice)}",
+                expected="one row a sample",
+                remedy=_REMEDY,
+            )
+        for name, shape in COLUMNS.items():
+            values = getattr(self, name)
+            if values.shape != (rows, *shape):
+                raise DataError(
+                    f"column has shape {values.shape}",
+                    where=f"{where}: {name}",
+                    expected=f"{(rows, *shape)}",
+                )
+            bad = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
+            if bad.size:
+                raise DataError(
+                    f"{name} is not finite in {bad.size} rows",
+                    where=f"{where}: {some(self.sample_id[bad])} (rows {some(bad)})",
+                    expected="finite numbers",
+                    remedy="find out why the model predicts NaN for these samples",
+                )
+
+    @classmethod
+    def from_estimates(
+        cls, sample_ids: Sequence[str], estimates: Sequence[BodyEstimate], info: PredictionsInfo
+    ) -> Predictions:
+        """Gather what a predictor returned, one estimate a sample id.
+
+        Raises:
+            DataError: Counts differ, ids repeat, values are not finite, or an estimate is from
+                another model than ``info`` says.
+        """
+        if len(sample_ids) != len(estimates):
+            raise DataError(
+                f"{len(estimates)} estimates for {len(sample_ids)} samples",
+                expected="one estimate a sample",
+            )
+        others = {e.model_version for e in estimates} - {info.model_version}
+        if others:
+            raise DataError(
+                f"estimates are from model {some(sorted(others))}",
+                expected=f"all from {info.model_version}",
+            )
+
+        def gather(name: str) -> Float:
+            rows = [np.asarray(getattr(estimate, name), np.float32) for estimate in estimates]
+            return np.array(rows, np.float32).reshape(len(rows), *COLUMNS[name])
+
+        return cls(
+            info=info,
+            sample_id=np.array(sample_ids, object),
+            flags=tuple(tuple(str(flag) for flag in e.flags) for e in estimates),
+            **{name: gather(name) for name in COLUMNS},
+        )
+
+    def take(self, rows: npt.NDArray[np.integer[Any]]) -> Predictions:
+        """The rows of these indices, in their order."""
+        return Predictions(
+            info=self.info,
+            sample_id=self.sample_id[rows],
+            flags=tuple(self.flags[int(row)] for row in rows),
+            **{name: getattr(self, name)[rows] for name in COLUMNS},
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the file atomically; the same predictions give the same bytes."""
+        arrays = [pa.array(self.sample_id.tolist(), pa.string())]
+        for name in COLUMNS:
+            flat = pa.array(getattr(self, name).astype(np.float32).reshape(-1))
+            kind = _SCHEMA.field(name).type
+            arrays.append(pa.FixedSizeListArray.from_arrays(flat, type=kind))
+        arrays.append(pa.array([list(flags) for flags in self.flags], pa.list_(pa.string())))
+        schema = _SCHEMA.with_metadata({_METADATA: self.info.model_dump_json().encode()})
+        with atomic_path(path) as scratch:
+            pq.write_table(
+                pa.table(arrays, schema=schema),
+                scratch,
+                compression="zstd",
+                write_page_checksum=True,
+            )
+
+    @classmethod
+    def read(cls, path: Path) -> Predictions:
+        """Read a whole file and check every row.
+
+        Raises:
+            DataError: The file is absent, damaged (pages carry checksums), without its metadata,
+                of other columns or types, or holds duplicates, nulls or numbers that are not
+                finite; the rows are named.
+        """
+        try:
+            table = pq.read_table(path, page_checksum_verification=True).combine_chunks()
+        except FileNotFoundError as error:
+            raise DataError(
+                "the predictions file does not exist", where=path, remedy=_REMEDY
+            ) from error
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise DataError(
+                f"the predictions file can't be read: {error}", where=path, remedy=_REMEDY
+            ) from error
+        info = _read_info(table, path)
+        for field in _SCHEMA:
+            if field.name not in table.column_names:
+                raise DataError("a column is missing", where=f"{path}: {field.name}")
+            column = table.column(field.name)
+            if not _same_type(column.type, field.type):
+                raise DataError(
+                    f"a column has type {column.type}",
+                    where=f"{path}: {field.name}",
+                    expected=str(field.type),
+                )
+            if column.null_count:
+                rows = np.flatnonzero(column.is_null().to_numpy())
+                raise DataError(
+                    f"{field.name} is empty in {rows.size} rows",
+                    where=f"{path}: rows {some(rows)}",
+                    remedy=_REMEDY,
+                )
+
+        def array(name: str) -> Float:
+            flat = table.column(name).combine_chunks().flatten()
+            values = np.asarray(flat.to_numpy(zero_copy_only=False), np.float32)
+            return values.reshape(table.num_rows, *COLUMNS[name])
+
+        try:
+            return cls(
+                info=info,
+                sample_id=np.array(table.column("sample_id").to_pylist(), object),
+                flags=tuple(tuple(flags) for flags in table.column("flags").to_pylist()),
+                **{name: array(name) for name in COLUMNS},
+            )
+        except DataError as error:
+            where = f"{path}: {(error.where or '').removeprefix('predictions: ')}"
+            raise DataError(
+                error.what, where=where, expected=error.expected, remedy=error.remedy
+            ) from None
+
+
+def _same_type(found: pa.DataType, wanted: pa.DataType) -> bool:
+    # Parquet renames the inner field of a list ("item" or "element"), which changes nothing.
+    if pa.types.is_list(wanted):
+        return bool(pa.types.is_list(found) and found.value_type == wanted.value_type)
+    return bool(found == wanted)
+
+
+def _read_info(table: pa.Table, path: Path) -> PredictionsInfo:
+    import json
+
+    text = (table.schema.metadata or {}).get(_METADATA)
+    if text is None:
+        raise DataError(
+            "the file does not say where its predictions come from",
+            where=path,
+            expected=f"metadata {_METADATA.decode()!r}",
+            remedy=_REMEDY,
+        )
+    try:
+        return PredictionsInfo.from_mapping(json.loads(text), where=str(path))
+    except (ConfigError, ValueError, TypeError) as error:
+        raise DataError(
+            f"the file's metadata can't be used: {error}", where=path, remedy=_REMEDY
+        ) from error

@@ -1,0 +1,78 @@
+"""Is it millimetres? Bone lengths tell, whatever the pose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.errors import DataError
+from hemlets.evaluation.wording import some
+from hemlets.skeleton import PART_CHILD, PART_PARENT
+
+__all__ = ["LONGEST_BONE_MM", "check_millimetres"]
+
+LONGEST_BONE_MM = (100.0, 1_000.0)
+"""Range of the longest part (torso or thigh) of anyone from infant to giant."""
+
+_METRE = 1_000.0
+
+Array = npt.NDArray[Any]
+Float = npt.NDArray[np.float64]
+
+
+def _longest_bone(joints_NJ3: Float, valid_NJ: npt.NDArray[np.bool_]) -> Float:
+    length = np.linalg.norm(joints_NJ3[:, PART_PARENT] - joints_NJ3[:, PART_CHILD], axis=-1)
+    known = valid_NJ[:, PART_PARENT] & valid_NJ[:, PART_CHILD]
+    longest = np.where(known, length, -1.0).max(1)
+    return np.where(longest >= 0, longest, np.nan)
+
+
+def check_millimetres(
+    predicted_NJ3: Array, true_NJ3: Array, valid_NJ: Array, sample_ids: Array
+) -> None:
+    """Refuse poses in another unit than millimetres.
+
+    The truth must have bones of human length. A prediction may be as bad as an untrained network
+    makes it, so it is refused only where a thousand times the pose is at once of human size and
+    much nearer the truth: then it is right, in metres.
+
+    Args:
+        predicted_NJ3: joints relative to the pelvis.
+        true_NJ3: the same of the truth, 0 where not valid.
+        valid_NJ: joints that are known.
+        sample_ids: for the message.
+
+    Raises:
+        DataError: With the samples named.
+    """
+    predicted, true = np.asarray(predicted_NJ3, np.float64), np.asarray(true_NJ3, np.float64)
+    valid = np.asarray(valid_NJ, bool)
+    bone = _longest_bone(true, valid)
+    known = ~np.isnan(bone)
+    low, high = LONGEST_BONE_MM
+    odd = known & ((bone < low) | (bone > high))
+    if odd.any():
+        raise DataError(
+            f"the longest bone of {odd.sum()} annotated poses is not of human length "
+            f"({np.median(bone[odd]):.3g} mm in the median)",
+            where=some(sample_ids[odd]),
+            expected=f"{low:g}-{high:g} mm",
+            remedy="give joints in millimetres",
+        )
+
+    def distance(factor: float) -> Float:
+        error = np.linalg.norm(factor * predicted - true, axis=-1)
+        return np.asarray(np.where(valid, error, 0.0).sum(1))
+
+    size = _METRE * _longest_bone(predicted, valid)
+    human = known & (size >= low) & (size <= high)
+    metres = human & (distance(_METRE) < 0.5 * distance(1.0))
+    if metres.any():
+        raise DataError(
+            f"{metres.sum()} predicted poses are in metres",
+            where=some(sample_ids[metres]),
+            expected="millimetres",
+            remedy="multiply the predictor's joints by 1000",
+        )

@@ -1,0 +1,169 @@
+"""The predictor: images and boxes in, body estimates out. Serving is a shell over it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import roma
+import torch
+
+from hemlets.codecs import decode_heatmaps
+from hemlets.errors import InputError
+from hemlets.inference.decode import metric_joints
+from hemlets.inference.model_folder import ModelCard, load_model
+from hemlets.inference.types import BodyEstimate, Camera, Flag, PredictionRequest
+from hemlets.models import HemletsPosh
+from hemlets.transforms import Crop, square_crop
+
+__all__ = ["DEFAULT_FOV_DEG", "Predictor", "default_camera", "normalise"]
+
+DEFAULT_FOV_DEG = 55.0
+"""Field of view across the longer image side that is assumed without intrinsics."""
+
+
+def default_camera(width: int, height: int) -> Camera:
+    """A camera with the stated default field of view."""
+    focal = max(width, height) / 2 / np.tan(np.deg2rad(DEFAULT_FOV_DEG) / 2)
+    return Camera(fx=float(focal), fy=float(focal), cx=width / 2, cy=height / 2)
+
+
+def normalise(image_BHW3: torch.Tensor) -> torch.Tensor:
+    """uint8 crops (B, H, W, 3) to the network's input (B, 3, H, W), channels last in memory.
+
+    Mean and deviation are ImageNet's, so that weights trained there fit.
+    """
+    mean = torch.tensor([123.675, 116.28, 103.53], device=image_BHW3.device)
+    deviation = torch.tensor([58.395, 57.12, 57.375], device=image_BHW3.device)
+    return ((image_BHW3.float() - mean) / deviation).permute(0, 3, 1, 2)
+
+
+class Predictor:
+    """Runs a model on people in images."""
+
+    def __init__(
+        self, model: HemletsPosh, card: ModelCard, *, device: str | torch.device = "cpu"
+    ) -> None:
+        self.device = torch.device(device)
+        self.model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.card = card
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str | torch.device = "cpu") -> Predictor:
+        """Load a model folder.
+
+        Raises:
+            CheckpointError: The folder is not a whole model.
+        """
+        model, card = load_model(folder)
+        return cls(model, card, device=device)
+
+    @property
+    def version(self) -> str:
+        """Version of the model, carried by each estimate."""
+        return self.card.version
+
+    def predict(
+        self, requests: Sequence[PredictionRequest], *, batch_size: int = 32
+    ) -> list[BodyEstimate]:
+        """Predict one body a request.
+
+        Raises:
+            InputError: An image, box or camera that can't be used; names its position.
+        """
+        results: list[BodyEstimate] = []
+        for start in range(0, len(requests), batch_size):
+            results += self._batch(requests[start : start + batch_size], start)
+        return results
+
+    def _batch(self, requests: Sequence[PredictionRequest], first: int) -> list[BodyEstimate]:
+        prepared = [_prepare(r, f"request {first + i}", self.card.pose.crop_px)
+                    for i, r in enumerate(requests)]  # fmt: skip
+        crops = [crop for crop, _, _ in prepared]
+        pixels = np.stack(
+            [crop.extract(r.image_HW3) for crop, r in zip(crops, requests, strict=True)]
+        )
+        with torch.inference_mode():
+            out = self.model(normalise(torch.from_numpy(pixels).to(self.device)))
+            crop_px, depth_mm = self.card.pose.volume.from_voxels(out.voxel_BJ3)
+            theta = roma.rotmat_to_rotvec(out.shape.rotation_BR33)
+            if out.pose.heatmap_BJHW is not None:
+                peak = decode_heatmaps(out.pose.heatmap_BJHW)[1].clamp(0, 1)
+            else:
+                peak = torch.full(crop_px.shape[:2], float("nan"))
+        image_px = np.stack(
+            [
+                crop.to_image(p)
+                for crop, p in zip(crops, crop_px.double().cpu().numpy(), strict=True)
+            ]
+        )
+        cameras = np.array([(c.fx, c.fy, c.cx, c.cy) for _, c, _ in prepared])
+        joints, roots = metric_joints(
+            image_px, depth_mm.cpu().numpy(), cameras, self.card.bone_length_mm
+        )
+        theta_np, betas_np = theta.cpu().numpy(), out.shape.betas_BS.cpu().numpy()
+        return [
+            BodyEstimate(
+                joints3d_mm=joints[i].astype(np.float32),
+                root_mm=roots[i].astype(np.float32),
+                joints2d_px=image_px[i].astype(np.float32),
+                confidence=peak[i].cpu().numpy().astype(np.float32),
+                theta=theta_np[i],
+                betas=betas_np[i],
+                box_xyxy=_box(requests[i]),
+                camera=camera,
+                flags=flags,
+                model_version=self.version,
+            )
+            for i, (_, camera, flags) in enumerate(prepared)
+        ]
+
+
+def _box(request: PredictionRequest) -> tuple[float, float, float, float]:
+    if request.box_xyxy is not None:
+        return request.box_xyxy
+    height, width = request.image_HW3.shape[:2]
+    return (0.0, 0.0, float(width), float(height))
+
+
+def _prepare(
+    request: PredictionRequest, where: str, size_px: int
+) -> tuple[Crop, Camera, tuple[Flag, ...]]:
+    image = request.image_HW3
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise InputError(
+            f"image of shape {image.shape} and type {image.dtype}",
+            where=where,
+            expected="RGB (H, W, 3), uint8",
+        )
+    height, width = image.shape[:2]
+    flags: list[Flag] = []
+    if request.box_xyxy is None:
+        flags.append(Flag.WHOLE_IMAGE_BOX)
+    box = _box(request)
+    if len(box) != 4:
+        raise InputError(
+            f"the box has {len(box)} numbers",
+            where=f"{where}: box",
+            expected="left, top, right, bottom in pixels",
+        )
+    left, top, right, bottom = box
+    try:
+        crop = square_crop(box, size_px)
+    except InputError as error:
+        raise InputError(error.what, where=f"{where}: box", expected=error.expected) from None
+    if right <= 0 or bottom <= 0 or left >= width or top >= height:
+        raise InputError(
+            f"the box {[round(v, 1) for v in box]} lies outside the image of {width}×{height}",
+            where=f"{where}: box",
+            expected="a box that overlaps the image, in its pixels",
+        )
+    if crop.side_px < 8 or crop.side_px > 100 * max(width, height):
+        raise InputError(
+            f"the box {[round(v, 1) for v in box]} can't hold a person in {width}×{height} pixels",
+            where=f"{where}: box",
+        )
+    if request.camera is None:
+        flags.append(Flag.DEFAULT_FIELD_OF_VIEW)
+    return crop, request.camera or default_camera(width, height), tuple(flags)

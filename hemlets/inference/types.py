@@ -1,0 +1,139 @@
+"""What goes into a prediction and what comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.errors import InputError
+from hemlets.skeleton import JOINTS, SMPL_JOINTS
+
+__all__ = ["BodyEstimate", "Camera", "Flag", "PredictionRequest"]
+
+Float = npt.NDArray[np.float32]
+
+
+class Flag(StrEnum):
+    """Assumptions that a prediction rests on and that its reader must know about."""
+
+    WHOLE_IMAGE_BOX = "whole-image-box"
+    DEFAULT_FIELD_OF_VIEW = "default-field-of-view"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Camera:
+    """Pinhole intrinsics in pixels of the whole image; pixel centres lie at +0.5."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+
+    def __post_init__(self) -> None:
+        values = (self.fx, self.fy, self.cx, self.cy)
+        if not all(np.isfinite(values)) or self.fx <= 0 or self.fy <= 0:
+            raise InputError(
+                f"camera fx, fy, cx, cy = {values}",
+                where="camera",
+                expected="finite numbers in pixels, focal lengths above 0",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionRequest:
+    """One person in one image.
+
+    Attributes:
+        image_HW3: RGB, uint8.
+        box_xyxy: The person's box in pixels: left, top, right, bottom. The whole image when
+            omitted, and flagged.
+        camera: Intrinsics. A stated default field of view when omitted, and flagged.
+    """
+
+    image_HW3: npt.NDArray[np.uint8]
+    box_xyxy: tuple[float, float, float, float] | None = None
+    camera: Camera | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BodyEstimate:
+    """A predicted person. Camera frame: x right, y down, z forward, millimetres.
+
+    Attributes:
+        joints3d_mm: (18, 3) joints of the pose stage, relative to the pelvis.
+        root_mm: (3,) pelvis in the camera frame, from training-set bone lengths.
+        joints2d_px: (18, 2) joints in the image.
+        confidence: (18,) in 0–1: peak of the joint's 2D heatmap; NaN (null in JSON) from a
+            network without heatmaps.
+        theta: (24, 3) SMPL θ as axis-angles; the root turns the body into the camera frame.
+        betas: (10,) SMPL β.
+        box_xyxy: The box that was used.
+        camera: The camera that was used.
+        flags: Assumptions made for want of input.
+        model_version: What predicted it.
+    """
+
+    joints3d_mm: Float
+    root_mm: Float
+    joints2d_px: Float
+    confidence: Float
+    theta: Float
+    betas: Float
+    box_xyxy: tuple[float, float, float, float]
+    camera: Camera
+    flags: tuple[Flag, ...] = ()
+    model_version: str = "unversioned"
+    units: dict[str, str] = field(
+        default_factory=lambda: {
+            "joints3d": "mm, pelvis-relative, camera frame: x right, y down, z forward",
+            "root": "mm, camera frame",
+            "joints2d": "px, origin at the top-left corner of the top-left pixel",
+            "theta": "rad, axis-angle, 24 joints",
+            "betas": "standard deviations of the body model's shape space",
+        }
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, with names, units, flags and model version."""
+        camera = self.camera
+        return {
+            "joint_names": list(JOINTS),
+            "theta_names": list(SMPL_JOINTS),
+            "joints3d_mm": self.joints3d_mm.astype(float).tolist(),
+            "root_mm": self.root_mm.astype(float).tolist(),
+            "joints2d_px": self.joints2d_px.astype(float).tolist(),
+            "confidence": [None if np.isnan(c) else float(c) for c in self.confidence],
+            "theta_rad": self.theta.astype(float).tolist(),
+            "betas": self.betas.astype(float).tolist(),
+            "box_xyxy_px": [float(v) for v in self.box_xyxy],
+            "camera_px": {"fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy},
+            "flags": [str(flag) for flag in self.flags],
+            "units": self.units,
+            "model_version": self.model_version,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> BodyEstimate:
+        """Inverse of :meth:`to_json`."""
+
+        def array(key: str) -> Float:
+            return np.asarray(value[key], np.float32)
+
+        box = value["box_xyxy_px"]
+        return cls(
+            joints3d_mm=array("joints3d_mm"),
+            root_mm=array("root_mm"),
+            joints2d_px=array("joints2d_px"),
+            confidence=array("confidence"),
+            theta=array("theta_rad"),
+            betas=array("betas"),
+            box_xyxy=(box[0], box[1], box[2], box[3]),
+            camera=Camera(**value["camera_px"]),
+            flags=tuple(Flag(name) for name in value["flags"]),
+            model_version=value["model_version"],
+            units=value["units"],
+        )

@@ -1,0 +1,16 @@
+"""Networks: backbone, pose stage, shape stage and the two joined."""
+
+from hemlets.models.pose import PoseNetwork, PoseNetworkConfig, PoseOutput
+from hemlets.models.posh import HemletsPosh, PoshOutput
+from hemlets.models.shape import ShapeNetwork, ShapeNetworkConfig, ShapeOutput
+
+__all__ = [
+    "HemletsPosh",
+    "PoseNetwork",
+    "PoseNetworkConfig",
+    "PoseOutput",
+    "PoshOutput",
+    "ShapeNetwork",
+    "ShapeNetworkConfig",
+    "ShapeOutput",
+]

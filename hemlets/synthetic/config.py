@@ -1,0 +1,66 @@
+"""Settings of the open data: how many people, how varied, how large."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from hemlets.config import Config
+
+__all__ = ["OpenDataConfig", "SplitSizes"]
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class SplitSizes(Config):
+    """Images of each split."""
+
+    train: Count = 20_000
+    validation: Count = 1_000
+    gate: Count = 1_000
+    test: Count = 2_000
+
+    def of(self, split: str) -> int:
+        """Images of the split of that name."""
+        return int(getattr(self, split))
+
+
+class OpenDataConfig(Config):
+    """What is rendered. Two equal configurations give the same bytes on one machine."""
+
+    seed: Count = 0
+    samples: SplitSizes = SplitSizes()
+    image_px: Annotated[int, Field(ge=64, le=1024)] = 160
+    """Side of the square image."""
+    shard_size: Annotated[int, Field(ge=1)] = 512
+    """Images in a shard: the unit of resuming."""
+    supersampling: Annotated[int, Field(ge=1, le=4)] = 2
+    """The person is rasterised this much larger and averaged down."""
+    jpeg_quality: tuple[int, int] = (70, 95)
+    """Lowest and highest quality; each image draws its own."""
+
+    mixture_probability: Probability = 0.4
+    """A limb group of another clip of the same split replaces the clip's own."""
+    free_limb_probability: Probability = 0.2
+    """Each arm and leg of a training pose is drawn from its whole anatomical range. The other
+    splits hold captured motion and its mixtures only, so that they measure what a model makes
+    of real motion it has not seen."""
+    tumble_probability: Probability = 0.05
+    """The whole body is turned anyhow: lying, upside down."""
+    pose_noise: Annotated[float, Field(ge=0.0, le=3.0)] = 1.0
+    """Factor on the anatomical noise of every joint."""
+    shape_std: Annotated[float, Field(ge=0.0, le=3.0)] = 0.9
+
+    distance_m: tuple[float, float] = (2.5, 7.0)
+    elevation_deg: tuple[float, float] = (-20.0, 45.0)
+    roll_std_deg: Annotated[float, Field(ge=0.0, le=45.0)] = 4.0
+    box_fraction: tuple[float, float] = (0.55, 0.85)
+    """Larger side of the person's box over the image's side, where nothing is cut off."""
+    truncation_probability: Probability = 0.15
+    """The view is zoomed and shifted so that a part of the person leaves the image."""
+    occluder_probability: Probability = 0.35
+    """Objects stand in front of the person."""
+    clutter_probability: Probability = 0.6
+    """Objects stand behind the person."""

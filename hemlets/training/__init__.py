@@ -1,0 +1,1 @@
+"""Training of both stages: data feeding, the engine, checkpoints. Knows no tracker."""

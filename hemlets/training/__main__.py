@@ -1,0 +1,14 @@
+"""``torchrun … -m hemlets.training JOB.json``."""
+
+import os
+import sys
+
+from hemlets.processes import die_with_parent
+
+if __name__ == "__main__":
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # SIGTERM saves a checkpoint and ends, so nothing is lost and no process is left.
+        die_with_parent()
+    from hemlets.training.engine import main
+
+    sys.exit(main(sys.argv[1:]))

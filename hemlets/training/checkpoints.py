@@ -1,0 +1,76 @@
+"""The state of a training run, written whole and resumed exactly."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hemlets.errors import CheckpointError
+from hemlets.files import atomic_path
+
+__all__ = ["History", "load_checkpoint", "save_checkpoint"]
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint atomically: a killed process leaves the one before.
+
+    Raises:
+        WorkspaceError: It could not be written; the one before is still there.
+    """
+    with atomic_path(path) as scratch:
+        try:
+            torch.save(state, scratch)
+        except RuntimeError as error:
+            # torch hides the system's error: a full disk reads "unexpected pos".
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise OSError(errno.EIO, f"torch.save failed: {error}") from error
+
+
+def load_checkpoint(path: Path, *, job_hash: str) -> dict[str, Any] | None:
+    """Read the checkpoint of this very job, or None where there is none.
+
+    Raises:
+        CheckpointError: The file is damaged, or belongs to another job.
+    """
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"the checkpoint can't be read: {error}", where=path, remedy="delete it to start anew"
+        ) from error
+    if state.get("job") != job_hash:
+        raise CheckpointError(
+            "the checkpoint belongs to a run with other settings",
+            where=path,
+            remedy="delete it to start anew, or restore the settings",
+        )
+    return state
+
+
+class History:
+    """Metrics by step as JSON lines; a resumed run drops what its checkpoint had not seen."""
+
+    def __init__(self, path: Path, *, resume_step: int) -> None:
+        self.path = path
+        kept = []
+        if path.exists():
+            for line in path.read_text().splitlines():
+                try:
+                    if json.loads(line)["step"] <= resume_step:
+                        kept.append(line)
+                except (json.JSONDecodeError, KeyError):
+                    break
+        with atomic_path(path) as scratch:
+            scratch.write_text("".join(f"{line}\n" for line in kept))
+
+    def add(self, step: int, metrics: dict[str, float]) -> None:
+        """Append one row."""
+        with self.path.open("a") as stream:
+            stream.write(json.dumps({"step": step, **metrics}) + "\n")

@@ -1,0 +1,426 @@
+"""The training engine of both stages: one process or many, resumed exactly after any end.
+
+A run is a function of its job file: samples and their augmentation come from (seed, epoch,
+index), the checkpoint holds weights, moving average and optimiser, and the schedule depends
+on the step alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from hemlets.annotations import Annotations
+from hemlets.errors import ConfigError, DataError, HemletsError, TrainingError
+from hemlets.files import atomic_path, lock, read_json, sha256_file, write_json
+from hemlets.inference.decode import bone_length_sum
+from hemlets.inference.model_folder import (
+    BONE_LENGTH_RANGE_MM,
+    WEIGHTS,
+    load_strictly,
+    load_weights,
+    save_model,
+)
+from hemlets.models import HemletsPosh
+from hemlets.processes import die_with_parent
+from hemlets.training.batches import Batch, Loader, Samples
+from hemlets.training.checkpoints import History, load_checkpoint, save_checkpoint
+from hemlets.training.config import StageJob, TrainingConfig
+from hemlets.training.objectives import PoseObjective, PoshObjective
+from hemlets.training.optimisers import StageOptimiser
+from hemlets.training.validation import validate
+
+__all__ = ["learning_rate", "resolve_precision", "train"]
+
+CHECKPOINT, HISTORY, PROGRESS, MODEL = "checkpoint.pt", "history.jsonl", "progress.json", "model"
+FINISHED, LOCK = "finished.json", "training.lock"
+LOCK_TIMEOUT_S = 60.0
+STOPPED_EXIT_CODE = 75
+"""Asked to end and saved: run the same command to go on (EX_TEMPFAIL)."""
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    """The type that ``precision`` means on a device."""
+    if precision == "float32":
+        return torch.float32
+    has = (
+        torch.cuda.is_bf16_supported()
+        if device.type == "cuda"
+        else bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    )
+    if precision == "bfloat16" and not has:
+        raise ConfigError(
+            "this processor has no bfloat16 arithmetic",
+            where="training.precision",
+            expected="'auto' or 'float32'",
+        )
+    return torch.bfloat16 if has else torch.float32
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """Linear rise over the warm-up, then a cosine down to ``final_rate`` of the peak."""
+    warmup = config.warmup * config.steps
+    if step < warmup:
+        return config.learning_rate * (step + 1) / (warmup + 1)
+    progress = (step - warmup) / max(config.steps - warmup, 1)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return config.learning_rate * (config.final_rate + (1 - config.final_rate) * cosine)
+
+
+class _Average:
+    """Exponential moving average of parameters and buffers, with a short memory at first."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.state = {k: v.detach().clone() for k, v in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        weight = 1 - min(self.decay, (1 + step) / (10 + step))
+        mine, theirs = [], []
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                mine.append(self.state[name])
+                theirs.append(value)
+            else:
+                self.state[name].copy_(value)
+        torch._foreach_lerp_(mine, theirs, weight)
+
+
+def train(
+    job: StageJob, *, report: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, float]:
+    """Train a stage to its end, from its checkpoint where there is one.
+
+    Args:
+        job: The job; every process of the group gets the same.
+        report: Called on rank 0 with each row of the history.
+
+    Returns:
+        The last validation figures.
+
+    Raises:
+        TrainingError: The loss is not finite; the batch is saved beside the checkpoint.
+        SystemExit: Code 75 after SIGTERM or SIGINT, with the state saved.
+    """
+    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    with contextlib.ExitStack() as stack:
+        if rank == 0:
+            # A worker whose launcher was killed needs a moment to save and end.
+            stack.enter_context(lock(job.out / LOCK, "this training", timeout_s=LOCK_TIMEOUT_S))
+        stop_asked = stack.enter_context(_stop_signals())
+        return _train(job, rank, world_size, stop_asked, report)
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT instead of dying of them."""
+    received: list[int] = []
+    before = {
+        s: signal.signal(s, lambda number, _: received.append(number))
+        for s in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _train(
+    job: StageJob,
+    rank: int,
+    world_size: int,
+    stop_asked: list[int],
+    report: Callable[[dict[str, Any]], None] | None,
+) -> dict[str, float]:
+    config = job.training
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(device)
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    if world_size > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    precision = resolve_precision(config.precision, device)
+    identity = {
+        "job": job.model_copy(update={"out": Path(), "data": Path()}).hash,
+        "annotations": sha256_file(_table(job)),
+    }
+    finished = _finished(job, identity)
+    if finished is not None:
+        return finished
+
+    annotations = Annotations.read(_table(job))
+    train_rows = annotations.split("train")
+    validation_rows = _spread(annotations.split("validation"), config.validation_samples)
+    if not len(train_rows) or not len(validation_rows):
+        raise DataError("a split has no rows", where=job.data, expected="train and validation")
+    bone_length_mm = _mean_bone_length(train_rows)
+    samples = Samples(
+        train_rows,
+        job.data / "shards",
+        job.pose.volume,
+        seed=config.seed,
+        augmentation=job.augmentation,
+    )
+    loader = Loader(
+        samples,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        rank=rank,
+        world_size=world_size,
+    )
+
+    model = _initial_model(job).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective = (PoseObjective(model.pose, job.losses, shrink=config.shrink) if job.stage == "pose"
+                 else PoshObjective(model, job.losses, shrink=config.shrink))  # fmt: skip
+    network = objective.network
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    optimiser = StageOptimiser(network, config)
+    average = _Average(network, config.ema)
+    start, counted = 0, 0
+    sums: dict[str, float] = {}
+    state = load_checkpoint(job.out / CHECKPOINT, job_hash=identity["job"])
+    if state is not None:
+        load_strictly(network, state["network"], where=job.out / CHECKPOINT)
+        average.state = {k: v.to(device) for k, v in state["average"].items()}
+        optimiser.load_state_dict(state["optimiser"])
+        start = state["step"]
+        sums, counted = state.get("sums", {}), state.get("counted", 0)
+    history = History(job.out / HISTORY, resume_step=start) if rank == 0 else None
+    stepper: nn.Module = objective
+    if world_size > 1:
+        stepper = nn.parallel.DistributedDataParallel(
+            objective, device_ids=[device.index] if device.type == "cuda" else None
+        )
+
+    def save(step: int) -> None:
+        if rank == 0:
+            save_checkpoint(
+                job.out / CHECKPOINT,
+                {
+                    "job": identity["job"],
+                    "step": step,
+                    "network": network.state_dict(),
+                    "average": average.state,
+                    "optimiser": optimiser.state_dict(),
+                    "sums": sums,
+                    "counted": counted,
+                },
+            )
+
+    shadow = _shadow(job, device)
+    figures: dict[str, float] = {}
+    clock, clocked = time.perf_counter(), 0
+    for step, batch in enumerate(loader.batches(start, config.steps), start):
+        optimiser.set_rate(learning_rate(config, step))
+        batch = batch.to(device)
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            terms: dict[str, Tensor] = stepper(batch)
+        # Gradients are averaged over ranks, so a rank's share is its sum times their number.
+        loss = terms["total"] * (world_size / config.batch_size)
+        values = _global_sums(terms, world_size)
+        if not math.isfinite(values["total"]):
+            raise _exploded(job, step, rank, batch, values)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if config.gradient_clip:
+            nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
+        optimiser.step()
+        average.update(network, step)
+        done = step + 1
+        sums = {name: sums.get(name, 0.0) + value for name, value in values.items()}
+        counted += config.batch_size
+        clocked += config.batch_size
+        last = done == config.steps
+        if history is not None and (done % config.log_every == 0 or last):
+            elapsed = time.perf_counter() - clock
+            row: dict[str, float] = {f"loss/{k}": v / counted for k, v in sums.items()}
+            row["learning_rate"] = learning_rate(config, step)
+            row["samples"] = done * config.batch_size
+            row["samples_per_s"] = clocked / elapsed
+            if done % config.validate_every == 0 or last:
+                network_shadow = shadow.pose if job.stage == "pose" else shadow
+                network_shadow.load_state_dict(average.state)
+                figures = validate(
+                    network_shadow,
+                    validation_rows,
+                    job.data / "shards",
+                    bone_length_mm=bone_length_mm,
+                    precision=precision,
+                    device=device,
+                    shrink=config.shrink,
+                )
+                row |= {f"validation/{k}": v for k, v in figures.items()}
+            history.add(done, row)
+            write_json(job.out / PROGRESS, {"step": done, "steps": config.steps, **row})
+            if report is not None:
+                report({"step": done, "steps": config.steps, **row})
+            clock, clocked = time.perf_counter(), 0
+        if done % config.log_every == 0:
+            sums, counted = {}, 0
+        if not last and _any_rank(bool(stop_asked), world_size, device):
+            save(done)
+            sys.exit(STOPPED_EXIT_CODE)
+        if done % config.checkpoint_every == 0 and not last:
+            save(done)
+    if rank == 0:
+        final = model.state_dict()
+        prefix = "pose." if job.stage == "pose" else ""
+        final |= {prefix + k: v for k, v in average.state.items()}
+        card = save_model(
+            job.out / MODEL,
+            {k: v.cpu() for k, v in final.items()},
+            pose=job.pose,
+            shape=job.shape,
+            bone_length_mm=bone_length_mm,
+            training={
+                "stage": job.stage,
+                "steps": config.steps,
+                "batch_size": config.batch_size,
+                "precision": str(precision).removeprefix("torch."),
+                "validation": figures,
+            },
+        )
+        write_json(
+            job.out / FINISHED,
+            {**identity, "weights_sha256": card.weights_sha256, "figures": figures},
+        )
+        (job.out / CHECKPOINT).unlink(missing_ok=True)
+    if world_size > 1:
+        dist.barrier()
+    return figures
+
+
+def _table(job: StageJob) -> Path:
+    return job.data / "annotations.parquet"
+
+
+def _finished(job: StageJob, identity: dict[str, str]) -> dict[str, float] | None:
+    """Figures of this very run where it has ended already, its model being whole."""
+    if (job.out / CHECKPOINT).exists() or not (job.out / FINISHED).exists():
+        return None
+    record = read_json(job.out / FINISHED)
+    weights = job.out / MODEL / WEIGHTS
+    if not weights.exists() or record.get("weights_sha256") != sha256_file(weights):
+        return None
+    if any(record.get(key) != value for key, value in identity.items()):
+        return None
+    figures: dict[str, float] = record["figures"]
+    return figures
+
+
+def _mean_bone_length(rows: Annotations) -> float:
+    """Mean summed bone length of whole skeletons: the metric scale that a model carries."""
+    known = rows.valid3d.all(-1)
+    mean_mm = float(bone_length_sum(rows.joints3d_mm[known]).mean()) if known.any() else 0.0
+    low, high = BONE_LENGTH_RANGE_MM
+    if not low < mean_mm < high:
+        raise DataError(
+            f"the mean summed bone length of {int(known.sum())} whole training skeletons is "
+            f"{mean_mm:g} mm",
+            where="joints3d_mm",
+            expected=f"between {low:g} and {high:g} mm",
+            remedy="train on data with whole 3D skeletons in millimetres",
+        )
+    return mean_mm
+
+
+def _global_sums(terms: dict[str, Tensor], world_size: int) -> dict[str, float]:
+    """Loss terms over the samples of all processes."""
+    values = torch.stack([value.detach().float() for value in terms.values()])
+    if world_size > 1:
+        dist.all_reduce(values)
+    return dict(zip(terms, values.tolist(), strict=True))
+
+
+def _spread(rows: Annotations, count: int) -> Annotations:
+    """At most ``count`` rows, evenly over the table."""
+    if len(rows) <= count:
+        return rows
+    return rows.take(np.linspace(0, len(rows) - 1, count).astype(np.int64))
+
+
+def _initial_model(job: StageJob) -> HemletsPosh:
+    model = HemletsPosh(job.pose, job.shape)
+    if job.initial is not None:
+        load_strictly(model, load_weights(job.initial), where=job.initial)
+    if job.initial_pose is not None:
+        state = load_weights(job.initial_pose)
+        pose = {k.removeprefix("pose."): v for k, v in state.items() if k.startswith("pose.")}
+        load_strictly(model.pose, pose, where=job.initial_pose)
+    return model
+
+
+def _shadow(job: StageJob, device: torch.device) -> HemletsPosh:
+    with torch.random.fork_rng(devices=[]):
+        model: HemletsPosh = HemletsPosh(job.pose, job.shape).to(
+            device,
+            memory_format=torch.channels_last,  # type: ignore[call-overload]
+        )
+    return model
+
+
+def _any_rank(flag: bool, world_size: int, device: torch.device) -> bool:
+    if world_size == 1:
+        return flag
+    value = torch.tensor(float(flag), device=device)
+    dist.all_reduce(value, dist.ReduceOp.MAX)
+    return bool(value.item())
+
+
+def _exploded(
+    job: StageJob, step: int, rank: int, batch: Batch, terms: dict[str, float]
+) -> TrainingError:
+    from safetensors.torch import save_file
+
+    path = job.out / f"batch-at-step-{step}-rank-{rank}.safetensors"
+    with atomic_path(path) as scratch:
+        save_file({k: v.contiguous().cpu() for k, v in batch._asdict().items()}, scratch)
+    return TrainingError(
+        f"the loss is not finite at step {step}: {terms}",
+        where=path,
+        remedy="look at the saved batch; lower training.learning_rate or set "
+        "training.gradient_clip",
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Run the job of a JSON file; started by ``torchrun``."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        die_with_parent()
+    try:
+        if len(argv) != 1:
+            raise ConfigError("one job file must be given", expected="hemlets.training JOB.json")
+        path = Path(argv[0])
+        job = StageJob.from_mapping(read_json(path), where=str(path))
+        train(job, report=lambda row: print(json.dumps(row), flush=True))
+    except HemletsError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except (MemoryError, RuntimeError) as error:
+        # On a CPU torch reports this as a plain RuntimeError.
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and (
+            "can't allocate memory" not in str(error)
+        ):
+            raise
+        print("out of memory: lower training.batch_size", file=sys.stderr)
+        return TrainingError.exit_code
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+    return 0

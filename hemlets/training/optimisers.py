@@ -1,0 +1,97 @@
+"""The optimiser of a network: AdamW throughout, or Muon for convolutions with AdamW beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hemlets.training.config import TrainingConfig
+
+__all__ = ["StageOptimiser"]
+
+
+class StageOptimiser:
+    """Steps every parameter of a network.
+
+    Muon (Jordan et al. 2024) orthogonalises the momentum of a weight matrix. From random
+    weights it learns markedly faster a sample than AdamW; it takes convolutions as matrices of
+    output channels by inputs. The first convolution, the output heads, linear layers, norms
+    and biases stay with AdamW, as its authors advise.
+    """
+
+    def __init__(self, network: nn.Module, config: TrainingConfig) -> None:
+        matrices: list[nn.Parameter] = []
+        decayed: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
+        for name, parameter in network.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            edge = name.endswith(("backbone.conv1.weight", "_head.weight"))
+            if config.optimiser == "muon" and parameter.ndim == 4 and not edge:
+                matrices.append(parameter)
+            elif parameter.ndim > 1:
+                decayed.append(parameter)
+            else:
+                plain.append(parameter)
+        groups: list[dict[str, Any]] = [
+            {"params": decayed},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        self._adamw = torch.optim.AdamW(
+            groups,
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        self._pairs = [(p, nn.Parameter(_matrix(p.data))) for p in matrices]
+        self._muon = (
+            torch.optim.Muon(
+                [flat for _, flat in self._pairs],
+                lr=config.learning_rate,
+                weight_decay=config.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            )
+            if self._pairs
+            else None
+        )
+
+    def set_rate(self, rate: float) -> None:
+        """The learning rate of the next step."""
+        for optimiser in self._all:
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+
+    def step(self) -> None:
+        """Move the parameters by their gradients and drop these."""
+        for parameter, flat in self._pairs:
+            assert parameter.grad is not None
+            flat.grad = _matrix(parameter.grad)
+        for optimiser in self._all:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        for parameter, _ in self._pairs:
+            parameter.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """State for a checkpoint."""
+        muon = None if self._muon is None else self._muon.state_dict()
+        return {"adamw": self._adamw.state_dict(), "muon": muon}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self._adamw.load_state_dict(state["adamw"])
+        if self._muon is not None:
+            self._muon.load_state_dict(state["muon"])
+
+    @property
+    def _all(self) -> list[torch.optim.Optimizer]:
+        return [self._adamw] if self._muon is None else [self._adamw, self._muon]
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    """A convolution's weight as a matrix over the same memory, channels last or not."""
+    if not weight.is_contiguous():
+        weight = weight.permute(0, 2, 3, 1)
+    return weight.view(weight.shape[0], -1)

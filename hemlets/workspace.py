@@ -1,0 +1,69 @@
+"""The workspace: one folder, ignored by git, that holds all state.
+
+``HEMLETS_HOME`` names it; without it, ``workspace/`` below the current folder.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Workspace"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """Where each kind of state lives."""
+
+    home: Path
+
+    @classmethod
+    def from_env(cls) -> Workspace:
+        """The workspace that ``HEMLETS_HOME`` names, else ``./workspace``."""
+        return cls(home=Path(os.environ.get("HEMLETS_HOME") or "workspace").resolve())
+
+    @property
+    def data(self) -> Path:
+        """The DVC repository with the current data version."""
+        return self.home / "data"
+
+    @property
+    def data_remote(self) -> Path:
+        """DVC's default remote."""
+        return self.home / "data-remote"
+
+    @property
+    def stages(self) -> Path:
+        """Whole results of pipeline stages, by stage and key."""
+        return self.home / "stages"
+
+    @property
+    def mlflow(self) -> Path:
+        """MLflow's database and artifacts."""
+        return self.home / "mlflow"
+
+    @property
+    def prefect(self) -> Path:
+        """Prefect's home."""
+        return self.home / "prefect"
+
+    @property
+    def serving(self) -> Path:
+        """TorchServe's model store and instances."""
+        return self.home / "serving"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of sub-processes."""
+        return self.home / "logs"
+
+    @property
+    def reports(self) -> Path:
+        """HTML reports for people."""
+        return self.home / "reports"
+
+    @property
+    def locks(self) -> Path:
+        """One lock a stage and service."""
+        return self.home / "locks"

@@ -1,0 +1,162 @@
+"""The model archive: one file with all that TorchServe needs, the same bytes every time."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hemlets.errors import AssetError, ServingError
+from hemlets.files import atomic_path, sha256_folder
+
+__all__ = ["MODEL_NAME", "ArchiveInfo", "build_archive", "content_version", "read_archive"]
+
+MODEL_NAME = "hemlets-posh"
+
+_WEIGHTS = "model.safetensors"
+_REQUIRED = (_WEIGHTS, "model.json")
+_MANIFEST = "MAR-INF/MANIFEST.json"
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveInfo:
+    """What a model archive states about itself."""
+
+    name: str
+    version: str
+
+
+def content_version(model_folder: Path) -> str:
+    """A version made from a model folder's contents: 12 hexadecimal digits."""
+    return sha256_folder(model_folder)[:12]
+
+
+def build_archive(
+    model_folder: Path, out: Path, *, name: str = MODEL_NAME, version: str | None = None
+) -> Path:
+    """Package a model folder with torch-model-archiver.
+
+    The archive holds the handler and every file of the folder but hidden ones. Dates and order
+    are fixed afterwards, so that the same contents give the same bytes.
+
+    Args:
+        model_folder: Folder with ``model.safetensors``, ``model.json`` and, where the model
+            needs one, a body asset.
+        out: Folder that the archive is written into, whole or not at all.
+        name: Name that the model is served under.
+        version: Version that the archive states, by its contents when omitted.
+
+    Returns:
+        Path of ``{name}-{version}.mar``.
+
+    Raises:
+        AssetError: The folder lacks a file.
+        ServingError: A name that can't stand in a URL, or torch-model-archiver failed.
+    """
+    missing = [item for item in _REQUIRED if not (model_folder / item).is_file()]
+    if missing:
+        raise AssetError(
+            f"the model folder lacks {' and '.join(missing)}",
+            where=model_folder,
+            expected=" and ".join(_REQUIRED),
+            remedy="train a model first, for example with: make demo",
+        )
+    version = content_version(model_folder) if version is None else version
+    for what, value in (("model name", name), ("model version", version)):
+        if not _NAME.fullmatch(value):
+            raise ServingError(
+                f"{value!r} can't be a {what}",
+                expected="letters, digits, '.', '_' and '-', beginning with a letter or digit",
+            )
+    path = out / f"{name}-{version}.mar"
+    # torch-model-archiver empties $TMPDIR/NAME, so that two at once would spoil each other.
+    with tempfile.TemporaryDirectory(prefix="hemlets-mar-") as scratch:
+        raw = _run_archiver(model_folder, Path(scratch), name, version)
+        with atomic_path(path) as part:
+            _normalise(raw, part)
+    return path
+
+
+def read_archive(path: Path) -> ArchiveInfo:
+    """Name and version that an archive states.
+
+    Raises:
+        AssetError: Absent, or no model archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            model = json.loads(archive.read(_MANIFEST))["model"]
+        return ArchiveInfo(name=str(model["modelName"]), version=str(model["modelVersion"]))
+    except FileNotFoundError:
+        raise AssetError("the model archive does not exist", where=path) from None
+    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
+        raise AssetError(
+            "not a model archive",
+            where=path,
+            expected="a .mar file as torch-model-archiver writes it",
+        ) from error
+
+
+def _run_archiver(model_folder: Path, scratch: Path, name: str, version: str) -> Path:
+    extra = scratch / "extra"
+    weights = scratch / _WEIGHTS
+    made, temporary = scratch / "made", scratch / "tmp"
+    made.mkdir()
+    temporary.mkdir()
+    # A copy under a path without commas or wildcards, which the archiver would interpret.
+    shutil.copytree(model_folder, extra, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    (extra / _WEIGHTS).rename(weights)
+    command = [
+        sys.executable, "-m", "model_archiver.model_packaging",
+        "--model-name", name,
+        "--version", version,
+        "--handler", str(Path(__file__).with_name("handler.py")),
+        "--serialized-file", str(weights),
+        "--extra-files", str(extra),
+        "--export-path", str(made),
+    ]  # fmt: skip
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=_environment(temporary)
+    )
+    raw = made / f"{name}.mar"
+    if result.returncode or not raw.is_file():
+        lines = (result.stderr or result.stdout).strip().splitlines() or ["no message"]
+        missing = any("No module named" in line for line in lines)
+        raise ServingError(
+            f"torch-model-archiver failed: {lines[-1]}",
+            where=model_folder,
+            remedy="install it with: pip install torch-model-archiver" if missing else None,
+        )
+    return raw
+
+
+def _environment(temporary: Path) -> dict[str, str]:
+    return {**os.environ, "TMPDIR": str(temporary)}
+
+
+def _normalise(raw: Path, path: Path) -> None:
+    with zipfile.ZipFile(raw) as source, zipfile.ZipFile(path, "w") as target:
+        for member in sorted(source.namelist()):
+            data = source.read(member)
+            if member == _MANIFEST:
+                data = _undated(data)
+            entry = zipfile.ZipInfo(member, date_time=_EPOCH)
+            entry.create_system = 3
+            entry.external_attr = 0o100644 << 16
+            target.writestr(entry, data)
+
+
+def _undated(manifest: bytes) -> bytes:
+    values: dict[str, Any] = json.loads(manifest)
+    values["createdOn"] = "01/01/1980 00:00:00"
+    return json.dumps(values, indent=2, sort_keys=True).encode()

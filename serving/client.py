@@ -1,0 +1,213 @@
+"""A client of the endpoint: image bytes in, a typed estimate or a typed error out."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from hemlets.errors import InputError, ServingError
+from hemlets.inference.types import BodyEstimate, Camera
+from serving.archive import MODEL_NAME
+
+__all__ = [
+    "AnswerUnreadableError",
+    "Client",
+    "EndpointUnavailableError",
+    "ModelNotServedError",
+    "PredictionFailedError",
+    "RequestRefusedError",
+    "TokenRefusedError",
+]
+
+Box = tuple[float, float, float, float]
+
+
+class RequestRefusedError(InputError):
+    """The endpoint found something wrong with this request; it will not do better again."""
+
+
+class TokenRefusedError(ServingError):
+    """The token is missing, wrong or expired."""
+
+
+class ModelNotServedError(ServingError):
+    """The endpoint has no such model or version."""
+
+
+class EndpointUnavailableError(ServingError):
+    """Nothing answers, not in time, or the queue is full; it may do better later."""
+
+
+class PredictionFailedError(ServingError):
+    """The endpoint failed on this request."""
+
+
+class AnswerUnreadableError(ServingError):
+    """The endpoint's answer is not what an answer looks like."""
+
+
+class Client:
+    """Asks one model of one endpoint. Not for use by several threads at once.
+
+    Args:
+        url: Address of the inference API, such as ``http://127.0.0.1:8080``.
+        token: Inference token; None where the server asks for none.
+        model: Name of the model.
+        version: Version of the model; the server's default when omitted.
+        timeout_s: Longest wait for an answer.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        model: str = MODEL_NAME,
+        version: str | None = None,
+        timeout_s: float = 60.0,
+    ) -> None:
+        import requests
+
+        self.url = url.rstrip("/")
+        self.endpoint = f"{self.url}/predictions/{model}" + (f"/{version}" if version else "")
+        self.timeout_s = timeout_s
+        self._session = requests.Session()
+        # A proxy from the environment can't know this machine's own loopback.
+        self._session.trust_env = not _is_loopback(url)
+        if token is not None:
+            self._session.headers["Authorization"] = f"Bearer {token}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+    def predict(
+        self, image: bytes, box: Box | None = None, camera: Camera | None = None
+    ) -> BodyEstimate:
+        """Predict one person.
+
+        Args:
+            image: Bytes of an image file.
+            box: Left, top, right, bottom in pixels; the whole image when omitted.
+            camera: Intrinsics; a default field of view when omitted.
+
+        Raises:
+            RequestRefusedError: The endpoint can't use the image, box or camera.
+            TokenRefusedError: The token is missing, wrong or expired.
+            ModelNotServedError: No such model.
+            EndpointUnavailableError: No answer.
+            PredictionFailedError: The endpoint failed.
+            AnswerUnreadableError: The answer makes no sense.
+        """
+        fields = {} if box is None else {"box": json.dumps(list(box))}
+        return self._estimate(self._post(image, fields, camera))
+
+    def predict_people(
+        self, image: bytes, boxes: Sequence[Box], camera: Camera | None = None
+    ) -> list[BodyEstimate]:
+        """Predict several people of one image, in the order of their boxes.
+
+        Raises:
+            HemletsError: As :meth:`predict`.
+        """
+        fields = {"boxes": json.dumps([list(box) for box in boxes])}
+        answer = self._post(image, fields, camera)
+        people = answer.get("people")
+        if not isinstance(people, list) or len(people) != len(boxes):
+            raise AnswerUnreadableError(
+                "the answer has another number of people than the request has boxes",
+                where=self.endpoint,
+                expected=str(len(boxes)),
+            )
+        return [self._estimate(person) for person in people]
+
+    def _post(
+        self, image: bytes, fields: Mapping[str, str], camera: Camera | None
+    ) -> dict[str, Any]:
+        import requests
+
+        form: dict[str, tuple[str | None, str | bytes]] = {"image": ("image", image)}
+        form |= {name: (None, text) for name, text in fields.items()}
+        if camera is not None:
+            values = {"fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy}
+            form["camera"] = (None, json.dumps(values))
+        try:
+            answer = self._session.post(self.endpoint, files=form, timeout=self.timeout_s)
+        except requests.RequestException as error:
+            raise EndpointUnavailableError(
+                f"the endpoint does not answer: {type(error).__name__}",
+                where=self.endpoint,
+                remedy="see whether the server runs and the address is right",
+            ) from error
+        try:
+            value = answer.json()
+        except ValueError:
+            value = None
+        if answer.status_code != 200:
+            raise self._error(answer.status_code, value if isinstance(value, dict) else {})
+        if not isinstance(value, dict):
+            raise AnswerUnreadableError("the answer is not a JSON object", where=self.endpoint)
+        return value
+
+    def _estimate(self, value: Mapping[str, Any]) -> BodyEstimate:
+        try:
+            return BodyEstimate.from_json(dict(value))
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, InputError) as error:
+            raise AnswerUnreadableError(
+                f"the answer is not an estimate: {error!r}",
+                where=self.endpoint,
+                expected="the fields of BodyEstimate.to_json()",
+            ) from error
+
+    def _error(self, status: int, value: Mapping[str, Any]) -> InputError | ServingError:
+        details = value.get("error")
+        parts: dict[str, Any] = dict(details) if isinstance(details, Mapping) else {}
+        kind, message = str(value.get("type", "")), str(value.get("message", ""))
+        what = str(parts.pop("what", "") or message or f"status {status}")
+        where = parts.get("where") or self.endpoint
+        known = {"expected": parts.get("expected"), "remedy": parts.get("remedy")}
+        if kind == "InvalidKeyException" or status == 401:
+            return TokenRefusedError(
+                "the endpoint refused the token",
+                where=self.endpoint,
+                expected="the inference token of the server's key_file.json",
+                remedy="read the token again: tokens expire",
+            )
+        if status == 404:
+            return ModelNotServedError(
+                what, where=self.endpoint, remedy="ask for a model it serves"
+            )
+        if status == 413:
+            return RequestRefusedError(
+                "the request is too large", where=self.endpoint, remedy="send a smaller image"
+            )
+        if status == 400:
+            return RequestRefusedError(what, where=where, **known)
+        if status in (408, 429, 502, 503, 504) or kind == "ServiceUnavailableException":
+            return EndpointUnavailableError(
+                f"status {status}: {what}", where=self.endpoint, remedy="try again later"
+            )
+        return PredictionFailedError(f"status {status}: {what}", where=where, **known)
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

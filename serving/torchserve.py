@@ -1,0 +1,476 @@
+"""A TorchServe process: started, awaited, asked, and stopped with all that it started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from hemlets.errors import DataError, ServingError
+from hemlets.files import atomic_path, lock, read_json, write_json
+from serving.archive import read_archive
+from serving.handler import THREADS_VARIABLE
+from serving.java import find_java
+from serving.management import Management, ModelStatus
+from serving.ports import free_ports, require_free_port
+from serving.settings import Ports, ServerSettings, log_configuration, render_properties
+from serving.tokens import KeyFile
+
+if TYPE_CHECKING:
+    import psutil
+    import requests
+
+    from serving.client import Client
+
+__all__ = ["TorchServe"]
+
+_STATE = "instance.json"
+_LOG_TAIL = 15
+_MAX_SOCKET_FOLDER = 60
+_SCRATCH_PREFIX = "hemlets-ts-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Supervisor:
+    """Identity of the supervising process; a process id alone may be another one's by now."""
+
+    pid: int
+    started: float
+
+    @classmethod
+    def of(cls, pid: int) -> _Supervisor:
+        import psutil
+
+        return cls(pid=pid, started=psutil.Process(pid).create_time())
+
+    def process(self) -> psutil.Process | None:
+        """The process, if it still runs."""
+        import psutil
+
+        try:
+            found = psutil.Process(self.pid)
+            same = abs(found.create_time() - self.started) < 1.0
+            return found if same and found.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.Error:
+            return None
+
+
+class TorchServe:
+    """One TorchServe instance with its own ports, model store, tokens and logs.
+
+    As a context manager it lives as long as the block, and no longer than this process even
+    if that is killed. With ``keep=True`` it goes on after this process; :meth:`attach` finds
+    it again and :meth:`stop` ends it.
+
+    Args:
+        folder: Where the instance keeps its files; readable by its owner only.
+        settings: How it is set up.
+        keep: Let it outlive this process.
+
+    Example::
+
+        with TorchServe(folder) as server:
+            server.register(build_archive(model_folder, scratch))
+            estimate = server.client("hemlets-posh").predict(image_bytes)
+    """
+
+    def __init__(
+        self, folder: Path, settings: ServerSettings | None = None, *, keep: bool = False
+    ) -> None:
+        self.folder = folder.resolve()
+        self.settings = (settings or ServerSettings()).checked()
+        self.keep = keep
+        self._ports: Ports | None = None
+        self._supervisor: _Supervisor | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def attach(cls, folder: Path) -> TorchServe:
+        """The running instance of a folder.
+
+        Raises:
+            ServingError: None runs there.
+        """
+        found = cls._running(folder.resolve())
+        if found is None:
+            raise ServingError(
+                "no TorchServe runs in this folder", where=folder, remedy="start one first"
+            )
+        return found
+
+    @classmethod
+    def _running(cls, folder: Path) -> TorchServe | None:
+        try:
+            state: dict[str, Any] = read_json(folder / _STATE)
+            supervisor = _Supervisor(**state["supervisor"])
+            if supervisor.process() is None:
+                return None
+            settings = ServerSettings.from_mapping(state["settings"], where=str(folder / _STATE))
+            server = cls(folder, settings, keep=True)
+            server._ports = Ports.from_mapping(state["ports"], where=str(folder / _STATE))
+        except (DataError, KeyError, TypeError):
+            return None
+        server._supervisor = supervisor
+        return server
+
+    @property
+    def ports(self) -> Ports:
+        """The ports that it listens on."""
+        if self._ports is None:
+            raise ServingError("TorchServe is not started", where=self.folder)
+        return self._ports
+
+    @property
+    def url(self) -> str:
+        """Address of the inference API."""
+        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+        return f"http://{_reachable(host)}:{self.ports.inference}"
+
+    @property
+    def management_url(self) -> str:
+        """Address of the management API, on loopback."""
+        return f"http://127.0.0.1:{self.ports.management}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Address of the Prometheus metrics, on loopback. They ask for no token."""
+        return f"http://127.0.0.1:{self.ports.metrics}/metrics"
+
+    @property
+    def store(self) -> Path:
+        """The model store."""
+        return self.folder / "store"
+
+    @property
+    def token_file(self) -> Path:
+        """File with the inference token alone, for ``curl``."""
+        return self.folder / "inference_token"
+
+    @property
+    def token(self) -> str | None:
+        """A valid inference token; None where the server asks for none."""
+        keys = self._keys
+        return None if keys is None else keys.token("inference")
+
+    @property
+    def management(self) -> Management:
+        """The management API."""
+        timeout_s = self.settings.startup_timeout_s + 30.0
+        return Management(self.management_url, self._keys, timeout_s=timeout_s)
+
+    @property
+    def alive(self) -> bool:
+        """Whether its processes run."""
+        return self._supervisor is not None and self._supervisor.process() is not None
+
+    @property
+    def _keys(self) -> KeyFile | None:
+        if not self.settings.token_auth:
+            return None
+        return KeyFile(path=self.folder / "key_file.json", management_url=self.management_url)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start, and wait until it answers.
+
+        Raises:
+            ServingError: A port is busy, there is no Java, another instance runs in the
+                folder, or it did not become ready; the message says which and what to do.
+        """
+        java = find_java(bundled_only=self.settings.bundled_java)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        with lock(self.folder / "start.lock", "a start of this TorchServe", timeout_s=5):
+            if self._running(self.folder) is not None:
+                raise ServingError(
+                    "TorchServe is already running in this folder",
+                    where=self.folder,
+                    remedy="use it through TorchServe.attach, or stop it first",
+                )
+            self._sweep()
+            for attempt in (1, 2, 3):
+                self._ports = self._choose_ports()
+                try:
+                    self._launch(java)
+                    self._await_ready()
+                    return
+                except BaseException as error:
+                    self._stop(signal.SIGINT, 45.0)
+                    # Another program can take a free port between its choice and its use.
+                    if attempt == 3 or not isinstance(error, _PortTakenError):
+                        raise
+
+    def stop(self, *, timeout_s: float = 45.0) -> None:
+        """Let running requests end, end Java and all workers, and wait until none is left."""
+        self._stop(signal.SIGTERM, timeout_s)
+
+    def _stop(self, how: signal.Signals, timeout_s: float) -> None:
+        supervisor, self._supervisor = self._supervisor, None
+        process = None if supervisor is None else supervisor.process()
+        if process is not None:
+            _end(process, how, timeout_s)
+        if self._child is not None:
+            self._child.wait(timeout=timeout_s)
+            self._child = None
+        self._sweep()
+
+    def register(self, archive: Path, *, workers: int | None = None) -> ModelStatus:
+        """Copy an archive into the model store and serve it.
+
+        Args:
+            archive: A file of :func:`serving.archive.build_archive`; its name must differ
+                from version to version.
+            workers: Workers to start, by the settings when omitted.
+
+        Raises:
+            ServingError: Its workers don't start; the message ends with the model's log.
+            AssetError: Not a model archive.
+        """
+        info = read_archive(archive)
+        stored = self.store / archive.name
+        if stored.resolve() != archive.resolve():
+            with atomic_path(stored) as part:
+                shutil.copyfile(archive, part)
+        settings = self.settings
+        try:
+            self.management.register(
+                archive.name,
+                workers=settings.workers if workers is None else workers,
+                batch_size=settings.batch_size,
+                max_batch_delay_ms=settings.max_batch_delay_ms,
+                response_timeout_s=settings.response_timeout_s,
+                startup_timeout_s=settings.startup_timeout_s,
+            )
+        except ServingError as error:
+            if "409" not in error.what:
+                self._forget(info.name, info.version, stored)
+            raise ServingError(
+                f"the model could not be served: {error.what}\n{self._tail('model_log.log')}",
+                where=archive,
+                remedy=f"see {self.folder / 'logs' / 'model_log.log'}",
+            ) from error
+        return self.management.describe(info.name, info.version)
+
+    def unregister(self, name: str, version: str) -> None:
+        """Stop serving a version and remove its archive from the store."""
+        archive = self.management.describe(name, version).archive
+        self.management.unregister(name, version)
+        (self.store / Path(archive).name).unlink(missing_ok=True)
+
+    def client(self, name: str, version: str | None = None, *, timeout_s: float = 60.0) -> Client:
+        """A client for a model of this server."""
+        from serving.client import Client
+
+        return Client(self.url, self.token, model=name, version=version, timeout_s=timeout_s)
+
+    def _forget(self, name: str, version: str, stored: Path) -> None:
+        try:
+            self.management.unregister(name, version)
+        except ServingError:
+            return
+        finally:
+            stored.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove what an ended instance leaves behind if its supervisor was killed."""
+        try:
+            scratch = Path(read_json(self.folder / _STATE)["scratch"])
+        except (DataError, KeyError, TypeError):
+            scratch = None
+        if scratch is not None and scratch.name.startswith(_SCRATCH_PREFIX):
+            shutil.rmtree(scratch, ignore_errors=True)
+        for name in (_STATE, "key_file.json", self.token_file.name):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _choose_ports(self) -> Ports:
+        settings = self.settings
+        options = {"--port": settings.port, "management_port": settings.management_port,
+                   "metrics_port": settings.metrics_port}  # fmt: skip
+        for option, port in options.items():
+            if port:
+                host = settings.host if option == "--port" else "127.0.0.1"
+                require_free_port(port, host=host, option=option)
+        free = free_ports(6)
+        inference, management, metrics = (
+            wanted or chosen for wanted, chosen in zip(options.values(), free, strict=False)
+        )
+        return Ports(
+            inference=inference,
+            management=management,
+            metrics=metrics,
+            grpc_inference=free[3],
+            grpc_management=free[4],
+            worker=free[5],
+        )
+
+    def _launch(self, java: Path) -> None:
+        import ts
+
+        folder = self.folder
+        for name in ("store", "logs"):
+            (folder / name).mkdir(exist_ok=True)
+        for name in ("ts_log.log", "model_log.log", "access_log.log"):
+            (folder / "logs" / name).unlink(missing_ok=True)
+        properties = folder / "config.properties"
+        properties.write_text(render_properties(self.settings, self.ports, self.store))
+        logs = folder / "log4j2.xml"
+        logs.write_text(log_configuration())
+        scratch = _socket_folder()
+        library = Path(ts.__file__).parent
+        command = [
+            str(java),
+            f"-Xmx{self.settings.heap_mb}m",
+            f"-Dmodel_server_home={library.parent}",
+            f"-Dlog4j.configurationFile={logs.as_uri()}",
+            f"-Djava.io.tmpdir={scratch}",
+            "-cp", f"{library / 'frontend'}/*",
+            "org.pytorch.serve.ModelServer",
+            "--python", sys.executable,
+            "-f", str(properties),
+            "-s", str(self.store),
+            "-ncs",
+        ]  # fmt: skip
+        supervise = [sys.executable, "-m", "serving.supervise", "--scratch", str(scratch),
+                     "--pid-file", str(scratch / ".model_server.pid")]  # fmt: skip
+        if not self.keep:
+            supervise += ["--owner", str(os.getpid())]
+        with (folder / "logs" / "server.out").open("wb") as output:
+            child = subprocess.Popen(
+                [*supervise, "--", *command],
+                cwd=folder,
+                env=self._environment(java, scratch),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C in a terminal must reach the owner alone, which then stops in order.
+                start_new_session=True,
+            )
+        self._child = child
+        self._supervisor = _Supervisor.of(child.pid)
+        state = {
+            "supervisor": {"pid": child.pid, "started": self._supervisor.started},
+            "settings": self.settings.model_dump(mode="json"),
+            "ports": self.ports.model_dump(mode="json"),
+            "scratch": str(scratch),
+        }
+        write_json(folder / _STATE, state)
+
+    def _environment(self, java: Path, scratch: Path) -> dict[str, str]:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("TS_")}
+        threads = str(self.settings.worker_threads)
+        return {
+            **inherited,
+            "JAVA_HOME": str(java.parent.parent),
+            "TMPDIR": str(scratch),
+            "TEMP": str(scratch),
+            "OMP_NUM_THREADS": threads,
+            THREADS_VARIABLE: threads,
+        }
+
+    def _await_ready(self) -> None:
+        import requests
+
+        deadline = time.monotonic() + self.settings.startup_timeout_s
+        with requests.Session() as session:
+            session.trust_env = False
+            while time.monotonic() < deadline:
+                # Java takes seconds to give up after it could not listen.
+                ended = self._child is not None and self._child.poll() is not None
+                if ended or self._port_was_taken():
+                    raise self._startup_error("TorchServe ended while it started")
+                try:
+                    if self._answers(session):
+                        if token := self.token:
+                            self.token_file.touch(mode=0o600)
+                            self.token_file.write_text(token)
+                        return
+                except (requests.RequestException, ServingError):
+                    pass
+                time.sleep(0.05)
+        raise self._startup_error(
+            f"TorchServe was not ready after {self.settings.startup_timeout_s} s"
+        )
+
+    def _answers(self, session: requests.Session) -> bool:
+        if self.settings.token_auth and not (self.folder / "key_file.json").exists():
+            return False
+        headers = {"Authorization": f"Bearer {self.token}"} if self.settings.token_auth else {}
+        answer = session.get(f"{self.url}/ping", headers=headers, timeout=5)
+        # With no model yet, TorchServe calls itself healthy.
+        return bool(answer.status_code == 200)
+
+    def _startup_error(self, what: str) -> ServingError:
+        tail = "\n".join(filter(None, (self._tail("server.out"), self._tail("ts_log.log"))))
+        if self._port_was_taken():
+            return _PortTakenError(
+                f"{what}: another program took one of its ports\n{tail}",
+                where=", ".join(f"{k} {v}" for k, v in self.ports.model_dump().items()),
+                remedy="start it again, or choose other ports",
+            )
+        return ServingError(
+            f"{what}\n{tail}",
+            where=self.folder / "logs",
+            remedy="free some memory or raise startup_timeout_s, then start it again",
+        )
+
+    def _port_was_taken(self) -> bool:
+        logs = (self.folder / "logs" / name for name in ("server.out", "ts_log.log"))
+        return any(
+            log.exists() and "Address already in use" in log.read_text(errors="replace")
+            for log in logs
+        )
+
+    def _tail(self, name: str) -> str:
+        try:
+            lines = (self.folder / "logs" / name).read_text(errors="replace").splitlines()
+        except OSError:
+            return ""
+        return "\n".join(f"  {name}: {line}" for line in lines[-_LOG_TAIL:])
+
+
+class _PortTakenError(ServingError):
+    """A port was taken between its choice and its use."""
+
+
+def _socket_folder() -> Path:
+    """A scratch folder with a path short enough for Unix sockets, which end at 107 bytes."""
+    default = Path(tempfile.gettempdir())
+    base = default if len(str(default)) <= _MAX_SOCKET_FOLDER else Path("/tmp")
+    return Path(tempfile.mkdtemp(prefix=_SCRATCH_PREFIX, dir=base))
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
+
+
+def _end(process: psutil.Process, how: signal.Signals, timeout_s: float) -> None:
+    import psutil
+
+    try:
+        below = process.children(recursive=True)
+        process.send_signal(how)
+        _, left = psutil.wait_procs([process], timeout=timeout_s)
+        for item in [*left, *(child for child in below if left and child.is_running())]:
+            item.kill()
+        psutil.wait_procs([*left, *below], timeout=10)
+    except psutil.NoSuchProcess:
+        return

@@ -1,0 +1,77 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hemlets.annotations import encode_jpeg
+from hemlets.body import BodyModel
+from hemlets.synthetic import MotionLibrary, OpenDataConfig, RenderedPerson, render_person
+
+
+@pytest.fixture(autouse=True)
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty workspace and current folder of the test's own."""
+    home = tmp_path / "workspace"
+    monkeypatch.setenv("HEMLETS_HOME", str(home))
+    monkeypatch.delenv("HEMLETS_DEBUG", raising=False)
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    return home
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real but untrained model of the smallest size."""
+    import torch
+
+    from hemlets.inference.model_folder import save_model
+    from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
+
+    torch.manual_seed(0)
+    pose = PoseNetworkConfig(crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=16)
+    shape = ShapeNetworkConfig(hidden=32, blocks=0)
+    model = HemletsPosh(pose, shape)
+    with torch.no_grad():
+        model.pose.volume_head.weight.mul_(100)
+    folder = tmp_path_factory.mktemp("model") / "whole"
+    save_model(
+        folder,
+        {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()},
+        pose=pose,
+        shape=shape,
+        bone_length_mm=4000.0,
+        training={"note": "test"},
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def person() -> RenderedPerson:
+    config = OpenDataConfig(image_px=160, occluder_probability=0.0)
+    return render_person(config, MotionLibrary.bundled(), BodyModel.load(), "test", 0)
+
+
+@pytest.fixture
+def photo(person: RenderedPerson, tmp_path: Path) -> Path:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(person.jpeg)
+    return path
+
+
+@pytest.fixture
+def another(tmp_path: Path) -> Path:
+    path = tmp_path / "another.jpg"
+    path.write_bytes(encode_jpeg(np.full((90, 120, 3), 90, np.uint8)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """Real photos, which are no part of the project."""
+    default = Path(__file__).parents[2] / ".." / "shared" / "samples"
+    folder = Path(os.environ.get("HEMLETS_SAMPLES") or default).resolve()
+    if not folder.is_dir():
+        pytest.skip("no folder of real photos: name one with HEMLETS_SAMPLES")
+    return folder

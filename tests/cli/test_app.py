@@ -1,0 +1,212 @@
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+import pytest
+
+from hemlets import __version__
+from hemlets.cli import app, main
+from hemlets.errors import HemletsError
+
+COMMANDS = '''
+"""Commands to try things with."""
+import os
+import signal
+
+import typer
+
+from hemlets.errors import ValidationFailed
+
+
+def fine(times: int = 1) -> None:
+    """Works well.
+
+    And has more to say.
+    """
+    print("fine" * times)
+
+
+def wrong() -> None:
+    """Goes wrong in a way that was foreseen."""
+    raise ValidationFailed("a row is bad", where="row 7", expected="a good row", remedy="mend it")
+
+
+def buggy() -> None:
+    """Goes wrong in a way that was not."""
+    raise ZeroDivisionError("a bug")
+
+
+def interrupted() -> None:
+    """Is stopped by Ctrl-C."""
+    os.kill(os.getpid(), signal.SIGINT)
+    signal.pause()
+
+
+group = typer.Typer()
+
+
+@group.command()
+def one() -> None:
+    print("one")
+
+
+@group.command()
+def two() -> None:
+    print("two")
+'''
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entry points of a module that is as good as installed."""
+    (tmp_path / "trial_commands.py").write_text(COMMANDS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "trial_commands", raising=False)
+    found = [
+        EntryPoint(name, f"trial_commands:{name}", app.GROUP)
+        for name in ("fine", "wrong", "buggy", "interrupted", "group")
+    ]
+    found.append(EntryPoint("absent", "flows.no_such_module:absent", app.GROUP))
+    monkeypatch.setattr(app, "entry_points", lambda group: found)
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = main(arguments)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+class TestHelp:
+    def test_it_lists_every_command_with_its_summary(self, commands: None, run: Run) -> None:
+        code, out, _ = run("--help")
+
+        assert code == 0
+        assert "fine         Works well.\n" in out
+        assert "wrong        Goes wrong in a way that was foreseen." in out
+        assert "absent       (not installed)" in out
+
+    def test_listing_the_commands_does_not_import_them(self, commands: None, run: Run) -> None:
+        run("--help")
+
+        assert "trial_commands" not in sys.modules
+
+    def test_a_commands_own_help_has_its_options(self, commands: None, run: Run) -> None:
+        code, out, _ = run("fine", "--help")
+
+        assert code == 0
+        assert "And has more to say." in out
+        assert "--times" in out
+
+    def test_it_needs_no_heavy_library(self) -> None:
+        heavy = "torch numpy cv2 pydantic rich mlflow prefect great_expectations pyarrow"
+        program = (
+            "import sys; from hemlets.cli import main; code = main(['--help']); "
+            f"loaded = sorted(set('{heavy}'.split()) & set(sys.modules)); "
+            "sys.exit(f'imported: {loaded}' if loaded or code else 0)"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        )
+
+        assert ended.returncode == 0, ended.stderr
+        assert "predict  Predict the 3D pose" in ended.stdout
+
+    def test_without_arguments_it_is_shown(self, commands: None, run: Run) -> None:
+        code, out, err = run()
+
+        assert code == 2
+        assert "Commands:" in out + err
+
+
+def test_the_real_entry_points_include_predict() -> None:
+    found = {entry.name: entry.value for entry in entry_points(group=app.GROUP)}
+
+    assert found["predict"] == "hemlets.cli.predict:predict"
+
+
+def test_version_is_printed(run: Run) -> None:
+    assert run("--version") == (0, f"hemlets {__version__}\n", "")
+
+
+def test_a_command_runs_with_its_options(commands: None, run: Run) -> None:
+    assert run("fine", "--times", "2") == (0, "finefine\n", "")
+
+
+def test_an_app_can_stand_for_a_command(commands: None, run: Run) -> None:
+    assert run("group", "two") == (0, "two\n", "")
+
+
+def test_an_unknown_command_gets_a_suggestion(commands: None, run: Run) -> None:
+    code, _, err = run("fin")
+
+    assert code == 2
+    assert "No such command 'fin'" in err
+    assert "fine" in err
+
+
+def test_a_command_whose_package_is_missing_names_the_extra(commands: None, run: Run) -> None:
+    code, _, err = run("absent")
+
+    assert code == 2
+    assert "flows.no_such_module" in err
+    assert "pip install 'hemlets[flows]'" in err
+
+
+class TestErrors:
+    def test_one_of_ours_is_a_message_with_its_exit_code(self, commands: None, run: Run) -> None:
+        code, out, err = run("wrong")
+
+        assert (code, out) == (3, "")
+        assert err == (
+            "error: a row is bad\n  where: row 7\n  expected: a good row\n  remedy: mend it\n"
+        )
+
+    def test_its_traceback_is_shown_on_demand(
+        self, commands: None, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HEMLETS_DEBUG", "1")
+
+        with pytest.raises(HemletsError, match="a row is bad"):
+            run("wrong")
+
+    def test_a_bug_keeps_its_traceback(self, commands: None, run: Run) -> None:
+        with pytest.raises(ZeroDivisionError):
+            run("buggy")
+
+    def test_a_wrong_option_is_refused_by_name(self, commands: None, run: Run) -> None:
+        code, _, err = run("fine", "--tims", "2")
+
+        assert code == 2
+        assert "--tims" in err
+
+
+def test_ctrl_c_ends_quietly_with_130(commands: None, run: Run) -> None:
+    assert run("interrupted") == (130, "", "")
+
+
+def test_ctrl_c_while_a_command_is_still_loading_is_quiet_too(tmp_path: Path) -> None:
+    (tmp_path / "slow_command.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nsignal.pause()\n"
+    )
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from hemlets.cli import app; "
+        "from importlib.metadata import EntryPoint; "
+        "app.entry_points = lambda group: [EntryPoint('slow', 'slow_command:slow', group)]; "
+        "sys.exit(app.main(['slow']))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+
+    assert (ended.returncode, ended.stderr) == (130, "")
+    assert signal.getsignal(signal.SIGINT) is not None

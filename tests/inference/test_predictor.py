@@ -1,0 +1,199 @@
+"""The predictor and the model folder it loads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hemlets.errors import CheckpointError, InputError
+from hemlets.inference import BodyEstimate, Camera, Flag, PredictionRequest, Predictor
+from hemlets.inference.model_folder import load_model, load_strictly, save_model
+from hemlets.inference.predictor import DEFAULT_FOV_DEG, default_camera, normalise
+from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
+
+SHAPE = ShapeNetworkConfig(hidden=32, blocks=1)
+CAMERA = Camera(fx=300.0, fy=300.0, cx=60.0, cy=50.0)
+
+
+def _save(folder: Path, intermediate: str = "hemlets") -> None:
+    torch.manual_seed(0)
+    pose = PoseNetworkConfig.from_mapping(
+        {"crop_px": 64, "volume_cells": 16, "branch_channels": 16, "fusion_channels": 32,
+         "intermediate": intermediate}
+    )  # fmt: skip
+    state = HemletsPosh(pose, SHAPE).state_dict()
+    save_model(folder, state, pose=pose, shape=SHAPE, bone_length_mm=4500.0, training={})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole model of random weights."""
+    path = tmp_path_factory.mktemp("model") / "model"
+    _save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def predictor(folder: Path) -> Predictor:
+    return Predictor.load(folder)
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (100, 120, 3), np.uint8)
+
+
+def test_an_estimate_has_every_part_and_names_its_model(predictor, image):
+    request = PredictionRequest(image_HW3=image, box_xyxy=(10, 10, 90, 95), camera=CAMERA)
+    (estimate,) = predictor.predict([request])
+    assert estimate.joints3d_mm.shape == (18, 3)
+    assert not estimate.joints3d_mm[0].any()
+    assert estimate.theta.shape == (24, 3)
+    assert estimate.betas.shape == (10,)
+    assert ((estimate.confidence >= 0) & (estimate.confidence <= 1)).all()
+    assert estimate.flags == ()
+    assert estimate.model_version == predictor.version
+
+
+def test_joints_in_3d_project_onto_joints_in_2d(predictor, image):
+    (estimate,) = predictor.predict(
+        [PredictionRequest(image_HW3=image, box_xyxy=(10, 10, 90, 95), camera=CAMERA)]
+    )
+    joints = estimate.joints3d_mm + estimate.root_mm
+    points = joints[:, :2] / joints[:, 2:] * 300 + [60, 50]
+    np.testing.assert_allclose(points, estimate.joints2d_px, atol=0.01)
+
+
+def test_what_is_not_given_is_assumed_and_flagged(predictor, image):
+    (estimate,) = predictor.predict([PredictionRequest(image_HW3=image)])
+    assert set(estimate.flags) == {Flag.WHOLE_IMAGE_BOX, Flag.DEFAULT_FIELD_OF_VIEW}
+    assert estimate.box_xyxy == (0, 0, 120, 100)
+    assert estimate.camera == default_camera(120, 100)
+
+
+def test_the_default_camera_has_the_stated_field_of_view():
+    camera = default_camera(640, 480)
+    assert np.rad2deg(2 * np.arctan(320 / camera.fx)) == pytest.approx(DEFAULT_FOV_DEG)
+    assert (camera.cx, camera.cy) == (320, 240)
+
+
+def test_a_batch_gives_what_single_requests_give(predictor, image):
+    requests = [
+        PredictionRequest(image_HW3=image, box_xyxy=(x, 5, x + 60, 90), camera=CAMERA)
+        for x in range(0, 50, 7)
+    ]
+    for alone, together in zip(
+        [predictor.predict([r])[0] for r in requests],
+        predictor.predict(requests, batch_size=3),
+        strict=True,
+    ):
+        np.testing.assert_allclose(alone.joints3d_mm, together.joints3d_mm, atol=0.5)
+        np.testing.assert_allclose(alone.theta, together.theta, atol=1e-3)
+
+
+def test_no_requests_give_no_estimates(predictor):
+    assert predictor.predict([]) == []
+
+
+def test_an_estimate_survives_its_json(predictor, image):
+    (estimate,) = predictor.predict([PredictionRequest(image_HW3=image)])
+    again = BodyEstimate.from_json(json.loads(json.dumps(estimate.to_json())))
+    assert again.to_json() == estimate.to_json()
+
+
+def test_a_network_without_heatmaps_has_null_confidence_in_valid_json(tmp_path, image):
+    _save(tmp_path / "model", intermediate="none")
+    (estimate,) = Predictor.load(tmp_path / "model").predict([PredictionRequest(image_HW3=image)])
+    text = json.dumps(estimate.to_json(), allow_nan=False)
+    assert json.loads(text)["confidence"] == [None] * 18
+    assert np.isnan(BodyEstimate.from_json(json.loads(text)).confidence).all()
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ((10, 10, 10, 50), "has no area"),
+        ((10, 10, float("nan"), 50), "has no area"),
+        ((-50, -50, -10, -10), "outside the image"),
+        ((120, 0, 150, 50), "outside the image"),
+        ((10, 10, 11, 12), "can't hold a person"),
+        ((-1e6, -1e6, 1e6, 1e6), "can't hold a person"),
+        ((10, 10, 50), "3 numbers"),
+    ],
+)
+def test_a_box_that_can_not_be_used_is_refused_with_its_position(predictor, image, box, message):
+    requests = [
+        PredictionRequest(image_HW3=image),
+        PredictionRequest(image_HW3=image, box_xyxy=box),
+    ]
+    with pytest.raises(InputError, match=rf"{message}[\s\S]*request 1: box"):
+        predictor.predict(requests)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3), np.float32),
+     np.zeros((0, 9, 3), np.uint8)],
+)  # fmt: skip
+def test_an_image_of_another_form_is_refused(predictor, pixels):
+    with pytest.raises(InputError, match=r"request 0[\s\S]*uint8"):
+        predictor.predict([PredictionRequest(image_HW3=pixels)])
+
+
+@pytest.mark.parametrize("focal", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_camera_that_can_not_be_is_refused(focal):
+    with pytest.raises(InputError, match="camera"):
+        Camera(fx=focal, fy=300.0, cx=0.0, cy=0.0)
+
+
+def test_normalised_pixels_are_those_of_imagenet():
+    image = torch.tensor([[[[124, 116, 104]]]], dtype=torch.uint8)
+    x = normalise(image)
+    assert x.shape == (1, 3, 1, 1)
+    expected = [(124 / 255 - 0.485) / 0.229, (116 / 255 - 0.456) / 0.224, (104 / 255 - 0.406) / 0.225]
+    assert x.flatten().tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_model_survives_its_folder(folder):
+    model, card = load_model(folder)
+    again, _ = load_model(folder)
+    assert card.bone_length_mm == 4500.0
+    for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_version_is_that_of_the_content(folder, tmp_path):
+    _save(tmp_path / "same")
+    _save(tmp_path / "other", intermediate="none")
+    versions = [load_model(path)[1].version for path in (folder, tmp_path / "same", tmp_path / "other")]
+    assert versions[0] == versions[1] != versions[2]
+
+
+def test_damaged_weights_are_refused_by_their_hash(tmp_path):
+    _save(tmp_path / "model")
+    weights = tmp_path / "model/model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"SHA-256[\s\S]*fetch the model again"):
+        load_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
+def test_a_missing_file_is_named(tmp_path, name):
+    _save(tmp_path / "model")
+    (tmp_path / "model" / name).unlink()
+    with pytest.raises(CheckpointError, match=name):
+        load_model(tmp_path / "model")
+
+
+def test_the_first_tensor_that_does_not_fit_is_named():
+    layer = torch.nn.Linear(2, 3)
+    with pytest.raises(CheckpointError, match=r"'weight' has shape \(3, 5\)[\s\S]*\(3, 2\)"):
+        load_strictly(layer, {"weight": torch.zeros(3, 5)}, where=Path("w"))
+    with pytest.raises(CheckpointError, match="no tensor 'bias'"):
+        load_strictly(layer, {"weight": torch.zeros(3, 2)}, where=Path("w"))

@@ -1,0 +1,65 @@
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from hemlets.errors import AssetError, ServingError
+from serving.archive import build_archive, content_version, read_archive
+
+
+def test_the_same_contents_give_the_same_bytes(model_folder: Path, archive: Path, tmp_path: Path):
+    copy = tmp_path / "copy, with a comma [and] *"
+    shutil.copytree(model_folder, copy)
+    (copy / "model.json").touch()
+    assert build_archive(copy, tmp_path, version="1").read_bytes() == archive.read_bytes()
+
+
+def test_the_file_name_carries_the_version_and_the_manifest_states_it(archive: Path):
+    assert archive.name == "hemlets-posh-1.mar"
+    info = read_archive(archive)
+    assert (info.name, info.version) == ("hemlets-posh", "1")
+
+
+def test_without_a_version_the_contents_give_one(model_folder: Path, tmp_path: Path):
+    path = build_archive(model_folder, tmp_path)
+    assert path.name == f"hemlets-posh-{content_version(model_folder)}.mar"
+
+
+def test_it_holds_handler_weights_description_and_a_body_asset(model_folder: Path, tmp_path: Path):
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    (folder / "body.npz").write_bytes(b"body")
+    (folder / ".hidden").write_bytes(b"hidden")
+    with zipfile.ZipFile(build_archive(folder, tmp_path, version="2")) as mar:
+        assert mar.namelist() == [
+            "MAR-INF/MANIFEST.json", "body.npz", "handler.py", "model.json", "model.safetensors",
+        ]  # fmt: skip
+        assert mar.read("model.safetensors") == (folder / "model.safetensors").read_bytes()
+        manifest = json.loads(mar.read("MAR-INF/MANIFEST.json"))
+    assert manifest["model"]["serializedFile"] == "model.safetensors"
+
+
+def test_a_folder_without_weights_is_refused_by_name(tmp_path: Path):
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(AssetError, match=r"lacks model\.safetensors"):
+        build_archive(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("version", ["", "../1", "a b", "1/2"])
+def test_a_version_that_cannot_stand_in_a_url_is_refused(
+    model_folder: Path, tmp_path: Path, version: str
+):
+    with pytest.raises(ServingError, match="model version"):
+        build_archive(model_folder, tmp_path, version=version)
+
+
+def test_a_file_that_is_no_archive_is_refused(tmp_path: Path):
+    path = tmp_path / "model.mar"
+    with pytest.raises(AssetError, match="does not exist"):
+        read_archive(path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(AssetError, match="not a model archive"):
+        read_archive(path)

@@ -1,0 +1,198 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from hemlets.errors import InputError
+from hemlets.inference.predictor import Predictor
+from hemlets.inference.types import BodyEstimate
+from serving.handler import MAX_PEOPLE, PoseHandler
+
+
+class Context:
+    """TorchServe's context as far as the handler uses it."""
+
+    def __init__(self, folder: Path):
+        self.system_properties = {"model_dir": str(folder), "gpu_id": None}
+        self.manifest = {"model": {"modelName": "hemlets-posh", "modelVersion": "1"}}
+        self.status: dict[int, int] = {}
+        self.types: dict[int, str] = {}
+
+    def get_request_id(self, idx: int) -> str:
+        return f"id-{idx}"
+
+    def set_response_content_type(self, idx: int, value: str) -> None:
+        self.types[idx] = value
+
+    def set_response_status(self, code: int, phrase: str, idx: int) -> None:
+        self.status[idx] = code
+
+
+@pytest.fixture
+def context(model_folder: Path) -> Context:
+    return Context(model_folder)
+
+
+@pytest.fixture(scope="module")
+def handler(model_folder: Path) -> PoseHandler:
+    return PoseHandler.load(Context(model_folder))
+
+
+@pytest.fixture
+def picture(pictures: list[bytes]) -> bytes:
+    return pictures[0]
+
+
+BAD_FIELDS = {
+    "box text": ({"box": b"left"}, "box", "not JSON"),
+    "box of three": ({"box": b"[1, 2, 3]"}, "box", "not a box"),
+    "box of text": ({"box": b'["1", 2, 3, 4]'}, "box", "not a box"),
+    "box of booleans": ({"box": b"[false, false, true, true]"}, "box", "not a box"),
+    "box NaN": ({"box": b"[NaN, 0, 10, 10]"}, "box", "not a box"),
+    "box infinite": ({"box": b"[0, 0, Infinity, 10]"}, "box", "not a box"),
+    "box beyond floats": ({"box": b"[0, 0, 1" + b"0" * 400 + b", 10]"}, "box", "not a box"),
+    "box mirrored": ({"box": b"[50, 0, 10, 10]"}, "box", "not a box"),
+    "box empty": ({"box": b"[10, 10, 10, 20]"}, "box", "not a box"),
+    "box outside": ({"box": b"[500, 500, 600, 600]"}, "box", "shows nothing"),
+    "box not UTF-8": ({"box": b"\xff\xfe\xfd"}, "box", "not JSON"),
+    "box nested": ({"box": b"[" * 100_000}, "box", "not JSON"),
+    "boxes number": ({"boxes": b"3"}, "boxes", "not a list"),
+    "boxes empty": ({"boxes": b"[]"}, "boxes", "not a list"),
+    "boxes too many": ({"boxes": json.dumps([[0, 0, 9, 9]] * (MAX_PEOPLE + 1))}, "boxes", "list"),
+    "boxes one bad": ({"boxes": b"[[0,0,9,9],[1,2]]"}, "boxes[1]", "not a box"),
+    "both": ({"box": b"[0,0,9,9]", "boxes": b"[[0,0,9,9]]"}, "boxes", "both"),
+    "camera NaN": ({"camera": b'{"fx":NaN,"fy":1,"cx":0,"cy":0}'}, "camera", "camera"),
+    "camera part": ({"camera": b'{"fx":1}'}, "camera", "not a camera"),
+    "camera negative": ({"camera": b'{"fx":-1,"fy":1,"cx":0,"cy":0}'}, "camera", "camera"),
+    "camera list": ({"camera": b"[1,1,0,0]"}, "camera", "not a camera"),
+    "unknown field": ({"bbox": b"[0,0,9,9]"}, "request", "unknown field 'bbox'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FIELDS)
+def test_a_wrong_field_is_refused_by_name(handler: PoseHandler, picture: bytes, case: str):
+    fields, where, what = BAD_FIELDS[case]
+    with pytest.raises(InputError) as caught:
+        handler.decode({"image": bytearray(picture), **fields})
+    assert caught.value.where == where
+    assert what in caught.value.what
+    assert caught.value.expected
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("name", ["image", "data", "body"])
+def test_the_image_may_come_as_a_field_or_as_the_body(
+    handler: PoseHandler, picture: bytes, name: str
+):
+    (request,) = handler.decode({name: bytearray(picture)}).people
+    assert request.image_HW3.shape == (90, 120, 3)
+    assert request.box_xyxy is None
+
+
+def test_fields_that_the_server_has_already_parsed_are_taken_too(
+    handler: PoseHandler, picture: bytes
+):
+    box = [1, 2, 30, 40]
+    parsed = handler.decode({"image": picture, "box": box}).people[0]
+    text = handler.decode({"image": picture, "box": json.dumps(box)}).people[0]
+    assert parsed.box_xyxy == text.box_xyxy == (1.0, 2.0, 30.0, 40.0)
+
+
+def test_a_box_may_reach_beyond_the_image(handler: PoseHandler, picture: bytes):
+    (request,) = handler.decode({"image": picture, "box": b"[-20, -10, 60, 100]"}).people
+    assert request.box_xyxy == (-20.0, -10.0, 60.0, 100.0)
+
+
+def test_good_requests_are_answered_beside_bad_ones(
+    handler: PoseHandler, predictor: Predictor, context: Context, pictures: list[bytes]
+):
+    batch = [
+        {"image": pictures[0]},
+        {"image": b"not an image"},
+        {"image": pictures[1], "boxes": b"[[0,0,60,80],[30,10,100,80]]"},
+        {"image": pictures[2], "box": b"[9000,0,9001,1]"},
+        {},
+        {"image": pictures[3], "box": b"[10,0,110,90]"},
+    ]
+    answers = [json.loads(text) for text in handler.handle(batch, context)]
+
+    assert context.status == {1: 400, 3: 400, 4: 400}
+    assert set(context.types.values()) == {"application/json"}
+    assert answers[4]["error"]["what"] == "the request has no image"
+    assert len(answers[2]["people"]) == 2
+    assert answers[5]["box_xyxy_px"] == [10, 0, 110, 90]
+    assert answers[0]["model"] == {"name": "hemlets-posh", "version": "1"}
+    alone = predictor.predict(list(handler.decode(batch[2]).people))[1]
+    served = BodyEstimate.from_json(answers[2]["people"][1])
+    np.testing.assert_allclose(served.joints3d_mm, alone.joints3d_mm, atol=0.05)
+
+
+def test_what_the_predictor_refuses_is_a_bad_request_without_its_place_in_the_batch(
+    handler: PoseHandler, context: Context, pictures: list[bytes]
+):
+    tiny = {"image": pictures[1], "boxes": b"[[0,0,60,80],[50,50,52,52]]"}
+    good, bad = handler.handle([{"image": pictures[0]}, tiny], context)
+    assert context.status == {1: 400}
+    assert "joints3d_mm" in good
+    assert json.loads(bad)["error"]["where"] == "boxes[1]: box"
+
+
+def test_an_inner_fault_fails_its_own_request_alone_and_tells_no_path(
+    predictor: Predictor, context: Context, pictures: list[bytes], caplog
+):
+    class Faulty:
+        version = "faulty"
+
+        def predict(self, requests):
+            if any(r.box_xyxy == (1.0, 2.0, 30.0, 40.0) for r in requests):
+                raise RuntimeError("broken at /secret/path")
+            return predictor.predict(requests)
+
+    handler = PoseHandler(Faulty(), name="m", version="1")
+    batch = [{"image": pictures[0]}, {"image": pictures[1], "box": b"[1,2,30,40]"}]
+    good, bad = handler.handle(batch, context)
+    assert context.status == {1: 500}
+    assert "joints3d_mm" in json.loads(good)
+    assert "/secret" not in bad
+    assert "request id-1" in bad
+    assert "/secret/path" in caplog.text
+
+
+def test_a_prediction_that_is_not_finite_is_an_error_and_not_invalid_json(
+    predictor: Predictor, context: Context, pictures: list[bytes]
+):
+    class Diverged:
+        version = "diverged"
+
+        def predict(self, requests):
+            answers = predictor.predict(requests)
+            answers[0].theta[3, 1] = np.nan
+            return answers
+
+    handler = PoseHandler(Diverged(), name="m", version="1")
+    handler.handle([{"image": pictures[0]}], context)
+    assert context.status == {0: 500}
+
+
+def test_a_confidence_that_the_model_cannot_tell_is_null(
+    handler: PoseHandler, predictor: Predictor, pictures: list[bytes]
+):
+    decoded = handler.decode({"image": pictures[0]})
+    (estimate,) = predictor.predict(list(decoded.people))
+    estimate.confidence[:] = np.nan
+    answer = json.loads(handler.encode(decoded, [estimate]))
+    assert answer["confidence"] == [None] * 18
+    assert np.isnan(BodyEstimate.from_json(answer).confidence).all()
+
+
+def test_the_module_offers_torchserve_one_entry_point(context: Context, monkeypatch):
+    from serving import handler as module
+
+    monkeypatch.setattr(module, "_handler", None)
+    monkeypatch.setattr(
+        module.PoseHandler, "load", lambda _: SimpleNamespace(handle=lambda data, _: ["answer"])
+    )
+    assert module.handle(None, context) is None
+    assert module.handle([{}], context) == ["answer"]

@@ -1,0 +1,277 @@
+"""The training engine: repeatable, resumable, and honest about its end."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hemlets.errors import CheckpointError, ConfigError, DataError, TrainingError, WorkspaceError
+from hemlets.files import lock
+from hemlets.inference.model_folder import load_model
+from hemlets.processes import die_with_parent
+from hemlets.training.config import TrainingConfig
+from hemlets.training.engine import learning_rate, main, train
+
+GOLDEN = Path(__file__).parent / "golden" / "pose_losses.json"
+
+
+def _assert_same_weights(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+
+
+def _losses(history: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{k: v for k, v in row.items() if k.startswith("loss/")} for row in history]
+
+
+def _read_until_step(process: subprocess.Popen, step: int) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("{") and json.loads(line)["step"] >= step:
+            return
+    pytest.fail("the process ended too early")
+
+
+def test_losses_of_twenty_steps_are_the_golden_ones(whole_run):
+    golden = json.loads(GOLDEN.read_text())
+    found = _losses(whole_run.history)
+    assert len(found) == len(golden) == 20
+    for row, expected in zip(found, golden, strict=True):
+        assert row == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_loss_falls(whole_run):
+    totals = [row["loss/total"] for row in whole_run.history]
+    assert np.mean(totals[-5:]) < 0.98 * np.mean(totals[:5])
+
+
+def test_the_same_job_gives_the_same_bits(whole_run, job_for, tmp_path):
+    train(job_for(tmp_path))
+    _assert_same_weights(load_file(tmp_path / "model/model.safetensors"), whole_run.weights)
+
+
+def test_a_killed_run_resumes_to_the_same_bits(whole_run, job_for, start_process, tmp_path):
+    job = job_for(tmp_path / "out")
+    for step in sorted(np.random.default_rng().integers(1, 20, 2)):
+        process = start_process(job)
+        _read_until_step(process, int(step))
+        process.kill()
+        process.wait()
+    train(job)
+    resumed = type(whole_run)(job.out, job)
+    _assert_same_weights(resumed.weights, whole_run.weights)
+    assert [row["step"] for row in resumed.history] == list(range(1, 21))
+    assert _losses(resumed.history) == _losses(whole_run.history)
+
+
+def test_sigterm_saves_and_asks_to_be_run_again(whole_run, job_for, start_process, tmp_path):
+    job = job_for(tmp_path / "out", training={"checkpoint_every": 1000})
+    process = start_process(job)
+    _read_until_step(process, 5)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 75
+    saved = torch.load(job.out / "checkpoint.pt", weights_only=True)["step"]
+    assert saved >= 5
+    train(job)
+    resumed = type(whole_run)(job.out, job)
+    _assert_same_weights(resumed.weights, whole_run.weights)
+    assert [row["step"] for row in resumed.history] == list(range(1, 21))
+
+
+def test_a_resumed_run_logs_the_losses_that_an_unbroken_one_logs(job_for, tmp_path):
+    def rows(out: Path, stop_after: int | None) -> list[dict[str, float]]:
+        job = job_for(out, training={"steps": 6, "log_every": 3, "checkpoint_every": 2})
+        if stop_after is not None:
+            with pytest.raises(KeyboardInterrupt):
+                train(job, report=_interrupt)
+        train(job)
+        lines = (out / "history.jsonl").read_text().splitlines()
+        return _losses([json.loads(line) for line in lines])
+
+    def _interrupt(row: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    assert rows(tmp_path / "broken", 3) == rows(tmp_path / "unbroken", None)
+
+
+def test_a_run_that_is_asked_to_stop_in_its_last_step_finishes(job_for, tmp_path):
+    job = job_for(tmp_path, training={"steps": 2})
+
+    def stop(row: dict[str, float]) -> None:
+        if row["step"] == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    assert "mpjpe_mm" in train(job, report=stop)
+
+
+def test_a_finished_run_is_not_trained_again(whole_run):
+    figures = train(whole_run.job, report=lambda row: pytest.fail("it trained again"))
+    assert figures == json.loads((whole_run.out / "finished.json").read_text())["figures"]
+
+
+def test_a_finished_run_on_other_data_is_trained_again(whole_run, job_for, tmp_path):
+    job = job_for(tmp_path, training={"steps": 1})
+    train(job)
+    record = json.loads((tmp_path / "finished.json").read_text())
+    (tmp_path / "finished.json").write_text(json.dumps(record | {"annotations": "other"}))
+    rows: list[dict[str, float]] = []
+    train(job, report=rows.append)
+    assert [row["step"] for row in rows] == [1]
+
+
+def test_the_model_folder_loads_and_knows_its_scale(whole_run):
+    model, card = load_model(whole_run.out / "model")
+    assert 4000 < card.bone_length_mm < 6000
+    assert card.training["steps"] == 20
+    assert not model.training
+    assert not (whole_run.out / "checkpoint.pt").exists()
+
+
+def test_both_stages_train_end_to_end(whole_run, job_for, tmp_path):
+    job = job_for(
+        tmp_path,
+        stage="posh",
+        initial_pose=str(whole_run.out / "model/model.safetensors"),
+        training={"steps": 2},
+    )
+    rows: list[dict[str, float]] = []
+    figures = train(job, report=rows.append)
+    assert {"loss/theta", "loss/betas", "loss/joints", "loss/hemlets"} <= rows[-1].keys()
+    assert {"mpjpe_mm", "joints_px", "depth_mm", "theta_deg", "betas"} == figures.keys()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(job_for, tmp_path):
+    job = job_for(tmp_path, losses={"alpha": 1e38}, training={"steps": 3})
+    with pytest.raises(TrainingError, match="not finite at step 0") as caught:
+        train(job)
+    batch = load_file(caught.value.where)
+    assert batch["image_BHW3"].shape == (8, 64, 64, 3)
+    assert "hemlets" in str(caught.value)
+    assert "remedy" in str(caught.value)
+
+
+def test_signal_handlers_are_given_back(job_for, tmp_path):
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with pytest.raises(TrainingError):
+        train(job_for(tmp_path, losses={"alpha": 1e38}))
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_checkpoint_of_another_job_is_refused(job_for, tmp_path):
+    torch.save({"job": "another"}, tmp_path / "checkpoint.pt")
+    with pytest.raises(CheckpointError, match="other settings"):
+        train(job_for(tmp_path))
+
+
+def test_a_damaged_checkpoint_is_named(job_for, tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"PK\x03\x04 half")
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt"):
+        train(job_for(tmp_path))
+
+
+def test_a_second_writer_is_refused(job_for, tmp_path, monkeypatch):
+    monkeypatch.setattr("hemlets.training.engine.LOCK_TIMEOUT_S", 0.1)
+    with lock(tmp_path / "training.lock", "a training"), pytest.raises(WorkspaceError):
+        train(job_for(tmp_path))
+
+
+def test_a_batch_larger_than_the_data_is_refused(job_for, tmp_path):
+    with pytest.raises(ConfigError, match=r"training\.batch_size"):
+        train(job_for(tmp_path, training={"batch_size": 65}))
+
+
+def test_data_in_metres_are_refused_before_training(job_for, data, tmp_path):
+    from hemlets.annotations import FIELDS, Annotations
+
+    whole = Annotations.read(data / "annotations.parquet")
+    columns = {field.name: whole.column(field.name) for field in FIELDS}
+    columns["joints3d_mm"] = columns["joints3d_mm"] / 1000
+    Annotations.from_columns(columns).write(tmp_path / "annotations.parquet")
+    with pytest.raises(DataError, match="joints3d_mm"):
+        train(job_for(tmp_path / "out", data=tmp_path))
+
+
+def test_the_command_names_what_is_wrong_with_its_job(tmp_path, capsys):
+    job = tmp_path / "job.json"
+    job.write_text("{}")
+    assert main([str(job)]) == 2
+    assert "missing key 'stage'" in capsys.readouterr().err
+    assert main([]) == 2
+
+
+FROZEN_BATCH_NORM = """
+import sys, torch
+
+def frozen(self, x):
+    return torch.nn.functional.batch_norm(
+        x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+
+torch.nn.BatchNorm2d.forward = frozen
+from hemlets.training.engine import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_two_processes_train_as_one_does(whole_run, job_for, tmp_path):
+    # BatchNorm takes its statistics a process, so it is frozen on both sides.
+    script = tmp_path / "frozen.py"
+    script.write_text(FROZEN_BATCH_NORM)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
+    runs = []
+    for count in (1, 2):
+        job = job_for(tmp_path / f"{count}", training={"steps": 3})
+        file = tmp_path / f"{count}.json"
+        file.write_text(job.model_dump_json())
+        launched = subprocess.run(
+            [sys.executable, *torchrun, f"--nproc-per-node={count}", str(script), str(file)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            preexec_fn=die_with_parent,
+        )
+        assert launched.returncode == 0, launched.stderr
+        runs.append(type(whole_run)(job.out, job))
+    one, two = (_losses(run.history) for run in runs)
+    assert len(one) == 3
+    for row, expected in zip(two, one, strict=True):
+        assert row == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.1, 1.0])
+def test_the_rate_rises_then_falls_and_never_leaves_its_range(warmup):
+    config = TrainingConfig(steps=50, warmup=warmup)
+    rates = [learning_rate(config, step) for step in range(50)]
+    peak = rates.index(max(rates))
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert 0 < min(rates)
+    assert max(rates) <= config.learning_rate
+    assert math.isclose(rates[peak], config.learning_rate, rel_tol=0.2)
+
+
+def test_muon_resumes_to_the_same_bits_too(job_for, tmp_path):
+    def run(out: Path, stop_at: int | None) -> dict[str, torch.Tensor]:
+        job = job_for(out, training={"steps": 4, "optimiser": "muon", "checkpoint_every": 2})
+
+        def stop(row: dict[str, float]) -> None:
+            if row["step"] == stop_at:
+                raise KeyboardInterrupt
+
+        if stop_at is not None:
+            with pytest.raises(KeyboardInterrupt):
+                train(job, report=stop)
+            assert torch.load(out / "checkpoint.pt", weights_only=True)["step"] == 2
+        train(job)
+        return load_file(out / "model/model.safetensors")
+
+    _assert_same_weights(run(tmp_path / "broken", 3), run(tmp_path / "unbroken", None))
