@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from hemlets import files
 from hemlets.errors import DataError, WorkspaceError
 from hemlets.files import (
     atomic_folder,
@@ -56,7 +57,7 @@ def _names(folder: Path) -> list[str]:
     return sorted(item.name for item in folder.iterdir())
 
 
-def test_a_file_takes_its_name_when_it_is_whole(tmp_path):
+def test_a_file_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "a.txt"
     with atomic_path(path) as scratch:
         scratch.write_text("new")
@@ -65,7 +66,7 @@ def test_a_file_takes_its_name_when_it_is_whole(tmp_path):
     assert _names(path.parent) == ["a.txt"]
 
 
-def test_an_exception_leaves_the_old_file(tmp_path):
+def test_an_exception_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
 
@@ -80,7 +81,9 @@ def test_an_exception_leaves_the_old_file(tmp_path):
     assert _names(tmp_path) == ["a.txt"]
 
 
-def test_a_kill_leaves_the_old_file(tmp_path, script):
+def test_a_kill_leaves_the_old_file(
+    tmp_path: Path, script: Callable[[str], subprocess.Popen[str]]
+) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
     process = script(
@@ -92,7 +95,7 @@ def test_a_kill_leaves_the_old_file(tmp_path, script):
     assert path.read_text() == "old"
 
 
-def test_a_folder_replaces_the_old_one_as_a_whole(tmp_path):
+def test_a_folder_replaces_the_old_one_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "model"
     for number in range(2):
         with atomic_folder(path) as scratch:
@@ -101,7 +104,7 @@ def test_a_folder_replaces_the_old_one_as_a_whole(tmp_path):
     assert _names(tmp_path) == ["model"]
 
 
-def test_an_exception_leaves_the_old_folder(tmp_path):
+def test_an_exception_leaves_the_old_folder(tmp_path: Path) -> None:
     path = tmp_path / "model"
     path.mkdir()
     (path / "old").touch()
@@ -117,7 +120,9 @@ def test_an_exception_leaves_the_old_folder(tmp_path):
     assert _names(tmp_path) == ["model"]
 
 
-def test_a_kill_leaves_the_old_folder(tmp_path, script):
+def test_a_kill_leaves_the_old_folder(
+    tmp_path: Path, script: Callable[[str], subprocess.Popen[str]]
+) -> None:
     path = tmp_path / "model"
     path.mkdir()
     (path / "old").touch()
@@ -130,7 +135,7 @@ def test_a_kill_leaves_the_old_folder(tmp_path, script):
     assert _names(path) == ["old"]
 
 
-def test_a_folder_is_never_half_replaced(tmp_path, monkeypatch):
+def test_a_folder_is_never_half_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # What is left if the process is killed while it removes the old folder.
     path = tmp_path / "model"
     path.mkdir()
@@ -143,19 +148,21 @@ def test_a_folder_is_never_half_replaced(tmp_path, monkeypatch):
     def replace() -> None:
         with atomic_folder(path) as scratch:
             (scratch / "new").touch()
-            monkeypatch.setattr(files.shutil, "rmtree", killed)
+            monkeypatch.setattr(shutil, "rmtree", killed)
 
     with pytest.raises(KeyboardInterrupt):
         replace()
     assert _names(path) in (["a", "b", "c"], ["new"])
 
 
-def test_folders_are_replaced_without_the_exchanging_system_call_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(files.ctypes, "CDLL", lambda *_, **__: object())
+def test_folders_are_replaced_without_the_exchanging_system_call_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
     test_a_folder_replaces_the_old_one_as_a_whole(tmp_path)
 
 
-def test_old_leftovers_of_dead_processes_are_removed_and_others_kept(tmp_path):
+def test_old_leftovers_of_dead_processes_are_removed_and_others_kept(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     old, young, living = (
@@ -170,7 +177,7 @@ def test_old_leftovers_of_dead_processes_are_removed_and_others_kept(tmp_path):
     assert _names(tmp_path) == sorted(["a.txt", young.name, living.name])
 
 
-def test_a_full_disk_is_told_with_the_file_and_a_remedy(tmp_path):
+def test_a_full_disk_is_told_with_the_file_and_a_remedy(tmp_path: Path) -> None:
     def write() -> None:
         with atomic_path(tmp_path / "a.txt"):
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -179,7 +186,9 @@ def test_a_full_disk_is_told_with_the_file_and_a_remedy(tmp_path):
         write()
 
 
-def test_an_absent_file_that_is_read_meanwhile_is_not_blamed_on_the_written_one(tmp_path):
+def test_an_absent_file_that_is_read_meanwhile_is_not_blamed_on_the_written_one(
+    tmp_path: Path,
+) -> None:
     def copy() -> None:
         with atomic_path(tmp_path / "a.txt") as scratch:
             scratch.write_text((tmp_path / "source").read_text())
@@ -188,7 +197,7 @@ def test_an_absent_file_that_is_read_meanwhile_is_not_blamed_on_the_written_one(
         copy()
 
 
-def test_a_folder_that_is_a_file_is_told(tmp_path):
+def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(WorkspaceError, match="could not write"):
         write_json(tmp_path / "file" / "a.json", {})
@@ -196,13 +205,13 @@ def test_a_folder_that_is_a_file_is_told(tmp_path):
         pass
 
 
-def test_too_little_space_is_told_before_the_work(tmp_path):
+def test_too_little_space_is_told_before_the_work(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match=r"are needed[\s\S]*HEMLETS_HOME"):
         require_free_space(tmp_path, 10**18)
     require_free_space(tmp_path, 1)
 
 
-def test_json_survives_and_its_faults_are_named(tmp_path):
+def test_json_survives_and_its_faults_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_json(path, {"b": 1, "a": "θ"})
     assert read_json(path) == {"b": 1, "a": "θ"}
@@ -215,12 +224,12 @@ def test_json_survives_and_its_faults_are_named(tmp_path):
         read_json(tmp_path)
 
 
-def test_a_hash_of_values_ignores_the_order_of_keys():
+def test_a_hash_of_values_ignores_the_order_of_keys() -> None:
     assert content_hash({"a": 1, "b": [2]}) == content_hash({"b": [2], "a": 1})
     assert content_hash({"a": 1}) != content_hash({"a": 2})
 
 
-def test_a_hash_of_a_folder_sees_names_and_bytes(tmp_path):
+def test_a_hash_of_a_folder_sees_names_and_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1")
     before = sha256_folder(tmp_path)
     (tmp_path / "a").rename(tmp_path / "b")
@@ -229,20 +238,26 @@ def test_a_hash_of_a_folder_sees_names_and_bytes(tmp_path):
     assert len({before, renamed, sha256_folder(tmp_path)}) == 3
 
 
-def test_a_busy_lock_names_the_process_that_holds_it(tmp_path, script):
+def test_a_busy_lock_names_the_process_that_holds_it(
+    tmp_path: Path, script: Callable[[str], subprocess.Popen[str]]
+) -> None:
     path = tmp_path / "train.lock"
     holder = script(
         f"with lock(Path({str(path)!r}), 'training'):\n"
         "    print('there', flush=True)\n    time.sleep(60)\n"
     )
     with (
-        pytest.raises(WorkspaceError, match=rf"training is already running \(process {holder.pid}\)"),
+        pytest.raises(
+            WorkspaceError, match=rf"training is already running \(process {holder.pid}\)"
+        ),
         lock(path, "training"),
     ):
         pass
 
 
-def test_a_killed_process_lets_go_of_its_lock(tmp_path, script):
+def test_a_killed_process_lets_go_of_its_lock(
+    tmp_path: Path, script: Callable[[str], subprocess.Popen[str]]
+) -> None:
     path = tmp_path / "train.lock"
     holder = script(
         f"with lock(Path({str(path)!r}), 'training'):\n"
@@ -254,7 +269,7 @@ def test_a_killed_process_lets_go_of_its_lock(tmp_path, script):
         assert path.with_suffix(".owner").read_text() == str(os.getpid())
 
 
-def test_a_lock_is_free_again_after_an_exception(tmp_path):
+def test_a_lock_is_free_again_after_an_exception(tmp_path: Path) -> None:
     def fail() -> None:
         with lock(tmp_path / "a.lock", "it"):
             raise KeyError
@@ -264,7 +279,7 @@ def test_a_lock_is_free_again_after_an_exception(tmp_path):
             fail()
 
 
-def test_written_json_is_the_same_for_the_same_values(tmp_path):
+def test_written_json_is_the_same_for_the_same_values(tmp_path: Path) -> None:
     write_json(tmp_path / "a", {"b": 1, "a": 2})
     write_json(tmp_path / "b", {"a": 2, "b": 1})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

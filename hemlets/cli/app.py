@@ -138,6 +138,15 @@ def _load(entry: EntryPoint) -> Command:
             where=entry.value,
             remedy=f"install what it needs with: pip install 'hemlets{extra}'",
         ) from error
+    except AttributeError as error:
+        module = sys.modules.get(entry.module)
+        if module is None or hasattr(module, entry.attr):
+            raise
+        raise ConfigError(
+            f"the command {entry.name!r} is not where the installation says",
+            where=entry.value,
+            remedy="install the project again with: pip install -e .",
+        ) from error
     if isinstance(loaded, typer.Typer):
         return typer.main.get_command(loaded)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)

@@ -1,9 +1,9 @@
-"""Intervals from resampled clips.
+"""Intervals from resampled stretches.
 
-Frames of one clip resemble each other, so resampling frames would make any difference look
-certain. Whole clips are drawn with replacement (cluster bootstrap, Field & Welsh 2007); the
+Frames of one stretch resemble each other, so resampling frames would make any difference look
+certain. Whole stretches are drawn with replacement (cluster bootstrap, Field & Welsh 2007); the
 interval is the percentile interval (Efron & Tibshirani 1993, chapter 13). With fewer than about
-twenty clips it is too narrow: the number of clips is always reported beside it.
+twenty stretches it is too narrow: the number of stretches is always reported beside it.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ class Interval:
 
     Attributes:
         mean: over the samples that have the metric; NaN without any.
-        low: lower end; NaN with fewer than two clips, from which nothing can be told.
+        low: lower end; NaN with fewer than two stretches, from which nothing can be told.
         high: upper end.
         samples: that have the metric.
-        clips: they come from.
+        stretches: they come from.
     """
 
     mean: float
     low: float
     high: float
     samples: int
-    clips: int
+    stretches: int
 
     def to_json(self) -> dict[str, float | int | None]:
         """Plain values; None for what is not defined."""
@@ -51,7 +51,7 @@ class Interval:
             "low": _number(self.low),
             "high": _number(self.high),
             "samples": self.samples,
-            "clips": self.clips,
+            "stretches": self.stretches,
         }
 
 
@@ -66,7 +66,7 @@ class PairedRatio:
         challenger: its mean.
         champion: its mean.
         samples: in both.
-        clips: they come from.
+        stretches: they come from.
         level: of the interval.
         resamples: drawn.
     """
@@ -77,7 +77,7 @@ class PairedRatio:
     challenger: float
     champion: float
     samples: int
-    clips: int
+    stretches: int
     level: float
     resamples: int
 
@@ -109,17 +109,17 @@ def _ends(replicates: Float, level: float) -> tuple[float, float]:
 
 def bootstrap_mean(
     values_N: Array,
-    clips_N: Array,
+    stretches_N: Array,
     *,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
 ) -> Interval:
-    """Mean over samples, with an interval from resampled clips.
+    """Mean over samples, with an interval from resampled stretches.
 
     Args:
         values_N: a metric by sample; samples without it (NaN) are left out.
-        clips_N: the clip of each sample.
+        stretches_N: the stretch of each sample.
         resamples: number of draws.
         level: share that the interval is to cover.
         seed: the same seed gives the same interval.
@@ -128,15 +128,15 @@ def bootstrap_mean(
         DataError: The lengths differ.
     """
     values = np.asarray(values_N, np.float64)
-    clips = np.asarray(clips_N)
-    if values.shape != clips.shape or values.ndim != 1:
+    stretches = np.asarray(stretches_N)
+    if values.shape != stretches.shape or values.ndim != 1:
         raise DataError(
-            f"there are {values.shape} values and {clips.shape} clip names",
+            f"there are {values.shape} values and {stretches.shape} stretch names",
             expected="one of each a sample",
         )
     known = ~np.isnan(values)
-    values, clips = values[known], clips[known]
-    names, cluster = np.unique(clips, return_inverse=True)
+    values, stretches = values[known], stretches[known]
+    names, cluster = np.unique(stretches, return_inverse=True)
     mean = float(values.mean()) if values.size else math.nan
     low = high = math.nan
     if len(names) > 1:
@@ -144,39 +144,39 @@ def bootstrap_mean(
         total = _totals(values, cluster, len(names))
         count = _totals(np.ones_like(values), cluster, len(names))
         low, high = _ends((draws @ total) / (draws @ count), level)
-    return Interval(mean=mean, low=low, high=high, samples=int(values.size), clips=len(names))
+    return Interval(mean=mean, low=low, high=high, samples=int(values.size), stretches=len(names))
 
 
 def paired_ratio(
     challenger_N: Array,
     champion_N: Array,
-    clips_N: Array,
+    stretches_N: Array,
     *,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
 ) -> PairedRatio:
-    """Challenger's mean / champion's mean − 1, both over the same draws of clips.
+    """Challenger's mean / champion's mean − 1, both over the same draws of stretches.
 
     Args:
         challenger_N: a metric by sample.
         champion_N: the same metric on the same samples in the same order.
-        clips_N: the clip of each sample.
+        stretches_N: the stretch of each sample.
         resamples: number of draws.
         level: share that the interval is to cover.
         seed: the same seed gives the same interval.
 
     Raises:
         DataError: The lengths differ, one model lacks a value that the other has, there are
-            fewer than two clips, or the champion's mean is not above 0.
+            fewer than two stretches, or the champion's mean is not above 0.
     """
     challenger = np.asarray(challenger_N, np.float64)
     champion = np.asarray(champion_N, np.float64)
-    clips = np.asarray(clips_N)
-    if not challenger.shape == champion.shape == clips.shape or clips.ndim != 1:
+    stretches = np.asarray(stretches_N)
+    if not challenger.shape == champion.shape == stretches.shape or stretches.ndim != 1:
         raise DataError(
-            f"challenger, champion and clips have {challenger.shape}, {champion.shape} and "
-            f"{clips.shape} values",
+            f"challenger, champion and stretches have {challenger.shape}, {champion.shape} and "
+            f"{stretches.shape} values",
             expected="one of each a sample",
         )
     known = np.isfinite(challenger)
@@ -187,13 +187,13 @@ def paired_ratio(
             where="rows " + ", ".join(str(row) for row in rows[:10]),
             remedy="score both models on the same samples",
         )
-    challenger, champion, clips = challenger[known], champion[known], clips[known]
-    names, cluster = np.unique(clips, return_inverse=True)
+    challenger, champion, stretches = challenger[known], champion[known], stretches[known]
+    names, cluster = np.unique(stretches, return_inverse=True)
     if len(names) < 2:
         raise DataError(
-            f"the samples come from {len(names)} clip(s): no interval can be drawn from them",
-            expected="at least two clips",
-            remedy="compare on a split with more clips",
+            f"the samples come from {len(names)} stretch(es): no interval can be drawn from them",
+            expected="at least two stretches",
+            remedy="compare on a split with more stretches",
         )
     if not champion.mean() > 0:
         raise DataError(
@@ -214,7 +214,7 @@ def paired_ratio(
         challenger=float(challenger.mean()),
         champion=float(champion.mean()),
         samples=int(challenger.size),
-        clips=len(names),
+        stretches=len(names),
         level=level,
         resamples=resamples,
     )

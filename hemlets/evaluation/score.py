@@ -23,10 +23,13 @@ from hemlets.skeleton import N_JOINTS, Joint
 if TYPE_CHECKING:
     from hemlets.body import Body, BodyModel
 
-__all__ = ["BLOCK", "score", "score_samples"]
+__all__ = ["BLOCK", "STRETCH_FRAMES", "score", "score_samples"]
 
 BLOCK = 256
 """Bodies posed at a time: about 150 MB for a mesh of 13,718 vertices, whatever the sample count."""
+
+STRETCH_FRAMES = 15
+"""Frames of a stretch: half a second at the 30 frames a second of the open motion."""
 
 Array = npt.NDArray[Any]
 Float = npt.NDArray[np.float64]
@@ -48,7 +51,7 @@ def score(
         predictions: in any order.
         annotations: the truth; scores come in its order.
         body: for the errors of the surface; without it those are left out.
-        resamples: draws of clips for each interval.
+        resamples: draws of stretches for each interval.
         seed: of the draws.
         progress: called with the bodies posed so far and their number.
 
@@ -143,7 +146,7 @@ def score_samples(
         info=info,
         names=tuple(found),
         sample_id=annotations.sample_id,
-        clip=annotations.clip,
+        stretch=_stretches(annotations),
         family=annotations.family,
         truncated_joints=annotations.truncated.sum(1).astype(np.int64),
         visible_joints=annotations.visible.sum(1).astype(np.int64),
@@ -151,6 +154,17 @@ def score_samples(
         joint_errors_mm=joint_errors,
         rotation_errors_deg=rotations,
     )
+
+
+def _stretches(annotations: Annotations) -> npt.NDArray[np.object_]:
+    """The unit that is resampled: half a second of a clip.
+
+    Whole clips would be more careful, but a split of motion families holds two or three; beyond
+    half a second a body's pose has changed, and body, camera and scene differ by sample anyway.
+    """
+    block = annotations.frame // STRETCH_FRAMES
+    names = [f"{clip}@{number}" for clip, number in zip(annotations.clip, block, strict=True)]
+    return np.array(names, object)
 
 
 def _in_order(predictions: Predictions, annotations: Annotations) -> Predictions:

@@ -1,6 +1,11 @@
 """Images in, people out."""
 
+from typing import TYPE_CHECKING
+
 from hemlets.inference.types import BodyEstimate, Camera, Flag, PredictionRequest
+
+if TYPE_CHECKING:
+    from hemlets.inference.predictor import Predictor
 
 __all__ = ["BodyEstimate", "Camera", "Flag", "PredictionRequest", "Predictor"]
 

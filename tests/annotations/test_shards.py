@@ -23,35 +23,35 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "shards"
 
 
-def test_images_come_back_in_any_order(folder):
+def test_images_come_back_in_any_order(folder: Path) -> None:
     reader = ShardReader(folder)
     for row in (3, 0, 19, 3):
         assert reader.jpeg("a.arrow", row) == IMAGES[row]
         assert reader.jpeg("a.arrow", row, IDS[row]) == IMAGES[row]
 
 
-def test_the_same_images_give_the_same_bytes(folder):
+def test_the_same_images_give_the_same_bytes(folder: Path) -> None:
     assert (folder / "a.arrow").read_bytes() == (folder.parent / "x.arrow").read_bytes()
 
 
-def test_a_reader_can_be_sent_to_another_process(folder):
+def test_a_reader_can_be_sent_to_another_process(folder: Path) -> None:
     reader = ShardReader(folder)
     reader.jpeg("a.arrow", 1)
     assert pickle.loads(pickle.dumps(reader)).jpeg("a.arrow", 2) == IMAGES[2]
 
 
-def test_the_image_of_another_sample_is_refused(folder):
+def test_the_image_of_another_sample_is_refused(folder: Path) -> None:
     with pytest.raises(DataError, match=r"row 3 holds sample sample-3[\s\S]*expected: sample-4"):
         ShardReader(folder).jpeg("a.arrow", 3, "sample-4")
 
 
 @pytest.mark.parametrize("row", [-1, 20])
-def test_a_row_outside_the_shard_is_refused(folder, row):
+def test_a_row_outside_the_shard_is_refused(folder: Path, row: int) -> None:
     with pytest.raises(DataError, match=rf"row {row} is not in the shard[\s\S]*20 rows"):
         ShardReader(folder).jpeg("a.arrow", row)
 
 
-def test_an_absent_shard_is_named(folder):
+def test_an_absent_shard_is_named(folder: Path) -> None:
     with pytest.raises(DataError, match=r"does not exist[\s\S]*b\.arrow"):
         ShardReader(folder).jpeg("b.arrow", 0)
 
@@ -59,20 +59,20 @@ def test_an_absent_shard_is_named(folder):
 @pytest.mark.parametrize(
     "name", ["../x.arrow", "{}/x.arrow", "sub/../../x.arrow", "sub/a.arrow", "..", "", "a\0.arrow"]
 )
-def test_no_name_leads_out_of_the_folder(folder, name):
+def test_no_name_leads_out_of_the_folder(folder: Path, name: str) -> None:
     with pytest.raises(DataError):
         ShardReader(folder).jpeg(name.format(folder.parent), 0)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9, 0.999])
-def test_a_truncated_shard_is_named_with_a_remedy(folder, share):
+def test_a_truncated_shard_is_named_with_a_remedy(folder: Path, share: float) -> None:
     path = folder / "a.arrow"
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(DataError, match=r"can't be read[\s\S]*a\.arrow[\s\S]*remedy"):
         ShardReader(folder).jpeg("a.arrow", 5)
 
 
-def test_damaged_offsets_are_not_followed(folder):
+def test_damaged_offsets_are_not_followed(folder: Path) -> None:
     # Each offset is 32 bits; where they point is found by the one before the last image.
     path = folder / "a.arrow"
     data = bytearray(path.read_bytes())
@@ -84,7 +84,7 @@ def test_damaged_offsets_are_not_followed(folder):
         ShardReader(folder).jpeg("a.arrow", 9)
 
 
-def test_a_file_with_other_columns_is_refused(folder):
+def test_a_file_with_other_columns_is_refused(folder: Path) -> None:
     batch = pa.record_batch([pa.array([1, 2])], ["jpeg"])
     with pa.OSFile(str(folder / "b.arrow"), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as w:
         w.write_batch(batch)

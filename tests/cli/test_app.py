@@ -70,6 +70,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("fine", "wrong", "buggy", "interrupted", "group")
     ]
     found.append(EntryPoint("absent", "flows.no_such_module:absent", app.GROUP))
+    found.append(EntryPoint("moved", "trial_commands:moved_away", app.GROUP))
     monkeypatch.setattr(app, "entry_points", lambda group: found)
 
 
@@ -160,6 +161,16 @@ def test_a_command_whose_package_is_missing_names_the_extra(commands: None, run:
     assert code == 2
     assert "flows.no_such_module" in err
     assert "pip install 'hemlets[flows]'" in err
+
+
+def test_a_command_that_an_old_installation_remembers_asks_to_install_again(
+    commands: None, run: Run
+) -> None:
+    code, _, err = run("moved")
+
+    assert code == 2
+    assert "trial_commands:moved_away" in err
+    assert "pip install -e ." in err
 
 
 class TestErrors:

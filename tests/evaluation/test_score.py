@@ -180,8 +180,10 @@ def test_scores_are_read_back_as_they_were_written(scores, tmp_path):
 def test_the_summary_is_json_without_nan(predictions, annotations, tmp_path):
     valid = annotations.valid3d.copy()
     valid[:, Joint.NOSE] = False
-    # With a single clip there are no intervals.
-    alone = changed(annotations, valid3d=valid, clip=["one"] * len(annotations))
+    # With a single stretch there are no intervals.
+    alone = changed(
+        annotations, valid3d=valid, clip=["one"] * len(annotations), frame=[0] * len(annotations)
+    )
     score(predictions, alone, body=None, resamples=10).write(tmp_path)
 
     def refuse(text):

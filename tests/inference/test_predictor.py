@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -43,11 +45,13 @@ def predictor(folder: Path) -> Predictor:
 
 
 @pytest.fixture(scope="module")
-def image() -> np.ndarray:
+def image() -> npt.NDArray[Any]:
     return np.random.default_rng(0).integers(0, 256, (100, 120, 3), np.uint8)
 
 
-def test_an_estimate_has_every_part_and_names_its_model(predictor, image):
+def test_an_estimate_has_every_part_and_names_its_model(
+    predictor: Predictor, image: npt.NDArray[np.uint8]
+) -> None:
     request = PredictionRequest(image_HW3=image, box_xyxy=(10, 10, 90, 95), camera=CAMERA)
     (estimate,) = predictor.predict([request])
     assert estimate.joints3d_mm.shape == (18, 3)
@@ -59,7 +63,9 @@ def test_an_estimate_has_every_part_and_names_its_model(predictor, image):
     assert estimate.model_version == predictor.version
 
 
-def test_joints_in_3d_project_onto_joints_in_2d(predictor, image):
+def test_joints_in_3d_project_onto_joints_in_2d(
+    predictor: Predictor, image: npt.NDArray[np.uint8]
+) -> None:
     (estimate,) = predictor.predict(
         [PredictionRequest(image_HW3=image, box_xyxy=(10, 10, 90, 95), camera=CAMERA)]
     )
@@ -68,20 +74,24 @@ def test_joints_in_3d_project_onto_joints_in_2d(predictor, image):
     np.testing.assert_allclose(points, estimate.joints2d_px, atol=0.01)
 
 
-def test_what_is_not_given_is_assumed_and_flagged(predictor, image):
+def test_what_is_not_given_is_assumed_and_flagged(
+    predictor: Predictor, image: npt.NDArray[np.uint8]
+) -> None:
     (estimate,) = predictor.predict([PredictionRequest(image_HW3=image)])
     assert set(estimate.flags) == {Flag.WHOLE_IMAGE_BOX, Flag.DEFAULT_FIELD_OF_VIEW}
     assert estimate.box_xyxy == (0, 0, 120, 100)
     assert estimate.camera == default_camera(120, 100)
 
 
-def test_the_default_camera_has_the_stated_field_of_view():
+def test_the_default_camera_has_the_stated_field_of_view() -> None:
     camera = default_camera(640, 480)
     assert np.rad2deg(2 * np.arctan(320 / camera.fx)) == pytest.approx(DEFAULT_FOV_DEG)
     assert (camera.cx, camera.cy) == (320, 240)
 
 
-def test_a_batch_gives_what_single_requests_give(predictor, image):
+def test_a_batch_gives_what_single_requests_give(
+    predictor: Predictor, image: npt.NDArray[np.uint8]
+) -> None:
     requests = [
         PredictionRequest(image_HW3=image, box_xyxy=(x, 5, x + 60, 90), camera=CAMERA)
         for x in range(0, 50, 7)
@@ -95,17 +105,19 @@ def test_a_batch_gives_what_single_requests_give(predictor, image):
         np.testing.assert_allclose(alone.theta, together.theta, atol=1e-3)
 
 
-def test_no_requests_give_no_estimates(predictor):
+def test_no_requests_give_no_estimates(predictor: Predictor) -> None:
     assert predictor.predict([]) == []
 
 
-def test_an_estimate_survives_its_json(predictor, image):
+def test_an_estimate_survives_its_json(predictor: Predictor, image: npt.NDArray[np.uint8]) -> None:
     (estimate,) = predictor.predict([PredictionRequest(image_HW3=image)])
     again = BodyEstimate.from_json(json.loads(json.dumps(estimate.to_json())))
     assert again.to_json() == estimate.to_json()
 
 
-def test_a_network_without_heatmaps_has_null_confidence_in_valid_json(tmp_path, image):
+def test_a_network_without_heatmaps_has_null_confidence_in_valid_json(
+    tmp_path: Path, image: npt.NDArray[np.uint8]
+) -> None:
     _save(tmp_path / "model", intermediate="none")
     (estimate,) = Predictor.load(tmp_path / "model").predict([PredictionRequest(image_HW3=image)])
     text = json.dumps(estimate.to_json(), allow_nan=False)
@@ -125,7 +137,9 @@ def test_a_network_without_heatmaps_has_null_confidence_in_valid_json(tmp_path, 
         ((10, 10, 50), "3 numbers"),
     ],
 )
-def test_a_box_that_can_not_be_used_is_refused_with_its_position(predictor, image, box, message):
+def test_a_box_that_can_not_be_used_is_refused_with_its_position(
+    predictor: Predictor, image: npt.NDArray[np.uint8], box: Any, message: str
+) -> None:
     requests = [
         PredictionRequest(image_HW3=image),
         PredictionRequest(image_HW3=image, box_xyxy=box),
@@ -139,26 +153,30 @@ def test_a_box_that_can_not_be_used_is_refused_with_its_position(predictor, imag
     [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3), np.float32),
      np.zeros((0, 9, 3), np.uint8)],
 )  # fmt: skip
-def test_an_image_of_another_form_is_refused(predictor, pixels):
+def test_an_image_of_another_form_is_refused(predictor: Predictor, pixels: Any) -> None:
     with pytest.raises(InputError, match=r"request 0[\s\S]*uint8"):
         predictor.predict([PredictionRequest(image_HW3=pixels)])
 
 
 @pytest.mark.parametrize("focal", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_camera_that_can_not_be_is_refused(focal):
+def test_a_camera_that_can_not_be_is_refused(focal: Any) -> None:
     with pytest.raises(InputError, match="camera"):
         Camera(fx=focal, fy=300.0, cx=0.0, cy=0.0)
 
 
-def test_normalised_pixels_are_those_of_imagenet():
+def test_normalised_pixels_are_those_of_imagenet() -> None:
     image = torch.tensor([[[[124, 116, 104]]]], dtype=torch.uint8)
     x = normalise(image)
     assert x.shape == (1, 3, 1, 1)
-    expected = [(124 / 255 - 0.485) / 0.229, (116 / 255 - 0.456) / 0.224, (104 / 255 - 0.406) / 0.225]
+    expected = [
+        (124 / 255 - 0.485) / 0.229,
+        (116 / 255 - 0.456) / 0.224,
+        (104 / 255 - 0.406) / 0.225,
+    ]
     assert x.flatten().tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_model_survives_its_folder(folder):
+def test_a_model_survives_its_folder(folder: Path) -> None:
     model, card = load_model(folder)
     again, _ = load_model(folder)
     assert card.bone_length_mm == 4500.0
@@ -166,14 +184,16 @@ def test_a_model_survives_its_folder(folder):
         assert torch.equal(a, b)
 
 
-def test_the_version_is_that_of_the_content(folder, tmp_path):
+def test_the_version_is_that_of_the_content(folder: Path, tmp_path: Path) -> None:
     _save(tmp_path / "same")
     _save(tmp_path / "other", intermediate="none")
-    versions = [load_model(path)[1].version for path in (folder, tmp_path / "same", tmp_path / "other")]
+    versions = [
+        load_model(path)[1].version for path in (folder, tmp_path / "same", tmp_path / "other")
+    ]
     assert versions[0] == versions[1] != versions[2]
 
 
-def test_damaged_weights_are_refused_by_their_hash(tmp_path):
+def test_damaged_weights_are_refused_by_their_hash(tmp_path: Path) -> None:
     _save(tmp_path / "model")
     weights = tmp_path / "model/model.safetensors"
     data = bytearray(weights.read_bytes())
@@ -184,14 +204,14 @@ def test_damaged_weights_are_refused_by_their_hash(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
-def test_a_missing_file_is_named(tmp_path, name):
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     _save(tmp_path / "model")
     (tmp_path / "model" / name).unlink()
     with pytest.raises(CheckpointError, match=name):
         load_model(tmp_path / "model")
 
 
-def test_the_first_tensor_that_does_not_fit_is_named():
+def test_the_first_tensor_that_does_not_fit_is_named() -> None:
     layer = torch.nn.Linear(2, 3)
     with pytest.raises(CheckpointError, match=r"'weight' has shape \(3, 5\)[\s\S]*\(3, 2\)"):
         load_strictly(layer, {"weight": torch.zeros(3, 5)}, where=Path("w"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def draw() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def test_the_hemlets_term_is_the_masked_squared_difference(draw):
+def test_the_hemlets_term_is_the_masked_squared_difference(draw: torch.Generator) -> None:
     predicted, target = (torch.randn(2, 14, 3, 4, 5, generator=draw) for _ in range(2))
     known = (torch.rand(2, 14, generator=draw) < 0.5).float()
     expected = sum(
@@ -42,17 +43,17 @@ def test_the_hemlets_term_is_the_masked_squared_difference(draw):
     assert float(hemlets_loss(predicted, target, known)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_an_unknown_part_has_no_gradient_in_any_state(draw):
+def test_an_unknown_part_has_no_gradient_in_any_state(draw: torch.Generator) -> None:
     predicted = torch.randn(1, 14, 3, 4, 4, generator=draw, requires_grad=True)
     known = torch.ones(1, 14)
     known[0, 5] = 0
-    hemlets_loss(predicted, torch.zeros(1, 14, 3, 4, 4), known).backward()
+    torch.autograd.backward(hemlets_loss(predicted, torch.zeros(1, 14, 3, 4, 4), known))
     assert predicted.grad is not None
     assert not predicted.grad[0, 5].any()
     assert predicted.grad[0, 4].any()
 
 
-def test_the_heatmap_term_is_summed_over_known_joints_and_pixels(draw):
+def test_the_heatmap_term_is_summed_over_known_joints_and_pixels(draw: torch.Generator) -> None:
     predicted, target = (torch.randn(2, 18, 4, 5, generator=draw) for _ in range(2))
     known = (torch.rand(2, 18, generator=draw) < 0.5).float()
     expected = sum(
@@ -61,19 +62,19 @@ def test_the_heatmap_term_is_summed_over_known_joints_and_pixels(draw):
     assert float(heatmap_loss(predicted, target, known)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_joint_term_counts_depth_only_where_it_is_known(draw):
+def test_the_joint_term_counts_depth_only_where_it_is_known(draw: torch.Generator) -> None:
     predicted, target = (torch.rand(2, 18, 3, generator=draw) * 32 for _ in range(2))
     in_plane = (torch.rand(2, 18, generator=draw) < 0.7).float()
     depth = (torch.rand(2, 18, generator=draw) < 0.5).float()
     expected = 0.0
     for b, j in np.ndindex(2, 18):
         dx, dy, dz = (abs(float(predicted[b, j, a] - target[b, j, a])) for a in range(3))
-        expected += in_plane[b, j] * (dx + dy) + depth[b, j] * dz
+        expected += float(in_plane[b, j]) * (dx + dy) + float(depth[b, j]) * dz
     found = joint_loss(predicted, target, in_plane, depth)
-    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_marginal_term_is_a_cross_entropy_with_gaussians(draw):
+def test_the_marginal_term_is_a_cross_entropy_with_gaussians(draw: torch.Generator) -> None:
     marginals = tuple(torch.softmax(torch.randn(2, 18, n, generator=draw), -1) for n in (5, 6, 7))
     target = torch.rand(2, 18, 3, generator=draw) * 9 - 2
     in_plane = (torch.rand(2, 18, generator=draw) < 0.7).float()
@@ -92,7 +93,7 @@ def test_the_marginal_term_is_a_cross_entropy_with_gaussians(draw):
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_rotation_term_sums_frobenius_norms(draw):
+def test_the_rotation_term_sums_frobenius_norms(draw: torch.Generator) -> None:
     predicted, target = (torch.randn(2, 24, 3, 3, generator=draw) for _ in range(2))
     known = torch.tensor([1.0, 0.0])
     expected = sum(
@@ -101,14 +102,14 @@ def test_the_rotation_term_sums_frobenius_norms(draw):
     assert float(rotation_loss(predicted, target, known)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_rotation_terms_gradient_is_finite_at_no_error():
+def test_the_rotation_terms_gradient_is_finite_at_no_error() -> None:
     rotation = torch.eye(3).expand(1, 24, 3, 3).clone().requires_grad_()
-    rotation_loss(rotation, rotation.detach(), torch.ones(1)).backward()
+    torch.autograd.backward(rotation_loss(rotation, rotation.detach(), torch.ones(1)))
     assert rotation.grad is not None
     assert rotation.grad.isfinite().all()
 
 
-def test_the_betas_term_is_an_absolute_difference(draw):
+def test_the_betas_term_is_an_absolute_difference(draw: torch.Generator) -> None:
     predicted, target = (torch.randn(2, 10, generator=draw) for _ in range(2))
     expected = float((predicted[1] - target[1]).abs().sum())
     found = float(betas_loss(predicted, target, torch.tensor([0.0, 1.0])))
@@ -129,7 +130,7 @@ def _batch(draw: torch.Generator) -> Batch:
     )
 
 
-def test_the_pose_total_weighs_the_intermediate_terms_by_alpha(draw):
+def test_the_pose_total_weighs_the_intermediate_terms_by_alpha(draw: torch.Generator) -> None:
     torch.manual_seed(0)
     weights = LossConfig(alpha=0.05, marginal=0.5)
     terms = PoseObjective(PoseNetwork(TINY), weights)(_batch(draw))
@@ -139,7 +140,7 @@ def test_the_pose_total_weighs_the_intermediate_terms_by_alpha(draw):
     torch.testing.assert_close(terms["total"], expected)
 
 
-def test_the_papers_own_loss_has_no_marginal_term(draw):
+def test_the_papers_own_loss_has_no_marginal_term(draw: torch.Generator) -> None:
     torch.manual_seed(0)
     terms = PoseObjective(PoseNetwork(TINY), LossConfig(marginal=0.0))(_batch(draw))
     assert terms.keys() == {"joints", "hemlets", "heatmaps", "total"}
@@ -152,13 +153,15 @@ def test_the_papers_own_loss_has_no_marginal_term(draw):
         ({"heatmaps": False}, {"joints", "marginal", "hemlets", "total"}),
     ],
 )
-def test_each_row_of_the_ablation_leaves_its_term_out(draw, losses, names):
+def test_each_row_of_the_ablation_leaves_its_term_out(
+    draw: torch.Generator, losses: Any, names: Any
+) -> None:
     torch.manual_seed(0)
     terms = PoseObjective(PoseNetwork(TINY), LossConfig(**losses))(_batch(draw))
     assert terms.keys() == names
 
 
-def test_the_whole_models_total_adds_rotations_and_shape(draw):
+def test_the_whole_models_total_adds_rotations_and_shape(draw: torch.Generator) -> None:
     torch.manual_seed(0)
     weights = LossConfig(alpha=0.05, marginal=0.0, theta=2.0, betas=3.0)
     model = HemletsPosh(TINY, ShapeNetworkConfig(hidden=32, blocks=1))
@@ -172,13 +175,15 @@ def test_the_whole_models_total_adds_rotations_and_shape(draw):
     torch.testing.assert_close(terms["total"], expected)
 
 
-def test_the_objectives_targets_are_the_encoders(draw):
+def test_the_objectives_targets_are_the_encoders(draw: torch.Generator) -> None:
     # A network that hits every target leaves nothing of the intermediate terms.
     batch = _batch(draw)
     heatmap = encode_heatmaps(batch.voxel_BJ3[..., :2], 16, TINY.sigma_cells)
     triplet = encode_triplets(heatmap, batch.relation_BK)
     network = PoseNetwork(TINY)
-    output = network(torch.zeros(2, 3, 64, 64))._replace(heatmap_BJHW=heatmap, triplet_BKSHW=triplet)
+    output = network(torch.zeros(2, 3, 64, 64))._replace(
+        heatmap_BJHW=heatmap, triplet_BKSHW=triplet
+    )
     terms, _ = PoseObjective(network, LossConfig()).terms(output, batch)
     assert float(terms["hemlets"]) == 0.0
     assert float(terms["heatmaps"]) == 0.0

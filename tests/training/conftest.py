@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -39,7 +40,7 @@ STANDING_MM = np.array(
 )  # fmt: skip
 
 
-def draw_figure(joints_px: np.ndarray) -> np.ndarray:
+def draw_figure(joints_px: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """A stick figure, each part of its own colour, on grey."""
     y, x = np.mgrid[:IMAGE_PX, :IMAGE_PX] + 0.5
     image = np.full((IMAGE_PX, IMAGE_PX, 3), 90, np.uint8)
@@ -63,9 +64,7 @@ def make_columns(rng: np.random.Generator, splits: list[str]) -> tuple[dict[str,
     joints = joints @ around_y.transpose(0, 2, 1) + [0.0, 0.0, 3500.0]
     centre = IMAGE_PX / 2
     points = joints[..., :2] / joints[..., 2:] * FOCAL_PX + centre
-    images = [
-        cv2.imencode(".png", draw_figure(p)[..., ::-1])[1].tobytes() for p in points
-    ]
+    images = [cv2.imencode(".png", draw_figure(p)[..., ::-1])[1].tobytes() for p in points]
     relations, known = depth_relations(joints, np.ones((count, 18), bool))
     names = np.array([f"figure-{i:04d}" for i in range(count)], object)
     columns = {
@@ -105,9 +104,7 @@ def make_columns(rng: np.random.Generator, splits: list[str]) -> tuple[dict[str,
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data version of 64 training and 8 validation samples."""
     folder = tmp_path_factory.mktemp("data")
-    columns, images = make_columns(
-        np.random.default_rng(7), ["train"] * 64 + ["validation"] * 8
-    )
+    columns, images = make_columns(np.random.default_rng(7), ["train"] * 64 + ["validation"] * 8)
     Annotations.from_columns(columns).write(folder / "annotations.parquet")
     ShardWriter.write(folder / "shards" / SHARD, list(columns["sample_id"]), images)
     return folder
@@ -168,7 +165,8 @@ class Run:
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
-        return load_file(self.out / "model" / "model.safetensors")
+        tensors: dict[str, torch.Tensor] = load_file(self.out / "model" / "model.safetensors")
+        return tensors
 
     @property
     def history(self) -> list[dict[str, float]]:
@@ -177,9 +175,7 @@ class Run:
 
 
 @pytest.fixture(scope="session")
-def whole_run(
-    job_for: Callable[..., StageJob], tmp_path_factory: pytest.TempPathFactory
-) -> Run:
+def whole_run(job_for: Callable[..., StageJob], tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The tiny job, trained without interruption."""
     out = tmp_path_factory.mktemp("whole")
     job = job_for(out)

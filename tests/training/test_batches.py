@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,29 +36,31 @@ def _loader(count: int = 50, **changes: Any) -> Loader:
     return Loader(Sized(count), **({"batch_size": 8, "seed": 1} | changes))  # type: ignore[arg-type]
 
 
-def _samples(data, annotations: Annotations | None = None, **changes: Any) -> Samples:
+def _samples(data: Path, annotations: Annotations | None = None, **changes: Any) -> Samples:
     table = Annotations.read(data / "annotations.parquet") if annotations is None else annotations
-    return Samples(
-        table, data / "shards", VOLUME, **({"seed": 0, "augmentation": None} | changes)
-    )
+    return Samples(table, data / "shards", VOLUME, **({"seed": 0, "augmentation": None} | changes))
 
 
-def _with(data, **columns: Any) -> Annotations:
+def _with(data: Path, **columns: Any) -> Annotations:
     table = Annotations.read(data / "annotations.parquet")
     return Annotations.from_columns({f.name: table.column(f.name) for f in FIELDS} | columns)
 
 
-def _drawn(data, monkeypatch, **draw: Any) -> Batch:
+def _drawn(data: Path, monkeypatch: pytest.MonkeyPatch, **draw: Any) -> Batch:
     """A batch of four under one given augmentation."""
-    values = {"angle_rad": 0.0, "scale": 1.0, "flip": False, "shift": (0.0, 0.0), "gain_3": STILL}
-    monkeypatch.setattr(
-        module, "draw_augmentation", lambda *_: Augmentation(**(values | draw))
-    )
+    values: dict[str, Any] = {
+        "angle_rad": 0.0,
+        "scale": 1.0,
+        "flip": False,
+        "shift": (0.0, 0.0),
+        "gain_3": STILL,
+    }
+    monkeypatch.setattr(module, "draw_augmentation", lambda *_: Augmentation(**(values | draw)))
     return _samples(data, augmentation=AugmentationConfig()).batch(np.arange(4), 0)
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
-def test_processes_share_exactly_the_batch_of_one_process(world_size):
+def test_processes_share_exactly_the_batch_of_one_process(world_size: int) -> None:
     whole = _loader()
     parts = [_loader(rank=rank, world_size=world_size) for rank in range(world_size)]
     for step in range(13):
@@ -66,13 +69,13 @@ def test_processes_share_exactly_the_batch_of_one_process(world_size):
         assert len(set(shared)) == 8
 
 
-def test_an_epoch_sees_no_sample_twice():
+def test_an_epoch_sees_no_sample_twice() -> None:
     loader = _loader()
     seen = np.concatenate([loader.indices(step)[0] for step in range(loader.steps_an_epoch)])
     assert len(set(seen)) == len(seen) == 48
 
 
-def test_the_order_depends_on_seed_and_epoch_only():
+def test_the_order_depends_on_seed_and_epoch_only() -> None:
     assert np.array_equal(_loader().indices(9)[0], _loader().indices(9)[0])
     assert not np.array_equal(_loader(seed=2).indices(9)[0], _loader().indices(9)[0])
     assert not np.array_equal(_loader().indices(0)[0], _loader().indices(6)[0])
@@ -80,22 +83,20 @@ def test_the_order_depends_on_seed_and_epoch_only():
 
 
 @pytest.mark.parametrize("changes", [{"world_size": 3}, {"batch_size": 51}])
-def test_a_batch_that_does_not_fit_is_a_configuration_error(changes):
+def test_a_batch_that_does_not_fit_is_a_configuration_error(changes: Any) -> None:
     with pytest.raises(ConfigError, match=r"training\.batch_size"):
         _loader(**changes)
 
 
-def test_batches_from_the_middle_equal_those_of_a_run_from_the_start(data):
-    loader = Loader(
-        _samples(data, augmentation=AugmentationConfig()), batch_size=8, seed=5
-    )
+def test_batches_from_the_middle_equal_those_of_a_run_from_the_start(data: Path) -> None:
+    loader = Loader(_samples(data, augmentation=AugmentationConfig()), batch_size=8, seed=5)
     unbroken = list(loader.batches(0, 4))
     resumed = list(loader.batches(2, 4))
     for a, b in zip(unbroken[2:], resumed, strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def test_an_image_of_another_sample_stops_the_batch(data):
+def test_an_image_of_another_sample_stops_the_batch(data: Path) -> None:
     from hemlets.errors import DataError
 
     rows = np.arange(72, dtype=np.int32)[::-1].copy()
@@ -103,7 +104,7 @@ def test_an_image_of_another_sample_stops_the_batch(data):
         _samples(data, _with(data, shard_row=rows)).batch(np.array([0]), 0)
 
 
-def test_targets_are_voxels_of_the_crop_and_depth_relative_to_the_pelvis(data):
+def test_targets_are_voxels_of_the_crop_and_depth_relative_to_the_pelvis(data: Path) -> None:
     table = Annotations.read(data / "annotations.parquet")
     batch = _samples(data).batch(np.array([3]), 0)
     left, top, right, bottom = table.box_xyxy[3]
@@ -115,14 +116,14 @@ def test_targets_are_voxels_of_the_crop_and_depth_relative_to_the_pelvis(data):
     np.testing.assert_allclose(batch.voxel_BJ3[0, :, 2], (depth + 1000) / 125, atol=1e-4)
 
 
-def test_depth_is_unknown_where_the_pelvis_is(data):
+def test_depth_is_unknown_where_the_pelvis_is(data: Path) -> None:
     valid = np.ones((72, 18), bool)
     valid[0, Joint.PELVIS] = False
     known = _samples(data, _with(data, valid3d=valid)).batch(np.array([0, 1]), 0).known3d_BJ
     assert known.sum(1).tolist() == [0, 18]
 
 
-def test_a_part_with_an_end_unknown_in_the_image_is_masked(data):
+def test_a_part_with_an_end_unknown_in_the_image_is_masked(data: Path) -> None:
     # Its triplet would hold a Gaussian at a joint that nobody placed.
     valid = np.ones((72, 18), bool)
     valid[0, Joint.LEFT_WRIST] = False
@@ -133,7 +134,9 @@ def test_a_part_with_an_end_unknown_in_the_image_is_masked(data):
     assert unknown == {"left_forearm"}
 
 
-def test_flipping_relabels_joints_parts_and_rotations(data, monkeypatch):
+def test_flipping_relabels_joints_parts_and_rotations(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = _samples(data).batch(np.arange(4), 0)
     flipped = _drawn(data, monkeypatch, flip=True)
     expected = plain.voxel_BJ3[:, list(FLIP_JOINTS)].clone()
@@ -147,14 +150,16 @@ def test_flipping_relabels_joints_parts_and_rotations(data, monkeypatch):
     )
 
 
-def test_flipping_an_image_mirrors_its_pixels(data, monkeypatch):
+def test_flipping_an_image_mirrors_its_pixels(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = _samples(data).batch(np.arange(4), 0).image_BHW3.int()
     flipped = _drawn(data, monkeypatch, flip=True).image_BHW3.flip(2).int()
     assert (plain - flipped).abs().max() <= 2  # of 255: the warp's rounding
 
 
 @pytest.mark.parametrize("augmented", [True, False])
-def test_a_flipped_body_is_the_mirror_image_of_the_body(data, monkeypatch, augmented):
+def test_a_flipped_body_is_the_mirror_image_of_the_body(
+    data: Path, monkeypatch: pytest.MonkeyPatch, augmented: bool
+) -> None:
     body = BodyModel.load()
     plain = _samples(data).batch(np.arange(4), 0)
     theta = _drawn(data, monkeypatch, flip=True).rotation_BR33 if augmented else (
@@ -167,7 +172,7 @@ def test_a_flipped_body_is_the_mirror_image_of_the_body(data, monkeypatch, augme
     torch.testing.assert_close(*relative, atol=0.05, rtol=0)
 
 
-def test_turning_the_image_turns_the_body(data, monkeypatch):
+def test_turning_the_image_turns_the_body(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     body = BodyModel.load()
     angle = 0.4
     plain = _samples(data).batch(np.arange(4), 0)
@@ -181,4 +186,3 @@ def test_turning_the_image_turns_the_body(data, monkeypatch):
     middle = plain.voxel_BJ3[..., :2] - 8
     seen = middle @ turn[:2, :2].T + 8
     torch.testing.assert_close(turned.voxel_BJ3[..., :2], seen, atol=1e-4, rtol=0)
-

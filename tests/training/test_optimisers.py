@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import pytest
 import torch
 from torch import nn
@@ -18,43 +20,45 @@ class Small(nn.Module):
         self.volume_head = nn.Conv2d(8, 2, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.volume_head(torch.relu(self.point(torch.relu(self.conv(x)))))
+        x = self.volume_head(torch.relu(self.point(torch.relu(self.conv(x)))))
+        return x
 
 
 def _network(memory_format: torch.memory_format) -> Small:
     torch.manual_seed(0)
-    return Small().to(memory_format=memory_format)  # type: ignore[call-overload]
+    network: Small = Small().to(memory_format=memory_format)  # type: ignore[call-overload]
+    return network
 
 
 def _steps(network: Small, optimiser: StageOptimiser, count: int) -> None:
     x = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(1))
     for _ in range(count):
-        network(x).square().sum().backward()
+        torch.autograd.backward(network(x).square().sum())
         optimiser.step()
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_every_parameter_moves_and_the_loss_falls(name, memory_format):
+def test_every_parameter_moves_and_the_loss_falls(
+    name: Literal["adamw", "muon"], memory_format: Any
+) -> None:
     network = _network(memory_format)
     before = {k: v.clone() for k, v in network.state_dict().items()}
     x = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(1))
-    first = float(network(x).square().sum())
+    first = float(network(x).square().sum().detach())
     _steps(network, StageOptimiser(network, TrainingConfig(steps=1, optimiser=name)), 5)
-    assert float(network(x).square().sum()) < first
+    assert float(network(x).square().sum().detach()) < first
     assert [k for k, v in network.state_dict().items() if torch.equal(v, before[k])] == []
 
 
-def test_muons_step_pairs_each_weight_with_its_own_gradient():
+def test_muons_step_pairs_each_weight_with_its_own_gradient() -> None:
     # Muon without momentum's history moves along the orthogonalised gradient, so the step and
     # the gradient agree in direction; columns in another order would not.
     network = _network(torch.channels_last)
-    optimiser = StageOptimiser(
-        network, TrainingConfig(steps=1, optimiser="muon", weight_decay=0.0)
-    )
+    optimiser = StageOptimiser(network, TrainingConfig(steps=1, optimiser="muon", weight_decay=0.0))
     before = network.conv.weight.detach().clone()
     x = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(1))
-    network(x).square().sum().backward()
+    torch.autograd.backward(network(x).square().sum())
     assert network.conv.weight.grad is not None
     gradient = network.conv.weight.grad.clone()
     optimiser.step()
@@ -62,7 +66,7 @@ def test_muons_step_pairs_each_weight_with_its_own_gradient():
     assert torch.nn.functional.cosine_similarity(moved, gradient.flatten(), dim=0) > 0.3
 
 
-def test_the_two_optimisers_share_out_all_parameters():
+def test_the_two_optimisers_share_out_all_parameters() -> None:
     network = _network(torch.contiguous_format)
     before = {k: v.clone() for k, v in network.state_dict().items()}
     optimiser = StageOptimiser(network, TrainingConfig(steps=1, optimiser="muon"))
@@ -73,7 +77,7 @@ def test_the_two_optimisers_share_out_all_parameters():
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_a_restored_optimiser_goes_on_to_the_same_bits(name):
+def test_a_restored_optimiser_goes_on_to_the_same_bits(name: Literal["adamw", "muon"]) -> None:
     config = TrainingConfig(steps=1, optimiser=name)
     whole = _network(torch.channels_last)
     _steps(whole, StageOptimiser(whole, config), 6)

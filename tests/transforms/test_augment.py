@@ -10,7 +10,7 @@ from hemlets.errors import ConfigError
 from hemlets.transforms import Augmentation, AugmentationConfig, draw_augmentation
 
 
-def test_the_key_alone_decides_the_draw():
+def test_the_key_alone_decides_the_draw() -> None:
     a, b, c = (
         draw_augmentation(AugmentationConfig(), key) for key in [(1, 2, 3), (1, 2, 3), (1, 3, 2)]
     )
@@ -19,7 +19,7 @@ def test_the_key_alone_decides_the_draw():
     assert a.angle_rad != c.angle_rad
 
 
-def test_draws_fill_their_range_and_stay_inside():
+def test_draws_fill_their_range_and_stay_inside() -> None:
     draws = [draw_augmentation(AugmentationConfig(), (0, 0, i)) for i in range(500)]
     angles = np.rad2deg([d.angle_rad for d in draws])
     scales = np.array([d.scale for d in draws])
@@ -31,17 +31,15 @@ def test_draws_fill_their_range_and_stay_inside():
     assert np.abs([d.shift for d in draws]).max() <= 0.05
 
 
-def test_a_configuration_of_zeros_changes_nothing():
-    config = AugmentationConfig(
-        rotation_deg=0, scale_min=1, scale_max=1, flip=0, colour=0, shift=0
-    )
+def test_a_configuration_of_zeros_changes_nothing() -> None:
+    config = AugmentationConfig(rotation_deg=0, scale_min=1, scale_max=1, flip=0, colour=0, shift=0)
     draw = draw_augmentation(config, (1, 2, 3))
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     assert (draw.angle_rad, draw.scale, draw.flip, draw.shift) == (0, 1, False, (0, 0))
     assert np.array_equal(draw.colour(pixels), pixels)
 
 
-def test_gains_multiply_each_channel_and_saturate():
+def test_gains_multiply_each_channel_and_saturate() -> None:
     gains = np.array([0.5, 1.0, 2.0], np.float32)
     draw = Augmentation(angle_rad=0, scale=1, flip=False, shift=(0, 0), gain_3=gains)
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
@@ -50,7 +48,7 @@ def test_gains_multiply_each_channel_and_saturate():
 
 
 @pytest.mark.parametrize("key", ["rotation", "scale_min"])
-def test_wrong_settings_are_refused_by_name(key):
+def test_wrong_settings_are_refused_by_name(key: str) -> None:
     assert issubclass(AugmentationConfig, Config)
     with pytest.raises(ConfigError, match=key):
         AugmentationConfig.from_mapping({key: -1.0})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
@@ -25,7 +28,7 @@ CROPS = st.builds(
 )
 
 
-def _dot(image_px: int, at: np.ndarray, radius: float) -> np.ndarray:
+def _dot(image_px: int, at: npt.NDArray[Any], radius: float) -> npt.NDArray[Any]:
     """A bright blob of continuous centre, pixel centres at +0.5."""
     centres = np.arange(image_px) + 0.5
     distance = (centres[None] - at[0]) ** 2 + (centres[:, None] - at[1]) ** 2
@@ -33,28 +36,27 @@ def _dot(image_px: int, at: np.ndarray, radius: float) -> np.ndarray:
     return np.repeat(blob.round().astype(np.uint8)[..., None], 3, 2)
 
 
-def _centroid(image: np.ndarray) -> np.ndarray:
+def _centroid(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     weight = image[..., 0].astype(float)
     centres = np.arange(len(image)) + 0.5
-    return np.array([(weight.sum(0) * centres).sum(), (weight.sum(1) * centres).sum()]) / (
-        weight.sum()
-    )
+    x, y = (weight.sum(0) * centres).sum(), (weight.sum(1) * centres).sum()
+    return np.array([x, y], float) / float(weight.sum())
 
 
 @settings(deadline=None)
 @given(crop=CROPS, points=st.lists(st.tuples(*[st.floats(-500, 900)] * 2), min_size=1))
-def test_to_image_undoes_to_crop(crop, points):
+def test_to_image_undoes_to_crop(crop: Crop, points: Any) -> None:
     there = crop.to_crop(np.array(points))
     np.testing.assert_allclose(crop.to_image(there), points, atol=1e-7)
 
 
-def test_the_middle_stays_and_a_positive_angle_turns_clockwise_as_seen():
+def test_the_middle_stays_and_a_positive_angle_turns_clockwise_as_seen() -> None:
     crop = Crop(centre_px=(50, 40), side_px=100, size_px=200, angle_rad=np.pi / 2)
     np.testing.assert_allclose(crop.to_crop(np.array([50.0, 40.0])), [100, 100])
     np.testing.assert_allclose(crop.to_crop(np.array([60.0, 40.0])), [100, 120], atol=1e-9)
 
 
-def test_a_flip_mirrors_after_the_turn():
+def test_a_flip_mirrors_after_the_turn() -> None:
     turned = Crop(centre_px=(50, 40), side_px=100, size_px=100, angle_rad=0.3)
     flipped = Crop(centre_px=(50, 40), side_px=100, size_px=100, angle_rad=0.3, flip=True)
     points = np.array([[10.0, 20.0], [70.0, 60.0]])
@@ -63,12 +65,12 @@ def test_a_flip_mirrors_after_the_turn():
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_a_bright_dot_lands_where_to_crop_says(seed):
+def test_a_bright_dot_lands_where_to_crop_says(seed: int) -> None:
     # A confusion of pixel centres with corners is off by half a pixel: ten times the tolerance.
     rng = np.random.default_rng(seed)
     shrink = [rng.uniform(0.6, 2.0), rng.uniform(2.01, 2.99), rng.uniform(3, 9)][seed % 3]
     size = 96
-    image_px = int(size * shrink * 1.3) + rng.integers(0, 7)
+    image_px = int(size * shrink * 1.3) + int(rng.integers(0, 7))
     crop = Crop(
         centre_px=(image_px / 2 + rng.uniform(-9, 9), image_px / 2 + rng.uniform(-9, 9)),
         side_px=size * shrink,
@@ -81,20 +83,20 @@ def test_a_bright_dot_lands_where_to_crop_says(seed):
     np.testing.assert_allclose(found, crop.to_crop(at), atol=0.05)
 
 
-def test_an_unturned_crop_of_its_own_size_is_the_image_itself():
+def test_an_unturned_crop_of_its_own_size_is_the_image_itself() -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     crop = Crop(centre_px=(32, 32), side_px=64, size_px=64)
     assert np.array_equal(crop.extract(image), image)
 
 
-def test_what_lies_outside_the_image_is_black():
+def test_what_lies_outside_the_image_is_black() -> None:
     crop = Crop(centre_px=(0, 0), side_px=64, size_px=64)
     pixels = crop.extract(np.full((64, 64, 3), 200, np.uint8))
     assert not pixels[:31, :31].any()
     assert (pixels[33:, 33:] == 200).all()
 
 
-def test_shrinking_averages_fine_patterns_away():
+def test_shrinking_averages_fine_patterns_away() -> None:
     stripes = np.zeros((800, 800, 3), np.uint8)
     stripes[:, ::2] = 200
     crop = Crop(centre_px=(400, 400), side_px=800, size_px=100)
@@ -102,12 +104,12 @@ def test_shrinking_averages_fine_patterns_away():
 
 
 @pytest.mark.parametrize("shape", [(1, 5000, 3), (5000, 1, 3), (3, 40_000, 3), (1, 1, 3)])
-def test_images_of_odd_shape_can_be_cropped(shape):
+def test_images_of_odd_shape_can_be_cropped(shape: Any) -> None:
     crop = square_crop((0, 0, shape[1], shape[0]), 64)
     assert crop.extract(np.full(shape, 9, np.uint8)).shape == (64, 64, 3)
 
 
-def test_square_crop_surrounds_the_box_with_context():
+def test_square_crop_surrounds_the_box_with_context() -> None:
     crop = square_crop((10, 20, 50, 120), 128)
     assert crop.centre_px == (30, 70)
     assert crop.side_px == pytest.approx(CONTEXT * 100)
@@ -116,13 +118,13 @@ def test_square_crop_surrounds_the_box_with_context():
 @pytest.mark.parametrize(
     "box", [(0, 0, 0, 9), (5, 0, 4, 9), (0, 9, 5, 2), (0, 0, np.nan, 5), (0, 0, np.inf, 5)]
 )
-def test_a_box_without_area_is_refused(box):
+def test_a_box_without_area_is_refused(box: Any) -> None:
     with pytest.raises(InputError, match="has no area"):
         square_crop(box, 64)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_moving_a_sample_then_encoding_equals_encoding_then_moving(seed):
+def test_moving_a_sample_then_encoding_equals_encoding_then_moving(seed: int) -> None:
     rng = np.random.default_rng(seed)
     size = 64
     plain = square_crop((100, 80, 220, 300), 256)
@@ -136,7 +138,7 @@ def test_moving_a_sample_then_encoding_equals_encoding_then_moving(seed):
     )
     points = plain.to_image(rng.uniform(80, 176, (18, 2)))
 
-    def encode(crop: Crop) -> np.ndarray:
+    def encode(crop: Crop) -> npt.NDArray[Any]:
         cells = torch.from_numpy(crop.to_crop(points))[None] * size / 256
         return encode_heatmaps(cells, size, 2.0)[0].numpy()
 
@@ -152,7 +154,7 @@ def test_moving_a_sample_then_encoding_equals_encoding_then_moving(seed):
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000))
-def test_flipping_commutes_with_encoding_exactly(seed):
+def test_flipping_commutes_with_encoding_exactly(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     size = 16
     # Sixteenths are exact in float32, so that mirrored distances are equal to the bit.
