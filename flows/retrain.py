@@ -22,9 +22,10 @@ from flows.progress import Progress
 from flows.scoring import promotion_figures
 from flows.stage_store import StageResult, StageStore, code_hash
 from flows.tracking import Run, Tracking, close_orphans, connect
+from hemlets.cli.models import point_to_champion
 from hemlets.errors import HemletsError
 from hemlets.evaluation import Scores, compare
-from hemlets.files import content_hash, lock, read_json, sha256_folder, write_json
+from hemlets.files import content_hash, lock, read_json, sha256_folder
 from hemlets.workspace import Workspace
 
 __all__ = ["Outcome", "retrain"]
@@ -330,10 +331,7 @@ def _point_to_champion(workspace: Workspace) -> None:
     champion = registry.champion(workspace)
     if champion is not None:
         folder = registry.model_folder_of(workspace, champion)
-        write_json(
-            workspace.home / "champion.json",
-            {"folder": str(folder), "version": str(champion.version)},
-        )
+        point_to_champion(workspace, folder, version=str(champion.version))
 
 
 @flow(name="retrain", persist_result=False, validate_parameters=False)

@@ -1,0 +1,114 @@
+"""Training images a second of the small network: ``python tests/benchmarks/bench_training.py``.
+
+Runs the engine's own loop on rendered shards, data loading and augmentation included, and beside
+it, in the same process, the bare network on a tensor that is already there: the limit that data
+loading keeps it from. Writes ``results/training.csv``.
+"""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from bench_rendering import machine
+
+from flows.profile import load_profile
+from hemlets.inference.predictor import normalise
+from hemlets.models import HemletsPosh
+from hemlets.synthetic import OpenDataConfig, SplitSizes, build_open_data
+from hemlets.training.batches import Batch
+from hemlets.training.config import StageJob
+from hemlets.training.engine import resolve_precision, train
+from hemlets.training.objectives import PoseObjective
+from hemlets.training.optimisers import StageOptimiser
+
+RESULTS = Path(__file__).parent / "results" / "training.csv"
+COLUMNS = ("machine", "precision", "threads", "batch", "images_per_s", "bare_images_per_s", "limit")
+LIMIT_PER_S = 55
+STEPS, WARM = 24, 8
+
+
+def bare(job: StageJob, batch: Batch) -> float:
+    """Images a second of forward, backward and optimiser on one batch over and over."""
+    torch.set_num_threads(job.training.threads)
+    precision = resolve_precision(job.training.precision, torch.device("cpu"))
+    model = HemletsPosh(job.pose, job.shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective = PoseObjective(model.pose, job.losses)
+    optimiser = StageOptimiser(model.pose, job.training)
+    normalise(batch.image_BHW3)
+    start = 0.0
+    for step in range(STEPS):
+        if step == WARM:
+            start = time.perf_counter()
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            loss = objective(batch)["total"] / len(batch.image_BHW3)
+        loss.backward()
+        optimiser.step()
+    return (STEPS - WARM) * len(batch.image_BHW3) / (time.perf_counter() - start)
+
+
+def main() -> int:
+    """Measure and write one row."""
+    profile = load_profile("demo", ("start=random",))
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(scratch) / "data"
+        sizes = SplitSizes(train=1024, validation=16, gate=4, test=4)
+        build_open_data(OpenDataConfig(samples=sizes), data)
+        training = profile.train_pose.model_dump(mode="json") | {
+            "steps": STEPS,
+            "log_every": WARM,
+            "validate_every": 10_000,
+            "validation_samples": 16,
+            "checkpoint_every": 10_000,
+        }
+        job = StageJob.from_mapping(
+            {
+                "stage": "pose",
+                "pose": profile.pose.model_dump(mode="json"),
+                "shape": profile.shape.model_dump(mode="json"),
+                "losses": profile.losses.model_dump(mode="json"),
+                "augmentation": profile.augmentation.model_dump(mode="json"),
+                "training": training,
+                "data": str(data),
+                "out": str(Path(scratch) / "out"),
+            }
+        )
+        rows: list[dict[str, float]] = []
+        train(job, report=rows.append)
+        # The first row holds the warm-up, the last the closing validation.
+        rates = [row["samples_per_s"] for row in rows[1:-1]]
+        rate = sum(rates) / len(rates)
+
+        from hemlets.annotations import Annotations
+        from hemlets.training.batches import Samples
+
+        table = Annotations.read(data / "annotations.parquet").split("train")
+        samples = Samples(
+            table, data / "shards", job.pose.volume, seed=0, augmentation=job.augmentation
+        )
+        import numpy as np
+
+        limit = bare(job, samples.batch(np.arange(job.training.batch_size), 0))
+    precision = resolve_precision(job.training.precision, torch.device("cpu"))
+    row = {
+        "machine": machine(),
+        "precision": str(precision).removeprefix("torch."),
+        "threads": job.training.threads,
+        "batch": job.training.batch_size,
+        "images_per_s": f"{rate:.1f}",
+        "bare_images_per_s": f"{limit:.1f}",
+        "limit": LIMIT_PER_S,
+    }
+    with RESULTS.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerow(row)
+    print(row)
+    return 0 if rate >= LIMIT_PER_S else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
