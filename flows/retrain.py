@@ -20,7 +20,7 @@ from flows import promotion, registry, stages
 from flows.profile import Profile, load_profile
 from flows.progress import Progress
 from flows.scoring import promotion_figures
-from flows.stage_store import StageResult, StageStore, code_hash
+from flows.stage_store import StageResult, StageStore
 from flows.tracking import Run, Tracking, close_orphans, connect
 from hemlets.cli.models import point_to_champion
 from hemlets.errors import HemletsError
@@ -370,8 +370,7 @@ def _run(workspace: Workspace, profile: Profile) -> Outcome:
     tracking = connect(workspace)
     close_orphans(workspace)
     version = code_version()
-    everything = code_hash("hemlets", "flows", "serving", "data_checks")
-    key = content_hash({"retrain": profile.hash, "code": everything})[:20]
+    key = content_hash({"retrain": profile.hash, "code": stages.pipeline_code()})[:20]
     progress = Progress()
     with tracking.run(
         key, f"retrain {profile.name}", tags={"profile": profile.name, "code_version": version}

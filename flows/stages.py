@@ -26,6 +26,7 @@ __all__ = [
     "benchmark",
     "ingest",
     "package",
+    "pipeline_code",
     "require_valid",
     "starter_weights",
     "train_pose",
@@ -219,6 +220,20 @@ def _train(
         )
 
     return store.run(name, key, build, counts="model/")
+
+
+def pipeline_code() -> str:
+    """Hash of all code that a stage's result depends on."""
+    return code_hash(
+        *_CORE,
+        *_DATA,
+        "hemlets/losses",
+        "hemlets/training",
+        "hemlets/inference",
+        "hemlets/evaluation",
+        "data_checks",
+        "serving",
+    )
 
 
 def machine() -> dict[str, Any]:

@@ -64,7 +64,7 @@ def _projection(channels_in: int, channels_out: int, stride: int) -> nn.Sequenti
 
 
 class ResNet(nn.Module):
-    """Image (B, 3, S, S) to features (B, ``channels``, S/32, S/32)."""
+    """Image (B, 3, S, S) to features of four levels, the last (B, ``channels``, S/32, S/32)."""
 
     def __init__(self, name: BackboneName) -> None:
         super().__init__()
@@ -82,6 +82,7 @@ class ResNet(nn.Module):
         self.layer2 = self._layer(block, 128, depths[1], 2)
         self.layer3 = self._layer(block, 256, depths[2], 2)
         self.layer4 = self._layer(block, 512, depths[3], 2)
+        self.level_channels = tuple(c * block.expansion for c in (64, 128, 256, 512))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -95,9 +96,11 @@ class ResNet(nn.Module):
             self.channels = channels * block.expansion
         return nn.Sequential(*blocks)
 
-    def forward(self, image_B3HW: Tensor) -> Tensor:
-        """Features at a thirty-second of the image's resolution."""
+    def forward(self, image_B3HW: Tensor) -> list[Tensor]:
+        """Features of the four levels, at a quarter to a thirty-second of the resolution."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(image_B3HW))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        assert isinstance(x, Tensor)
-        return x
+        levels = []
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = layer(x)
+            levels.append(x)
+        return levels

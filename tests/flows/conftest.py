@@ -1,0 +1,283 @@
+"""One real retraining of the tiny profile a session, which the tests of the flow begin from."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from hemlets.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TINY = Path(__file__).with_name("tiny.toml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Printed:
+    """What a command said and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def cached(self) -> list[str]:
+        """Stages that it took from the cache."""
+        lines = [line.split(" cached ") for line in self.out.splitlines() if " cached " in line]
+        return [line[0].strip() for line in lines]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A workspace in which the tiny profile was retrained once, without interruption."""
+
+    workspace: Workspace
+    outcome: dict[str, Any]
+
+    def stage(self, name: str) -> Path:
+        """Folder of a stage's only whole result."""
+        return only_result(self.workspace, name)
+
+
+def only_result(workspace: Workspace, stage: str) -> Path:
+    (folder,) = (p.parent for p in (workspace.stages / stage).glob("*/manifest.json"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Path:
+    """The profile that these tests retrain with."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """The project's root, where its commands are called."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def result_of() -> Callable[[Workspace, str], Path]:
+    """Finds the only whole result of a stage in a workspace."""
+    return only_result
+
+
+@pytest.fixture(scope="session")
+def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The API of a real Prefect server, shared so that not every flow starts its own."""
+    from flows.services import prefect_server
+
+    with prefect_server(Workspace(home=tmp_path_factory.mktemp("prefect"))) as server:
+        yield f"{server.url}/api"
+        with contextlib.suppress(ImportError):
+            from prefect.events.worker import EventsWorker
+
+            EventsWorker.drain_all(timeout=5)
+
+
+@contextlib.contextmanager
+def _environment(home: Path, url: str) -> Iterator[None]:
+    """This process as if it had been started for a workspace and a Prefect server."""
+    before = dict(os.environ)
+    os.environ.update(flow_environment(home, url))
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        os.environ.pop(name, None)
+    try:
+        from prefect.logging.handlers import APILogWorker
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        # Prefect reads the environment once, and another test may have made it do so.
+        with temporary_settings({PREFECT_API_URL: url}):
+            yield
+            APILogWorker.drain_all(timeout=5)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def flow_environment(home: Path, url: str | None) -> dict[str, str]:
+    variables = {
+        "HEMLETS_HOME": str(home),
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "DO_NOT_TRACK": "1",
+        "DVC_NO_ANALYTICS": "1",
+    }
+    return variables | ({"PREFECT_API_URL": url} if url else {})
+
+
+Retrain = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def retrain(prefect_url: str) -> Retrain:
+    """Runs the flow in this process and returns its outcome."""
+
+    def run(workspace: Workspace, *overrides: str) -> dict[str, Any]:
+        with _environment(workspace.home, prefect_url):
+            from flows.retrain import retrain as flow
+
+            outcome: dict[str, Any] = flow(str(TINY), list(overrides), str(workspace.home))
+        return outcome
+
+    return run
+
+
+@pytest.fixture
+def command(prefect_url: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., Printed]:
+    """Runs ``hemlets`` in this process for a workspace."""
+
+    def run(workspace: Workspace, *arguments: str) -> Printed:
+        from hemlets.cli import main
+
+        with _environment(workspace.home, prefect_url):
+            capsys.readouterr()
+            code = main(arguments)
+        printed = capsys.readouterr()
+        return Printed(code=code, out=printed.out, err=printed.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(retrain: Retrain, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    """The session's uninterrupted retraining. Later runs in it must change no result."""
+    workspace = Workspace(home=tmp_path_factory.mktemp("finished") / "workspace")
+    yield Finished(workspace=workspace, outcome=retrain(workspace))
+    # Models of 45 MB each, which pytest would keep for three sessions.
+    shutil.rmtree(workspace.home, ignore_errors=True)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    """An empty workspace."""
+    yield Workspace(home=tmp_path / "workspace")
+    shutil.rmtree(tmp_path / "workspace", ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def lend() -> Callable[..., None]:
+    """Gives a workspace whole results of the finished one, as links: results never change."""
+
+    def give(finished: Finished, workspace: Workspace, *stages: str) -> None:
+        for stage in stages:
+            folder = finished.stage(stage)
+            shutil.copytree(folder, workspace.stages / stage / folder.name, copy_function=os.link)
+
+    return give
+
+
+class Running:
+    """``hemlets retrain`` as a person starts it: a process in a group of its own."""
+
+    def __init__(self, home: Path, url: str | None, folder: Path) -> None:
+        self.home = home
+        environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+            environment.pop(name, None)
+        self._out, self._err = folder / "out.txt", folder / "err.txt"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [Path(sys.executable).with_name("hemlets"), "retrain", "--profile", str(TINY)],
+                cwd=ROOT,
+                env=environment | flow_environment(home, url),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+
+    def wait_for(self, pattern: str, seconds: float = 180.0) -> None:
+        """Wait until a path below the workspace exists."""
+        deadline = time.monotonic() + seconds
+        while not any(self.home.glob(pattern)):
+            assert self.process.poll() is None, f"ended before {pattern}: {self.printed()}"
+            assert time.monotonic() < deadline, f"no {pattern} after {seconds:.0f} s"
+            time.sleep(0.005)
+
+    def kill(self) -> Printed:
+        """What the kernel does when memory runs out: this one process is gone at once."""
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        return self.printed()
+
+    def interrupt(self, seconds: float = 60.0) -> Printed:
+        """Ctrl-C in a terminal reaches the whole foreground group."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        self.process.wait(seconds)
+        return self.printed()
+
+    def finish(self, seconds: float = 240.0) -> Printed:
+        """Let it end by itself."""
+        self.process.wait(seconds)
+        return self.printed()
+
+    def printed(self) -> Printed:
+        """All that it has said, and its exit code; -1000 while it runs."""
+        code = self.process.poll()
+        return Printed(
+            code=-1000 if code is None else code,
+            out=self._out.read_text(),
+            err=self._err.read_text(),
+        )
+
+    def left(self, seconds: float = 20.0) -> list[str]:
+        """Processes of the workspace that still run after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while (found := processes_of(self.home)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return [" ".join(commandline) for commandline in found.values()]
+
+    def end(self) -> None:
+        """Leave nothing behind, whatever a test has found."""
+        for pid in processes_of(self.home):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def processes_of(home: Path) -> dict[int, list[str]]:
+    """Living processes that were started for a workspace or name it, by process id."""
+    found = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.status() == psutil.STATUS_ZOMBIE or process.pid == os.getpid():
+                continue
+            commandline = process.cmdline()
+            named = any(str(home) in argument for argument in commandline)
+            if named or process.environ().get("HEMLETS_HOME") == str(home):
+                found[process.pid] = commandline
+    return found
+
+
+@pytest.fixture(scope="session")
+def start(
+    prefect_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Running]]:
+    """Starts the command as a process; by default with a Prefect server of its own."""
+    started: list[Running] = []
+
+    def run(workspace: Workspace, *, own_server: bool = True) -> Running:
+        running = Running(
+            workspace.home,
+            None if own_server else prefect_url,
+            tmp_path_factory.mktemp("printed"),
+        )
+        started.append(running)
+        return running
+
+    yield run
+    for running in started:
+        running.end()
