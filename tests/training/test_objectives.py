@@ -49,7 +49,7 @@ def test_the_loss_of_a_perfect_coarse_volume_is_that_of_a_perfect_fine_one():
     target[..., 2] = 5.5
     losses = LossConfig(hemlets=False, heatmaps=False, marginal=0.0)
     for shrink in (1, 2):
-        network = PoseNetwork(CONFIG)
+        network = PoseNetwork(CONFIG).eval()
         objective = PoseObjective(network, losses, shrink=shrink)
         output = network(shrunk(torch.randn(1, 3, 64, 64), shrink))
         size = 16 // shrink
