@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -76,4 +77,6 @@ def try_endpoint(
                 theta_tolerance_rad=config.theta_tolerance_rad,
                 betas_tolerance=config.betas_tolerance,
             )
+    # The archive stays with the stage's result; the copy that was served is not needed.
+    shutil.rmtree(server.store, ignore_errors=True)
     return {**result.to_json(), "summary": result.summary}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -26,8 +27,12 @@ def retrain(
     ] = None,
     home: Home = None,
 ) -> None:
-    """Retrain from data to promotion; stages that are whole already are not run again."""
+    """Retrain from data to promotion; stages that are whole already are not run again.
+
+    A rejected challenger is a sound outcome, so it ends with code 0 like a promoted one.
+    """
     from flows.services import prefect_server
+    from hemlets.files import lock
     from hemlets.workspace import Workspace
 
     if home is not None:
@@ -37,10 +42,14 @@ def retrain(
     from flows.profile import load_profile
 
     load_profile(profile, tuple(overrides or ()))
+    with lock(workspace.locks / "retrain.lock", "a retraining in this workspace"):
+        pass  # Known now, before a server is started for nothing.
     os.environ.setdefault("PREFECT_HOME", str(workspace.prefect))
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    # Its tracebacks of a failed stage would bury the message; its pages show them all the same.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     if os.environ.get("PREFECT_API_URL"):
         _retrain(profile, overrides, workspace)
         return
@@ -75,9 +84,11 @@ def _retrain(profile: str, overrides: list[str] | None, workspace: object) -> No
     console.print()
     console.print(f"[bold]{outcome['decision']}[/bold]: {'; '.join(outcome['reasons'])}")
     console.print(f"  report     {outcome['report']}", soft_wrap=True)
-    console.print("  runs       hemlets ui")
-    console.print("  predict    hemlets predict PHOTO.jpg")
-    console.print("  serve      hemlets serve")
+    program = Path(sys.argv[0])
+    command = str(program) if program.name == "hemlets" else "hemlets"
+    console.print(f"  runs       {command} ui", soft_wrap=True)
+    console.print(f"  predict    {command} predict PHOTO.jpg", soft_wrap=True)
+    console.print(f"  serve      {command} serve", soft_wrap=True)
 
 
 def ui(

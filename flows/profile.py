@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from flows.promotion import PromotionRules
 from hemlets.config import Config, read_toml
@@ -19,6 +19,26 @@ from hemlets.transforms import AugmentationConfig
 __all__ = ["BenchmarkConfig", "CanaryConfig", "Profile", "load_profile", "profile_names"]
 
 
+FLOOR_METRICS: Final = (
+    "mpjpe_mm",
+    "pa_mpjpe_mm",
+    "rigid_mpjpe_mm",
+    "pck3d_150mm_pct",
+    "auc3d_150mm_pct",
+    "root_mm",
+    "joints2d_px",
+    "theta_deg",
+    "per_vertex_mm",
+    "mesh_joints_mm",
+    "mpjpe_over_mean_pose",
+    "mpjpe_over_linear_lifter",
+)
+"""What floors can be set for: the means of the gate split and the ratios to the baselines."""
+
+MIN_GATE_SAMPLES: Final = 32
+"""Fewer samples decide nothing."""
+
+
 class BenchmarkConfig(Config):
     """How models are scored.
 
@@ -29,7 +49,9 @@ class BenchmarkConfig(Config):
         pictures: Samples in the contact sheets.
     """
 
-    promotion_metric: str = "mpjpe_mm"
+    promotion_metric: Literal[
+        "mpjpe_mm", "pa_mpjpe_mm", "rigid_mpjpe_mm", "per_vertex_mm", "theta_deg"
+    ] = "mpjpe_mm"
     resamples: int = Field(2000, ge=100)
     pictures: int = Field(12, ge=4)
 
@@ -73,6 +95,17 @@ class Profile(Config):
     benchmark: BenchmarkConfig = BenchmarkConfig()
     canary: CanaryConfig = CanaryConfig()
     promotion: PromotionRules
+
+    @model_validator(mode="after")
+    def _floors_name_metrics(self) -> Self:
+        unknown = sorted(set(self.promotion.floors) - set(FLOOR_METRICS))
+        if unknown:
+            raise ValueError(
+                f"no metric {', '.join(unknown)}; floors can be set for {', '.join(FLOOR_METRICS)}"
+            )
+        if self.data.samples.gate < MIN_GATE_SAMPLES:
+            raise ValueError(f"the gate split needs at least {MIN_GATE_SAMPLES} samples")
+        return self
 
 
 def _folder() -> Path:

@@ -61,7 +61,7 @@ class PromotionRules(Config):
     """
 
     floors: dict[str, Bound] = Field(min_length=1)
-    max_regression: float = Field(default=0.01, ge=0.0, lt=1.0)
+    max_regression: float = Field(default=0.01, ge=0.0, le=0.1)
 
 
 @dataclass(frozen=True, kw_only=True)

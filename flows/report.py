@@ -47,6 +47,10 @@ def write_report(
     """
     from jinja2 import Environment, PackageLoader
 
+    path = workspace.reports / f"retrain-{profile.name}-{key[:8]}.html"
+    if facts["decision"] == "already champion" and path.exists():
+        # The page that says why it became champion is worth more than "nothing to do".
+        return path
     figures = read_json(scored.result.folder / "figures.json")
     champion = _champion(facts)
     pictures = scored.result.folder / "test"
@@ -63,13 +67,13 @@ def write_report(
         names={entry["name"]: None for entry in figures["test"]["model"].values()},
         pictures={
             "Held-out samples from best to worst": _png(pictures / "best-to-worst.png"),
+            "The same samples' bodies on the image and from the side": _png(pictures / "mesh.png"),
             "The worst held-out samples": _png(pictures / "worst.png"),
             "Error by joint": _png(pictures / "joint-errors.png"),
         },
         curves=_curves(stages_done),
         timings=dict(timings),
     )  # fmt: skip
-    path = workspace.reports / f"retrain-{profile.name}-{key[:8]}.html"
     with atomic_path(path) as scratch:
         scratch.write_text(page, encoding="utf-8")
     with atomic_path(workspace.reports / "latest.html") as scratch:

@@ -7,6 +7,7 @@ paths and content hashes, never arrays, and a stage whose result is there is not
 from __future__ import annotations
 
 import contextlib
+import errno
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,13 +24,14 @@ from flows.scoring import promotion_figures
 from flows.stage_store import StageResult, StageStore
 from flows.tracking import Run, Tracking, close_orphans, connect
 from hemlets.cli.models import point_to_champion
-from hemlets.errors import HemletsError
+from hemlets.errors import HemletsError, WorkspaceError
 from hemlets.evaluation import Scores, compare
 from hemlets.files import content_hash, lock, read_json, sha256_folder
 from hemlets.workspace import Workspace
 
 __all__ = ["Outcome", "retrain"]
 
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 METRIC_PROTOCOL = "open-benchmark-1"
 
 
@@ -164,7 +166,8 @@ def _train_posh(context: _Context, data: stages.Data, pose: StageResult) -> Stag
 
 def _last_validation(result: StageResult) -> str:
     figures = read_json(result.folder / "model" / "model.json")["training"]["validation"]
-    return f"validation MPJPE {figures['mpjpe_mm']:.1f} mm"
+    error = figures.get("mpjpe_mm")
+    return "" if error is None else f"validation MPJPE {error:.1f} mm"
 
 
 @task(name="benchmark", persist_result=False, cache_policy=NO_CACHE)
@@ -181,8 +184,11 @@ def _benchmark(context: _Context, data: stages.Data, model: Path) -> stages.Benc
         figures = read_json(scored.result.folder / "figures.json")["test"]
         bar.result(
             scored.result.cached,
-            "test MPJPE {:.1f} mm (mean pose {:.1f}, linear lifter {:.1f})".format(
-                *(figures[p]["mpjpe_mm"]["mean"] for p in ("model", "mean-pose", "linear-lifter"))
+            "test MPJPE {} mm (mean pose {}, linear lifter {})".format(
+                *(
+                    _rounded(figures[predictor]["mpjpe_mm"]["mean"])
+                    for predictor in ("model", "mean-pose", "linear-lifter")
+                )
             ),
         )
     with context.log("benchmark", scored.result.key) as run:
@@ -197,6 +203,10 @@ def _benchmark(context: _Context, data: stages.Data, model: Path) -> stages.Benc
                 run.files([scored.predictions(split)], folder=f"predictions/{split}")
             run.table("figures", _rows(scored))
     return scored
+
+
+def _rounded(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.1f}"
 
 
 def _rows(scored: stages.Benchmark) -> list[dict[str, Any]]:
@@ -236,9 +246,6 @@ def _register(
             version = registry.register(
                 context.workspace, model.folder / "model", run_id=owner.run_id, tags=tags
             )
-            stale = {k: v for k, v in tags.items() if version.tags.get(k) != v}
-            if stale:
-                registry.tag_version(context.workspace, version, stale)
             if run:
                 run.metrics(Scores.read(scored.scores("test")).logged)
         bar.result(run is None, f"{registry.MODEL_NAME} version {version.version}, challenger")
@@ -272,6 +279,7 @@ def _promote(
     metric = context.profile.benchmark.promotion_metric
     with context.progress.stage("promote") as bar:
         champion = registry.champion(context.workspace)
+        figures = promotion_figures(scored.result.folder)
         comparison, against = None, None
         if champion is not None:
             folder = registry.model_folder_of(context.workspace, champion)
@@ -283,22 +291,27 @@ def _promote(
                 code_version=context.code_version,
                 progress=bar.update,
             )
-            ratio = compare(
-                Scores.read(scored.scores("gate")),
-                Scores.read(against.scores("gate")),
-                metric,
-                resamples=context.profile.benchmark.resamples,
+            own = Scores.read(scored.scores("gate"))
+            # A challenger without the metric can't be compared, which is a reason to reject it.
+            ratio = (
+                None
+                if figures.get(metric) is None
+                else compare(
+                    own,
+                    Scores.read(against.scores("gate")),
+                    metric,
+                    resamples=context.profile.benchmark.resamples,
+                )
             )
             comparison = promotion.Comparison(
                 metric=metric,
-                ratio=ratio.ratio,
-                upper=ratio.high,
-                samples=ratio.samples,
+                ratio=None if ratio is None else ratio.ratio,
+                upper=None if ratio is None else ratio.high,
+                samples=len(own.samples) if ratio is None else ratio.samples,
                 champion_version=champion.version,
                 champion_hash=champion.model_hash,
                 challenger_hash=sha256_folder(model),
             )
-        figures = promotion_figures(scored.result.folder)
         decision = promotion.decide(context.profile.promotion, figures, comparison, packaged.passed)
         decision = promotion.apply(decision, context.workspace, version)
         facts = {
@@ -308,7 +321,7 @@ def _promote(
             "champion_before": None if champion is None else champion.version,
             "figures": figures,
             "comparison": None
-            if comparison is None
+            if comparison is None or comparison.ratio is None
             else {"ratio": comparison.ratio, "upper": comparison.upper, "metric": metric,
                   "samples": comparison.samples},
             "champion_benchmark": None if against is None else str(against.result.folder),
@@ -367,6 +380,7 @@ def retrain(
 def _run(workspace: Workspace, profile: Profile) -> Outcome:
     from flows.report import write_report
 
+    stages.check_needs(profile)
     tracking = connect(workspace)
     close_orphans(workspace)
     version = code_version()
@@ -422,10 +436,17 @@ def _run(workspace: Workspace, profile: Profile) -> Outcome:
 
 
 def failure_of(error: BaseException) -> HemletsError | None:
-    """The error of ours at the root of what a flow raised."""
+    """What a person can act on in what a flow raised: our own error, or a disk that is full."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, HemletsError):
             return seen
+        if isinstance(seen, OSError) and seen.errno in _DISK_ERRORS:
+            return WorkspaceError(
+                f"a file could not be written: {seen.strerror}",
+                where=seen.filename,
+                remedy="free some space or mend the permissions, then run the command again: "
+                "it goes on from the last whole stage",
+            )
         seen = seen.__cause__ or seen.__context__
     return None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from flows.profile import BenchmarkConfig
 from hemlets.annotations import Annotations, ShardReader, decode_image
 from hemlets.body import BodyModel
+from hemlets.errors import DataError
 from hemlets.evaluation import (
     LinearLifter,
     MeanPose,
@@ -23,7 +26,7 @@ from hemlets.evaluation import (
 from hemlets.evaluation.pictures import contact_sheet, joint_error_chart, pick_samples, png
 from hemlets.files import write_json
 from hemlets.inference.predictor import Predictor
-from hemlets.inference.types import Camera, PredictionRequest
+from hemlets.inference.types import BodyEstimate, Camera, PredictionRequest
 
 __all__ = ["LIFTER_RATIO", "MEAN_POSE_RATIO", "promotion_figures", "requests_of", "score_model"]
 
@@ -75,6 +78,7 @@ def score_model(
     table = Annotations.read(data_folder / "annotations.parquet")
     train, validation = table.split("train"), table.split("validation")
     predictor = Predictor.load(model_folder)
+    _check_unseen(predictor, table, splits)
     body = BodyModel.load()
     mean_pose, lifter = MeanPose.fit(train), LinearLifter.fit(train, validation)
     held_out = {split: table.split(split) for split in splits}
@@ -82,7 +86,7 @@ def score_model(
     for split, rows in held_out.items():
         check_no_leak(train, rows)
         requests = requests_of(rows, data_folder / "shards")
-        estimates = []
+        estimates: list[BodyEstimate] = []
         for start in range(0, len(requests), 32):
             estimates += predictor.predict(requests[start : start + 32])
             done += len(requests[start : start + 32])
@@ -111,8 +115,22 @@ def score_model(
             scores = score(Predictions.read(path), rows, body=body, resamples=config.resamples)
             scores.write(folder / split / name)
             if name == "model":
-                _draw(folder / split, config, scores, model, rows, requests)
+                _draw(folder / split, config, scores, model, rows, requests, estimates, body)
     write_json(folder / "figures.json", _figures(folder, splits))
+
+
+def _check_unseen(predictor: Predictor, table: Annotations, splits: Sequence[str]) -> None:
+    """Refuse a model that was trained on a held-out motion, in this run or before it."""
+    seen = set(predictor.card.training.get("families", []))
+    for split in splits:
+        held_out = {part for f in set(table.split(split).family) for part in str(f).split("+")}
+        if seen & held_out:
+            raise DataError(
+                f"the model was trained on motion of the {split} split",
+                where=", ".join(sorted(seen & held_out)),
+                expected="families of motion that it has never seen",
+                remedy="score it on other data, or train it anew",
+            )
 
 
 def _draw(
@@ -122,6 +140,8 @@ def _draw(
     predictions: Predictions,
     rows: Annotations,
     requests: list[PredictionRequest],
+    estimates: Sequence[BodyEstimate],
+    body: BodyModel,
 ) -> None:
     errors = scores.samples.of("mpjpe_mm")
     spread = pick_samples(errors, config.pictures)
@@ -130,7 +150,30 @@ def _draw(
         images = {str(rows.sample_id[i]): requests[int(i)].image_HW3 for i in chosen}
         sheet = contact_sheet(images, predictions, rows)
         (folder / f"{name}.png").write_bytes(png(sheet))
+    (folder / "mesh.png").write_bytes(png(_meshes(estimates, requests, spread, body)))
     (folder / "joint-errors.png").write_bytes(joint_error_chart(scores.joints_mm))
+
+
+def _meshes(
+    estimates: Sequence[BodyEstimate],
+    requests: Sequence[PredictionRequest],
+    chosen: npt.NDArray[np.intp],
+    body: BodyModel,
+) -> npt.NDArray[np.uint8]:
+    """Pictures of the predicted mesh on the image and from the side, three a row."""
+    import cv2
+
+    from hemlets.drawing import place_body, prediction_picture
+
+    tiles = []
+    for index in chosen:
+        estimate, image = estimates[int(index)], requests[int(index)].image_HW3
+        placed = place_body(body, estimate.theta, estimate.betas, estimate.root_mm)
+        picture = prediction_picture(image, estimate, placed)
+        tiles.append(cv2.resize(picture, (512, 256), interpolation=cv2.INTER_AREA))
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % 3)
+    rows = [np.concatenate(tiles[at : at + 3], 1) for at in range(0, len(tiles), 3)]
+    return np.concatenate(rows)
 
 
 def _figures(folder: Path, splits: Sequence[str]) -> dict[str, Any]:
@@ -148,13 +191,15 @@ def _figures(folder: Path, splits: Sequence[str]) -> dict[str, Any]:
 
 
 def promotion_figures(folder: Path) -> dict[str, float | None]:
-    """The challenger's figures on the gate split that floors are set for."""
+    """The challenger's figures on the gate split that floors are set for; None where undefined."""
     model = Scores.read(folder / "gate" / "model")
-    figures: dict[str, float | None] = {
-        name.key: model.metrics[name.key].mean for name in model.samples.names
-    }
+    figures = {name.key: _finite(model.metrics[name.key].mean) for name in model.samples.names}
     own = figures.get("mpjpe_mm")
     for key, baseline in ((MEAN_POSE_RATIO, "mean-pose"), (LIFTER_RATIO, "linear-lifter")):
-        other = Scores.read(folder / "gate" / baseline).metrics["mpjpe_mm"].mean
+        other = _finite(Scores.read(folder / "gate" / baseline).metrics["mpjpe_mm"].mean)
         figures[key] = own / other if own is not None and other else None
     return figures
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

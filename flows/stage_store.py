@@ -135,5 +135,8 @@ def _digests(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): sha256_file(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST and not path.name.startswith(".")
+        if path.is_file()
+        and path.name != MANIFEST
+        # Locks and what a killed writer left.
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     }

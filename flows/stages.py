@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ __all__ = [
     "Data",
     "Package",
     "benchmark",
+    "check_needs",
     "ingest",
     "package",
     "pipeline_code",
@@ -37,6 +39,8 @@ __all__ = [
 Progress = Callable[[int, int], None]
 
 _CORE: Final = (
+    "hemlets/config.py",
+    "hemlets/files.py",
     "hemlets/skeleton.py",
     "hemlets/annotations",
     "hemlets/codecs",
@@ -48,7 +52,33 @@ _DATA: Final = (
     "hemlets/annotations",
     "hemlets/synthetic",
     "hemlets/body",
-    "hemlets/assets/manifest.json",
+    "hemlets/assets/clips.py",
+    "hemlets/assets/body/open_body_lite.npz",
+    "hemlets/assets/motions/motions.npz",
+    "hemlets/assets/motions/families.json",
+)
+_TRAINING: Final = (
+    *_CORE,
+    "hemlets/losses",
+    "hemlets/training",
+    "hemlets/inference",
+    "flows/training_process.py",
+)
+_SCORING: Final = (
+    *_CORE,
+    "hemlets/inference",
+    "hemlets/evaluation",
+    "hemlets/drawing",
+    "hemlets/body",
+    "hemlets/assets/body/open_body_lite.npz",
+    "flows/scoring.py",
+)
+_SERVING: Final = (
+    *_CORE,
+    "hemlets/inference",
+    "hemlets/evaluation/predictions.py",
+    "serving",
+    "flows/canary.py",
 )
 _SCORED_SPLITS: Final = ("gate", "test")
 
@@ -98,11 +128,25 @@ def starter_weights() -> Path:
     return asset_path("starter/model.safetensors")
 
 
+def check_needs(profile: Profile) -> None:
+    """Miss what a later stage needs now rather than after the training.
+
+    Raises:
+        AssetError: The profile starts from weights that are not there.
+        ServingError: There is no Java.
+    """
+    from serving.java import find_java
+
+    find_java()
+    if profile.start == "starter":
+        starter_weights()
+
+
 def ingest(store: StageStore, profile: Profile, progress: Progress | None = None) -> Data:
     """Render the open data of a profile and commit it as a data version."""
     from hemlets.synthetic import build_open_data
 
-    key = store.key("ingest", config=profile.data.hash, code=code_hash(*_DATA))
+    key = store.key("ingest", config=profile.data.hash, machine=machine(), code=code_hash(*_DATA))
     result = store.run(
         "ingest",
         key,
@@ -110,7 +154,10 @@ def ingest(store: StageStore, profile: Profile, progress: Progress | None = None
             profile.data, folder, workers=profile.render_workers, progress=progress
         ),
     )
-    return Data(result=result, version=data_version.commit(store.workspace, result.folder))
+    return Data(
+        result=result,
+        version=data_version.commit(store.workspace, result.folder, content=result.content),
+    )
 
 
 def validate_data(store: StageStore, data: Data) -> StageResult:
@@ -193,7 +240,7 @@ def _train(
         initial=initial and sha256_file(initial),
         initial_pose=initial_pose and sha256_file(initial_pose),
         machine=machine(),
-        code=code_hash(*_CORE, "hemlets/losses", "hemlets/training", "hemlets/inference"),
+        code=code_hash(*_TRAINING),
     )
 
     def build(folder: Path) -> None:
@@ -223,29 +270,23 @@ def _train(
 
 
 def pipeline_code() -> str:
-    """Hash of all code that a stage's result depends on."""
-    return code_hash(
-        *_CORE,
-        *_DATA,
-        "hemlets/losses",
-        "hemlets/training",
-        "hemlets/inference",
-        "hemlets/evaluation",
-        "data_checks",
-        "serving",
-    )
+    """Hash of all code that the outcome of a retraining depends on."""
+    return code_hash(*_DATA, "data_checks", *_TRAINING, *_SCORING, *_SERVING, "flows")
 
 
+@cache
 def machine() -> dict[str, Any]:
-    """What makes the same training give other bits on another machine."""
+    """What makes the same code and inputs give other bits elsewhere, or after an upgrade."""
+    from importlib.metadata import version
+
     import torch
 
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    packages = ("numpy", "opencv-python-headless", "pyarrow", "scipy", "torch", "torchserve")
     return {
         "isa": torch.backends.cpu.get_cpu_capability(),
         "bfloat16": bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()),
-        "gpu": gpu,
-        "torch": torch.__version__,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "packages": {name: version(name) for name in packages},
     }
 
 
@@ -269,7 +310,8 @@ def benchmark(
         config=config.hash,
         data=data.result.content,
         model=sha256_folder(model_folder),
-        code=code_hash(*_CORE, "hemlets/inference", "hemlets/evaluation", "hemlets/body"),
+        machine=machine(),
+        code=code_hash(*_SCORING),
     )
 
     def build(folder: Path) -> None:
@@ -302,7 +344,8 @@ def package(
         config=profile.canary.hash,
         model=model,
         predictions=sha256_file(scored.predictions("test")),
-        code=code_hash("serving", "hemlets/inference", *_CORE),
+        machine=machine(),
+        code=code_hash(*_SERVING),
     )
 
     def build(folder: Path) -> None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from hemlets.errors import HemletsError
 from hemlets.inference.types import BodyEstimate, Camera
+from serving.client import EndpointUnavailableError
 
 __all__ = ["CanaryResult", "CanarySample", "Difference", "check_endpoint"]
 
@@ -163,6 +164,9 @@ def check_endpoint(
             continue
         try:
             answer = client.predict(sample.image, sample.box, sample.camera)
+        except EndpointUnavailableError:
+            # Says nothing about the model: whoever asked must ask again.
+            raise
         except HemletsError as error:
             found.append(_failure(name, "answer", error.what))
             continue

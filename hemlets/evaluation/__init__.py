@@ -1,7 +1,8 @@
 """Judging predictions: files first, scores second, always beside baselines.
 
 ``Predictions`` are written by whoever predicts; ``score`` compares the file with annotations;
-``Scores`` carry means, clip-bootstrap intervals and slices under names that tell the protocol.
+``Scores`` carry means, bootstrap intervals over stretches of clips and slices, under names that
+tell the protocol.
 """
 
 from hemlets.evaluation.baselines import LinearLifter, MeanPose

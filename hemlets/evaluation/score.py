@@ -29,7 +29,7 @@ BLOCK = 256
 """Bodies posed at a time: about 150 MB for a mesh of 13,718 vertices, whatever the sample count."""
 
 STRETCH_FRAMES = 15
-"""Frames of a stretch: half a second at the 30 frames a second of the open motion."""
+"""Frames of a stretch: a quarter to a whole second at the open clips' 16 to 60 a second."""
 
 Array = npt.NDArray[Any]
 Float = npt.NDArray[np.float64]
@@ -157,13 +157,16 @@ def score_samples(
 
 
 def _stretches(annotations: Annotations) -> npt.NDArray[np.object_]:
-    """The unit that is resampled: half a second of a clip.
+    """The unit that is resampled: some frames in a row of a clip.
 
-    Whole clips would be more careful, but a split of motion families holds two or three; beyond
-    half a second a body's pose has changed, and body, camera and scene differ by sample anyway.
+    Whole clips would be more careful, but a split of motion families holds two or three; body,
+    camera and scene differ by sample anyway. A mixture counts with the clip that its frame is of.
     """
     block = annotations.frame // STRETCH_FRAMES
-    names = [f"{clip}@{number}" for clip, number in zip(annotations.clip, block, strict=True)]
+    names = [
+        f"{clip.partition('+')[0]}@{number}"
+        for clip, number in zip(annotations.clip, block, strict=True)
+    ]
     return np.array(names, object)
 
 

@@ -197,6 +197,11 @@ def compare(
     """
     one, other = challenger.samples, champion.samples
     names: tuple[MetricName, MetricName] = (one.name(key), other.name(key))
+    if names[0].higher_is_better:
+        raise DataError(
+            f"{key} is better when it is larger, so its ratio would be read upside down",
+            expected="an error, such as mpjpe_mm",
+        )
     if same_protocol and names[0] != names[1]:
         raise DataError(
             f"the challenger's figure is {names[0].full}, the champion's {names[1].full}",

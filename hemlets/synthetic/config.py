@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from hemlets.config import Config
 
@@ -12,6 +12,19 @@ __all__ = ["OpenDataConfig", "SplitSizes"]
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
+
+
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError("the lower end comes first")
+    return pair
+
+
+Range = AfterValidator(_rising)
+Quality = Annotated[int, Field(ge=1, le=100)]
+Metres = Annotated[float, Field(gt=0.5, le=100.0)]
+Degrees = Annotated[float, Field(ge=-90.0, le=90.0)]
+Fraction = Annotated[float, Field(ge=0.3, le=1.0)]
 
 
 class SplitSizes(Config):
@@ -38,7 +51,7 @@ class OpenDataConfig(Config):
     """Images in a shard: the unit of resuming."""
     supersampling: Annotated[int, Field(ge=1, le=4)] = 2
     """The person is rasterised this much larger and averaged down."""
-    jpeg_quality: tuple[int, int] = (70, 95)
+    jpeg_quality: Annotated[tuple[Quality, Quality], Range] = (70, 95)
     """Lowest and highest quality; each image draws its own."""
 
     mixture_probability: Probability = 0.4
@@ -53,10 +66,10 @@ class OpenDataConfig(Config):
     """Factor on the anatomical noise of every joint."""
     shape_std: Annotated[float, Field(ge=0.0, le=3.0)] = 0.9
 
-    distance_m: tuple[float, float] = (2.5, 7.0)
-    elevation_deg: tuple[float, float] = (-20.0, 45.0)
+    distance_m: Annotated[tuple[Metres, Metres], Range] = (2.5, 7.0)
+    elevation_deg: Annotated[tuple[Degrees, Degrees], Range] = (-20.0, 45.0)
     roll_std_deg: Annotated[float, Field(ge=0.0, le=45.0)] = 4.0
-    box_fraction: tuple[float, float] = (0.55, 0.85)
+    box_fraction: Annotated[tuple[Fraction, Fraction], Range] = (0.55, 0.85)
     """Larger side of the person's box over the image's side, where nothing is cut off."""
     truncation_probability: Probability = 0.15
     """The view is zoomed and shifted so that a part of the person leaves the image."""

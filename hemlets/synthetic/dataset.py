@@ -100,6 +100,7 @@ def build_open_data(
         missing = [plan for plan in plans if not _is_done(folder, plan)]
         finished = (folder / "version.json").exists()
         if finished and not missing:
+            shutil.rmtree(folder / _UNFINISHED, ignore_errors=True)
             return
         require_free_space(folder, _expected_bytes(config, missing))
         total = sum(map(len, plans))

@@ -29,6 +29,7 @@ from hemlets.files import atomic_path, lock, read_json, sha256_file, write_json
 from hemlets.inference.decode import bone_length_sum
 from hemlets.inference.model_folder import (
     BONE_LENGTH_RANGE_MM,
+    CARD,
     WEIGHTS,
     load_strictly,
     load_weights,
@@ -36,6 +37,7 @@ from hemlets.inference.model_folder import (
 )
 from hemlets.models import HemletsPosh
 from hemlets.processes import die_with_parent
+from hemlets.skeleton import Joint
 from hemlets.training.batches import Batch, Loader, Samples
 from hemlets.training.checkpoints import History, load_checkpoint, save_checkpoint
 from hemlets.training.config import StageJob, TrainingConfig
@@ -98,6 +100,23 @@ class _Average:
             else:
                 self.state[name].copy_(value)
         torch._foreach_lerp_(mine, theirs, weight)
+
+
+def trained_families(rows: Annotations, job: StageJob) -> list[str]:
+    """Motion families that the weights have seen: of these rows and of what they start from."""
+    seen = {part for family in set(rows.family) for part in str(family).split("+")}
+    for weights in (job.initial, job.initial_pose):
+        card = weights and weights.with_name(CARD)
+        if card and card.exists():
+            seen |= set(read_json(card).get("training", {}).get("families", []))
+    return sorted(seen)
+
+
+def clipped_share(rows: Annotations, range_mm: float) -> float:
+    """Share of annotated joints whose depth lies outside the volume."""
+    depth_mm = rows.joints3d_mm[..., 2] - rows.joints3d_mm[:, [Joint.PELVIS], 2]
+    known = rows.valid3d & rows.valid3d[:, [Joint.PELVIS]]
+    return float((np.abs(depth_mm[known]) > range_mm).mean()) if known.any() else 0.0
 
 
 def train(
@@ -294,6 +313,8 @@ def _train(
                 "batch_size": config.batch_size,
                 "precision": str(precision).removeprefix("torch."),
                 "validation": figures,
+                "families": trained_families(train_rows, job),
+                "depth_clipped_share": clipped_share(train_rows, job.pose.volume.depth_range_mm),
             },
         )
         write_json(

@@ -17,7 +17,8 @@ class StageOptimiser:
 
     Muon (Jordan et al. 2024) orthogonalises the momentum of a weight matrix. From random
     weights it learns markedly faster a sample than AdamW; it takes convolutions as matrices of
-    output channels by inputs. The first convolution, the output heads, linear layers, norms
+    their first dimension (output channels; of a transposed convolution its input channels) by
+    the rest. The first convolution, the output heads, linear layers, norms
     and biases stay with AdamW, as its authors advise.
     """
 

@@ -87,10 +87,11 @@ def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _environment(home: Path, url: str) -> Iterator[None]:
+def _environment(home: Path, url: str, prefect_home: Path) -> Iterator[None]:
     """This process as if it had been started for a workspace and a Prefect server."""
     before = dict(os.environ)
-    os.environ.update(flow_environment(home, url))
+    # Prefect makes its home when it is imported, before there is a workspace.
+    os.environ.update(flow_environment(home, url) | {"PREFECT_HOME": str(prefect_home)})
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
         os.environ.pop(name, None)
     try:
@@ -122,11 +123,17 @@ Retrain = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def retrain(prefect_url: str) -> Retrain:
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prefect's home of this process."""
+    return tmp_path_factory.mktemp("prefect-client")
+
+
+@pytest.fixture(scope="session")
+def retrain(prefect_url: str, prefect_home: Path) -> Retrain:
     """Runs the flow in this process and returns its outcome."""
 
     def run(workspace: Workspace, *overrides: str) -> dict[str, Any]:
-        with _environment(workspace.home, prefect_url):
+        with _environment(workspace.home, prefect_url, prefect_home):
             from flows.retrain import retrain as flow
 
             outcome: dict[str, Any] = flow(str(TINY), list(overrides), str(workspace.home))
@@ -136,13 +143,15 @@ def retrain(prefect_url: str) -> Retrain:
 
 
 @pytest.fixture
-def command(prefect_url: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., Printed]:
+def command(
+    prefect_url: str, prefect_home: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Printed]:
     """Runs ``hemlets`` in this process for a workspace."""
 
     def run(workspace: Workspace, *arguments: str) -> Printed:
         from hemlets.cli import main
 
-        with _environment(workspace.home, prefect_url):
+        with _environment(workspace.home, prefect_url, prefect_home):
             capsys.readouterr()
             code = main(arguments)
         printed = capsys.readouterr()

@@ -150,7 +150,7 @@ class TestTrouble:
     def test_a_full_disk_stops_the_flow_before_it_renders(
         self, workspace, command, tiny, monkeypatch
     ) -> None:
-        usage = collections.namedtuple("usage", "total used free")  # noqa: PYI024
+        usage = collections.namedtuple("usage", "total used free")
         monkeypatch.setattr("shutil.disk_usage", lambda _: usage(10**9, 10**9 - 1000, 1000))
         printed = command(workspace, "retrain", "--profile", str(tiny))
         assert printed.code == 1

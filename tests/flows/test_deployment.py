@@ -1,0 +1,98 @@
+"""The scheduled deployment on a real Prefect server, with a real worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.services
+
+POOL = "hemlets"
+
+
+@pytest.fixture(scope="module")
+def prefect(prefect_url, project, finished, tmp_path_factory):
+    """Runs the ``prefect`` command in the project's root, as the file's head says."""
+    home = tmp_path_factory.mktemp("worker")
+    environment = os.environ | {
+        "PREFECT_API_URL": prefect_url,
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        # A worker hands its own environment on to the flows that it starts.
+        "HEMLETS_HOME": str(finished.workspace.home),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+
+    def run(*arguments: str, seconds: float = 240.0) -> str:
+        ended = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", *arguments],
+            cwd=project,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stdout
+        return ended.stdout
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def deployed(prefect) -> str:
+    """The deployment's full name; the commands are those that the file itself gives."""
+    prefect("work-pool", "create", "--type", "process", POOL)
+    prefect("deploy", "--prefect-file", "infra/prefect.yaml", "--all")
+    return "retrain/nightly"
+
+
+@pytest.fixture
+def ask(prefect_url):
+    """Asks the server's API."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    def run(question):
+        async def inside():
+            async with get_client() as client:
+                return await question(client)
+
+        with temporary_settings({PREFECT_API_URL: prefect_url}):
+            return asyncio.run(inside())
+
+    return run
+
+
+def test_the_server_knows_its_nightly_schedule(deployed, ask) -> None:
+    deployment = ask(lambda client: client.read_deployment_by_name(deployed))
+    (schedule,) = deployment.schedules
+    assert schedule.active
+    assert schedule.schedule.cron == "0 2 * * *"
+    assert schedule.schedule.timezone == "UTC"
+    assert deployment.work_pool_name == POOL
+    assert deployment.parameters == {"profile": "demo"}
+
+
+def test_a_worker_runs_it_to_its_end(deployed, prefect, ask, tiny) -> None:
+    parameters = json.dumps({"profile": str(tiny)})
+    deployment = ask(lambda client: client.read_deployment_by_name(deployed))
+    run = ask(
+        lambda client: client.create_flow_run_from_deployment(
+            deployment.id, parameters=json.loads(parameters)
+        )
+    )
+    said = prefect("worker", "start", "--pool", POOL, "--type", "process", "--run-once")
+    ended = ask(lambda client: client.read_flow_run(run.id))
+    assert ended.state is not None
+    assert ended.state.type.value == "COMPLETED", said
+    assert "already champion" in said

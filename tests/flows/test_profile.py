@@ -1,0 +1,126 @@
+"""A profile says everything about a retraining, and refuses what it does not know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.profile import load_profile, profile_names
+from hemlets.errors import ConfigError
+
+
+@pytest.fixture
+def changed(tiny, tmp_path):
+    """The tiny profile with one piece of text replaced."""
+
+    def write(old: str, new: str) -> str:
+        text = tiny.read_text()
+        assert old in text
+        path = tmp_path / "mine.toml"
+        path.write_text(text.replace(old, new, 1))
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_every_bundled_profile_can_be_read_and_is_called_as_its_file(name) -> None:
+    assert load_profile(name).name == name
+
+
+def test_demo_goes_on_from_the_starter_weights_and_scratch_from_random_ones() -> None:
+    assert load_profile("demo").start == "starter"
+    assert load_profile("scratch").start == "random"
+
+
+def test_a_file_is_read_by_its_path_and_named_after_it(tiny) -> None:
+    assert load_profile(str(tiny)).name == "tiny"
+
+
+def test_an_unknown_name_lists_the_bundled_ones() -> None:
+    with pytest.raises(ConfigError, match="no profile 'nightly'") as error:
+        load_profile("nightly")
+    assert all(name in str(error.value) for name in profile_names())
+
+
+def test_a_file_that_does_not_exist_is_named(tmp_path) -> None:
+    with pytest.raises(ConfigError, match="does not exist") as error:
+        load_profile(str(tmp_path / "none.toml"))
+    assert error.value.where == str(tmp_path / "none.toml")
+
+
+def test_an_unknown_key_is_named_with_the_nearest_and_all_choices(changed) -> None:
+    path = changed("[train_pose]\nsteps = 12", "[train_pose]\nstepps = 12")
+    with pytest.raises(ConfigError) as error:
+        load_profile(path)
+    message = str(error.value)
+    assert "unknown key 'train_pose.stepps'" in message
+    assert "did you mean 'steps'?" in message
+    assert "learning_rate" in message
+    assert "missing key 'train_pose.steps'" in message
+    assert error.value.where == path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('precision = "float32"', 'precision = "half"', "'auto', 'bfloat16' or 'float32'"),
+        ('start = "random"', 'start = "warm"', "'starter' or 'random'"),
+        ("batch_size = 8", "batch_size = 1", "train_pose.batch_size = 1"),
+        ("threads = 1", 'threads = "1"', "train_pose.threads = '1'"),
+        ("crop_px = 64", "crop_px = 96", "pose"),
+        ("max = 2000.0", "most = 2000.0", "promotion.floors.mpjpe_mm.most"),
+        ("samples = 3", "samples = 0", "canary.samples = 0"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_may_be_given(changed, old, new, says) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_profile(changed(old, new))
+    assert says in str(error.value)
+
+
+def test_every_mistake_of_a_file_is_told_at_once(changed) -> None:
+    path = changed("steps = 12\nbatch_size = 8", "steps = 0\nbatch_size = 1")
+    with pytest.raises(ConfigError) as error:
+        load_profile(path)
+    assert "train_pose.steps = 0" in str(error.value)
+    assert "train_pose.batch_size = 1" in str(error.value)
+
+
+def test_a_file_that_is_no_toml_names_the_line(tmp_path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text("[data\n")
+    with pytest.raises(ConfigError, match="line 1"):
+        load_profile(str(path))
+
+
+class TestOverrides:
+    def test_they_stand_over_the_file(self, tiny) -> None:
+        overrides = ("canary.samples=9", 'train_pose.precision="auto"', "train_posh.precision=auto")
+        profile = load_profile(str(tiny), overrides)
+        assert profile.canary.samples == 9
+        assert profile.train_pose.precision == profile.train_posh.precision == "auto"
+
+    def test_they_may_open_a_section(self, tiny) -> None:
+        assert load_profile(str(tiny), ("losses.alpha=0.1",)).losses.alpha == 0.1
+
+    @pytest.mark.parametrize("override", ["canary.samples", "=3", "canary.=3"])
+    def test_one_without_key_or_value_is_refused(self, tiny, override) -> None:
+        with pytest.raises(ConfigError, match="is no override"):
+            load_profile(str(tiny), (override,))
+
+    def test_one_below_a_value_is_refused(self, tiny) -> None:
+        with pytest.raises(ConfigError, match="no section"):
+            load_profile(str(tiny), ("start.now=1",))
+
+    def test_a_wrong_key_is_refused_as_in_a_file(self, tiny) -> None:
+        with pytest.raises(ConfigError, match="did you mean 'samples'"):
+            load_profile(str(tiny), ("canary.sample=3",))
+
+
+def test_the_hash_follows_the_values_not_the_layout(tiny, tmp_path) -> None:
+    path = Path(tmp_path / "tiny.toml")
+    path.write_text("# a remark\n" + tiny.read_text())
+    assert load_profile(str(path)).hash == load_profile(str(tiny)).hash
+    assert load_profile(str(tiny), ("canary.samples=4",)).hash != load_profile(str(tiny)).hash
