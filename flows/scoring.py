@@ -145,6 +145,9 @@ def _draw(
 ) -> None:
     errors = scores.samples.of("mpjpe_mm")
     spread = pick_samples(errors, config.pictures)
+    if not len(spread):
+        # No error is known, but what was predicted can still be looked at.
+        spread = np.arange(min(config.pictures, len(errors)))
     worst = np.argsort(-errors, kind="stable")[: config.pictures]
     for name, chosen in (("best-to-worst", spread), ("worst", worst)):
         images = {str(rows.sample_id[i]): requests[int(i)].image_HW3 for i in chosen}

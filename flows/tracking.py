@@ -11,6 +11,7 @@ import contextlib
 import csv
 import io
 import json
+import logging
 import os
 import platform
 import re
@@ -396,6 +397,8 @@ def connect(workspace: Workspace) -> Tracking:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    # The making of its tables is no news to people who retrain.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     import mlflow
 
     uri = tracking_uri(workspace)

@@ -65,6 +65,8 @@ def save_model(
         if half:
             tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
         save_file(tensors, scratch / WEIGHTS)
+        # safetensors writes for its owner alone; a server may run as another user.
+        (scratch / WEIGHTS).chmod(0o644)
         card = ModelCard(
             pose=pose,
             shape=shape,

@@ -164,7 +164,7 @@ class TestWorseModels:
         assert champion.version == 1
         assert file.read_bytes() == before
         assert json.loads(before)["version"] == "1"
-        served = Path(json.loads(before)["folder"]) / "model.safetensors"
+        served = arena.workspace.home / json.loads(before)["folder"] / "model.safetensors"
         assert served.read_bytes() == (arena.champion / "model.safetensors").read_bytes()
 
     def rejected(self, arena, outcome) -> str:

@@ -57,7 +57,7 @@ class TestTheFirstRun:
     def test_it_says_in_a_file_where_the_champion_lies(self, finished) -> None:
         said = json.loads((finished.workspace.home / "champion.json").read_text())
         assert said["version"] == "1"
-        served = Path(said["folder"]) / "model.safetensors"
+        served = finished.workspace.home / said["folder"] / "model.safetensors"
         trained = finished.stage("train-posh") / "model" / "model.safetensors"
         assert served.read_bytes() == trained.read_bytes()
 
