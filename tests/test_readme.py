@@ -41,7 +41,9 @@ def test_each_file_that_the_readme_links_to_exists():
         assert (ROOT / target).exists(), target
 
 
-@pytest.mark.skipif(not (STARTER / "model.json").exists(), reason="no starter weights in this checkout")
+@pytest.mark.skipif(
+    not (STARTER / "model.json").exists(), reason="no starter weights in this checkout"
+)
 def test_the_python_of_the_readme_runs(tmp_path):
     [code] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     image = np.random.default_rng(0).integers(0, 255, (240, 200, 3)).astype(np.uint8)
