@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from hemlets.skeleton import PART_CHILD, PART_PARENT, Joint
 
-__all__ = ["bone_length_sum", "metric_joints", "root_depth"]
+__all__ = ["bone_length_sum", "length_at_depth", "metric_joints", "root_depth"]
 
 Array = npt.NDArray[np.float64]
 
@@ -36,7 +36,8 @@ def root_depth(
     Args:
         rays_BJ2: Ray slopes of the joints.
         depth_mm_BJ: Depth relative to the pelvis.
-        bone_length_mm: Mean of :func:`bone_length_sum` over the training set.
+        bone_length_mm: Mean summed bone length of skeletons like these, see
+            :func:`length_at_depth`.
 
     Returns:
         Z of shape (B,) in millimetres, from 300 to 100,000. Where depth alone already exceeds the
@@ -89,17 +90,47 @@ def metric_joints(
         image_px_BJ2: Joints in the image.
         depth_mm_BJ: Predicted depth; made relative to the predicted pelvis here.
         camera_B4: fx, fy, cx, cy.
-        bone_length_mm: Mean summed bone length of the training set.
+        bone_length_mm: Summed bone length that fixes the distance, see :func:`root_depth`.
 
     Returns:
         Pelvis-relative joints (B, 18, 3) and the pelvis (B, 3), camera frame, millimetres.
     """
+    rays, depth = _rays_and_depth(image_px_BJ2, depth_mm_BJ, camera_B4)
+    return _placed(rays, depth, root_depth(rays, depth, bone_length_mm))
+
+
+def length_at_depth(
+    image_px_BJ2: npt.NDArray[np.floating],
+    depth_mm_BJ: npt.NDArray[np.floating],
+    camera_B4: npt.NDArray[np.floating],
+    root_depth_mm_B: npt.NDArray[np.floating],
+) -> npt.NDArray[np.floating]:
+    """Summed bone length (B,) of predicted skeletons whose pelvis stands at a known distance.
+
+    An expectation over what is uncertain is shorter than a skeleton, so a network's skeletons
+    are systematically shorter than people. Their own mean length, measured where the distance
+    is known, is what must fix it where it is not; the true mean length would push every
+    prediction away from the camera and blow it up.
+    """
+    rays, depth = _rays_and_depth(image_px_BJ2, depth_mm_BJ, camera_B4)
+    joints, _ = _placed(rays, depth, np.asarray(root_depth_mm_B, np.float64))
+    return bone_length_sum(joints)
+
+
+def _rays_and_depth(
+    image_px_BJ2: npt.NDArray[np.floating],
+    depth_mm_BJ: npt.NDArray[np.floating],
+    camera_B4: npt.NDArray[np.floating],
+) -> tuple[Array, Array]:
     camera = np.asarray(camera_B4, np.float64)
     depth = np.asarray(depth_mm_BJ, np.float64)
     depth = depth - depth[:, [Joint.PELVIS]]
     rays = (np.asarray(image_px_BJ2, np.float64) - camera[:, None, 2:]) / camera[:, None, :2]
-    distance = root_depth(rays, depth, bone_length_mm)
-    z = np.maximum(distance[:, None] + depth, 1.0)
-    joints = np.concatenate([rays * z[..., None], z[..., None]], -1)
+    return rays, depth
+
+
+def _placed(rays_BJ2: Array, depth_mm_BJ: Array, distance_mm_B: Array) -> tuple[Array, Array]:
+    z = np.maximum(distance_mm_B[:, None] + depth_mm_BJ, 1.0)
+    joints = np.concatenate([rays_BJ2 * z[..., None], z[..., None]], -1)
     root = joints[:, Joint.PELVIS]
     return joints - root[:, None], root

@@ -24,8 +24,8 @@ class ModelCard(Config):
     """What the weights are.
 
     Attributes:
-        bone_length_mm: Mean summed length of the 14 parts over the training split; gives the
-            metric scale of predictions.
+        bone_length_mm: Mean summed length of the 14 parts of predicted skeletons at known
+            distance, measured on the validation split; gives the metric scale of predictions.
         precision: Inference runs at this precision, in the benchmark and when served.
         body: Name of the body model that θ and β belong to.
         weights_sha256: Hash of the weights file.

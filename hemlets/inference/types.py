@@ -65,7 +65,8 @@ class BodyEstimate:
 
     Attributes:
         joints3d_mm: (18, 3) joints of the pose stage, relative to the pelvis.
-        root_mm: (3,) pelvis in the camera frame, from training-set bone lengths.
+        root_mm: (3,) pelvis in the camera frame, at the distance that gives the skeleton the bone
+            length which predictions have on average.
         joints2d_px: (18, 2) joints in the image.
         confidence: (18,) in 0–1: peak of the joint's 2D heatmap; NaN (null in JSON) from a
             network without heatmaps.

@@ -279,7 +279,6 @@ def _train(
                     network_shadow,
                     validation_rows,
                     job.data / "shards",
-                    bone_length_mm=bone_length_mm,
                     precision=precision,
                     device=device,
                     shrink=config.shrink,
@@ -306,8 +305,13 @@ def _train(
             {k: v.cpu() for k, v in final.items()},
             pose=job.pose,
             shape=job.shape,
-            bone_length_mm=bone_length_mm,
+            # Where nothing says how short the network's skeletons are, people's own length.
+            bone_length_mm=min(
+                max(figures.get("bone_length_mm", bone_length_mm), 0.5 * bone_length_mm),
+                1.1 * bone_length_mm,
+            ),
             training={
+                "true_bone_length_mm": bone_length_mm,
                 "stage": job.stage,
                 "steps": config.steps,
                 "batch_size": config.batch_size,

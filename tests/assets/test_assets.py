@@ -116,7 +116,9 @@ def test_no_family_crosses_splits_and_train_has_most_frames():
         frames[clip.split] += len(clip)
     assert all(len(splits) == 1 for splits in split_of.values())
     assert frames["train"] >= 0.65 * sum(frames.values())
-    assert min(frames.values()) > 100
+    # Validation steers nothing but curves and a ridge; gate and test decide and report.
+    assert frames["validation"] > 50
+    assert min(frames["gate"], frames["test"]) > 100
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -10,7 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hemlets.inference.decode import bone_length_sum, metric_joints, root_depth
+from hemlets.inference.decode import (
+    bone_length_sum,
+    length_at_depth,
+    metric_joints,
+    root_depth,
+)
 from hemlets.skeleton import PARTS, Joint
 
 CAMERA = np.array([1100.0, 1150.0, 500.0, 480.0])
@@ -135,3 +140,18 @@ def test_garbage_gives_finite_joints_within_the_range(
     assert (distance <= 1e5).all()
     assert np.isfinite(relative).all()
     assert (root[:, 2] > 0).all()
+
+
+def test_the_length_of_skeletons_at_their_true_distance_brings_that_distance_back() -> None:
+    rng = np.random.default_rng(5)
+    joints = rng.normal(0, 250, (18, 3))
+    joints -= joints[0]
+    # A hedging network draws every limb shorter than it is.
+    shrunk = 0.7 * joints + np.array([0.0, 0.0, 4000.0])
+    image, depth = _project(shrunk)[None], shrunk[None, :, 2] - 4000.0
+    length = length_at_depth(image, depth, CAMERA[None], np.array([4000.0]))
+    assert np.isclose(length, 0.7 * bone_length_sum(joints))
+    _, root = metric_joints(image, depth, CAMERA[None], float(length[0]))
+    assert np.isclose(root[0, 2], 4000.0)
+    _, too_far = metric_joints(image, depth, CAMERA[None], float(bone_length_sum(joints)))
+    assert too_far[0, 2] > 5000.0
