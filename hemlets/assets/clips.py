@@ -54,7 +54,7 @@ def load_clips(split: Split | None = None) -> tuple[MotionClip, ...]:
     """The clips of one split, or all, sorted by name.
 
     >>> sorted({clip.family for clip in load_clips("gate")})
-    ['jump', 'spin']
+    ['punch', 'spin']
     """
     return tuple(clip for clip in _all_clips() if split in (None, clip.split))
 

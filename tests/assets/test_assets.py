@@ -116,17 +116,18 @@ def test_no_family_crosses_splits_and_train_has_most_frames():
         frames[clip.split] += len(clip)
     assert all(len(splits) == 1 for splits in split_of.values())
     assert frames["train"] >= 0.65 * sum(frames.values())
-    # Validation steers nothing but curves and a ridge; gate and test decide and report.
-    assert frames["validation"] > 50
-    assert min(frames["gate"], frames["test"]) > 100
+    assert min(frames.values()) > 100
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_every_split_moves_the_limbs(split):
+# Validation is a single clip of jumps, which steers curves alone; its arms move less.
+@pytest.mark.parametrize(
+    ("split", "least_deg"), [("train", 15), ("validation", 12), ("gate", 15), ("test", 15)]
+)
+def test_every_split_moves_the_limbs(split, least_deg):
     theta = np.concatenate([clip.theta_F72 for clip in load_clips(split)]).reshape(-1, 24, 3)
     for name in ("left_hip", "right_hip", "left_knee", "left_shoulder", "right_shoulder"):
         spread = np.rad2deg(theta[:, SMPL_JOINTS.index(name)].std(axis=0)).max()
-        assert spread > 15, name
+        assert spread > least_deg, name
 
 
 @pytest.mark.parametrize("name", ["walk", "run", "walker_walk_forward"])

@@ -48,6 +48,20 @@ def _gone(processes, seconds=20.0):
     return _eventually(none_alive, seconds)
 
 
+def _children():
+    """Processes below this one that this test started; other tests' servers may run beside."""
+    below = psutil.Process().children(recursive=True)
+    return [process for process in below if process not in _BEFORE]
+
+
+_BEFORE: list[psutil.Process] = []
+
+
+@pytest.fixture(autouse=True)
+def _before():
+    _BEFORE[:] = psutil.Process().children(recursive=True)
+
+
 def _small(tmp_path, port, script=None):
     """A server whose process is the child of a launcher, as MLflow's is."""
     server = [sys.executable, "-m", "http.server", "--bind", services.HOST, str(port)]
@@ -65,7 +79,7 @@ def _small(tmp_path, port, script=None):
 def test_a_server_answers_inside_its_block_and_is_gone_with_all_its_children(tmp_path):
     with _small(tmp_path, services.free_port()) as service:
         assert _answers(service.url)
-        family = psutil.Process().children(recursive=True)
+        family = _children()
         assert len(family) == 3
     assert not _answers(service.url)
     assert _gone(family, 1)
@@ -87,7 +101,7 @@ def test_a_busy_port_is_named_before_anything_is_started(tmp_path):
         with pytest.raises(WorkspaceError, match=f"port {port}") as caught:
             services.mlflow_server(Workspace(home=tmp_path), port).start()
     assert "--mlflow-port" in caught.value.remedy
-    assert not psutil.Process().children()
+    assert not _children()
 
 
 def test_a_server_that_ends_by_itself_is_reported_with_the_end_of_its_log(tmp_path):
@@ -104,7 +118,7 @@ def test_a_server_that_is_never_ready_is_stopped_and_reported(tmp_path):
     service.timeout_s = 1.0
     with pytest.raises(WorkspaceError, match="did not answer within 1 s"):
         service.start()
-    assert not psutil.Process().children(recursive=True)
+    assert not _children()
 
 
 def test_a_server_that_ignores_the_polite_signal_is_stopped_all_the_same(tmp_path, monkeypatch):
@@ -115,7 +129,7 @@ def test_a_server_that_ignores_the_polite_signal_is_stopped_all_the_same(tmp_pat
     )
     monkeypatch.setattr(services, "_GRACE_S", -1.0)
     with _small(tmp_path, port, script):
-        family = psutil.Process().children(recursive=True)
+        family = _children()
     assert _gone(family, 1)
 
 
