@@ -51,4 +51,4 @@ def test_the_python_of_the_readme_runs(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith("(18, 3) (24, 3) ('whole-image-box',")
+    assert done.stdout.startswith("(18, 3) (24, 3) whole-image-box")
