@@ -15,7 +15,11 @@ from hemlets.errors import DataError, TrainingError
 from hemlets.files import read_json, write_json
 from hemlets.training.config import StageJob
 
-__all__ = ["run_training"]
+__all__ = ["MEMORY", "run_training"]
+
+MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
+"""Big buffers come and go every step; without this glibc maps and clears them anew each time,
+which costs a tenth of the speed on a CPU."""
 
 _POLL_S = 0.5
 _GRACE_S = 60.0
@@ -56,9 +60,7 @@ def run_training(
         str(job_file),
     ]
     environment = os.environ | {
-        # Big buffers come and go every step; without this glibc maps and clears them anew.
-        "MALLOC_MMAP_MAX_": "0",
-        "MALLOC_TRIM_THRESHOLD_": "100000000000",
+        **MEMORY,
         "OMP_NUM_THREADS": str(job.training.threads),
     }
     with log.open("ab") as output:

@@ -8,6 +8,8 @@ loading keeps it from. Writes ``results/training.csv``.
 from __future__ import annotations
 
 import csv
+import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +18,7 @@ import torch
 from bench_rendering import machine
 
 from flows.profile import load_profile
+from flows.training_process import MEMORY
 from hemlets.inference.predictor import normalise
 from hemlets.models import HemletsPosh
 from hemlets.synthetic import OpenDataConfig, SplitSizes, build_open_data
@@ -111,4 +114,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    if not MEMORY.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | MEMORY)
     raise SystemExit(main())
