@@ -82,6 +82,7 @@ def score_model(
     body = BodyModel.load()
     mean_pose, lifter = MeanPose.fit(train), LinearLifter.fit(train, validation)
     held_out = {split: table.split(split) for split in splits}
+    figures: dict[str, dict[str, Any]] = {split: {} for split in splits}
     total, done = sum(len(rows) for rows in held_out.values()), 0
     for split, rows in held_out.items():
         check_no_leak(train, rows)
@@ -114,9 +115,10 @@ def score_model(
             # Scores come from the file alone, as anyone else would compute them.
             scores = score(Predictions.read(path), rows, body=body, resamples=config.resamples)
             scores.write(folder / split / name)
+            figures[split][name] = _figures(scores)
             if name == "model":
                 _draw(folder / split, config, scores, model, rows, requests, estimates, body)
-    write_json(folder / "figures.json", _figures(folder, splits))
+    write_json(folder / "figures.json", figures)
 
 
 def _check_unseen(predictor: Predictor, table: Annotations, splits: Sequence[str]) -> None:
@@ -179,18 +181,12 @@ def _meshes(
     return np.concatenate(rows)
 
 
-def _figures(folder: Path, splits: Sequence[str]) -> dict[str, Any]:
-    """Means by split, predictor and metric key, with full names beside them."""
-    figures: dict[str, Any] = {}
-    for split in splits:
-        figures[split] = {}
-        for name in ("model", "mean-pose", "linear-lifter"):
-            scores = Scores.read(folder / split / name)
-            figures[split][name] = {
-                metric.key: {"name": metric.full, **scores.metrics[metric.key].to_json()}
-                for metric in scores.samples.names
-            }
-    return figures
+def _figures(scores: Scores) -> dict[str, Any]:
+    """A predictor's means and intervals by metric key, with full names beside them."""
+    return {
+        metric.key: {"name": metric.full, **scores.metrics[metric.key].to_json()}
+        for metric in scores.samples.names
+    }
 
 
 def promotion_figures(folder: Path) -> dict[str, float | None]:
