@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data_checks.expectations import Check
+from data_checks.check import Check
 from data_checks.pictures import picture_of
 from data_checks.result import Finding, ValidationResult
-from hemlets.annotations import SPLITS, Annotations, ShardReader
+from data_checks.stream import Chunk
+from hemlets.annotations import SPLITS, ShardReader
 from hemlets.files import atomic_path
 
 __all__ = ["write_report"]
 
-_PICTURES_EACH = 4
-_PICTURES_IN_ALL = 60
+_PICTURES_EACH = 12
+_PICTURES_IN_ALL = 120
 _TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 
 
@@ -23,7 +24,8 @@ def write_report(
     result: ValidationResult,
     checks: Sequence[Check],
     *,
-    table: Annotations | None,
+    shown: Chunk | None,
+    splits: Mapping[str, int],
     shards: Path,
 ) -> None:
     """Write one self-contained HTML page.
@@ -32,7 +34,8 @@ def write_report(
         path: The page.
         result: What was found.
         checks: Every expectation that was evaluated.
-        table: The annotations; None when they could not be read.
+        shown: Rows to draw pictures of; None when the table could not be read.
+        splits: Rows of each split.
         shards: The folder of the image shards.
     """
     from jinja2 import Environment, StrictUndefined
@@ -43,9 +46,9 @@ def write_report(
     failed = {finding.expectation: finding for finding in findings}
     page = template.render(
         result=result,
-        findings=[(f, _pictures(f, findings, table, shards)) for f in findings],
+        findings=[(f, _pictures(f, findings, shown, shards)) for f in findings],
         checks=[(check, failed.get(check.name)) for check in checks],
-        splits=_split_sizes(table),
+        splits=[(split, splits.get(split, 0)) for split in SPLITS] if shown else [],
         data_docs=result.data_docs.relative_to(path.parent).as_posix(),
     )
     with atomic_path(path) as scratch:
@@ -53,21 +56,17 @@ def write_report(
 
 
 def _pictures(
-    finding: Finding, findings: Sequence[Finding], table: Annotations | None, shards: Path
+    finding: Finding, findings: Sequence[Finding], shown: Chunk | None, shards: Path
 ) -> list[str | None]:
     """One picture, or None, for each of the finding's rows."""
     budget = max(1, min(_PICTURES_EACH, _PICTURES_IN_ALL // len(findings)))
-    if table is None:
+    if shown is None:
         return [None] * len(finding.rows)
     reader = ShardReader(shards)
+    place = {int(number): position for position, number in enumerate(shown.rows)}
     return [
-        picture_of(table, reader, row.number) if row.number >= 0 and position < budget else None
+        picture_of(shown.table, reader, place[row.number])
+        if row.number >= 0 and position < budget
+        else None
         for position, row in enumerate(finding.rows)
     ]
-
-
-def _split_sizes(table: Annotations | None) -> list[tuple[str, int]]:
-    if table is None:
-        return []
-    splits = table.column("split").astype(str)
-    return [(split, int((splits == split).sum())) for split in SPLITS]

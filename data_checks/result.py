@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_checks.expectations import Severity
+from data_checks.check import Severity
 from hemlets.errors import DataError
 from hemlets.files import content_hash, read_json, write_json
 
@@ -97,6 +97,8 @@ class ValidationResult:
         blocking: Failures that stop the flow.
         warnings: Failures that don't.
         table_sha256: Hash of the table's file; empty when there is none.
+        compared_with: The earlier version that label distributions were compared with, or why
+            they were not.
         data_docs: Index page of Great Expectations' Data Docs.
         report: Our own page for people, with pictures.
     """
@@ -107,6 +109,7 @@ class ValidationResult:
     blocking: tuple[Finding, ...]
     warnings: tuple[Finding, ...]
     table_sha256: str
+    compared_with: str
     data_docs: Path
     report: Path
 
@@ -121,8 +124,17 @@ class ValidationResult:
             "rows": self.rows,
             "expectations": self.expectations,
             "table_sha256": self.table_sha256,
+            "compared_with": self.compared_with,
             "blocking": [finding.to_json() for finding in self.blocking],
             "warnings": [finding.to_json() for finding in self.warnings],
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """What was found, as plain JSON values, with the addresses of the pages."""
+        return self._content() | {
+            "hash": self.hash,
+            "data_docs": self.data_docs.as_uri(),
+            "report": self.report.as_uri(),
         }
 
     def message(self) -> str:
@@ -171,6 +183,7 @@ class ValidationResult:
                 rows=value["rows"],
                 expectations=value["expectations"],
                 table_sha256=value["table_sha256"],
+                compared_with=value["compared_with"],
                 blocking=tuple(Finding.from_json(v) for v in value["blocking"]),
                 warnings=tuple(Finding.from_json(v) for v in value["warnings"]),
                 data_docs=out.resolve() / value["data_docs"],

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_checks.check import Check, Severity
 from data_checks.columns.base import Array
-from data_checks.expectations import Check, Severity
 
 if TYPE_CHECKING:
     from great_expectations.core import (
@@ -39,12 +39,14 @@ class Frame:
         index: Name of each row: sample ids, splits, joints.
         columns: Values by expectation name.
         checks: The expectations, each of which bounds the column of its name.
+        note: What the pages say of how these rows were chosen.
     """
 
     name: str
     index: Sequence[str]
     columns: Mapping[str, Array]
     checks: Sequence[Check]
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +146,8 @@ def _validate(
     }
     suite = context.suites.add(
         gx.ExpectationSuite(
-            name=frame.name, expectations=[_expectation(check) for check in frame.checks]
+            name=frame.name,
+            expectations=[_expectation(check, frame.note) for check in frame.checks],
         )
     )
     batch = source.add_dataframe_asset(frame.name).add_batch_definition_whole_dataframe("whole")
@@ -162,12 +165,12 @@ def _validate(
     )
 
 
-def _expectation(check: Check) -> Expectation:
+def _expectation(check: Check, note: str) -> Expectation:
     import great_expectations.expectations as gxe
 
     common: dict[str, Any] = {
         "column": check.name,
-        "description": f"{check.says} Field: {check.field}. Why: {check.reason}",
+        "description": f"{check.says} Field: {check.field}. Why: {check.reason}{note}",
         "meta": {"name": check.name, "field": check.field, "reason": check.reason},
         "severity": "critical" if check.severity is Severity.BLOCK else "warning",
     }

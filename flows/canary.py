@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from flows.profile import CanaryConfig
+from flows.stored_samples import stored_sample
 from hemlets.annotations import Annotations, ShardReader
 from hemlets.evaluation import Predictions
-from hemlets.inference.types import BodyEstimate, Camera
+from hemlets.inference.types import BodyEstimate
 from serving.archive import read_archive
-from serving.canary import CanarySample, check_endpoint
+from serving.canary import check_endpoint
 from serving.torchserve import TorchServe
 
 __all__ = ["try_endpoint"]
@@ -47,14 +48,9 @@ def try_endpoint(
     samples, expected = {}, {}
     for index in chosen:
         name = str(predictions.sample_id[index])
-        row = rows.row_of[name]
-        box, camera = rows.box_xyxy[row].tolist(), rows.camera[row].tolist()
-        fx, fy, cx, cy = camera
-        samples[name] = CanarySample(
-            image=reader.jpeg(rows.shard[row], int(rows.shard_row[row]), name),
-            box=tuple(box),
-            camera=Camera(fx=fx, fy=fy, cx=cx, cy=cy),
-        )
+        sample = samples[name] = stored_sample(rows, rows.row_of[name], reader)
+        assert sample.box is not None
+        assert sample.camera is not None
         expected[name] = BodyEstimate(
             joints3d_mm=predictions.joints3d_mm[index],
             root_mm=predictions.root_mm[index],
@@ -62,8 +58,8 @@ def try_endpoint(
             confidence=predictions.confidence[index],
             theta=predictions.theta[index],
             betas=predictions.betas[index],
-            box_xyxy=tuple(box),
-            camera=Camera(fx=fx, fy=fy, cx=cx, cy=cy),
+            box_xyxy=sample.box,
+            camera=sample.camera,
             model_version=predictions.info.model_version,
         )
     with TorchServe(instance) as server:

@@ -39,36 +39,36 @@ def retrain(
         os.environ["HEMLETS_HOME"] = str(home.resolve())
     workspace = Workspace.from_env()
     # A wrong profile must not cost the start of a server.
-    from flows.profile import load_profile
+    from flows.profile import RETRAIN_LOCK, RETRAINING, load_profile
 
     load_profile(profile, tuple(overrides or ()))
-    with lock(workspace.locks / "retrain.lock", "a retraining in this workspace"):
-        pass  # Known now, before a server is started for nothing.
     os.environ.setdefault("PREFECT_HOME", str(workspace.prefect))
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     # Its tracebacks of a failed stage would bury the message; its pages show them all the same.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    if os.environ.get("PREFECT_API_URL"):
-        _retrain(profile, overrides, workspace)
-        return
-    with prefect_server(workspace) as server:
-        os.environ["PREFECT_API_URL"] = f"{server.url}/api"
-        try:
+    # Taken here, before a server is started for nothing.
+    with lock(workspace.locks / RETRAIN_LOCK, RETRAINING):
+        if os.environ.get("PREFECT_API_URL"):
             _retrain(profile, overrides, workspace)
-        finally:
-            # What was logged goes to the server while there is one.
-            from prefect.logging.handlers import APILogWorker
+            return
+        with prefect_server(workspace) as server:
+            os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+            try:
+                _retrain(profile, overrides, workspace)
+            finally:
+                # What was logged goes to the server while there is one.
+                from prefect.logging.handlers import APILogWorker
 
-            APILogWorker.drain_all(timeout=5)
-            del os.environ["PREFECT_API_URL"]
+                APILogWorker.drain_all(timeout=5)
+                del os.environ["PREFECT_API_URL"]
 
 
 def _retrain(profile: str, overrides: list[str] | None, workspace: object) -> None:
     from rich.console import Console
 
-    from flows.retrain import failure_of
+    from flows.failures import failure_of
     from flows.retrain import retrain as flow
     from hemlets.workspace import Workspace
 

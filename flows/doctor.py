@@ -6,7 +6,6 @@ import importlib.metadata
 import importlib.util
 import os
 import shutil
-import socket
 import sqlite3
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import Annotated, Final
 import typer
 
 from hemlets.errors import HemletsError
+from hemlets.ports import BusyPortError, require_free_port
 from hemlets.workspace import Workspace
 
 __all__ = ["PORTS", "Check", "Status", "doctor", "run_checks"]
@@ -280,18 +280,15 @@ def _how_to_get(programs: Iterable[str]) -> str:
 
 
 def _port(name: str, port: int) -> Check:
-    with socket.socket() as probe:
-        # As servers do: a connection that lingers from the last run does not count as busy.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            return Check(
-                name=f"port {port}",
-                status=Status.WARN,
-                found=f"can't be used for {name}: {error.strerror or error}",
-                remedy=f"stop the program that listens there, or start {name} on another port",
-            )
+    try:
+        require_free_port(port, needed_by=name)
+    except BusyPortError as error:
+        return Check(
+            name=f"port {port}",
+            status=Status.WARN,
+            found=error.what.removeprefix(f"port {port} "),
+            remedy=f"stop the program that listens there, or start {name} on another port",
+        )
     return Check(name=f"port {port}", status=Status.OK, found=f"free, for {name}")
 
 

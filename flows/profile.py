@@ -19,6 +19,9 @@ from hemlets.transforms import AugmentationConfig
 __all__ = ["BenchmarkConfig", "CanaryConfig", "Profile", "load_profile", "profile_names"]
 
 
+RETRAIN_LOCK: Final = "retrain.lock"
+RETRAINING: Final = "a retraining in this workspace"
+
 FLOOR_METRICS: Final = (
     "mpjpe_mm",
     "pa_mpjpe_mm",
@@ -34,9 +37,6 @@ FLOOR_METRICS: Final = (
     "mpjpe_over_linear_lifter",
 )
 """What floors can be set for: the means of the gate split and the ratios to the baselines."""
-
-MIN_GATE_SAMPLES: Final = 32
-"""Fewer samples decide nothing."""
 
 
 class BenchmarkConfig(Config):
@@ -78,6 +78,8 @@ class Profile(Config):
             ones.
         render_workers: Worker processes of ingest; changes no byte of its result.
         processes: Training processes that ``torchrun`` starts on this machine.
+        datasets: Ingested datasets of the workspace whose training rows are trained on beside
+            the rendered people.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -85,6 +87,7 @@ class Profile(Config):
     start: Literal["starter", "random"]
     render_workers: int = Field(2, ge=1)
     processes: int = Field(1, ge=1)
+    datasets: tuple[str, ...] = ()
     data: OpenDataConfig
     pose: PoseNetworkConfig = PoseNetworkConfig()
     shape: ShapeNetworkConfig = ShapeNetworkConfig()
@@ -103,8 +106,12 @@ class Profile(Config):
             raise ValueError(
                 f"no metric {', '.join(unknown)}; floors can be set for {', '.join(FLOOR_METRICS)}"
             )
-        if self.data.samples.gate < MIN_GATE_SAMPLES:
-            raise ValueError(f"the gate split needs at least {MIN_GATE_SAMPLES} samples")
+        needed = self.promotion.min_gate_samples
+        if self.data.samples.gate < needed:
+            raise ValueError(
+                f"data.samples.gate is {self.data.samples.gate}, but promotion.min_gate_samples "
+                f"asks for at least {needed}: fewer decide little"
+            )
         return self
 
 

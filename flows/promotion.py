@@ -7,10 +7,10 @@ to be safe, never assumed.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Self
+from typing import TYPE_CHECKING, Final, Self
 
 from pydantic import Field, model_validator
 
@@ -19,7 +19,11 @@ from hemlets.config import Config
 from hemlets.files import lock
 from hemlets.workspace import Workspace
 
+if TYPE_CHECKING:
+    from flows.held_out import HeldOut
+
 __all__ = [
+    "MIN_GATE_SAMPLES",
     "Bound",
     "Comparison",
     "Decision",
@@ -28,6 +32,10 @@ __all__ = [
     "apply",
     "decide",
 ]
+
+
+MIN_GATE_SAMPLES: Final = 256
+"""Gate samples that a promotion needs unless a profile says otherwise."""
 
 
 class Bound(Config):
@@ -58,10 +66,13 @@ class PromotionRules(Config):
         max_regression: The largest value that the upper end of the paired bootstrap interval of
             challenger ÷ champion − 1 may have: 0.01 allows a challenger that is at worst 1 %
             worse.
+        min_gate_samples: Gate samples that a promotion needs. A profile that asks for fewer than
+            the default weakens the gate, which the decision's reasons then say.
     """
 
     floors: dict[str, Bound] = Field(min_length=1)
     max_regression: float = Field(default=0.01, ge=0.0, le=0.1)
+    min_gate_samples: int = Field(default=MIN_GATE_SAMPLES, ge=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +87,9 @@ class Comparison:
         champion_version: The champion's version number.
         champion_hash: Hash of the champion's model folder.
         challenger_hash: Hash of the challenger's model folder.
+        champion_gate: Hash of the gate rows that the champion was registered with; empty where
+            its tags say nothing. The figures above are of the present rows in any case.
+        problem: Why the two can't be compared; None where they were.
     """
 
     metric: str
@@ -85,6 +99,8 @@ class Comparison:
     champion_version: int
     champion_hash: str
     challenger_hash: str
+    champion_gate: str = ""
+    problem: str | None = None
 
 
 class Outcome(StrEnum):
@@ -101,13 +117,18 @@ class Decision:
 
     Attributes:
         outcome: What becomes of the challenger.
-        reasons: One sentence each. For a rejection everything that failed, not only the first.
+        reasons: One sentence each. For a rejection everything that failed, not only the first;
+            then whatever makes the gate another or a weaker one than usual.
         champion_version: The champion it was held against, None where there was none.
+        failures: Those of the reasons that speak against the model. A rejection has some; so
+            may a model that already is the champion, and then something is wrong with what is
+            being served.
     """
 
     outcome: Outcome
     reasons: tuple[str, ...]
     champion_version: int | None = None
+    failures: tuple[str, ...] = ()
 
     @property
     def promote(self) -> bool:
@@ -120,6 +141,9 @@ def decide(
     challenger_metrics: Mapping[str, float | None],
     comparison: Comparison | None,
     canary_passed: bool | None,
+    *,
+    gate: HeldOut | None,
+    gaps: Sequence[str] = (),
 ) -> Decision:
     """Judge a challenger. Pure: the same input gives the same decision.
 
@@ -130,13 +154,18 @@ def decide(
         comparison: The challenger against the champion, None where there is no champion.
         canary_passed: Whether the served answers equalled the saved predictions; None when it
             was not tried.
+        gate: The rows that the figures are of; None where that is not known.
+        gaps: Figures that are missing on a part of the rows, one sentence each.
     """
     failures = [
+        *_too_few(rules, gate),
+        *gaps,
         *_not_finite(challenger_metrics),
         *_below_floors(rules, challenger_metrics),
         *_regression(rules, comparison),
         *_canary(canary_passed),
     ]
+    notes = _about_the_gate(rules, comparison, gate)
     against = None if comparison is None else comparison.champion_version
     if (
         comparison is not None
@@ -148,11 +177,19 @@ def decide(
             outcome=Outcome.ALREADY_CHAMPION,
             reasons=(same, *(f"but {failure}" for failure in failures)),
             champion_version=against,
+            failures=tuple(failures),
         )
     if failures:
-        return Decision(outcome=Outcome.REJECTED, reasons=tuple(failures), champion_version=against)
+        return Decision(
+            outcome=Outcome.REJECTED,
+            reasons=(*failures, *notes),
+            champion_version=against,
+            failures=tuple(failures),
+        )
     return Decision(
-        outcome=Outcome.PROMOTED, reasons=_merits(rules, comparison), champion_version=against
+        outcome=Outcome.PROMOTED,
+        reasons=(*_merits(rules, comparison), *notes),
+        champion_version=against,
     )
 
 
@@ -182,13 +219,12 @@ def apply(decision: Decision, workspace: Workspace, version: registry.ModelVersi
                 if decision.champion_version is None
                 else f"version {decision.champion_version}"
             )
+            failure = (
+                f"the champion is {'gone' if number is None else f'version {number}'}, but "
+                f"the challenger was compared with {compared}: run the benchmark again"
+            )
             decision = replace(
-                decision,
-                outcome=Outcome.REJECTED,
-                reasons=(
-                    f"the champion is {'gone' if number is None else f'version {number}'}, but "
-                    f"the challenger was compared with {compared}: run the benchmark again",
-                ),
+                decision, outcome=Outcome.REJECTED, reasons=(failure,), failures=(failure,)
             )
         if decision.outcome is Outcome.REJECTED:
             registry.reject(workspace, version, decision.reasons)
@@ -204,6 +240,37 @@ def apply(decision: Decision, workspace: Workspace, version: registry.ModelVersi
 
 def _finite(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _too_few(rules: PromotionRules, gate: HeldOut | None) -> list[str]:
+    if gate is None:
+        return ["the gate is missing: nothing says which samples the figures are of"]
+    if gate.samples < rules.min_gate_samples:
+        return [f"the gate has {gate.samples} samples, needed are at least "
+                f"{rules.min_gate_samples}"]  # fmt: skip
+    return []
+
+
+def _about_the_gate(
+    rules: PromotionRules, comparison: Comparison | None, gate: HeldOut | None
+) -> list[str]:
+    notes = []
+    if rules.min_gate_samples < MIN_GATE_SAMPLES:
+        notes.append(
+            f"the profile lets {rules.min_gate_samples} gate samples suffice "
+            f"(promotion.min_gate_samples; by default {MIN_GATE_SAMPLES})"
+        )
+    if comparison is None or gate is None or comparison.champion_gate == gate.hash:
+        return notes
+    champion = f"champion version {comparison.champion_version}"
+    if comparison.champion_gate:
+        notes.append(
+            f"the gate is not the one that {champion} was registered with (rows {gate.hash[:12]}, "
+            f"then {comparison.champion_gate[:12]}): both are held against the present rows"
+        )
+    else:
+        notes.append(f"{champion} does not say which gate it was registered with")
+    return notes
 
 
 def _not_finite(metrics: Mapping[str, float | None]) -> list[str]:
@@ -234,6 +301,8 @@ def _regression(rules: PromotionRules, comparison: Comparison | None) -> list[st
     if comparison is None:
         return []
     against = f"{comparison.metric} against champion version {comparison.champion_version}"
+    if comparison.problem is not None:
+        return [f"{against}: {comparison.problem}"]
     if comparison.samples < 1:
         return [f"{against}: no samples were compared"]
     ratio, upper = comparison.ratio, comparison.upper

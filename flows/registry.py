@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from flows.tracking import STAGE_KEY_TAG, Tracking, connect
 from hemlets.errors import AssetError, CheckpointError, ConfigError, PromotionError
-from hemlets.files import atomic_folder, lock, sha256_folder
+from hemlets.files import atomic_folder, lock, sha256_file, sha256_folder
 from hemlets.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -28,14 +28,17 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 __all__ = [
+    "ARCHIVE_TAG",
     "CHALLENGER",
     "CHAMPION",
+    "GATE_TAG",
     "MODEL_NAME",
     "REQUIRED_TAGS",
     "ModelVersion",
+    "archive_of",
+    "attach_archive",
     "challenger",
     "champion",
-    "champion_folder",
     "model_folder_of",
     "register",
     "reject",
@@ -48,6 +51,9 @@ __all__ = [
 MODEL_NAME = "hemlets-posh"
 CHALLENGER = "challenger"
 CHAMPION = "champion"
+GATE_TAG = "gate_hash"
+ARCHIVE_TAG = "archive_hash"
+_ARCHIVE_PATH_TAG = "archive_path"
 REQUIRED_TAGS = (
     "code_version",
     "data_version",
@@ -55,6 +61,7 @@ REQUIRED_TAGS = (
     "validation",
     "metric_protocol",
     "stage_key",
+    GATE_TAG,
 )
 _HASH_TAG = "model_hash"
 _MODEL_FILES = ("model.safetensors", "model.json")
@@ -166,16 +173,6 @@ def version_by_number(workspace: Workspace, number: int | str) -> ModelVersion:
     return _get(connect(workspace), int(number))
 
 
-def champion_folder(workspace: Workspace) -> Path | None:
-    """The champion's model folder on this machine, verified; None where there is no champion.
-
-    Raises:
-        CheckpointError: The stored files are not those that were registered.
-    """
-    current = champion(workspace)
-    return None if current is None else model_folder_of(workspace, current)
-
-
 def model_folder_of(workspace: Workspace, version: ModelVersion) -> Path:
     """The model folder of a version on this machine, verified by its hash.
 
@@ -218,6 +215,68 @@ def model_folder_of(workspace: Workspace, version: ModelVersion) -> Path:
             remedy=remedy,
         )
     return folder
+
+
+def attach_archive(workspace: Workspace, version: ModelVersion, archive: Path) -> None:
+    """Store the archive that was tried through an endpoint with its version, and its hash as tag.
+
+    Nothing happens where that very archive is stored already.
+
+    Args:
+        workspace: Whose registry.
+        version: The model in the archive.
+        archive: The ``.mar`` file; the bytes that were tested are the bytes that are served.
+    """
+    digest = sha256_file(archive)
+    if version.tags.get(ARCHIVE_TAG) == digest:
+        return
+    folder = f"archive/{digest[:12]}"
+    connect(workspace).client.log_artifact(version.run_id, str(archive), folder)
+    # The hash comes last: without it the archive does not count as stored.
+    noted = {_ARCHIVE_PATH_TAG: f"{folder}/{archive.name}", ARCHIVE_TAG: digest}
+    tag_version(workspace, version, noted)
+
+
+def archive_of(workspace: Workspace, version: ModelVersion) -> Path | None:
+    """The tested archive of a version on this machine, verified; None where none was stored.
+
+    Local artifacts are used where they lie; those of a server are downloaded once.
+
+    Raises:
+        CheckpointError: The stored file is not the one that was tested.
+    """
+    import mlflow
+
+    digest, inside = version.tags.get(ARCHIVE_TAG), version.tags.get(_ARCHIVE_PATH_TAG)
+    if not digest or not inside:
+        return None
+    cached = workspace.mlflow / "downloads" / f"archive-{digest}"
+    stored = cached / Path(inside).name
+    if stored.is_file() and sha256_file(stored) == digest:
+        return stored
+    try:
+        root = connect(workspace).client.get_run(version.run_id).info.artifact_uri
+        local = _local(root)
+        if local is not None:
+            stored = local / inside
+        else:
+            with atomic_folder(cached) as target:
+                mlflow.artifacts.download_artifacts(f"{root}/{inside}", dst_path=str(target))
+        found = sha256_file(stored)
+    except (OSError, mlflow.exceptions.MlflowException) as error:
+        raise CheckpointError(
+            f"the archive of {MODEL_NAME} version {version.version} can't be read: {error}",
+            where=inside,
+            remedy="restore MLflow's artifacts from a backup, or retrain",
+        ) from error
+    if found != digest:
+        raise CheckpointError(
+            f"the archive of {MODEL_NAME} version {version.version} was changed",
+            where=stored,
+            expected=f"SHA-256 {digest}, the archive that was tested",
+            remedy="restore MLflow's artifacts from a backup, or retrain",
+        )
+    return stored
 
 
 def set_champion(workspace: Workspace, version: ModelVersion) -> None:

@@ -48,7 +48,9 @@ def write_report(
     from jinja2 import Environment, PackageLoader
 
     path = workspace.reports / f"retrain-{profile.name}-{key[:8]}.html"
-    if facts["decision"] == "already champion" and path.exists():
+    if facts["decision"] == "already champion" and facts["failures"]:
+        path = path.with_stem(f"{path.stem}-no-longer-passes")
+    elif facts["decision"] == "already champion" and path.exists():
         # The page that says why it became champion is worth more than "nothing to do".
         return path
     figures = read_json(scored.result.folder / "figures.json")

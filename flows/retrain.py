@@ -7,7 +7,6 @@ paths and content hashes, never arrays, and a stage whose result is there is not
 from __future__ import annotations
 
 import contextlib
-import errno
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,20 +17,21 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from flows import promotion, registry, stages
-from flows.profile import Profile, load_profile
+from flows.figures import Figures
+from flows.held_out import read_held_out
+from flows.judging import judge
+from flows.previous_data import CONTENT_TAG, DATA_TAG, Previous, find_previous
+from flows.profile import RETRAIN_LOCK, RETRAINING, Profile, load_profile
 from flows.progress import Progress
-from flows.scoring import promotion_figures
+from flows.run import Run
 from flows.stage_store import StageResult, StageStore
-from flows.tracking import Run, Tracking, close_orphans, connect
-from hemlets.cli.models import point_to_champion
-from hemlets.errors import HemletsError, WorkspaceError
-from hemlets.evaluation import Scores, compare
-from hemlets.files import content_hash, lock, read_json, sha256_folder
+from flows.tracking import Tracking, close_orphans, connect
+from hemlets.errors import PromotionError
+from hemlets.files import content_hash, lock, read_json
 from hemlets.workspace import Workspace
 
 __all__ = ["Outcome", "retrain"]
 
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 METRIC_PROTOCOL = "open-benchmark-1"
 
 
@@ -102,29 +102,39 @@ def _ingest(context: _Context) -> stages.Data:
         bar.result(data.result.cached, f"data version {data.version}")
     with context.log("ingest", data.result.key) as run:
         if run:
-            run.params({"data": context.profile.data.model_dump(mode="json")})
+            run.params(
+                {
+                    "data": context.profile.data.model_dump(mode="json"),
+                    "datasets": ", ".join(context.profile.datasets),
+                }
+            )
             run.tag({"data_version": data.version, "content": data.result.content})
             run.files([data.folder / "version.json"])
     return data
 
 
 @task(name="validate", persist_result=False, cache_policy=NO_CACHE)
-def _validate(context: _Context, data: stages.Data) -> str:
+def _validate(context: _Context, data: stages.Data) -> tuple[str, Previous | None]:
+    champion = registry.champion(context.workspace)
     with context.progress.stage("validate") as bar:
-        result = stages.validate_data(context.store, data)
+        tags = None if champion is None else champion.tags
+        previous = find_previous(context.store, data.version, tags)
+        result = stages.validate_data(context.store, data, previous)
         outcome = read_json(result.folder / "result.json")
         verdict = "passed" if outcome["passed"] else "failed"
         bar.result(
             result.cached,
-            f"{outcome['rows']:,} rows, {outcome['expectations']} expectations: {verdict}",
+            f"{outcome['rows']:,} rows, {outcome['expectations']} expectations: {verdict}"
+            + ("" if previous is None else f"; compared with {previous}"),
         )
     with context.log("validate", result.key) as run:
         if run:
-            run.tag({"validation": verdict, "data_version": data.version})
+            compared = {"compared_with": outcome["compared_with"]}
+            run.tag({"validation": verdict, "data_version": data.version} | compared)
             run.metrics({"rows": outcome["rows"], "warnings": len(outcome["warnings"])})
             run.files([result.folder / "result.json", result.folder / "report.html"])
     stages.require_valid(result, data)
-    return str(outcome["hash"])
+    return str(outcome["hash"]), previous
 
 
 def _log_training(context: _Context, stage: str, result: StageResult) -> None:
@@ -143,7 +153,8 @@ def _log_training(context: _Context, stage: str, result: StageResult) -> None:
                 }
             )
             run.history(result.folder / "history.jsonl")
-            run.files([result.folder / "model" / "model.json"])
+            pictures = sorted((result.folder / "pictures").glob("*.png"))
+            run.files([result.folder / "model" / "model.json", *pictures[-1:]])
 
 
 @task(name="train pose", persist_result=False, cache_policy=NO_CACHE)
@@ -181,12 +192,12 @@ def _benchmark(context: _Context, data: stages.Data, model: Path) -> stages.Benc
             code_version=context.code_version,
             progress=bar.update,
         )
-        figures = read_json(scored.result.folder / "figures.json")["test"]
+        figures = Figures.read(scored.result.folder)
         bar.result(
             scored.result.cached,
             "test MPJPE {} mm (mean pose {}, linear lifter {})".format(
                 *(
-                    _rounded(figures[predictor]["mpjpe_mm"]["mean"])
+                    _rounded(figures.mean("test", predictor, "mpjpe_mm"))
                     for predictor in ("model", "mean-pose", "linear-lifter")
                 )
             ),
@@ -194,14 +205,14 @@ def _benchmark(context: _Context, data: stages.Data, model: Path) -> stages.Benc
     with context.log("benchmark", scored.result.key) as run:
         if run:
             for split in ("gate", "test"):
-                run.metrics(Scores.read(scored.scores(split)).logged)
+                run.metrics(figures.logged(split))
                 for baseline in ("mean-pose", "linear-lifter"):
-                    logged = Scores.read(scored.scores(split, baseline)).logged
+                    logged = figures.logged(split, baseline)
                     run.metrics({f"{baseline}/{name}": value for name, value in logged.items()})
                 folder = scored.result.folder / split
                 run.pictures(sorted(folder.glob("*.png")), folder=f"pictures/{split}")
                 run.files([scored.predictions(split)], folder=f"predictions/{split}")
-            run.table("figures", _rows(scored))
+            run.table("figures", figures.rows())
     return scored
 
 
@@ -209,35 +220,30 @@ def _rounded(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.1f}"
 
 
-def _rows(scored: stages.Benchmark) -> list[dict[str, Any]]:
-    figures = read_json(scored.result.folder / "figures.json")
-    return [
-        {"split": split, "predictor": predictor, "metric": entry["name"],
-         **{k: v for k, v in entry.items() if k != "name"}}
-        for split, predictors in figures.items()
-        for predictor, metrics in predictors.items()
-        for entry in metrics.values()
-    ]  # fmt: skip
-
-
 @task(name="register", persist_result=False, cache_policy=NO_CACHE)
 def _register(
     context: _Context,
     data: stages.Data,
     validation: str,
+    previous: Previous | None,
     model: StageResult,
     scored: stages.Benchmark,
 ) -> registry.ModelVersion:
     with context.progress.stage("register") as bar:
+        gate = read_held_out(scored.result.folder, "gate")
         key = content_hash({"model": model.content, "benchmark": scored.result.content})[:20]
         tags = {
             "code_version": context.code_version,
-            "data_version": data.version,
+            DATA_TAG: data.version,
+            CONTENT_TAG: data.result.content,
             "config_hash": context.profile.hash,
             "validation": f"passed {validation[:12]}",
             "metric_protocol": METRIC_PROTOCOL,
             "stage_key": model.key,
+            registry.GATE_TAG: gate.hash,
+            "gate_samples": str(gate.samples),
             "profile": context.profile.name,
+            **({} if previous is None else previous.tags),
         }
         with context.log("register", key) as run:
             # A model that is registered is found by its stage key, whichever run that was.
@@ -247,7 +253,7 @@ def _register(
                 context.workspace, model.folder / "model", run_id=owner.run_id, tags=tags
             )
             if run:
-                run.metrics(Scores.read(scored.scores("test")).logged)
+                run.metrics(Figures.read(scored.result.folder).logged("test"))
         bar.result(run is None, f"{registry.MODEL_NAME} version {version.version}, challenger")
     return version
 
@@ -276,75 +282,34 @@ def _promote(
     packaged: stages.Package,
     version: registry.ModelVersion,
 ) -> tuple[promotion.Decision, dict[str, Any]]:
-    metric = context.profile.benchmark.promotion_metric
     with context.progress.stage("promote") as bar:
-        champion = registry.champion(context.workspace)
-        figures = promotion_figures(scored.result.folder)
-        comparison, against = None, None
-        if champion is not None:
-            folder = registry.model_folder_of(context.workspace, champion)
-            against = stages.benchmark(
+        verdict = judge(
+            context.workspace,
+            context.profile,
+            challenger=version,
+            model=model,
+            scored=scored,
+            packaged=packaged,
+            score=lambda folder: stages.benchmark(
                 context.store,
                 context.profile.benchmark,
                 data,
                 folder,
                 code_version=context.code_version,
                 progress=bar.update,
-            )
-            own = Scores.read(scored.scores("gate"))
-            # A challenger without the metric can't be compared, which is a reason to reject it.
-            ratio = (
-                None
-                if figures.get(metric) is None
-                else compare(
-                    own,
-                    Scores.read(against.scores("gate")),
-                    metric,
-                    resamples=context.profile.benchmark.resamples,
-                )
-            )
-            comparison = promotion.Comparison(
-                metric=metric,
-                ratio=None if ratio is None else ratio.ratio,
-                upper=None if ratio is None else ratio.high,
-                samples=len(own.samples) if ratio is None else ratio.samples,
-                champion_version=champion.version,
-                champion_hash=champion.model_hash,
-                challenger_hash=sha256_folder(model),
-            )
-        decision = promotion.decide(context.profile.promotion, figures, comparison, packaged.passed)
-        decision = promotion.apply(decision, context.workspace, version)
-        facts = {
-            "decision": str(decision.outcome),
-            "reasons": list(decision.reasons),
-            "version": version.version,
-            "champion_before": None if champion is None else champion.version,
-            "figures": figures,
-            "comparison": None
-            if comparison is None or comparison.ratio is None
-            else {"ratio": comparison.ratio, "upper": comparison.upper, "metric": metric,
-                  "samples": comparison.samples},
-            "champion_benchmark": None if against is None else str(against.result.folder),
-        }  # fmt: skip
+            ),
+        )
+        decision, facts = verdict.decision, verdict.facts
         bar.result(False, f"{decision.outcome}: {'; '.join(decision.reasons)}")
     if decision.outcome is not promotion.Outcome.ALREADY_CHAMPION:
         key = content_hash({"promote": facts, "package": packaged.result.key})[:20]
         with context.log("promote", key) as run:
             if run:
                 run.tag({"decision": str(decision.outcome), "reasons": "; ".join(decision.reasons)})
-                run.metrics({f"gate/{k}": v for k, v in figures.items() if v is not None})
-                if comparison is not None and comparison.upper is not None:
-                    run.metrics({"gate/regression_upper": comparison.upper})
-    _point_to_champion(context.workspace)
+                run.metrics({f"gate/{k}": v for k, v in facts["figures"].items() if v is not None})
+                if facts["comparison"] is not None:
+                    run.metrics({"gate/regression_upper": facts["comparison"]["upper"]})
     return decision, facts
-
-
-def _point_to_champion(workspace: Workspace) -> None:
-    """Tell programs that know no registry where the champion's files are."""
-    champion = registry.champion(workspace)
-    if champion is not None:
-        folder = registry.model_folder_of(workspace, champion)
-        point_to_champion(workspace, folder, version=str(champion.version))
 
 
 @flow(name="retrain", persist_result=False, validate_parameters=False)
@@ -366,7 +331,7 @@ def retrain(
     """
     workspace = Workspace(home=Path(home).resolve()) if home else Workspace.from_env()
     settings = load_profile(profile, tuple(overrides or ()))
-    with lock(workspace.locks / "retrain.lock", "a retraining in this workspace"):
+    with lock(workspace.locks / RETRAIN_LOCK, RETRAINING, again=True):
         outcome = _run(workspace, settings)
     return {
         "decision": outcome.decision,
@@ -401,12 +366,12 @@ def _run(workspace: Workspace, profile: Profile) -> Outcome:
         if not parent.finished:
             parent.params(profile.model_dump(mode="json"))
         data = _ingest(context)
-        validation = _validate(context, data)
+        validation, previous = _validate(context, data)
         pose = _train_pose(context, data)
         posh = _train_posh(context, data, pose)
         model = posh.folder / "model"
         scored = _benchmark(context, data, model)
-        challenger = _register(context, data, validation, posh, scored)
+        challenger = _register(context, data, validation, previous, posh, scored)
         packaged = _package(context, data, model, scored)
         decision, facts = _promote(context, data, model, scored, packaged, challenger)
         report = write_report(
@@ -422,9 +387,17 @@ def _run(workspace: Workspace, profile: Profile) -> Outcome:
             code_version=version,
         )
         if not parent.finished:
-            parent.metrics(Scores.read(scored.scores("test")).logged)
+            parent.metrics(Figures.read(scored.result.folder).logged("test"))
             parent.tag({"decision": str(decision.outcome), "data_version": data.version})
             parent.files([report])
+        if decision.outcome is promotion.Outcome.ALREADY_CHAMPION and decision.failures:
+            raise PromotionError(
+                "the model that is being served no longer passes: " + "; ".join(decision.failures),
+                where=f"{registry.MODEL_NAME} version {decision.champion_version}",
+                expected="a champion that passes the gate which it was promoted by",
+                remedy=f"read {report}; then retrain with other data or settings, or point the "
+                f"alias {registry.CHAMPION!r} to an earlier version",
+            )
     get_run_logger().info("%s: %s", decision.outcome, "; ".join(decision.reasons))
     return Outcome(
         decision=str(decision.outcome),
@@ -433,20 +406,3 @@ def _run(workspace: Workspace, profile: Profile) -> Outcome:
         report=report,
         cached=tuple(progress.cached),
     )
-
-
-def failure_of(error: BaseException) -> HemletsError | None:
-    """What a person can act on in what a flow raised: our own error, or a disk that is full."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, HemletsError):
-            return seen
-        if isinstance(seen, OSError) and seen.errno in _DISK_ERRORS:
-            return WorkspaceError(
-                f"a file could not be written: {seen.strerror}",
-                where=seen.filename,
-                remedy="free some space or mend the permissions, then run the command again: "
-                "it goes on from the last whole stage",
-            )
-        seen = seen.__cause__ or seen.__context__
-    return None

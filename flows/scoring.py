@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from flows.held_out import HeldOut, write_held_out
 from flows.profile import BenchmarkConfig
-from hemlets.annotations import Annotations, ShardReader, decode_image
+from flows.stored_samples import request_of
+from hemlets.annotations import Annotations, ShardReader
 from hemlets.body import BodyModel
+from hemlets.drawing import joint_error_chart, place_body, png, prediction_picture
 from hemlets.errors import DataError
 from hemlets.evaluation import (
     LinearLifter,
@@ -23,40 +26,41 @@ from hemlets.evaluation import (
     check_no_leak,
     score,
 )
-from hemlets.evaluation.pictures import contact_sheet, joint_error_chart, pick_samples, png
+from hemlets.evaluation.pictures import contact_sheet, pick_samples
 from hemlets.files import write_json
 from hemlets.inference.predictor import Predictor
-from hemlets.inference.types import BodyEstimate, Camera, PredictionRequest
+from hemlets.inference.types import BodyEstimate
 
-__all__ = ["LIFTER_RATIO", "MEAN_POSE_RATIO", "promotion_figures", "requests_of", "score_model"]
+__all__ = ["predict_rows", "score_model"]
 
-MEAN_POSE_RATIO = "mpjpe_over_mean_pose"
-LIFTER_RATIO = "mpjpe_over_linear_lifter"
+_BLOCK = 32
 
 
-def requests_of(annotations: Annotations, shards: Path) -> list[PredictionRequest]:
-    """Prediction requests with the annotated box and camera of each sample."""
+def predict_rows(
+    predictor: Predictor,
+    rows: Annotations,
+    shards: Path,
+    progress: Callable[[int], None] | None = None,
+) -> list[BodyEstimate]:
+    """Predict annotated rows, with a few images decoded at a time however many rows there are.
+
+    Args:
+        predictor: The model.
+        rows: With boxes and cameras, which are used.
+        shards: Folder of the data version's shards.
+        progress: Called with how many more rows were predicted.
+
+    Raises:
+        DataError: An image can't be read.
+    """
     reader = ShardReader(shards)
-    a = annotations
-    requests = []
-    for row in range(len(a)):
-        name = str(a.sample_id[row])
-        box, camera = a.box_xyxy[row], a.camera[row]
-        requests.append(
-            PredictionRequest(
-                image_HW3=decode_image(
-                    reader.jpeg(a.shard[row], int(a.shard_row[row]), name), where=name
-                ),
-                box_xyxy=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
-                camera=Camera(
-                    fx=float(camera[0]),
-                    fy=float(camera[1]),
-                    cx=float(camera[2]),
-                    cy=float(camera[3]),
-                ),
-            )
-        )
-    return requests
+    estimates: list[BodyEstimate] = []
+    for start in range(0, len(rows), _BLOCK):
+        block = range(start, min(start + _BLOCK, len(rows)))
+        estimates += predictor.predict([request_of(rows, row, reader) for row in block])
+        if progress is not None:
+            progress(len(block))
+    return estimates
 
 
 def score_model(
@@ -72,27 +76,31 @@ def score_model(
 ) -> None:
     """Write predictions, scores and pictures of a model and its baselines into a folder.
 
+    The model runs on the GPU where there is one, at the precision that its card declares.
+
     Raises:
         DataError: A held-out split shares a clip, a family or an image with training.
     """
     table = Annotations.read(data_folder / "annotations.parquet")
     train, validation = table.split("train"), table.split("validation")
-    predictor = Predictor.load(model_folder)
+    predictor = Predictor.load(model_folder, device=_device())
     _check_unseen(predictor, table, splits)
     body = BodyModel.load()
     mean_pose, lifter = MeanPose.fit(train), LinearLifter.fit(train, validation)
     held_out = {split: table.split(split) for split in splits}
     figures: dict[str, dict[str, Any]] = {split: {} for split in splits}
     total, done = sum(len(rows) for rows in held_out.values()), 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        if progress is not None:
+            progress(done, total)
+
     for split, rows in held_out.items():
         check_no_leak(train, rows)
-        requests = requests_of(rows, data_folder / "shards")
-        estimates: list[BodyEstimate] = []
-        for start in range(0, len(requests), 32):
-            estimates += predictor.predict(requests[start : start + 32])
-            done += len(requests[start : start + 32])
-            if progress is not None:
-                progress(done, total)
+        with _declared_precision():
+            estimates = predict_rows(predictor, rows, data_folder / "shards", count)
         info = PredictionsInfo(
             model_version=predictor.version,
             data_version=data_version,
@@ -117,8 +125,29 @@ def score_model(
             scores.write(folder / split / name)
             figures[split][name] = _figures(scores)
             if name == "model":
-                _draw(folder / split, config, scores, model, rows, requests, estimates, body)
+                _draw(folder / split, config, scores, model, rows, data_folder, estimates, body)
+    write_held_out(folder, {split: HeldOut.of(rows) for split, rows in held_out.items()})
     write_json(folder / "figures.json", figures)
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@contextlib.contextmanager
+def _declared_precision() -> Iterator[None]:
+    """Keep float32 what it says: GPUs round the factors of products to 10 bits where they may."""
+    import torch
+
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, products.allow_tf32
+    convolutions.allow_tf32 = products.allow_tf32 = False
+    try:
+        yield
+    finally:
+        convolutions.allow_tf32, products.allow_tf32 = before
 
 
 def _check_unseen(predictor: Predictor, table: Annotations, splits: Sequence[str]) -> None:
@@ -141,38 +170,38 @@ def _draw(
     scores: Scores,
     predictions: Predictions,
     rows: Annotations,
-    requests: list[PredictionRequest],
+    data_folder: Path,
     estimates: Sequence[BodyEstimate],
     body: BodyModel,
 ) -> None:
+    reader = ShardReader(data_folder / "shards")
     errors = scores.samples.of("mpjpe_mm")
     spread = pick_samples(errors, config.pictures)
     if not len(spread):
         # No error is known, but what was predicted can still be looked at.
         spread = np.arange(min(config.pictures, len(errors)))
     worst = np.argsort(-errors, kind="stable")[: config.pictures]
+    picked = {int(i): request_of(rows, int(i), reader).image_HW3 for i in {*spread, *worst}}
     for name, chosen in (("best-to-worst", spread), ("worst", worst)):
-        images = {str(rows.sample_id[i]): requests[int(i)].image_HW3 for i in chosen}
+        images = {str(rows.sample_id[i]): picked[int(i)] for i in chosen}
         sheet = contact_sheet(images, predictions, rows)
         (folder / f"{name}.png").write_bytes(png(sheet))
-    (folder / "mesh.png").write_bytes(png(_meshes(estimates, requests, spread, body)))
+    (folder / "mesh.png").write_bytes(png(_meshes(estimates, picked, spread, body)))
     (folder / "joint-errors.png").write_bytes(joint_error_chart(scores.joints_mm))
 
 
 def _meshes(
     estimates: Sequence[BodyEstimate],
-    requests: Sequence[PredictionRequest],
+    images: Mapping[int, npt.NDArray[np.uint8]],
     chosen: npt.NDArray[np.intp],
     body: BodyModel,
 ) -> npt.NDArray[np.uint8]:
     """Pictures of the predicted mesh on the image and from the side, three a row."""
     import cv2
 
-    from hemlets.drawing import place_body, prediction_picture
-
     tiles = []
     for index in chosen:
-        estimate, image = estimates[int(index)], requests[int(index)].image_HW3
+        estimate, image = estimates[int(index)], images[int(index)]
         placed = place_body(body, estimate.theta, estimate.betas, estimate.root_mm)
         picture = prediction_picture(image, estimate, placed)
         tiles.append(cv2.resize(picture, (512, 256), interpolation=cv2.INTER_AREA))
@@ -187,18 +216,3 @@ def _figures(scores: Scores) -> dict[str, Any]:
         metric.key: {"name": metric.full, **scores.metrics[metric.key].to_json()}
         for metric in scores.samples.names
     }
-
-
-def promotion_figures(folder: Path) -> dict[str, float | None]:
-    """The challenger's figures on the gate split that floors are set for; None where undefined."""
-    model = Scores.read(folder / "gate" / "model")
-    figures = {name.key: _finite(model.metrics[name.key].mean) for name in model.samples.names}
-    own = figures.get("mpjpe_mm")
-    for key, baseline in ((MEAN_POSE_RATIO, "mean-pose"), (LIFTER_RATIO, "linear-lifter")):
-        other = _finite(Scores.read(folder / "gate" / baseline).metrics["mpjpe_mm"].mean)
-        figures[key] = own / other if own is not None and other else None
-    return figures
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

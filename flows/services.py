@@ -1,19 +1,14 @@
 """Real MLflow and Prefect servers on loopback, as children that can't outlive their parent.
 
 ``mlflow server`` starts uvicorn as a child of its own, which a parent-death signal on the first
-would not reach. So a small supervisor (this module run as a script) stands between: it leads the
-process group, and ends the whole group when it is told to or when its parent is gone, also by
-``kill -9``.
+would not reach. So :mod:`hemlets.supervise` stands between and ends them all.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import functools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -27,50 +22,18 @@ from types import FrameType
 from typing import Self
 
 from hemlets.errors import WorkspaceError
-from hemlets.processes import die_with_parent
+from hemlets.ports import LOOPBACK, free_port, require_free_port
 from hemlets.workspace import Workspace
 
 __all__ = [
-    "HOST",
     "Service",
-    "free_port",
     "mlflow_server",
     "prefect_server",
-    "require_free_port",
     "run_ui",
 ]
 
-HOST = "127.0.0.1"
 _GRACE_S = 8.0
 _POLL_S = 0.2
-
-
-def free_port() -> int:
-    """A port of the loopback address that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def require_free_port(port: int, *, needed_by: str, remedy: str) -> None:
-    """Fail before a server is started on a port that is taken.
-
-    Raises:
-        WorkspaceError: Something listens there, or the port may not be used.
-    """
-    with socket.socket() as probe:
-        # As servers do: a connection that lingers from the last run does not count as busy.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise WorkspaceError(
-                f"port {port} can't be used for {needed_by}: {reason}",
-                where=f"{HOST}:{port}",
-                expected="a free port",
-                remedy=remedy,
-            ) from None
 
 
 @dataclass(kw_only=True)
@@ -79,13 +42,13 @@ class Service:
 
     Attributes:
         name: What people call it.
-        command: Program and arguments; must listen on ``HOST`` and ``port``.
+        command: Program and arguments; must listen on ``LOOPBACK`` and ``port``.
         port: Where it listens.
         ready_path: Path of a page that answers 200 when the server is ready.
         log: Its output, appended.
         environment: Variables that are set for it; None removes one.
         timeout_s: How long it may take to be ready.
-        remedy: What to do about a busy port.
+        port_option: The option that chooses another port.
     """
 
     name: str
@@ -95,14 +58,14 @@ class Service:
     log: Path
     environment: Mapping[str, str | None] = field(default_factory=dict)
     timeout_s: float = 90.0
-    remedy: str = "choose another port, or end what listens there"
+    port_option: str = "--port"
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
     _log_start: int = field(default=0, init=False, repr=False)
 
     @property
     def url(self) -> str:
         """Address of its pages."""
-        return f"http://{HOST}:{self.port}"
+        return f"http://{LOOPBACK}:{self.port}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -115,8 +78,9 @@ class Service:
         """Start it and wait until it answers. Nothing is left running when that fails.
 
         Raises:
-            WorkspaceError: The port is busy, or the server ended or was not ready in time; the
-                message holds the end of its log.
+            BusyPortError: The port is busy.
+            WorkspaceError: The server ended or was not ready in time; the message holds the end
+                of its log.
         """
         self.launch()
         self.wait_until_ready()
@@ -125,16 +89,17 @@ class Service:
         """Start it without waiting, so that several can start at the same time.
 
         Raises:
-            WorkspaceError: The port is busy.
+            BusyPortError: The port is busy.
         """
-        require_free_port(self.port, needed_by=self.name, remedy=self.remedy)
+        require_free_port(self.port, needed_by=self.name, option=self.port_option)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         environment = dict(os.environ)
         for name, value in self.environment.items():
             environment.pop(name, None)
             if value is not None:
                 environment[name] = value
-        supervisor = [sys.executable, "-P", "-m", "flows.services", str(os.getpid()), "--"]
+        supervisor = [sys.executable, "-P", "-m", "hemlets.supervise"]
+        supervisor += ["--owner", str(os.getpid()), "--grace-s", str(_GRACE_S), "--"]
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
@@ -223,7 +188,7 @@ def mlflow_server(workspace: Workspace, port: int | None = None) -> Service:
     port = port or free_port()
     artifacts = (workspace.mlflow / "artifacts").as_uri()
     workspace.mlflow.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port)]
     command += ["--workers", "1", "--backend-store-uri"]
     command += [f"sqlite:///{workspace.mlflow / 'mlflow.db'}"]
     # Without a root of its own an experiment that is made through the server would be readable
@@ -243,7 +208,7 @@ def mlflow_server(workspace: Workspace, port: int | None = None) -> Service:
             "MLFLOW_TRACKING_URI": None,
             "MLFLOW_REGISTRY_URI": None,
         },
-        remedy="choose another with --mlflow-port, or end what listens there",
+        port_option="--mlflow-port",
     )
 
 
@@ -259,7 +224,7 @@ def prefect_server(workspace: Workspace, port: int | None = None) -> Service:
     port = port or free_port()
     workspace.prefect.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "prefect", "--no-prompt", "server", "start"]
-    command += ["--host", HOST, "--port", str(port), "--analytics-off", "--workers", "1"]
+    command += ["--host", LOOPBACK, "--port", str(port), "--analytics-off", "--workers", "1"]
     return Service(
         name="the Prefect server",
         command=command,
@@ -270,11 +235,11 @@ def prefect_server(workspace: Workspace, port: int | None = None) -> Service:
             "PREFECT_HOME": str(workspace.prefect),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
-            "PREFECT_API_URL": f"http://{HOST}:{port}/api",
+            "PREFECT_API_URL": f"http://{LOOPBACK}:{port}/api",
             "PREFECT_UI_API_URL": None,
             "PREFECT_PROFILE": None,
         },
-        remedy="choose another with --prefect-port, or end what listens there",
+        port_option="--prefect-port",
     )
 
 
@@ -297,7 +262,8 @@ def run_ui(
         say: Takes each line that people are to read.
 
     Raises:
-        WorkspaceError: A port is busy or a server can't be started.
+        BusyPortError: A port is busy.
+        WorkspaceError: A server can't be started.
     """
     pages: list[tuple[str, str, Service | None]] = []
     tracking, prefect = (os.environ.get(n, "") for n in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"))
@@ -316,7 +282,7 @@ def run_ui(
     services = [service for _, _, service in pages if service is not None]
     # Both ports first: nobody wants to wait for one server only to read that the other can't run.
     for service in services:
-        require_free_port(service.port, needed_by=service.name, remedy=service.remedy)
+        require_free_port(service.port, needed_by=service.name, option=service.port_option)
     with contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt), _sigterm():
         say("starting the pages; this takes some seconds")
         for service in services:
@@ -349,47 +315,3 @@ def _sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _supervise(parent: int, command: Sequence[str]) -> int:
-    """Run a command until it ends, a signal comes, or ``parent`` is gone; then end its group."""
-    told: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda received, frame: told.append(received))
-    with contextlib.suppress(OSError, AttributeError):
-        # PR_SET_CHILD_SUBREAPER: a grandchild whose parent ends becomes a child of this process,
-        # which can then wait for it.
-        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
-    child = subprocess.Popen(
-        command, preexec_fn=functools.partial(die_with_parent, parent_pid=os.getpid())
-    )
-    # The parent's number is compared rather than a death signal asked for: that signal comes
-    # when the thread which started a process ends, as worker threads do.
-    while not told and child.poll() is None and os.getppid() == parent:
-        time.sleep(_POLL_S)
-    code = child.poll()
-    _end_group()
-    return 0 if code is None else code
-
-
-def _end_group() -> None:
-    os.killpg(0, signal.SIGTERM)
-    deadline = time.monotonic() + _GRACE_S
-    while time.monotonic() < deadline:
-        try:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                time.sleep(0.05)
-        except ChildProcessError:
-            return
-    os.killpg(0, signal.SIGKILL)
-
-
-def _main(arguments: Sequence[str]) -> int:
-    if len(arguments) < 3 or arguments[1] != "--":
-        print("usage: python -m flows.services PARENT_PID -- COMMAND …", file=sys.stderr)
-        return 2
-    return _supervise(int(arguments[0]), arguments[2:])
-
-
-if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1:]))

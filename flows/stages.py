@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flows import data_version
+from flows.previous_data import NO_PREVIOUS, Previous
 from flows.profile import BenchmarkConfig, Profile
 from flows.stage_store import StageResult, StageStore, code_hash
 from flows.training_process import run_training
@@ -71,7 +72,9 @@ _SCORING: Final = (
     "hemlets/drawing",
     "hemlets/body",
     "hemlets/assets/body/open_body_lite.npz",
+    "flows/held_out.py",
     "flows/scoring.py",
+    "flows/stored_samples.py",
 )
 _SERVING: Final = (
     *_CORE,
@@ -79,6 +82,7 @@ _SERVING: Final = (
     "hemlets/evaluation/predictions.py",
     "serving",
     "flows/canary.py",
+    "flows/stored_samples.py",
 )
 _SCORED_SPLITS: Final = ("gate", "test")
 
@@ -109,6 +113,10 @@ class Benchmark:
     def scores(self, split: str, predictor: str = "model") -> Path:
         """Folder of a predictor's scores: ``model``, ``mean-pose`` or ``linear-lifter``."""
         return self.result.folder / split / predictor
+
+    def sample_scores(self, split: str) -> Path:
+        """The model's errors by sample."""
+        return self.scores(split) / "scores.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,9 +151,18 @@ def check_needs(profile: Profile) -> None:
 
 
 def ingest(store: StageStore, profile: Profile, progress: Progress | None = None) -> Data:
-    """Render the open data of a profile and commit it as a data version."""
+    """Render the open data of a profile and commit it as a data version.
+
+    Where the profile names ingested datasets, the version is the union with these.
+
+    Raises:
+        ConfigError: A dataset isn't ingested.
+        DataError: A dataset can't be part of the union.
+    """
+    from flows.data_union import COMBINED, ingested_parts, unite
     from hemlets.synthetic import build_open_data
 
+    parts = ingested_parts(store.workspace, profile.datasets)
     key = store.key("ingest", config=profile.data.hash, machine=machine(), code=code_hash(*_DATA))
     result = store.run(
         "ingest",
@@ -154,21 +171,42 @@ def ingest(store: StageStore, profile: Profile, progress: Progress | None = None
             profile.data, folder, workers=profile.render_workers, progress=progress
         ),
     )
-    return Data(
-        result=result,
-        version=data_version.commit(store.workspace, result.folder, content=result.content),
+    if parts:
+        result = unite(store, result, parts)
+    version = data_version.commit(
+        store.workspace,
+        result.folder,
+        name=COMBINED if parts else data_version.OPEN_RENDERED,
+        content=result.content,
     )
+    return Data(result=result, version=version)
 
 
-def validate_data(store: StageStore, data: Data) -> StageResult:
-    """Hold a data version against the suites; the result says whether it passed."""
+def validate_data(store: StageStore, data: Data, previous: Previous | None = None) -> StageResult:
+    """Hold a data version against the suites; the result says whether it passed.
+
+    Args:
+        store: Where the result is kept.
+        data: The version.
+        previous: The version before it, whose label distributions it is compared with.
+    """
 
     def build(folder: Path) -> None:
         from data_checks.validate import validate
 
-        validate(data.folder, folder)
+        validate(
+            data.folder,
+            folder,
+            previous=None if previous is None else previous.folder,
+            compared_with=NO_PREVIOUS if previous is None else str(previous),
+        )
 
-    key = store.key("validate", data=data.result.content, code=code_hash("data_checks", *_DATA))
+    key = store.key(
+        "validate",
+        data=data.result.content,
+        previous=None if previous is None else previous.ingredients(),
+        code=code_hash("data_checks", *_DATA),
+    )
     return store.run("validate", key, build, counts="result.json")
 
 
@@ -214,6 +252,11 @@ def train_posh(
     return _train(store, profile, data, "posh", profile.train_posh, initial, weights, progress)
 
 
+def _content_of(weights: Path | None) -> str | None:
+    """Hash of a file of weights; a missing one is for the training to complain about."""
+    return sha256_file(weights) if weights is not None and weights.is_file() else None
+
+
 def _train(
     store: StageStore,
     profile: Profile,
@@ -239,6 +282,7 @@ def _train(
         data=data.result.content,
         initial=initial and sha256_file(initial),
         initial_pose=initial_pose and sha256_file(initial_pose),
+        backbone=_content_of(training.backbone_weights),
         machine=machine(),
         code=code_hash(*_TRAINING),
     )

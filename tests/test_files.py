@@ -279,6 +279,19 @@ def test_a_lock_is_free_again_after_an_exception(tmp_path: Path) -> None:
             fail()
 
 
+def test_a_process_that_holds_a_lock_may_be_let_in_again_and_holds_it_to_the_end(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.lock"
+    with lock(path, "it"):
+        with lock(path, "it", again=True):
+            pass
+        with pytest.raises(WorkspaceError), lock(path, "it"):
+            pass
+    with lock(path, "it"):
+        pass
+
+
 def test_written_json_is_the_same_for_the_same_values(tmp_path: Path) -> None:
     write_json(tmp_path / "a", {"b": 1, "a": 2})
     write_json(tmp_path / "b", {"a": 2, "b": 1})

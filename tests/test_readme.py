@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hemlets.annotations import encode_jpeg
-from hemlets.cli.models import STARTER
+from hemlets.inference.champion import STARTER
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

@@ -15,12 +15,30 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from data_checks.columns.base import Array, Column, Columns, Float
+from data_checks.datasets import DATASETS
 from hemlets.annotations import Annotations
-from hemlets.skeleton import FLIP_PARTS, JOINTS, N_JOINTS, PART_CHILD, PART_PARENT, PARTS, Joint
+from hemlets.skeleton import (
+    FLIP_PARTS,
+    JOINTS,
+    N_JOINTS,
+    N_PARTS,
+    PART_CHILD,
+    PART_PARENT,
+    PARTS,
+    Joint,
+)
 
-__all__ = ["anatomy_columns", "bone_lengths", "skeleton_size"]
+__all__ = [
+    "Expected",
+    "Reference",
+    "anatomy_columns",
+    "bone_lengths",
+    "known_joints",
+    "skeleton_size",
+]
 
 # Parts that make up a standing skeleton from head top to ankle, and their usual share of that
 # height, after Drillis and Contini (1966) and adapted to joints that lie between the bones' ends.
@@ -53,15 +71,21 @@ _NOSE_MM = 80.0
 _KNEE_MM = 100.0
 
 
-def anatomy_columns(table: Annotations) -> Columns:
-    """Expectations of 3D joints that need neither camera nor body model."""
+def anatomy_columns(table: Annotations, reference: Reference, rows: Array) -> Columns:
+    """Expectations of 3D joints that need neither camera nor body model.
+
+    Args:
+        table: Some rows.
+        reference: What is usual in the whole table.
+        rows: Numbers of the rows in the whole table.
+    """
     joints_NJ3 = known_joints(table)
     lengths_NP = bone_lengths(joints_NJ3)
     return {
         "skeleton_size": _size(lengths_NP),
         "bones_symmetric": _symmetry(lengths_NP),
-        "bones_in_proportion": _proportion(lengths_NP),
-        "left_right_pair": _pairs(joints_NJ3, lengths_NP, table),
+        "bones_in_proportion": _proportion(_rigid(lengths_NP, table)),
+        "left_right_pair": _pairs(joints_NJ3, lengths_NP, reference.at(rows, lengths_NP)),
         "left_right_limb": _limbs(joints_NJ3),
         "left_right_body": _facing(joints_NJ3),
     }
@@ -119,6 +143,17 @@ def _symmetry(lengths_NP: Float) -> Column:
     return Column(values=worst_N, observed=observed)
 
 
+def _rigid(lengths_NP: Float, table: Annotations) -> Float:
+    """The lengths, NaN for parts that bend in the row's dataset."""
+    sources_N = table.source.astype(str)
+    rigid_NP = lengths_NP.copy()
+    for source in np.unique(sources_N):
+        facts = DATASETS.get(str(source))
+        for name in facts.bending if facts else ():
+            rigid_NP[sources_N == source, _NAMES.index(name)] = np.nan
+    return rigid_NP
+
+
 def _proportion(lengths_NP: Float) -> Column:
     share_NB = lengths_NP[:, _LARGE] / _SHARES
     with np.errstate(divide="ignore"):
@@ -135,37 +170,79 @@ def _proportion(lengths_NP: Float) -> Column:
     return Column(values=_nanmax(factor_NB), observed=observed)
 
 
-@dataclass(frozen=True)
-class _Reference:
-    """Log lengths of bones (N, 14) that are usual for each row's subject or source, and noise."""
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """Lengths of bones that are usual for each row's subject or source, and their noise.
 
+    Attributes:
+        groups: (N, 2) source and subject of each row as numbers, -1 where one has few rows.
+        usual: (G, 14) log lengths of each group; a source's are relative to the row's size.
+        noise: (G, 14) standard deviations of the logs.
+    """
+
+    groups: npt.NDArray[np.int32]
     usual: Float
     noise: Float
 
     @classmethod
-    def of(cls, lengths_NP: Float, table: Annotations) -> _Reference:
+    def of(cls, lengths_NP: Array, sources: Array, subjects: Array) -> Reference:
+        """Learn what is usual from a whole table.
+
+        Args:
+            lengths_NP: Lengths (N, 14) in mm, NaN where unknown.
+            sources: (N,) source of each row, as text or numbers.
+            subjects: (N,) subject of each row, told apart between sources.
+        """
         with np.errstate(divide="ignore"):
-            log_NP = np.log(lengths_NP + 1e-9)
-        # The median over bones: a size that four wrong bones of ten would shift hides them.
-        row_size_N = _nanmedian(log_NP[:, _LARGE] - np.log(_SHARES))
-        usual_NP = np.full_like(log_NP, np.nan)
-        noise_NP = np.full_like(log_NP, np.nan)
-        source = np.array([str(v) for v in table.source], object)
-        subject = np.array(
-            [f"{s}\0{v}" for s, v in zip(source, table.subject, strict=True)], object
-        )
-        for names, shift_N in ((source, row_size_N), (subject, np.zeros(len(log_NP)))):
-            _, group_N, counts = np.unique(names, return_inverse=True, return_counts=True)
+            log_NP = np.log(lengths_NP + np.asarray(1e-9, lengths_NP.dtype))
+        size_N = _row_size(log_NP)
+        groups = np.full((len(log_NP), 2), -1, np.int32)
+        usual: list[Float] = []
+        noise: list[Float] = []
+        for kind, names in enumerate((sources, subjects)):
+            _, group_N = np.unique(names, return_inverse=True)
             order = np.argsort(group_N, kind="stable")
-            for rows in np.split(order, np.cumsum(counts)[:-1]):
+            edges = np.flatnonzero(np.diff(group_N[order])) + 1
+            for rows in np.split(order, edges):
                 if len(rows) < _MIN_GROUP:
                     continue
-                relative = log_NP[rows] - shift_N[rows, None]
+                relative = log_NP[rows] - (size_N[rows, None] if kind == 0 else 0)
                 middle_P = _nanmedian(relative.T)
                 spread_P = 1.48 * _nanmedian(np.abs(relative - middle_P).T)
-                usual_NP[rows] = middle_P + shift_N[rows, None]
-                noise_NP[rows] = np.maximum(spread_P, _LENGTH_NOISE)
-        return cls(usual_NP, noise_NP)
+                groups[rows, kind] = len(usual)
+                usual.append(middle_P)
+                noise.append(np.maximum(spread_P, _LENGTH_NOISE))
+        unknown = np.full((1, N_PARTS), np.nan)
+        # The last one stands for "no group": it is what index -1 finds.
+        return cls(
+            groups=groups,
+            usual=np.concatenate([np.reshape(usual, (-1, N_PARTS)), unknown]),
+            noise=np.concatenate([np.reshape(noise, (-1, N_PARTS)), unknown]),
+        )
+
+    def at(self, rows: Array, lengths_NP: Float) -> Expected:
+        """What is usual at some rows.
+
+        Args:
+            rows: Numbers of the rows.
+            lengths_NP: Their bones' lengths.
+        """
+        source, subject = self.groups[rows].T
+        with np.errstate(divide="ignore"):
+            size_N1 = _row_size(np.log(lengths_NP + 1e-9))[:, None]
+        own = (subject >= 0)[:, None]
+        return Expected(
+            usual=np.where(own, self.usual[subject], self.usual[source] + size_N1),
+            noise=np.where(own, self.noise[subject], self.noise[source]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """Log lengths of bones (N, 14) that are usual at some rows, and their noise."""
+
+    usual: Float
+    noise: Float
 
     def misfit(self, lengths_NP: Float, parts: list[int]) -> Float:
         """How badly pairs of bones fit, in squared standard deviations, per row.
@@ -184,6 +261,11 @@ class _Reference:
         return np.asarray(np.nansum(difference**2 + np.nan_to_num(mean) ** 2, axis=1))
 
 
+def _row_size(log_NP: Float) -> Float:
+    # The median over bones: a size that four wrong bones of ten would shift hides them.
+    return _nanmedian(log_NP[:, _LARGE] - np.log(_SHARES).astype(log_NP.dtype))
+
+
 @dataclass(frozen=True)
 class _Exchange:
     """What exchanging one pair of joints would do to each row: joints (N, 18, 3)."""
@@ -191,7 +273,7 @@ class _Exchange:
     pair: tuple[Joint, Joint]
     joints: Float
     lengths: Float
-    reference: _Reference
+    expected: Expected
 
     @cached_property
     def _swapped(self) -> Float:
@@ -205,7 +287,7 @@ class _Exchange:
         left = self.pair[0]
         parts = [i for i in _LEFT if left in (PART_PARENT[i], PART_CHILD[i])]
         swapped_NP = bone_lengths(self._swapped)
-        return self.reference.misfit(self.lengths, parts) - self.reference.misfit(swapped_NP, parts)
+        return self.expected.misfit(self.lengths, parts) - self.expected.misfit(swapped_NP, parts)
 
     @cached_property
     def uncrosses(self) -> Array:
@@ -217,9 +299,8 @@ class _Exchange:
         return np.asarray(np.isfinite(self.joints[:, list(self.pair)]).all((1, 2)))
 
 
-def _pairs(joints_NJ3: Float, lengths_NP: Float, table: Annotations) -> Column:
-    reference = _Reference.of(lengths_NP, table)
-    exchanges = [_Exchange(pair, joints_NJ3, lengths_NP, reference) for pair in _PAIRS]
+def _pairs(joints_NJ3: Float, lengths_NP: Float, expected: Expected) -> Column:
+    exchanges = [_Exchange(pair, joints_NJ3, lengths_NP, expected) for pair in _PAIRS]
     gain_NX = np.stack([e.gain for e in exchanges], 1)
     crossing_NX = np.stack([e.uncrosses for e in exchanges], 1)
     known_NX = np.stack([e.known for e in exchanges], 1)
@@ -323,8 +404,10 @@ def _nanmax(values_NK: Float) -> Float:
 
 
 def _nanmedian(values_NK: Float) -> Float:
-    """Median along the last axis without NaN's warning for rows that hold nothing else."""
-    result = np.full(len(values_NK), np.nan)
-    some = np.isfinite(values_NK).any(1)
-    result[some] = np.nanmedian(values_NK[some], axis=1)
-    return result
+    """Median along the last axis; NaN for rows that hold nothing else."""
+    ordered = np.sort(values_NK, axis=1)
+    count_N = np.isfinite(ordered).sum(1)
+    last = np.maximum(count_N, 1)
+    row = np.arange(len(ordered))
+    middle = (ordered[row, (last - 1) // 2] + ordered[row, last // 2]) / 2
+    return np.asarray(np.where(count_N > 0, middle, np.nan), np.float64)

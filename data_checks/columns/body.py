@@ -16,8 +16,13 @@ _BLOCK = 256
 """Bodies posed at once: bounds the memory for vertices."""
 
 
-def body_columns(table: Annotations) -> Columns:
-    """Plausible θ and β, and joints regressed from the posed body where it was rendered."""
+def body_columns(table: Annotations, posed_N: Array) -> Columns:
+    """Plausible θ and β, and joints regressed from the posed body where it was rendered.
+
+    Args:
+        table: Some rows.
+        posed_N: (N,) rows whose body is posed.
+    """
     theta_N243 = table.theta.astype(np.float64)
     betas_NK = table.betas.astype(np.float64)
     known_N = (
@@ -29,7 +34,7 @@ def body_columns(table: Annotations) -> Columns:
     angle_N24 = np.where(known_N[:, None], np.linalg.norm(theta_N243, axis=2), np.nan)
     size_NK = np.where(known_N[:, None], np.abs(betas_NK), np.nan)
     rendered_N = np.isin(table.source.astype(str), RENDERED_SOURCES)
-    distance_NJ = _distance_to_body(table, known_N & rendered_N)
+    distance_NJ = _distance_to_body(table, known_N & rendered_N & table.transl_valid & posed_N)
     worst_N = np.where(np.isnan(distance_NJ), -np.inf, distance_NJ).max(1)
 
     def angle(row: int) -> str:

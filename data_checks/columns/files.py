@@ -1,7 +1,7 @@
 """Shards and masks: the bytes that a row points to.
 
 Every row's bytes are read and hashed. Images are decoded for all rows of a small table and for
-a sample of a large one that is drawn from the table's content, so that a rerun draws the same.
+a sample of a large one.
 """
 
 from __future__ import annotations
@@ -18,10 +18,7 @@ from data_checks.columns.base import Array, Column, Columns
 from hemlets.annotations import Annotations, ShardReader, decode_image
 from hemlets.errors import DataError, InputError
 
-__all__ = ["DECODED_ROWS", "decode_mask", "file_columns"]
-
-DECODED_ROWS = 500
-"""Rows whose pixels are looked at; all of them in smaller tables."""
+__all__ = ["decode_mask", "file_columns"]
 
 _MIN_VISIBLE_JOINTS = 4
 _MASK_SLACK_OF_BOX = 0.03
@@ -30,14 +27,16 @@ _SHARD_ERRORS = (DataError, pa.ArrowException, AttributeError, TypeError, ValueE
 """A shard of another form fails in as many ways as there are forms."""
 
 
-def file_columns(table: Annotations, shards: Path) -> Columns:
+def file_columns(table: Annotations, shards: Path, *, decoded: Array, stored: bool) -> Columns:
     """What reading the stored images and masks shows.
 
     Args:
-        table: The annotations.
+        table: Some rows.
         shards: The folder of the image shards.
+        decoded: (N,) rows whose pixels are looked at, too.
+        stored: Whether the version has images at all; without any, their absence is a choice.
     """
-    return _Files(table, ShardReader(shards)).columns()
+    return _Files(table, ShardReader(shards), decoded, stored).columns()
 
 
 def decode_mask(data: bytes) -> Array | None:
@@ -52,10 +51,17 @@ def decode_mask(data: bytes) -> Array | None:
 
 
 class _Files:
-    def __init__(self, table: Annotations, reader: ShardReader) -> None:
+    def __init__(
+        self, table: Annotations, reader: ShardReader, decoded: Array, stored: bool
+    ) -> None:
         rows = len(table)
         self.table = table
         self.reader = reader
+        self.decoded = decoded
+        self.stored = stored
+        self.shards = table.shard.tolist()
+        self.shard_rows = table.shard_row.tolist()
+        self.hashes = table.image_hash.tolist()
         self.values = {
             name: np.full(rows, np.nan)
             for name in (
@@ -72,9 +78,9 @@ class _Files:
         self.sizes = list(zip(table.image_width.tolist(), table.image_height.tolist(), strict=True))
 
     def columns(self) -> Columns:
-        for row in range(len(self.table)):
+        for row in range(len(self.table)) if self.stored else ():
             self._look_at_bytes(row)
-        for row in self._decoded_rows():
+        for row in np.flatnonzero(self.decoded).tolist():
             self._look_at_pixels(int(row))
         return {
             name: Column(values=values, observed=self._observer(name))
@@ -89,34 +95,23 @@ class _Files:
         if problem is not None:
             self.seen[name, row] = problem
 
-    def _decoded_rows(self) -> Array:
-        count = len(self.table)
-        if count <= DECODED_ROWS:
-            return np.arange(count)
-        digest = hashlib.sha256("\n".join(str(h) for h in self.table.image_hash).encode()).digest()
-        rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-        return np.sort(rng.choice(count, DECODED_ROWS, replace=False))
-
-    def _bytes(self, row: int) -> bytes:
-        return self.reader.jpeg(str(self.table.shard[row]), int(self.table.shard_row[row]))
-
     def _look_at_bytes(self, row: int) -> None:
-        name = str(self.table.shard[row])
-        shard_row = int(self.table.shard_row[row])
+        name, shard_row = self.shards[row], self.shard_rows[row]
+        mislaid = None
         try:
-            data = self.reader.jpeg(name, shard_row)
+            try:
+                data = self.reader.jpeg(name, shard_row, self.ids[row])
+            except DataError as error:
+                data = self.reader.jpeg(name, shard_row)
+                mislaid = f"shard {name!r}: {error.what}"
         except _SHARD_ERRORS as error:
             what = error.what if isinstance(error, DataError) else f"can't be read: {error}"
             self._judge("shard_readable", row, f"shard {name!r}: {what}")
             return
         self._judge("shard_readable", row, None)
-        try:
-            self.reader.jpeg(name, shard_row, str(self.ids[row]))
-            self._judge("shard_holds_sample", row, None)
-        except DataError as error:
-            self._judge("shard_holds_sample", row, f"shard {name!r}: {error.what}")
+        self._judge("shard_holds_sample", row, mislaid)
         digest = hashlib.sha256(data).hexdigest()
-        stated = str(self.table.image_hash[row])
+        stated = self.hashes[row]
         self._judge(
             "image_hash_matches",
             row,
@@ -129,7 +124,9 @@ class _Files:
         width, height = self.sizes[row]
         if self.values["shard_readable"][row] == 0:
             try:
-                found = decode_image(self._bytes(row)).shape[1::-1]
+                found = decode_image(
+                    self.reader.jpeg(self.shards[row], self.shard_rows[row])
+                ).shape[1::-1]
             except InputError as error:
                 self._judge("image_decodes", row, error.what)
             else:

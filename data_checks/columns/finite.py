@@ -19,6 +19,9 @@ _ENTRY_NAMES = {
     "theta": SMPL_JOINTS,
     "betas": tuple(f"β{i}" for i in range(10)),
     "transl_mm": ("x", "y", "z"),
+    "distortion": ("k1", "k2", "p1", "p2", "k3"),
+    "stored_from_source": ("x", "y", "scale"),
+    "head_px": ("length",),
 }
 
 

@@ -37,6 +37,7 @@ def plane_columns(table: Annotations) -> Columns:
     beyond_N = np.maximum(beyond_NJ.max(1), 0.0) / long_side_N
     span_N = _span(joints_NJ2, valid_NJ & ~truncated_NJ)
     leftover_NJ = _leftover(table)
+    piled_N = _piled(joints_NJ2, valid_NJ & ~truncated_NJ)
 
     def box(row: int) -> str:
         left, top, right, bottom = box_N4[row]
@@ -65,6 +66,10 @@ def plane_columns(table: Annotations) -> Columns:
             values=np.where(ordered_N, side_N2.min(1), np.nan), observed=box
         ),
         "joints2d_inside_image": Column(values=np.maximum(stray_NJ.max(1), 0.0), observed=stray),
+        "joints2d_distinct": Column(
+            values=piled_N,
+            observed=lambda row: f"{piled_N[row]:.0f} joints lie at the very same place",
+        ),
         "truncated_flag_right": Column(
             values=mislabelled_NJ.sum(1).astype(np.float64),
             observed=lambda row: (
@@ -109,3 +114,10 @@ def _leftover(table: Annotations) -> Array:
     unused2d_NJ = ~table.valid2d & (table.joints2d_px != 0).any(2)
     unused3d_NJ = ~table.valid3d & (table.joints3d_mm != 0).any(2)
     return np.asarray(unused2d_NJ | unused3d_NJ)
+
+
+def _piled(joints_NJ2: Float, used_NJ: Array) -> Float:
+    """Most joints of a row that share one place to a thousandth of a pixel."""
+    place_NJ = np.round(joints_NJ2[..., 0] * 1000) + 1j * np.round(joints_NJ2[..., 1] * 1000)
+    same_NJJ = (place_NJ[:, :, None] == place_NJ[:, None]) & used_NJ[:, None]
+    return np.asarray((same_NJJ.sum(2) * used_NJ).max(1), np.float64)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from data_checks.columns.population import Statistics
 from hemlets.annotations import FIELDS
 
-__all__ = ["null_cells", "schema_faults"]
+__all__ = ["schema_faults"]
 
 
 def schema_faults(path: Path) -> Statistics:
@@ -32,37 +32,6 @@ def schema_faults(path: Path) -> Statistics:
         else:
             faults.append("")
     return _statistics(faults)
-
-
-def null_cells(path: Path) -> Statistics:
-    """Null cells in each column, also inside its arrays.
-
-    Raises:
-        pyarrow.ArrowException: A column's data is damaged.
-        OSError: The file can't be read.
-    """
-    counts, texts = [], []
-    table = pq.read_table(path, columns=[field.name for field in FIELDS])
-    for field in FIELDS:
-        column = table.column(field.name).combine_chunks()
-        flat = column.flatten() if field.shape else column
-        counts.append(column.null_count + (flat.null_count if field.shape else 0))
-        texts.append(f"{counts[-1]} null cells in {field.name}{_first_null(column, flat)}")
-    return Statistics(
-        names=tuple(field.name for field in FIELDS),
-        fields=tuple(field.name for field in FIELDS),
-        values=tuple(float(count) for count in counts),
-        observed=tuple(texts),
-    )
-
-
-def _first_null(column: pa.Array, flat: pa.Array) -> str:
-    nulls = column.is_null() if column.null_count else flat.is_null()
-    position = nulls.index(True).as_py()
-    if position < 0:
-        return ""
-    row = position if column.null_count else position // max(1, len(flat) // len(column))
-    return f", the first in row {row}"
 
 
 def _unreadable(text: str) -> Statistics:

@@ -65,12 +65,12 @@ def decode_image(data: bytes, *, where: str = "image") -> npt.NDArray[np.uint8]:
             "the JPEG ends before its end marker", where=where, expected="a whole file"
         )
     try:
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        rgb = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error:
-        bgr = None
-    if bgr is None:
+        rgb = None
+    if rgb is None:
         raise InputError("the image is damaged", where=where, expected=f"one of {formats}")
-    return np.ascontiguousarray(bgr[..., ::-1]).astype(np.uint8, copy=False)
+    return np.asarray(rgb, np.uint8)
 
 
 def encode_jpeg(image_HW3: npt.NDArray[np.uint8], *, quality: int = 92) -> bytes:

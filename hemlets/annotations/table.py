@@ -38,6 +38,8 @@ class Field:
     dtype: pa.DataType
     shape: tuple[int, ...] = ()
     meaning: str
+    default: Any = None
+    """Value of every row where a source says nothing; without one the column is required."""
 
     @property
     def arrow_type(self) -> pa.DataType:
@@ -45,8 +47,8 @@ class Field:
         return pa.list_(self.dtype, int(np.prod(self.shape))) if self.shape else self.dtype
 
 
-def _field(name: str, dtype: pa.DataType, meaning: str, *shape: int) -> Field:
-    return Field(name=name, dtype=dtype, shape=shape, meaning=meaning)
+def _field(name: str, dtype: pa.DataType, meaning: str, *shape: int, default: Any = None) -> Field:
+    return Field(name=name, dtype=dtype, shape=shape, meaning=meaning, default=default)
 
 
 _TEXT, _INT, _REAL, _FLAG = pa.string(), pa.int32(), pa.float32(), pa.bool_()
@@ -59,12 +61,25 @@ FIELDS: tuple[Field, ...] = (
     _field("clip", _TEXT, "motion clip; a mixture joins its clips by '+'"),
     _field("family", _TEXT, "family of motions that the split is made by"),
     _field("frame", _INT, "frame within the clip"),
+    _field("action", _TEXT, "what the person does, in the dataset's own word", default=""),
+    _field("camera_id", _TEXT, "the dataset's name of the camera", default=""),
+    _field("gender", _TEXT, "of the SMPL body: neutral, male, female", default=""),
     _field("shard", _TEXT, "file name of the image shard"),
     _field("shard_row", _INT, "row of the image within its shard"),
+    _field("source_image", _TEXT, "file in the dataset; a video's frame follows '#'", default=""),
+    _field(
+        "stored_from_source",
+        _REAL,
+        "x, y, scale: stored = scale * (source - (x, y)), pixels",
+        3,
+        default=(0.0, 0.0, 1.0),
+    ),
     _field("image_hash", _TEXT, "SHA-256 of the stored image bytes"),
     _field("image_width", _INT, "pixels"),
     _field("image_height", _INT, "pixels"),
     _field("box_xyxy", _REAL, "the person's box in the image: left, top, right, bottom", 4),
+    _field("box_source", _TEXT, "what the box comes from", default="annotated"),
+    _field("head_px", _REAL, "reference length of PCKh; 0 where unknown", default=0.0),
     _field("joints2d_px", _REAL, "joints in the image, pixels", N_JOINTS, 2),
     _field("joints3d_mm", _REAL, "joints in the camera frame, millimetres", N_JOINTS, 3),
     _field("valid2d", _FLAG, "joint has a 2D annotation", N_JOINTS),
@@ -73,14 +88,27 @@ FIELDS: tuple[Field, ...] = (
     _field("truncated", _FLAG, "joint lies outside the image", N_JOINTS),
     _field("camera", _REAL, "fx, fy, cx, cy in pixels of the stored image", 4),
     _field("camera_valid", _FLAG, "the camera is known"),
+    _field(
+        "distortion",
+        _REAL,
+        "k1, k2, p1, p2, k3 of the lens, as OpenCV has them",
+        5,
+        default=(0.0,) * 5,
+    ),
     _field("relations", pa.int8(), "depth relation of each part, equation (1)", N_PARTS),
     _field("relations_valid", _FLAG, "the part's relation is known", N_PARTS),
+    _field("relations_source", _TEXT, "3d, fbi or ordinal; empty where unknown", default=""),
     _field("theta", _REAL, "SMPL θ as 24 axis-angles, root in the camera frame", 24, 3),
     _field("betas", _REAL, "SMPL β", 10),
     _field("transl_mm", _REAL, "added to the posed body to reach the camera frame", 3),
-    _field("smpl_valid", _FLAG, "θ, β and the translation are known"),
+    _field("smpl_valid", _FLAG, "θ and β are known"),
+    _field("transl_valid", _FLAG, "the body's translation is known"),
     _field("mask", pa.binary(), "PNG of the person's visible pixels; empty where unknown"),
 )
+
+
+def _repeated(field: Field, rows: int) -> Array | list[Any]:
+    return np.tile(field.default, (rows, 1)) if field.shape else [field.default] * rows
 
 
 def _refuse_nulls(column: pa.ChunkedArray, *, where: str) -> None:
@@ -109,11 +137,13 @@ class Annotations:
     def from_columns(cls, columns: Mapping[str, Any]) -> Annotations:
         """Build a table from arrays of shape (N, *field shape).
 
+        Columns that have a default may be left out.
+
         Raises:
             DataError: A column is missing, unknown or of the wrong shape.
         """
         unknown = sorted(set(columns) - {f.name for f in FIELDS})
-        missing = [f.name for f in FIELDS if f.name not in columns]
+        missing = [f.name for f in FIELDS if f.name not in columns and f.default is None]
         if unknown or missing:
             raise DataError(
                 f"columns do not fit the annotation table: missing {missing}, unknown {unknown}",
@@ -122,7 +152,7 @@ class Annotations:
         rows = len(columns["sample_id"])
         arrays = []
         for field in FIELDS:
-            value = columns[field.name]
+            value = columns[field.name] if field.name in columns else _repeated(field, rows)
             if field.shape:
                 value = np.asarray(value)
                 if value.shape != (rows, *field.shape):

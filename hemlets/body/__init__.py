@@ -1,5 +1,20 @@
 """The body model: θ and β → mesh and joints."""
 
-from hemlets.body.model import Body, BodyModel, read_body_arrays
+from typing import TYPE_CHECKING
 
-__all__ = ["Body", "BodyModel", "read_body_arrays"]
+from hemlets.body.body_file import read_body_arrays
+from hemlets.body.mirror import MIRROR_SMPL_JOINTS, mirror_theta
+
+if TYPE_CHECKING:
+    from hemlets.body.model import Body, BodyModel
+
+__all__ = ["MIRROR_SMPL_JOINTS", "Body", "BodyModel", "mirror_theta", "read_body_arrays"]
+
+
+def __getattr__(name: str) -> object:
+    # The model brings torch and smplx; mirroring and rasterising must stay cheap to import.
+    if name in {"Body", "BodyModel"}:
+        from hemlets.body import model
+
+        return getattr(model, name)
+    raise AttributeError(name)

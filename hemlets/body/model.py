@@ -30,30 +30,21 @@ from smplx.utils import Struct
 from torch import Tensor, nn
 
 from hemlets.assets import asset_path
-from hemlets.errors import AssetError
+from hemlets.body.body_file import Arrays, check_body_arrays, read_body_arrays
+from hemlets.errors import AssetError, InputError
 from hemlets.skeleton import N_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
 
-__all__ = ["MIRROR_SMPL_JOINTS", "Body", "BodyModel", "read_body_arrays"]
+__all__ = ["Body", "BodyModel"]
 
 Resolution = Literal["full", "lite"]
-Arrays = Mapping[str, npt.NDArray[Any]]
 
 N_SMPL_JOINTS: Final = len(SMPL_JOINTS)
 MM_PER_M: Final = 1000.0
-
-MIRROR_SMPL_JOINTS: Final[tuple[int, ...]] = tuple(
-    SMPL_JOINTS.index(
-        name.replace("left_", "right_") if "left_" in name else name.replace("right_", "left_")
-    )
-    for name in SMPL_JOINTS
-)
-"""The 24 kinematic joints with left and right exchanged."""
 
 _ASSETS: Final[Mapping[Resolution, str]] = {
     "full": "body/open_body.npz",
     "lite": "body/open_body_lite.npz",
 }
-_REQUIRED: Final = ("v_template", "shapedirs", "J_regressor", "weights", "kintree_table", "f")
 _FACE_KEYPOINTS: Final = ("nose", "reye", "leye", "rear", "lear")
 
 # A licensed SMPL mesh brings no 18-joint regressor: its own joints stand in, nose and head top are
@@ -89,50 +80,6 @@ class Body:
     joints18_B183_mm: Tensor
 
 
-def read_body_arrays(path: str | PathLike[str]) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a body file (``.npz`` without pickles), checked against each other.
-
-    Raises:
-        AssetError: When the file is unreadable, an array is missing or has the wrong shape.
-    """
-    file = Path(path)
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as error:
-        raise AssetError(
-            f"the body file can't be read: {error}",
-            where=file,
-            expected="an .npz in SMPL's form, without Python objects",
-            remedy="give another file, or none for the open body",
-        ) from error
-    _check(arrays, where=str(file))
-    return arrays
-
-
-def _check(arrays: Arrays, *, where: str) -> None:
-    missing = [name for name in _REQUIRED if name not in arrays]
-    if missing:
-        raise AssetError(
-            f"the body lacks {', '.join(missing)}", where=where, expected=", ".join(_REQUIRED)
-        )
-    n_vertices = len(arrays["v_template"])
-    shapes: dict[str, tuple[int, ...]] = {
-        "v_template": (n_vertices, 3),
-        "J_regressor": (N_SMPL_JOINTS, n_vertices),
-        "weights": (n_vertices, N_SMPL_JOINTS),
-        "joint_regressor_18": (N_JOINTS, n_vertices),
-        "mirror_vertices": (n_vertices,),
-    }
-    for name, shape in shapes.items():
-        if name in arrays and arrays[name].shape != shape:
-            raise AssetError(
-                f"{name} has shape {arrays[name].shape}", where=where, expected=str(shape)
-            )
-    if tuple(int(p) for p in arrays["kintree_table"][0][1:]) != SMPL_PARENTS[1:]:
-        raise AssetError("the kinematic tree is not SMPL's", where=where, expected="24 joints")
-
-
 class BodyModel(nn.Module):
     """A body of SMPL's form as a differentiable function of pose and shape.
 
@@ -156,7 +103,7 @@ class BodyModel(nn.Module):
 
     def __init__(self, arrays: Arrays, *, where: str = "arrays") -> None:
         super().__init__()
-        _check(arrays, where=where)
+        check_body_arrays(arrays, where=where)
         self._arrays = dict(arrays)
 
         # Not persistent: the body is an asset of its own, not a part of a network's weights.
@@ -209,6 +156,18 @@ class BodyModel(nn.Module):
         return int(self.shapedirs_V3K.shape[-1])
 
     @property
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The file's arrays under their SMPL names, in metres; a new dictionary of them."""
+        return dict(self._arrays)
+
+    @property
+    def pose_blend_shapes(self) -> Tensor | None:
+        """Pose blend shapes (207, V, 3) in metres; None where the body has none."""
+        if self._posedirs_P3V is None:
+            return None
+        return self._posedirs_P3V.view(-1, self.n_vertices, 3)
+
+    @property
     def parents(self) -> tuple[int, ...]:
         """Parent of each of the 24 joints; −1 for the root."""
         return SMPL_PARENTS
@@ -220,7 +179,16 @@ class BodyModel(nn.Module):
             pose: Axis-angle (B, 72) or (B, 24, 3) in radians, or rotation matrices (B, 24, 3, 3);
                 each joint relative to its parent, the first relative to the model's axes.
             betas_BK: Shape (B, 10) or (1, 10), in standard deviations.
+
+        Raises:
+            InputError: β has another number of coefficients than the body.
         """
+        if betas_BK.shape[-1] != self.n_betas:
+            raise InputError(
+                f"β has {betas_BK.shape[-1]} coefficients",
+                where="betas",
+                expected=f"{self.n_betas}, as the body file has them",
+            )
         rot_BJ33 = _rotation_matrices(pose)
         n_batch = len(rot_BJ33)
         betas_BK = betas_BK.expand(n_batch, -1)
@@ -254,26 +222,21 @@ class BodyModel(nn.Module):
             posed_B3V = torch.addcmul(posed_B3V, blend_B34V[:, :, axis], shaped_B3V[:, None, axis])
         return posed_B3V.transpose(1, 2)
 
+    @property
+    def human36m_regressor(self) -> Tensor:
+        """Weights (17, V) of Human3.6M's joints, its order.
+
+        The file's own where it has them, else the first 17 of the project's joints, which are
+        Human3.6M's by definition.
+        """
+        own = self._arrays.get("joint_regressor_h36m")
+        if own is None:
+            return self.joint_regressor_NV[: Joint.THORAX]
+        return torch.as_tensor(np.asarray(own, np.float32), device=self.joint_regressor_NV.device)
+
     def regress_joints18(self, vertices_BV3: Tensor) -> Tensor:
         """The project's 18 joints (B, 18, 3) from posed vertices, in the vertices' unit."""
         return torch.matmul(self.joint_regressor_NV, vertices_BV3)
-
-    def mirror_theta(self, pose: Tensor) -> Tensor:
-        """The pose of the mirror image, for a body that was mirrored by negating x.
-
-        With the same β its mesh is the mirror image of this one's when the body is
-        mirror-symmetric, as the open body is exactly.
-
-        Args:
-            pose: (B, 72), (B, 24, 3) or (B, 24, 3, 3), as for `forward`; the result has the
-                same form.
-        """
-        if pose.ndim == 4:
-            # diag(-1, 1, 1) · R · diag(-1, 1, 1)
-            sign_3 = pose.new_tensor((-1.0, 1.0, 1.0))
-            return pose[:, list(MIRROR_SMPL_JOINTS)] * (sign_3[:, None] * sign_3)
-        theta_BJ3 = pose.reshape(-1, N_SMPL_JOINTS, 3)[:, list(MIRROR_SMPL_JOINTS)]
-        return (theta_BJ3 * pose.new_tensor((1.0, -1.0, -1.0))).reshape(pose.shape)
 
     def as_smplx(self) -> SMPL:
         """The same body as a plain ``smplx.SMPL``, for code that speaks smplx."""

@@ -58,13 +58,37 @@ def predict(
         bool,
         typer.Option("--json", help="Print each photo's result as one line of JSON."),
     ] = False,
+    openpose: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="OpenPose's JSON of the photo: everybody in it is predicted.",
+        ),
+    ] = None,
+    refine: Annotated[
+        bool,
+        typer.Option(
+            "--refine/--no-refine",
+            help="Fit the body to the joints; the joints reported are then the body's.",
+        ),
+    ] = False,
+    mesh: Annotated[
+        str | None,
+        typer.Option(metavar="glb|obj|ply", help="Write the body's mesh, too, in metres."),
+    ] = None,
+    page: Annotated[
+        bool,
+        typer.Option("--page/--no-page", help="Write NAME.html, the body in 3D to turn around."),
+    ] = False,
     picture: Annotated[
         bool, typer.Option("--picture/--no-picture", help="Draw the overlay picture.")
     ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No summary.")] = False,
 ) -> None:
     """Predict the 3D pose and body of the person in a photo."""
-    from hemlets.cli.values import parse_box, parse_camera
+    from hemlets.cli.values import parse_box, parse_camera, parse_mesh_format
+
+    mesh_suffix = None if mesh is None else parse_mesh_format(mesh)
 
     given_box = None if box is None else parse_box(box)
     given_camera = None if camera is None else parse_camera(camera)
@@ -74,6 +98,12 @@ def predict(
             where="--box",
             expected="one photo where a box is given",
             remedy="run the command once for each photo",
+        )
+    if openpose is not None and (len(photo) > 1 or box is not None):
+        raise ConfigError(
+            "OpenPose's file goes with one photo and no box",
+            where="--openpose",
+            expected="one photo",
         )
     if out.exists() and not out.is_dir():
         raise ConfigError("this is a file", where=f"--out {out}", expected="a folder")
@@ -85,8 +115,13 @@ def predict(
     failures: list[HemletsError] = []
     for source, name in zip(photo, _names(photo), strict=True):
         try:
-            result = predictor.predict(source, given_box, given_camera)
-            result.write(out, name, picture=picture)
+            if openpose is not None:
+                found = predictor.predict_people(source, openpose, given_camera, refine=refine)
+            else:
+                found = [predictor.predict(source, given_box, given_camera, refine=refine)]
+            for number, result in enumerate(found):
+                label = name if len(found) == 1 else f"{name}.person{number}"
+                result.write(out, label, picture=picture, mesh_suffix=mesh_suffix, page=page)
         except HemletsError as error:
             if len(photo) == 1:
                 raise
@@ -94,9 +129,10 @@ def predict(
             typer.echo(f"error: {error}", err=True)
             failures.append(error)
             continue
-        results.append(result)
+        results += found
         if json:
-            typer.echo(result.json_line())
+            for result in found:
+                typer.echo(result.json_line())
     if not quiet:
         _print_summary(results, predictor.origin, err=json)
     if failures:

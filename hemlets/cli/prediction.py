@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -12,15 +13,18 @@ import numpy.typing as npt
 
 from hemlets.annotations import decode_image
 from hemlets.body import BodyModel
-from hemlets.cli.models import find_model
-from hemlets.drawing import PlacedBody, place_body, prediction_picture
+from hemlets.drawing import PlacedBody, place_body, png, prediction_picture
 from hemlets.errors import AssetError, InputError
 from hemlets.files import atomic_path, write_json
+from hemlets.inference.champion import find_model
+from hemlets.inference.openpose import read_openpose
+from hemlets.inference.people import Detection, predict_people
 from hemlets.inference.predictor import DEFAULT_FOV_DEG, Predictor
-from hemlets.inference.types import BodyEstimate, Camera, Flag, PredictionRequest
+from hemlets.inference.refine import Refiner
+from hemlets.inference.types import BodyEstimate, Camera, Flag
 from hemlets.workspace import Workspace
 
-__all__ = ["PhotoPredictor", "PhotoResult", "read_photo"]
+__all__ = ["PhotoPredictor", "PhotoResult", "body_of", "read_photo"]
 
 Image = npt.NDArray[np.uint8]
 
@@ -33,6 +37,10 @@ _NOTES: Final = {
     Flag.DEFAULT_FIELD_OF_VIEW: (
         f"no camera was given, so a field of view of {DEFAULT_FOV_DEG:g}° was assumed. Distance "
         "and depth are rougher: give --camera fx,fy,cx,cy"
+    ),
+    Flag.MISSING_JOINTS: (
+        "of some people not all joints were found, so their boxes may be cut short and their "
+        "predictions rougher"
     ),
 }
 
@@ -94,8 +102,23 @@ class PhotoResult:
         """The same on one line."""
         return json.dumps(self.to_json(), ensure_ascii=False, allow_nan=False)
 
-    def write(self, folder: Path, name: str, *, picture: bool) -> None:
-        """Write ``NAME.json`` and, if wanted, ``NAME.overlay.png``, each whole or not at all.
+    def write(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        picture: bool,
+        mesh_suffix: str | None = None,
+        page: bool = False,
+    ) -> None:
+        """Write ``NAME.json`` and what else is wanted, each file whole or not at all.
+
+        Args:
+            folder: Where to.
+            name: What the files' names begin with.
+            picture: Whether to draw ``NAME.overlay.png``.
+            mesh_suffix: ``.glb``, ``.obj`` or ``.ply`` for the mesh; None for none.
+            page: Whether to write ``NAME.html``, the body in 3D.
 
         Raises:
             WorkspaceError: The folder can't be written to.
@@ -104,13 +127,26 @@ class PhotoResult:
         write_json(target, self.to_json())
         self.files.append(target)
         if picture:
-            import cv2
-
             drawn = prediction_picture(self.image_HW3, self.estimate, self.placed)
-            _, png = cv2.imencode(".png", drawn[..., ::-1])
             target = folder / f"{name}.overlay.png"
             with atomic_path(target) as scratch:
-                scratch.write_bytes(bytes(png))
+                scratch.write_bytes(png(drawn))
+            self.files.append(target)
+        if mesh_suffix is not None:
+            from hemlets.body.export import export_mesh
+
+            target = folder / f"{name}{mesh_suffix}"
+            export_mesh(target, self.placed.vertices_V3_mm, self.placed.faces_F3)
+            self.files.append(target)
+        if page:
+            from hemlets.drawing.page3d import prediction_page
+
+            target = folder / f"{name}.html"
+            text = prediction_page(
+                [(self.estimate, self.placed)], title=self.photo.name, image_HW3=self.image_HW3
+            )
+            with atomic_path(target) as scratch:
+                scratch.write_text(text, encoding="utf-8")
             self.files.append(target)
 
     def summary_row(self) -> tuple[str, str, str]:
@@ -142,7 +178,7 @@ class PhotoPredictor:
         """Load a model and the body that its θ and β belong to.
 
         Args:
-            model: A model folder; see `hemlets.cli.models.find_model` for what else is taken.
+            model: A model folder; `hemlets.inference.champion` says what else is taken.
             body: A body file, for a model that wasn't trained on the open body.
 
         Raises:
@@ -151,20 +187,55 @@ class PhotoPredictor:
         """
         choice = find_model(model, Workspace.from_env())
         predictor = Predictor.load(choice.folder)
-        return cls(predictor, _body_of(predictor.card.body, body), origin=choice.origin)
+        return cls(predictor, body_of(predictor.card.body, body), origin=choice.origin)
 
     def predict(
-        self, photo: Path, box: tuple[float, float, float, float] | None, camera: Camera | None
+        self,
+        photo: Path,
+        box: tuple[float, float, float, float] | None,
+        camera: Camera | None,
+        *,
+        refine: bool = False,
     ) -> PhotoResult:
         """Predict the person in one photo.
+
+        Args:
+            photo: The file.
+            box: The person's box; the whole photo when omitted.
+            camera: Intrinsics; a default field of view when omitted.
+            refine: Whether to fit the body to the joints.
 
         Raises:
             InputError: The photo can't be read, or box or camera don't fit it; names the photo.
         """
+        return self._predict(photo, [Detection(box_xyxy=box)], camera, refine=refine)[0]
+
+    def predict_people(
+        self, photo: Path, openpose: Path, camera: Camera | None, *, refine: bool = False
+    ) -> list[PhotoResult]:
+        """Predict everybody whom OpenPose found in a photo, in one batch.
+
+        Raises:
+            InputError: A file can't be read, or OpenPose found nobody.
+        """
+        found = read_openpose(openpose).people
+        if not found:
+            raise InputError(
+                "OpenPose found nobody of whom there is enough for a box", where=openpose
+            )
+        return self._predict(photo, found, camera, refine=refine)
+
+    def _predict(
+        self,
+        photo: Path,
+        detections: Sequence[Detection],
+        camera: Camera | None,
+        *,
+        refine: bool,
+    ) -> list[PhotoResult]:
         image = read_photo(photo)
-        request = PredictionRequest(image_HW3=image, box_xyxy=box, camera=camera)
         try:
-            estimate = self._predictor.predict([request])[0]
+            estimates = predict_people(self._predictor, image, detections, camera=camera)
         except InputError as error:
             field = (error.where or "").partition(": ")[2]
             raise InputError(
@@ -173,11 +244,31 @@ class PhotoPredictor:
                 expected=error.expected,
                 remedy=error.remedy,
             ) from error
-        placed = place_body(self._body, estimate.theta, estimate.betas, estimate.root_mm)
-        return PhotoResult(photo=photo, image_HW3=image, estimate=estimate, placed=placed, files=[])
+        if refine:
+            joints = [detection.joints2d_px for detection in detections]
+            estimates = Refiner(self._body).refine(estimates, joints2d_px=joints)
+        return [
+            PhotoResult(
+                photo=photo,
+                image_HW3=image,
+                estimate=estimate,
+                placed=place_body(self._body, estimate.theta, estimate.betas, estimate.root_mm),
+                files=[],
+            )
+            for estimate in estimates
+        ]
 
 
-def _body_of(name: str, given: Path | None) -> BodyModel:
+def body_of(name: str, given: Path | None) -> BodyModel:
+    """The body that a model was trained on.
+
+    Args:
+        name: As the model's card has it.
+        given: A body file, which is taken instead.
+
+    Raises:
+        AssetError: It does not come with the project, and no file was given.
+    """
     if given is not None:
         return BodyModel.load(given)
     if name == "open-body-lite":

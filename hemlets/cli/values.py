@@ -10,7 +10,7 @@ from hemlets.errors import ConfigError, DataError, InputError
 from hemlets.files import read_json
 from hemlets.inference.types import Camera
 
-__all__ = ["parse_box", "parse_camera"]
+__all__ = ["parse_box", "parse_camera", "parse_mesh_format"]
 
 Box = tuple[float, float, float, float]
 
@@ -58,6 +58,27 @@ def parse_camera(text: str) -> Camera:
         return _camera_from_file(file)
     fx, fy, cx, cy = _four(text, "--camera", _CAMERA_FORM)
     return _camera(fx, fy, cx, cy, where="--camera")
+
+
+def parse_mesh_format(text: str) -> str:
+    """The ending of a mesh file from its format's name.
+
+    Raises:
+        ConfigError: A format that is not written.
+
+    >>> parse_mesh_format("GLB")
+    '.glb'
+    """
+    from hemlets.body.export import MESH_SUFFIXES
+
+    suffix = "." + text.lower().lstrip(".")
+    if suffix not in MESH_SUFFIXES:
+        raise ConfigError(
+            f"{text!r} can't be written",
+            where="--mesh",
+            expected=", ".join(name.lstrip(".") for name in MESH_SUFFIXES),
+        )
+    return suffix
 
 
 def _four(text: str, option: str, form: str) -> Box:

@@ -5,16 +5,20 @@ i + 0.5, so that a crop coordinate maps onto them by scale alone.
 """
 
 from hemlets.codecs.heatmaps import decode_heatmaps, encode_heatmaps
-from hemlets.codecs.triplets import encode_triplets
+from hemlets.codecs.triplets import States, encode_triplets, known_layers, layers, steepness
 from hemlets.codecs.volume import VolumeSpec, cell_centres, expectation, marginals, soft_argmax
 
 __all__ = [
+    "States",
     "VolumeSpec",
     "cell_centres",
     "decode_heatmaps",
     "encode_heatmaps",
     "encode_triplets",
     "expectation",
+    "known_layers",
+    "layers",
     "marginals",
     "soft_argmax",
+    "steepness",
 ]

@@ -1,6 +1,12 @@
 """Pictures of people: skeletons and bodies drawn onto the image they were found in."""
 
+from hemlets.drawing.bones import draw_bones, side_view
+from hemlets.drawing.chart import joint_error_chart
+from hemlets.drawing.comparison import comparison_tile, sheet
+from hemlets.drawing.encoding import png
 from hemlets.drawing.mesh import MeshImage, overlay, render_mesh, second_view, turn_to_side
+from hemlets.drawing.page3d import prediction_page
+from hemlets.drawing.people import draw_people
 from hemlets.drawing.placement import PlacedBody, place_body
 from hemlets.drawing.report import prediction_picture
 from hemlets.drawing.skeleton import draw_skeleton
@@ -8,11 +14,19 @@ from hemlets.drawing.skeleton import draw_skeleton
 __all__ = [
     "MeshImage",
     "PlacedBody",
+    "comparison_tile",
+    "draw_bones",
+    "draw_people",
     "draw_skeleton",
+    "joint_error_chart",
     "overlay",
     "place_body",
+    "png",
+    "prediction_page",
     "prediction_picture",
     "render_mesh",
     "second_view",
+    "sheet",
+    "side_view",
     "turn_to_side",
 ]

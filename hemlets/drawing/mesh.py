@@ -1,7 +1,7 @@
 """A shaded mesh laid over an image, in the pixel convention of the whole project.
 
 Image coordinates have their origin at the top-left corner of the top-left pixel, so that pixel
-centres lie at +0.5. Rasterising is OpenCV's; see `hemlets.synthetic.render`.
+centres lie at +0.5. Rasterising is OpenCV's; see `hemlets.body.raster`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
+from hemlets.body.raster import (
+    FAR_MM,
+    Layer,
+    Rasteriser,
+    Rectangle,
+    SquareCamera,
+    vertex_normals,
+)
 from hemlets.inference.types import Camera
-from hemlets.synthetic.camera import Camera as SquareCamera
-from hemlets.synthetic.render import FAR_MM, Layer, Rasteriser, Rectangle, vertex_normals
 
 __all__ = ["MeshImage", "overlay", "render_mesh", "second_view", "turn_to_side"]
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.evaluation.drawing import BONES, draw_bones
+from hemlets.drawing.bones import BONES, SHIFT, draw_bones, fixed_point
 from hemlets.skeleton import N_JOINTS
 
 __all__ = ["draw_skeleton", "line_width"]
@@ -19,7 +19,6 @@ __all__ = ["draw_skeleton", "line_width"]
 Image = npt.NDArray[np.uint8]
 
 _FAINTEST: Final = 0.25
-_SHIFT: Final = 4
 
 
 def line_width(size: tuple[int, int]) -> int:
@@ -78,19 +77,19 @@ def _opacity(
 ) -> Image:
     """Opacity 0–255 for every pixel that the skeleton may touch; the clearest bone on top."""
     opacity: Image = np.zeros(shape, np.uint8)
-    fixed = np.clip((points_px - 0.5) * (1 << _SHIFT), -(2**18), 2**18).round().astype(int)
+    fixed = [fixed_point(point) for point in points_px]
     ends = [(int(a), int(b)) for a, b in BONES if known[a] and known[b]]
     for parent, child in sorted(ends, key=lambda bone: strengths[list(bone)].min()):
         value = round(255 * float(strengths[[parent, child]].min()))
         cv2.line(
-            opacity, fixed[parent].tolist(), fixed[child].tolist(), value, width + 6, cv2.LINE_8,
-            _SHIFT,
+            opacity, fixed[parent], fixed[child], value, width + 6, cv2.LINE_8,
+            SHIFT,
         )  # fmt: skip
     for joint in sorted(range(N_JOINTS), key=lambda joint: strengths[joint]):
         if known[joint]:
             value = round(255 * float(strengths[joint]))
             cv2.circle(
-                opacity, fixed[joint].tolist(), (width + 4) << _SHIFT, value, cv2.FILLED,
-                cv2.LINE_8, _SHIFT,
+                opacity, fixed[joint], (width + 4) << SHIFT, value, cv2.FILLED,
+                cv2.LINE_8, SHIFT,
             )  # fmt: skip
     return opacity

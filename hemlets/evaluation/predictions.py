@@ -5,7 +5,8 @@ One Parquet row a sample, and in the file's metadata everything that the numbers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -40,6 +41,9 @@ COLUMNS: Final[dict[str, tuple[int, ...]]] = {
     "box_xyxy": (4,),
 }
 """Array columns and their shape in one row; meanings as in ``BodyEstimate``."""
+
+BATCH_ROWS: Final = 16_384
+"""Rows of a group: 13 MB of arrays, so that a file of any length can be read in little memory."""
 
 _METADATA: Final = b"hemlets.predictions"
 _REMEDY: Final = "run the benchmark again: it writes this file"
@@ -190,6 +194,16 @@ class Predictions:
             **{name: getattr(self, name)[rows] for name in COLUMNS},
         )
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[Predictions]) -> Predictions:
+        """Predictions of one model, one after the other; at least one part."""
+        return cls(
+            info=parts[0].info,
+            sample_id=np.concatenate([part.sample_id for part in parts]),
+            flags=tuple(flags for part in parts for flags in part.flags),
+            **{name: np.concatenate([getattr(p, name) for p in parts]) for name in COLUMNS},
+        )
+
     def write(self, path: Path) -> None:
         """Write the file atomically; the same predictions give the same bytes."""
         arrays = [pa.array(self.sample_id.tolist(), pa.string())]
@@ -204,6 +218,7 @@ class Predictions:
                 pa.table(arrays, schema=schema),
                 scratch,
                 compression="zstd",
+                row_group_size=BATCH_ROWS,
                 write_page_checksum=True,
             )
 
@@ -216,17 +231,40 @@ class Predictions:
                 of other columns or types, or holds duplicates, nulls or numbers that are not
                 finite; the rows are named.
         """
-        try:
-            table = pq.read_table(path, page_checksum_verification=True).combine_chunks()
-        except FileNotFoundError as error:
-            raise DataError(
-                "the predictions file does not exist", where=path, remedy=_REMEDY
-            ) from error
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise DataError(
-                f"the predictions file can't be read: {error}", where=path, remedy=_REMEDY
-            ) from error
-        info = _read_info(table, path)
+        with _opened(path):
+            table = pq.read_table(path, page_checksum_verification=True)
+        return cls._of_table(table, _read_info(table.schema, path), path, first_row=0)
+
+    @classmethod
+    def batches(cls, path: Path, rows: int = BATCH_ROWS) -> Iterator[Predictions]:
+        """Read a file some rows at a time, however long it is; errors as of :meth:`read`.
+
+        Samples that stand in two batches are not seen here. A file without rows gives one empty
+        batch, so that where it comes from is known all the same.
+        """
+        with _opened(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            info, first = _read_info(file.schema_arrow, path), 0
+            # Group by group: iter_batches decodes far ahead, which is what is to be avoided.
+            for number in range(file.num_row_groups):
+                group = file.read_row_group(number, use_threads=False)
+                for start in range(0, group.num_rows, rows):
+                    part = group.slice(start, rows)
+                    yield cls._of_table(part, info, path, first_row=first)
+                    first += part.num_rows
+            if not first:
+                yield cls._of_table(file.schema_arrow.empty_table(), info, path, first_row=0)
+
+    @classmethod
+    def info_of(cls, path: Path) -> PredictionsInfo:
+        """Where a file's predictions come from, without reading them; errors as of :meth:`read`."""
+        with _opened(path):
+            return _read_info(pq.read_schema(path), path)
+
+    @classmethod
+    def _of_table(
+        cls, table: pa.Table, info: PredictionsInfo, path: Path, *, first_row: int
+    ) -> Predictions:
+        table = table.combine_chunks()
         for field in _SCHEMA:
             if field.name not in table.column_names:
                 raise DataError("a column is missing", where=f"{path}: {field.name}")
@@ -238,7 +276,7 @@ class Predictions:
                     expected=str(field.type),
                 )
             if column.null_count:
-                rows = np.flatnonzero(column.is_null().to_numpy())
+                rows = np.flatnonzero(column.is_null().to_numpy()) + first_row
                 raise DataError(
                     f"{field.name} is empty in {rows.size} rows",
                     where=f"{path}: rows {some(rows)}",
@@ -264,6 +302,20 @@ class Predictions:
             ) from None
 
 
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(
+            "the predictions file does not exist", where=path, remedy=_REMEDY
+        ) from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(
+            f"the predictions file can't be read: {error}", where=path, remedy=_REMEDY
+        ) from error
+
+
 def _same_type(found: pa.DataType, wanted: pa.DataType) -> bool:
     # Parquet renames the inner field of a list ("item" or "element"), which changes nothing.
     if pa.types.is_list(wanted):
@@ -271,10 +323,10 @@ def _same_type(found: pa.DataType, wanted: pa.DataType) -> bool:
     return bool(found == wanted)
 
 
-def _read_info(table: pa.Table, path: Path) -> PredictionsInfo:
+def _read_info(schema: pa.Schema, path: Path) -> PredictionsInfo:
     import json
 
-    text = (table.schema.metadata or {}).get(_METADATA)
+    text = (schema.metadata or {}).get(_METADATA)
     if text is None:
         raise DataError(
             "the file does not say where its predictions come from",

@@ -16,17 +16,15 @@ from hemlets.evaluation.names import MetricName
 from hemlets.evaluation.predictions import Predictions
 from hemlets.evaluation.samples import SampleScores
 from hemlets.evaluation.scores import Scores, summarise
+from hemlets.evaluation.surface import BLOCK, mesh_errors_mm
 from hemlets.evaluation.units import check_millimetres
 from hemlets.evaluation.wording import some
 from hemlets.skeleton import N_JOINTS, Joint
 
 if TYPE_CHECKING:
-    from hemlets.body import Body, BodyModel
+    from hemlets.body import BodyModel
 
 __all__ = ["BLOCK", "STRETCH_FRAMES", "score", "score_samples"]
-
-BLOCK = 256
-"""Bodies posed at a time: about 150 MB for a mesh of 13,718 vertices, whatever the sample count."""
 
 STRETCH_FRAMES = 15
 """Frames of a stretch: a quarter to a whole second at the open clips' 16 to 60 a second."""
@@ -136,8 +134,12 @@ def score_samples(
         add("theta_deg", mean, over=over, root="none")
     if body is not None and not {"theta", "betas"} & absent:
         surface, joints = unknown.copy(), unknown.copy()
-        surface[known], joints[known] = _mesh_errors(
-            body, predicted, annotations, known, block, progress
+        surface[known], joints[known] = mesh_errors_mm(
+            body,
+            (predicted.theta[known], predicted.betas[known]),
+            (annotations.theta[known], annotations.betas[known]),
+            block=block,
+            progress=progress,
         )
         over = f"{body.n_vertices}v"
         add("per_vertex_mm", surface, over=over, root="pelvis")
@@ -200,41 +202,3 @@ def _in_order(predictions: Predictions, annotations: Annotations) -> Predictions
             expected=f"rows of split {predictions.info.split} only",
         )
     return predictions.take(np.array([row_of[str(name)] for name in annotations.sample_id]))
-
-
-def _mesh_errors(
-    body: BodyModel,
-    predicted: Predictions,
-    annotations: Annotations,
-    rows: npt.NDArray[np.intp],
-    block: int,
-    progress: Callable[[int, int], None] | None,
-) -> tuple[Float, Float]:
-    """Surface error and error of the joints regressed from the mesh, one of each a row."""
-    import torch
-
-    def pose(theta: Array, betas: Array) -> Body:
-        posed: Body = body(
-            torch.from_numpy(np.ascontiguousarray(theta, np.float32)),
-            torch.from_numpy(np.ascontiguousarray(betas, np.float32))[:, : body.n_betas],
-        )
-        return posed
-
-    surface, joints = np.empty(rows.size), np.empty(rows.size)
-    with torch.inference_mode():
-        for start in range(0, rows.size, block):
-            part = slice(start, start + block)
-            now = rows[part]
-            ours = pose(predicted.theta[now], predicted.betas[now])
-            truth = pose(annotations.theta[now], annotations.betas[now])
-            ours18, truth18 = ours.joints18_B183_mm.numpy(), truth.joints18_B183_mm.numpy()
-            surface[part] = metrics.vertex_errors_mm(
-                ours.vertices_BV3_mm.numpy(),
-                truth.vertices_BV3_mm.numpy(),
-                predicted_pelvis_N3=ours18[:, Joint.PELVIS],
-                true_pelvis_N3=truth18[:, Joint.PELVIS],
-            )
-            joints[part] = metrics.mpjpe_mm(ours18, truth18)
-            if progress is not None:
-                progress(min(start + block, rows.size), rows.size)
-    return surface, joints

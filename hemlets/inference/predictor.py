@@ -10,14 +10,15 @@ import roma
 import torch
 
 from hemlets.codecs import decode_heatmaps
+from hemlets.codecs.decode import metric_joints
 from hemlets.errors import InputError
-from hemlets.inference.decode import metric_joints
-from hemlets.inference.model_folder import ModelCard, load_model
 from hemlets.inference.types import BodyEstimate, Camera, Flag, PredictionRequest
 from hemlets.models import HemletsPosh
+from hemlets.models.crops import joints_in_images, network_input
+from hemlets.models.model_folder import ModelCard, load_model
 from hemlets.transforms import Crop, square_crop
 
-__all__ = ["DEFAULT_FOV_DEG", "Predictor", "default_camera", "normalise"]
+__all__ = ["DEFAULT_FOV_DEG", "Predictor", "default_camera"]
 
 DEFAULT_FOV_DEG = 55.0
 """Field of view across the longer image side that is assumed without intrinsics."""
@@ -27,16 +28,6 @@ def default_camera(width: int, height: int) -> Camera:
     """A camera with the stated default field of view."""
     focal = max(width, height) / 2 / np.tan(np.deg2rad(DEFAULT_FOV_DEG) / 2)
     return Camera(fx=float(focal), fy=float(focal), cx=width / 2, cy=height / 2)
-
-
-def normalise(image_BHW3: torch.Tensor) -> torch.Tensor:
-    """uint8 crops (B, H, W, 3) to the network's input (B, 3, H, W), channels last in memory.
-
-    Mean and deviation are ImageNet's, so that weights trained there fit.
-    """
-    mean = torch.tensor([123.675, 116.28, 103.53], device=image_BHW3.device)
-    deviation = torch.tensor([58.395, 57.12, 57.375], device=image_BHW3.device)
-    return ((image_BHW3.float() - mean) / deviation).permute(0, 3, 1, 2)
 
 
 class Predictor:
@@ -81,33 +72,24 @@ class Predictor:
         prepared = [_prepare(r, f"request {first + i}", self.card.pose.crop_px)
                     for i, r in enumerate(requests)]  # fmt: skip
         crops = [crop for crop, _, _ in prepared]
-        pixels = np.stack(
-            [crop.extract(r.image_HW3) for crop, r in zip(crops, requests, strict=True)]
-        )
         with torch.inference_mode():
-            out = self.model(normalise(torch.from_numpy(pixels).to(self.device)))
-            crop_px, depth_mm = self.card.pose.volume.from_voxels(out.voxel_BJ3)
+            out = self.model(network_input((r.image_HW3 for r in requests), crops, self.device))
+            found = joints_in_images(out.decoded.voxel_BJ3, self.card.pose.volume, crops)
             theta = roma.rotmat_to_rotvec(out.shape.rotation_BR33)
             if out.pose.heatmap_BJHW is not None:
                 peak = decode_heatmaps(out.pose.heatmap_BJHW)[1].clamp(0, 1)
             else:
-                peak = torch.full(crop_px.shape[:2], float("nan"))
-        image_px = np.stack(
-            [
-                crop.to_image(p)
-                for crop, p in zip(crops, crop_px.double().cpu().numpy(), strict=True)
-            ]
-        )
+                peak = torch.full(found.depth_mm_BJ.shape, float("nan"))
         cameras = np.array([(c.fx, c.fy, c.cx, c.cy) for _, c, _ in prepared])
         joints, roots = metric_joints(
-            image_px, depth_mm.cpu().numpy(), cameras, self.card.bone_length_mm
+            found.image_px_BJ2, found.depth_mm_BJ, cameras, self.card.bone_length_mm
         )
         theta_np, betas_np = theta.cpu().numpy(), out.shape.betas_BS.cpu().numpy()
         return [
             BodyEstimate(
                 joints3d_mm=joints[i].astype(np.float32),
                 root_mm=roots[i].astype(np.float32),
-                joints2d_px=image_px[i].astype(np.float32),
+                joints2d_px=found.image_px_BJ2[i].astype(np.float32),
                 confidence=peak[i].cpu().numpy().astype(np.float32),
                 theta=theta_np[i],
                 betas=betas_np[i],

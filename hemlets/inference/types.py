@@ -22,6 +22,7 @@ class Flag(StrEnum):
 
     WHOLE_IMAGE_BOX = "whole-image-box"
     DEFAULT_FIELD_OF_VIEW = "default-field-of-view"
+    MISSING_JOINTS = "missing-joints"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,10 @@ from hemlets.codecs.volume import cell_centres
 __all__ = ["heatmap_loss", "hemlets_loss", "joint_loss", "marginal_loss"]
 
 
-def hemlets_loss(predicted_BKSHW: Tensor, target_BKSHW: Tensor, known_BK: Tensor) -> Tensor:
-    """L_HEM = ‖(T − T̂) ⊙ Λ‖², equation (3); Λ masks the triplets of unknown parts."""
-    squared = (predicted_BKSHW.float() - target_BKSHW) ** 2
-    return (squared.sum((2, 3, 4)) * known_BK).sum()
+def hemlets_loss(predicted_BKLHW: Tensor, target_BKLHW: Tensor, known_BKL: Tensor) -> Tensor:
+    """L_HEM = ‖(T − T̂) ⊙ Λ‖², equation (3); Λ masks the layers that nobody annotated."""
+    squared = (predicted_BKLHW.float() - target_BKLHW) ** 2
+    return (squared.sum((3, 4)) * known_BKL).sum()
 
 
 def heatmap_loss(predicted_BJHW: Tensor, target_BJHW: Tensor, known_BJ: Tensor) -> Tensor:

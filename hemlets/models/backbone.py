@@ -1,7 +1,7 @@
-"""ResNets (He et al. 2016) whose parameters carry torchvision's names.
+"""Backbones: ResNets (He et al. 2016) under torchvision's names, and EfficientNet-Lite0.
 
-Written here because torchvision's extension can't be imported beside a CPU build of torch;
-with the same names, ImageNet weights that a user has load strictly.
+The ResNets are written here because torchvision's extension can't be imported beside a CPU
+build of torch; with the same names, ImageNet weights that a user has load strictly.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ["BackboneName", "ResNet"]
+from hemlets.models.efficientnet import EfficientNetLite0
 
-BackboneName = Literal["resnet18", "resnet50"]
+__all__ = ["Backbone", "BackboneName", "ResNet", "build_backbone", "freeze_levels"]
+
+ResNetName = Literal["resnet18", "resnet50"]
+BackboneName = ResNetName | Literal["efficientnet_lite0"]
 
 
 class _Basic(nn.Module):
@@ -66,9 +69,9 @@ def _projection(channels_in: int, channels_out: int, stride: int) -> nn.Sequenti
 class ResNet(nn.Module):
     """Image (B, 3, S, S) to features of four levels, the last (B, ``channels``, S/32, S/32)."""
 
-    def __init__(self, name: BackboneName) -> None:
+    def __init__(self, name: ResNetName) -> None:
         super().__init__()
-        layouts: dict[BackboneName, tuple[type[_Basic | _Bottleneck], tuple[int, ...]]] = {
+        layouts: dict[ResNetName, tuple[type[_Basic | _Bottleneck], tuple[int, ...]]] = {
             "resnet18": (_Basic, (2, 2, 2, 2)),
             "resnet50": (_Bottleneck, (3, 4, 6, 3)),
         }
@@ -104,3 +107,22 @@ class ResNet(nn.Module):
             x = layer(x)
             levels.append(x)
         return levels
+
+    def first_levels(self, count: int) -> list[nn.Module]:
+        """Modules of the stem and the first levels; none for 0."""
+        layers = [self.layer1, self.layer2, self.layer3, self.layer4]
+        return [self.conv1, self.bn1, *layers[:count]] if count else []
+
+
+Backbone = ResNet | EfficientNetLite0
+
+
+def build_backbone(name: BackboneName) -> Backbone:
+    """A backbone with random weights."""
+    return EfficientNetLite0() if name == "efficientnet_lite0" else ResNet(name)
+
+
+def freeze_levels(backbone: Backbone, count: int) -> None:
+    """Keep weights and statistics of the stem and the first levels as they are."""
+    for module in backbone.first_levels(count):
+        module.eval().requires_grad_(False)

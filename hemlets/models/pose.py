@@ -1,6 +1,6 @@
 """The pose network: image to HEMlets, 2D heatmaps and a volume of each joint (section 3.2).
 
-Shape suffixes: B batch, J 18 joints, K 14 parts, S 3 states, D H W volume, C channels.
+Shape suffixes: B batch, J 18 joints, K 14 parts, L layers a part, D H W volume, C channels.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from hemlets.codecs import VolumeSpec
+from hemlets.codecs import States, VolumeSpec, expectation, layers, marginals
 from hemlets.config import Config
-from hemlets.models.backbone import BackboneName, ResNet
+from hemlets.models.backbone import BackboneName, build_backbone
 from hemlets.skeleton import N_JOINTS, N_PARTS
 
-__all__ = ["PoseNetwork", "PoseNetworkConfig", "PoseOutput"]
+__all__ = ["DecodedVolume", "PoseNetwork", "PoseNetworkConfig", "PoseOutput"]
 
 
 class PoseNetworkConfig(Config):
@@ -26,6 +26,7 @@ class PoseNetworkConfig(Config):
     channels: 47.7 M parameters; without the intermediate branch 34.3 M.
 
     Attributes:
+        states: Of a part's depth in the HEMlets: the paper's 3, or its variants 2s and 5s.
         lateral: Add the backbone's finer levels to the upsampling branches (Lin et al. 2017).
             Not in the paper, whose backbone comes pre-trained; from random weights, where all
             detail would have to pass the coarsest level, it speeds learning up.
@@ -37,6 +38,7 @@ class PoseNetworkConfig(Config):
     branch_channels: int = Field(128, ge=16)
     fusion_channels: int = Field(256, ge=16)
     intermediate: Literal["hemlets", "none"] = "hemlets"
+    states: States = 3
     lateral: bool = False
 
     @model_validator(mode="after")
@@ -66,14 +68,26 @@ class PoseOutput(NamedTuple):
     Attributes:
         volume_BJDHW: Logits of each joint's volume.
         heatmap_BJHW: 2D heatmaps, or None without the intermediate branch.
-        triplet_BKSHW: HEMlets, or None without the intermediate branch.
+        triplet_BKLHW: HEMlets, or None without the intermediate branch.
         feature_BC: Pooled backbone features, for the shape network.
     """
 
     volume_BJDHW: Tensor
     heatmap_BJHW: Tensor | None
-    triplet_BKSHW: Tensor | None
+    triplet_BKLHW: Tensor | None
     feature_BC: Tensor
+
+
+class DecodedVolume(NamedTuple):
+    """What the volume says of the joints, in float32.
+
+    Attributes:
+        marginals_xyz: Softmax of each joint's volume, summed onto the axes.
+        voxel_BJ3: Their means: joints in continuous voxels, equation (5).
+    """
+
+    marginals_xyz: tuple[Tensor, Tensor, Tensor]
+    voxel_BJ3: Tensor
 
 
 class _Upsampling(nn.Module):
@@ -118,12 +132,12 @@ class PoseNetwork(nn.Module):
         super().__init__()
         self.config = config
         width = config.branch_channels
-        self.backbone = ResNet(config.backbone)
+        self.backbone = build_backbone(config.backbone)
         levels = self.backbone.level_channels
         self.feature_branch = _Upsampling(levels, width, lateral=config.lateral)
         volume_channels = N_JOINTS * config.volume_cells
         if config.intermediate == "hemlets":
-            maps = 3 * N_PARTS + N_JOINTS
+            maps = layers(config.states) * N_PARTS + N_JOINTS
             self.heatmap_branch = _Upsampling(levels, width, lateral=config.lateral)
             self.heatmap_head = nn.Conv2d(width, maps, 3, 1, 1)
             self.heatmap_encoder = _convolution(maps, width)
@@ -143,8 +157,16 @@ class PoseNetwork(nn.Module):
         heatmap = triplet = None
         if self.config.intermediate == "hemlets":
             maps = self.heatmap_head(self.heatmap_branch(levels))
-            triplet = maps[:, : 3 * N_PARTS].unflatten(1, (N_PARTS, 3))
-            heatmap = maps[:, 3 * N_PARTS :]
+            of_parts = layers(self.config.states) * N_PARTS
+            triplet = maps[:, :of_parts].unflatten(1, (N_PARTS, -1))
+            heatmap = maps[:, of_parts:]
             up = self.fusion(torch.cat([up, self.heatmap_encoder(maps)], 1))
         volume = self.volume_head(up).unflatten(1, (N_JOINTS, self.config.volume_cells))
         return PoseOutput(volume, heatmap, triplet, levels[-1].float().mean((2, 3)))
+
+    def decode(self, output: PoseOutput) -> DecodedVolume:
+        """Joints in voxels of the configured volume, from crops of any size."""
+        volume_BJDHW = output.volume_BJDHW
+        with torch.autocast(volume_BJDHW.device.type, enabled=False):
+            p_xyz = marginals(volume_BJDHW)
+            return DecodedVolume(p_xyz, expectation(p_xyz, self.config.volume_cells))

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hemlets.codecs import VolumeSpec, soft_argmax
-from hemlets.models.pose import PoseNetwork, PoseNetworkConfig, PoseOutput
+from hemlets.codecs import VolumeSpec
+from hemlets.models.pose import DecodedVolume, PoseNetwork, PoseNetworkConfig, PoseOutput
 from hemlets.models.shape import ShapeNetwork, ShapeNetworkConfig, ShapeOutput
 from hemlets.skeleton import Joint
 
@@ -20,12 +20,12 @@ class PoshOutput(NamedTuple):
 
     Attributes:
         pose: The pose network's maps.
-        voxel_BJ3: Joints in continuous voxels, by soft-argmax.
+        decoded: The joints that its volume says.
         shape: SMPL parameters.
     """
 
     pose: PoseOutput
-    voxel_BJ3: Tensor
+    decoded: DecodedVolume
     shape: ShapeOutput
 
 
@@ -47,8 +47,8 @@ class HemletsPosh(nn.Module):
     def forward(self, image_B3HW: Tensor) -> PoshOutput:
         """Run both stages; decoding and shape run in float32."""
         pose = self.pose(image_B3HW)
+        decoded = self.pose.decode(pose)
         with torch.autocast(image_B3HW.device.type, enabled=False):
-            voxel = soft_argmax(pose.volume_BJDHW)
-            joints = nominal_metres(voxel, self.pose.config.volume)
+            joints = nominal_metres(decoded.voxel_BJ3, self.pose.config.volume)
             shape = self.shape(joints, pose.feature_BC)
-        return PoshOutput(pose, voxel, shape)
+        return PoshOutput(pose, decoded, shape)

@@ -58,6 +58,7 @@ class ShapeNetwork(nn.Module):
     def __init__(self, config: ShapeNetworkConfig, feature_channels: int) -> None:
         super().__init__()
         self.config = config
+        self.feature_channels = feature_channels
         self.input = nn.Sequential(
             nn.Linear(feature_channels + 3 * N_JOINTS, config.hidden),
             nn.LayerNorm(config.hidden),
@@ -69,6 +70,16 @@ class ShapeNetwork(nn.Module):
         with torch.no_grad():
             identity = torch.eye(3)[:, :2].reshape(-1).repeat(24)
             self.output.bias.copy_(torch.cat([identity, torch.zeros(10)]))
+
+    @torch.no_grad()
+    def forget_features(self) -> None:
+        """Let the body follow from the joints alone, until training brings the features in.
+
+        The features' weights become 0, where their gradient is not.
+        """
+        first = self.input[0]
+        assert isinstance(first, nn.Linear)
+        first.weight[:, 3 * N_JOINTS :] = 0
 
     def forward(self, joints_BJ3: Tensor, feature_BC: Tensor) -> ShapeOutput:
         """Regress the body.

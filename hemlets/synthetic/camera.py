@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
+from hemlets.body.raster import SquareCamera
 from hemlets.synthetic.config import OpenDataConfig
 
-__all__ = ["Camera", "View", "draw_view", "frame_person"]
+__all__ = ["View", "draw_view", "frame_person"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -20,25 +21,6 @@ _FLIP_Y_AND_Z = Rotation.from_matrix(np.diag([1.0, -1.0, -1.0]))
 
 _MAX_OFF_AXIS = np.tan(np.radians([9.0, 6.0]))
 _FRAMING_TRIES = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class Camera:
-    """A pinhole camera with square pixels, whose centres lie at +0.5.
-
-    Attributes:
-        focal_px: Focal length in pixels of the stored image.
-        centre_px: Principal point (x, y) in pixels.
-    """
-
-    focal_px: float
-    centre_px: tuple[float, float]
-
-    def project(self, points_cam_mm: FloatArray) -> npt.NDArray[np.float64]:
-        """Image coordinates (..., 2) of points (..., 3) in front of the camera."""
-        points = np.asarray(points_cam_mm, np.float64)
-        slopes = points[..., :2] / points[..., 2:]
-        return np.asarray(self.focal_px * slopes + np.array(self.centre_px))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +55,7 @@ def frame_person(
     config: OpenDataConfig,
     vertices_cam_mm: FloatArray,
     joints_cam_mm: FloatArray,
-) -> Camera:
+) -> SquareCamera:
     """Choose focal length and principal point so that the person fills the image as configured.
 
     The image is a crop of a larger photograph: its principal point need not lie in its middle.
@@ -105,14 +87,14 @@ def frame_person(
 
 def _aimed(
     focal_px: float, slope: npt.NDArray[np.float64], place_px: npt.NDArray[np.float64]
-) -> Camera:
+) -> SquareCamera:
     """The camera that shows the ray of a slope (x/z, y/z) at a place in the image."""
     centre = place_px - focal_px * slope
-    return Camera(focal_px=focal_px, centre_px=(float(centre[0]), float(centre[1])))
+    return SquareCamera(focal_px=focal_px, centre_px=(float(centre[0]), float(centre[1])))
 
 
 def _cut_but_recognisable(
-    camera: Camera,
+    camera: SquareCamera,
     side: int,
     joints_cam_mm: FloatArray,
     low: npt.NDArray[np.float64],

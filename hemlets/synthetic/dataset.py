@@ -6,22 +6,19 @@ says that the shard is done. A build that was killed goes on with the shards tha
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
-import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from hemlets.annotations import FIELDS, SPLITS, Annotations, ShardWriter
+from hemlets.annotations import SPLITS, Annotations, ShardWriter
 from hemlets.assets import asset_path
 from hemlets.body.model import BodyModel
-from hemlets.errors import DataError, WorkspaceError
+from hemlets.crew import work_through
+from hemlets.errors import DataError
 from hemlets.files import (
     content_hash,
     lock,
@@ -30,15 +27,14 @@ from hemlets.files import (
     sha256_file,
     write_json,
 )
-from hemlets.processes import die_with_parent
 from hemlets.synthetic.config import OpenDataConfig
 from hemlets.synthetic.people import Studio
 from hemlets.synthetic.poses import MotionLibrary
 
 __all__ = ["ShardPlan", "build_open_data", "plan_shards"]
 
-RENDERER_VERSION: Final = 1
-"""Counts up when the same configuration renders other images than before."""
+RENDERER_VERSION: Final = 2
+"""Counts up when the same configuration gives other images or other columns than before."""
 
 _ASSETS: Final = ("body/open_body_lite.npz", "motions/motions.npz", "motions/families.json")
 _UNFINISHED: Final = ".unfinished"
@@ -105,22 +101,12 @@ def build_open_data(
         require_free_space(folder, _expected_bytes(config, missing))
         total = sum(map(len, plans))
         done = total - sum(map(len, missing))
-
-        def report(plan: ShardPlan) -> None:
-            nonlocal done
+        told = progress or _silent
+        told(done, total)
+        rendering = _Rendering(config, folder)
+        for plan, _ in work_through(rendering, missing, workers, what="render worker"):
             done += len(plan)
-            if progress is not None:
-                progress(done, total)
-
-        if progress is not None:
-            progress(done, total)
-        if workers > 1 and len(missing) > 1:
-            _render_in_workers(config, folder, missing, min(workers, len(missing)), report)
-        else:
-            studio = _studio(config)
-            for plan in missing:
-                _render_shard(studio, folder, plan)
-                report(plan)
+            told(done, total)
         if not finished:
             _finish(folder, plans, recipe)
         shutil.rmtree(folder / _UNFINISHED, ignore_errors=True)
@@ -168,8 +154,18 @@ def _expected_bytes(config: OpenDataConfig, missing: Sequence[ShardPlan]) -> int
     return sum(map(len, missing)) * sample + 50_000_000
 
 
-def _studio(config: OpenDataConfig) -> Studio:
-    return Studio(config, MotionLibrary.bundled(), BodyModel.load(resolution="lite"))
+@dataclass(frozen=True)
+class _Rendering:
+    """What a worker needs to render shards; calling it makes the worker."""
+
+    config: OpenDataConfig
+    folder: Path
+
+    def __call__(self) -> Callable[[ShardPlan], None]:
+        body = BodyModel.load(resolution="lite")
+        return partial(
+            _render_shard, Studio(self.config, MotionLibrary.bundled(), body), self.folder
+        )
 
 
 def _render_shard(studio: Studio, folder: Path, plan: ShardPlan) -> None:
@@ -177,7 +173,7 @@ def _render_shard(studio: Studio, folder: Path, plan: ShardPlan) -> None:
     rows = [
         person.row | {"shard": plan.name, "shard_row": row} for row, person in enumerate(people)
     ]
-    columns = {field.name: [row[field.name] for row in rows] for field in FIELDS}
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
     names = columns["sample_id"]
     ShardWriter.write(folder / "shards" / plan.name, names, [person.jpeg for person in people])
     Annotations.from_columns(columns).write(_rows_path(folder, plan))
@@ -200,92 +196,4 @@ def _finish(folder: Path, plans: Sequence[ShardPlan], recipe: dict[str, Any]) ->
     )
 
 
-def _render_in_workers(
-    config: OpenDataConfig,
-    folder: Path,
-    plans: Sequence[ShardPlan],
-    workers: int,
-    report: Callable[[ShardPlan], None],
-) -> None:
-    # Spawned, since a forked copy of PyTorch's thread pools can hang. Started by hand, since a
-    # pool neither notices a worker that the kernel killed nor hands its workers' death on.
-    context = multiprocessing.get_context("spawn")
-    crew: dict[Connection, SpawnProcess] = {}
-    waiting = list(reversed(plans))
-    under_way: dict[Connection, ShardPlan] = {}
-    try:
-        for _ in range(workers):
-            ours, theirs = context.Pipe()
-            worker = context.Process(
-                target=_work, args=(config, folder, theirs, os.getpid()), daemon=True
-            )
-            worker.start()
-            theirs.close()
-            crew[ours] = worker
-            under_way[ours] = waiting.pop()
-            _send(ours, worker, under_way[ours])
-        while under_way:
-            for ready in wait(list(under_way)):
-                assert isinstance(ready, Connection)
-                plan = under_way.pop(ready)
-                _receive(ready, crew[ready], plan)
-                report(plan)
-                if waiting:
-                    under_way[ready] = waiting.pop()
-                    _send(ready, crew[ready], under_way[ready])
-    finally:
-        for connection, worker in crew.items():
-            connection.close()
-            worker.terminate()
-        for worker in crew.values():
-            worker.join()
-
-
-def _send(connection: Connection, worker: SpawnProcess, plan: ShardPlan) -> None:
-    try:
-        connection.send(plan)
-    except OSError:
-        raise _death(worker, plan) from None
-
-
-def _receive(connection: Connection, worker: SpawnProcess, plan: ShardPlan) -> None:
-    """Wait for a shard, and raise what went wrong with it."""
-    try:
-        answer = connection.recv()
-    except (EOFError, OSError):
-        raise _death(worker, plan) from None
-    if isinstance(answer, BaseException):
-        raise answer
-
-
-def _death(worker: SpawnProcess, plan: ShardPlan) -> WorkspaceError:
-    worker.join()
-    return WorkspaceError(
-        f"a render worker ended with exit code {worker.exitcode}",
-        where=plan.name,
-        remedy="run the command again, it goes on where it stopped; fewer workers need less memory",
-    )
-
-
-def _work(config: OpenDataConfig, folder: Path, tasks: Connection, parent_pid: int) -> None:
-    die_with_parent(signal.SIGTERM, parent_pid=parent_pid)
-    # Ctrl-C reaches the whole process group; only the parent answers it, by ending the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    import cv2
-    import torch
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    studio: Studio | None = None
-    while True:
-        try:
-            plan = tasks.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            studio = studio or _studio(config)
-            _render_shard(studio, folder, plan)
-        except Exception as error:  # handed on to the parent, which raises it
-            tasks.send(error)
-        else:
-            tasks.send(None)
+def _silent(_done: int, _total: int) -> None: ...

@@ -23,14 +23,21 @@ from scipy.spatial.transform import Rotation
 
 from hemlets.annotations import SPLITS, encode_jpeg
 from hemlets.body.model import BodyModel
+from hemlets.body.raster import (
+    FAR_MM,
+    Layer,
+    Rasteriser,
+    Rectangle,
+    SquareCamera,
+    vertex_normals,
+)
 from hemlets.skeleton import N_JOINTS, Joint, depth_relations
 from hemlets.synthetic.appearance import Landmarks, draw_look
 from hemlets.synthetic.backdrop import draw_background, draw_effects, draw_occluders
-from hemlets.synthetic.camera import Camera, draw_view, frame_person
+from hemlets.synthetic.camera import draw_view, frame_person
 from hemlets.synthetic.config import OpenDataConfig
 from hemlets.synthetic.light import MAX_LIGHT, draw_lights
 from hemlets.synthetic.poses import MotionLibrary, Pose, draw_pose
-from hemlets.synthetic.render import FAR_MM, Layer, Rasteriser, Rectangle, vertex_normals
 
 __all__ = ["BLOCK", "SOURCE", "RenderedPerson", "Studio", "one_thread", "render_person"]
 
@@ -197,9 +204,14 @@ class Studio:
         return RenderedPerson(image=image, jpeg=jpeg, row=row)
 
     def _draw_body(
-        self, rng: np.random.Generator, camera: Camera, posed: _Posed, where: Rectangle
+        self, rng: np.random.Generator, camera: SquareCamera, posed: _Posed, where: Rectangle
     ) -> Layer:
-        """Rasterise and paint: values are colours, black where there is nobody."""
+        """Rasterise and paint: values are colours, black where there is nobody.
+
+        The mesh is drawn with rest-pose positions in place of colours, which `appearance` turns
+        into skin and clothes pixel by pixel, and with the light that reaches each vertex. So a
+        coarse mesh wears sharp patterns.
+        """
         look, lights = draw_look(rng, self._marks), draw_lights(rng)
         normals = vertex_normals(posed.vertices_V3_mm, self._faces, self._gather)
         light = lights.on(normals) / MAX_LIGHT
@@ -217,7 +229,7 @@ class Studio:
         )
 
     def _row(
-        self, split: str, posed: _Posed, camera: Camera, box: npt.NDArray[np.float64]
+        self, split: str, posed: _Posed, camera: SquareCamera, box: npt.NDArray[np.float64]
     ) -> dict[str, Any]:
         side = self.config.image_px
         relations, relations_valid = depth_relations(posed.joints_J3_mm)
@@ -232,6 +244,7 @@ class Studio:
             "image_width": side,
             "image_height": side,
             "box_xyxy": box.astype(np.float32),
+            "box_source": "mesh",
             "joints2d_px": camera.project(posed.joints_J3_mm).astype(np.float32),
             "joints3d_mm": posed.joints_J3_mm,
             "valid2d": np.ones(N_JOINTS, bool),
@@ -240,10 +253,13 @@ class Studio:
             "camera_valid": True,
             "relations": relations,
             "relations_valid": relations_valid,
+            "relations_source": "3d",
+            "gender": "neutral",
             "theta": posed.theta_J3,
             "betas": posed.betas,
             "transl_mm": posed.transl_mm,
             "smpl_valid": True,
+            "transl_valid": True,
         }
 
 
@@ -271,7 +287,7 @@ def _compose(image: npt.NDArray[np.uint8], layer: Layer) -> Float32:
 
 
 def _seen(
-    camera: Camera, joints_J3_mm: Float32, layer: Layer, cover: npt.NDArray[np.uint8]
+    camera: SquareCamera, joints_J3_mm: Float32, layer: Layer, cover: npt.NDArray[np.uint8]
 ) -> dict[str, Any]:
     """Which joints lie outside the image, and which of the others can be seen."""
     side = len(cover)

@@ -5,8 +5,7 @@ no more would learn constants for the rest, so every joint gets motion of its ow
 bend shared among the spine's joints, looks of neck and head, collars which follow the arms, and
 wrists, hands, ankles and toes.
 
-θ is measured from a T-pose with x to the body's left, y up and z to the front. There the knees
-bend about +x, the left elbow about −y and the right elbow about +y.
+θ's axes are told in `hemlets.body.limits`.
 """
 
 from __future__ import annotations
@@ -20,11 +19,12 @@ import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from hemlets.assets.clips import MotionClip, load_clips
+from hemlets.body.limits import limit_pose
 from hemlets.errors import DataError
 from hemlets.skeleton import SMPL_JOINTS
 from hemlets.synthetic.config import OpenDataConfig
 
-__all__ = ["MotionLibrary", "Pose", "draw_pose", "limit_pose"]
+__all__ = ["MotionLibrary", "Pose", "draw_pose"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -75,23 +75,6 @@ _NOISE_RAD = {
 _TRUNK_BEND_RAD = np.array([0.16, 0.16, 0.10])
 _LOOK_RAD = np.array([0.18, 0.30, 0.10])
 
-# Range of each rotation vector's x, y, z for the left side; the right side mirrors y and z.
-# Root, hips and shoulders move freely.
-_RANGE_RAD: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
-    "knee": ((-0.02, 2.75), (-0.15, 0.15), (-0.15, 0.15)),
-    "ankle": ((-1.0, 1.1), (-0.9, 0.9), (-0.8, 0.8)),
-    "foot": ((-0.7, 0.3), (-0.08, 0.08), (-0.12, 0.12)),
-    "spine1": ((-0.35, 0.7), (-0.4, 0.4), (-0.35, 0.35)),
-    "spine2": ((-0.35, 0.7), (-0.4, 0.4), (-0.35, 0.35)),
-    "spine3": ((-0.35, 0.6), (-0.4, 0.4), (-0.35, 0.35)),
-    "neck": ((-0.5, 0.6), (-0.7, 0.7), (-0.4, 0.4)),
-    "head": ((-0.5, 0.6), (-0.7, 0.7), (-0.4, 0.4)),
-    "collar": ((-0.2, 0.2), (-0.4, 0.3), (-0.25, 0.6)),
-    "elbow": ((-0.3, 0.3), (-2.5, 0.02), (-0.2, 0.2)),
-    "wrist": ((-0.9, 0.9), (-0.5, 0.5), (-1.1, 1.0)),
-    "hand": ((-0.15, 0.15), (-0.25, 0.25), (-0.8, 0.3)),
-}
-
 
 def _kind(name: str) -> str:
     return name.removeprefix("left_").removeprefix("right_")
@@ -101,18 +84,7 @@ def _noise_table() -> FloatArray:
     return np.array([_NOISE_RAD.get(_kind(name), (0.0, 0.0, 0.0)) for name in SMPL_JOINTS])
 
 
-def _limit_tables() -> tuple[FloatArray, FloatArray]:
-    table = np.empty((len(SMPL_JOINTS), 3, 2))
-    for joint, name in enumerate(SMPL_JOINTS):
-        bounds = np.array(_RANGE_RAD.get(_kind(name), ((-np.inf, np.inf),) * 3))
-        if name.startswith("right_"):
-            bounds[1:] = -bounds[1:, ::-1]
-        table[joint] = bounds
-    return table[..., 0], table[..., 1]
-
-
 _NOISE_J3 = _noise_table()
-_LOWER_J3, _UPPER_J3 = _limit_tables()
 
 
 class MotionLibrary:
@@ -196,11 +168,6 @@ class Pose:
     clip: str
     family: str
     frame: int
-
-
-def limit_pose(theta_J3: FloatArray) -> FloatArray:
-    """Clamp axis-angles (..., 24, 3) to the joints' anatomical ranges."""
-    return np.clip(theta_J3, _LOWER_J3, _UPPER_J3)
 
 
 def draw_pose(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,25 +14,50 @@ import roma
 import torch
 from torch import Tensor
 
-from hemlets.annotations import Annotations, ShardReader, decode_image
-from hemlets.codecs import VolumeSpec
+from hemlets.annotations import Annotations, ShardReader
+from hemlets.body import mirror_theta
+from hemlets.codecs import VolumeSpec, steepness
 from hemlets.errors import ConfigError
-from hemlets.skeleton import (
-    FLIP_JOINTS,
-    FLIP_PARTS,
-    PART_CHILD,
-    PART_PARENT,
-    SMPL_JOINTS,
-    Joint,
-)
+from hemlets.skeleton import FLIP_JOINTS, FLIP_PARTS, PART_CHILD, PART_PARENT, Joint
 from hemlets.transforms import AugmentationConfig, draw_augmentation, square_crop
+from hemlets.transforms.stored import extract_stored
 
-__all__ = ["Batch", "Loader", "Samples"]
+__all__ = ["AnyBatch", "Batch", "ImageReader", "Loader", "Samples", "Source", "micro_batches"]
 
-_SMPL_FLIP = [
-    SMPL_JOINTS.index(name.replace("left_", "~").replace("right_", "left_").replace("~", "right_"))
-    for name in SMPL_JOINTS
-]
+
+class AnyBatch(Protocol):
+    """A named tuple of tensors whose first dimension is the batch."""
+
+    def to(self, device: torch.device) -> Self:
+        """The batch on a device."""
+        ...
+
+    def _asdict(self) -> dict[str, Tensor]: ...
+
+
+B = TypeVar("B", bound=AnyBatch)
+B_co = TypeVar("B_co", bound=AnyBatch, covariant=True)
+
+
+class Source(Protocol[B_co]):
+    """Numbered samples, each the same whenever it is asked for in the same epoch."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: npt.NDArray[np.integer], epoch: int) -> B_co:
+        """The samples of some indices in one epoch."""
+        ...
+
+
+def micro_batches(batch: B, parts: int) -> list[B]:
+    """A batch cut into equal parts, in order."""
+    if parts == 1:
+        return [batch]
+    columns = {name: value.chunk(parts) for name, value in batch._asdict().items()}
+    return [
+        type(batch)(**{name: chunks[part] for name, chunks in columns.items()})
+        for part in range(parts)
+    ]
 
 
 class Batch(NamedTuple):
@@ -44,6 +69,8 @@ class Batch(NamedTuple):
         known2d_BJ: 1 where x and y are known.
         known3d_BJ: 1 where depth is known.
         relation_BK: Depth relations.
+        steep_BK: 1 where the part is tilted by more than 60°, 0 by less, -1 where only its
+            relation is known.
         relation_known_BK: 1 where the relation is known (Λ).
         rotation_BR33: SMPL θ as matrices.
         betas_BS: SMPL β.
@@ -55,6 +82,7 @@ class Batch(NamedTuple):
     known2d_BJ: Tensor
     known3d_BJ: Tensor
     relation_BK: Tensor
+    steep_BK: Tensor
     relation_known_BK: Tensor
     rotation_BR33: Tensor
     betas_BS: Tensor
@@ -65,22 +93,41 @@ class Batch(NamedTuple):
         return Batch(*(value.to(device, non_blocking=True) for value in self))
 
 
+class ImageReader(Protocol):
+    """Gives the stored bytes of images, as `ShardReader` does."""
+
+    def jpeg(self, shard: str, row: int, sample_id: str | None = None) -> bytes:
+        """The bytes of one image."""
+        ...
+
+
 class Samples:
-    """The samples of one split, cropped and augmented by (seed, epoch, index)."""
+    """The samples of one split, cropped and augmented by (seed, epoch, index).
+
+    Args:
+        annotations: The rows.
+        shards: Folder of their image shards, or what gives their images otherwise.
+        volume: What targets are in.
+        seed: Of the augmentation.
+        augmentation: None shows every sample as it is.
+        keys: The number that each row's augmentation is drawn by, instead of its own.
+    """
 
     def __init__(
         self,
         annotations: Annotations,
-        shards: Path,
+        shards: Path | ImageReader,
         volume: VolumeSpec,
         *,
         seed: int,
         augmentation: AugmentationConfig | None,
+        keys: npt.NDArray[np.integer] | None = None,
     ) -> None:
         self.volume = volume
         self.seed = seed
         self.augmentation = augmentation
-        self._reader = ShardReader(shards)
+        self._reader = ShardReader(shards) if isinstance(shards, Path) else shards
+        self._keys = np.arange(len(annotations)) if keys is None else keys
         a = annotations
         self._ids, self._shard, self._row = a.sample_id, a.shard, a.shard_row
         self._box = a.box_xyxy
@@ -89,6 +136,7 @@ class Samples:
         # Depth is a target only relative to a known pelvis.
         self._valid3d = a.valid3d & a.valid3d[:, [Joint.PELVIS]]
         self._relations = a.relations
+        self._steep = steepness(a.joints3d_mm, a.valid3d)
         # A triplet holds the Gaussians of both joints, so both must be known in the image.
         ends_known = a.valid2d[:, PART_PARENT] & a.valid2d[:, PART_CHILD]
         self._relations_valid = a.relations_valid & ends_known
@@ -125,6 +173,7 @@ class Samples:
             known2d_BJ=flipped(self._valid2d, flip_joints),
             known3d_BJ=flipped(self._valid3d, flip_joints),
             relation_BK=flipped(self._relations, flip_parts),
+            steep_BK=flipped(self._steep, flip_parts),
             relation_known_BK=flipped(self._relations_valid, flip_parts),
             rotation_BR33=torch.from_numpy(np.stack(rotations).astype(np.float32)),
             betas_BS=torch.from_numpy(self._betas[indices]),
@@ -136,12 +185,13 @@ class Samples:
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.floating], npt.NDArray[np.floating], bool]:
         name = self._ids[index]
         data = self._reader.jpeg(self._shard[index], int(self._row[index]), name)
-        image = decode_image(data, where=name)
         crop = square_crop(self._box[index], self.volume.crop_px)
         rotation_R33 = self._rotation[index]
         if self.augmentation is None:
-            return crop.extract(image), crop.to_crop(self._joints2d[index]), rotation_R33, False
-        draw = draw_augmentation(self.augmentation, (self.seed, epoch, index))
+            points = crop.to_crop(self._joints2d[index])
+            return extract_stored(data, crop, where=name), points, rotation_R33, False
+        key = self.seed, epoch, int(self._keys[index])
+        draw = draw_augmentation(self.augmentation, key)
         dx, dy = (s * crop.side_px for s in draw.shift)
         crop = replace(
             crop,
@@ -156,13 +206,12 @@ class Samples:
         rotation_R33 = np.concatenate([turn @ rotation_R33[:1], rotation_R33[1:]])
         if draw.flip:
             points = points[list(FLIP_JOINTS)]
-            # Conjugation by the mirror x → −x, for a body that is mirror-symmetric.
-            mirror = np.array([1.0, -1.0, -1.0])
-            rotation_R33 = rotation_R33[_SMPL_FLIP] * (mirror[:, None] * mirror)
-        return draw.colour(crop.extract(image)), points, rotation_R33, draw.flip
+            rotation_R33 = mirror_theta(torch.from_numpy(rotation_R33)[None])[0].numpy()
+        pixels = draw.cover(draw.colour(extract_stored(data, crop, where=name)))
+        return pixels, points, rotation_R33, draw.flip
 
 
-class Loader:
+class Loader(Generic[B]):
     """Endless training batches from a given step on, made one ahead in a thread.
 
     The order of an epoch is a permutation drawn from (seed, epoch); every rank takes its
@@ -173,13 +222,21 @@ class Loader:
     """
 
     def __init__(
-        self, samples: Samples, *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        samples: Source[B],
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        accumulate: int = 1,
     ) -> None:
-        if batch_size % world_size:
+        if batch_size % (world_size * accumulate):
             raise ConfigError(
-                f"{batch_size} samples can't be shared evenly by {world_size} processes",
+                f"{batch_size} samples can't be shared evenly by {world_size} processes in "
+                f"{accumulate} part(s) each",
                 where="training.batch_size",
-                expected=f"a multiple of {world_size}",
+                expected=f"a multiple of {world_size * accumulate}",
             )
         if len(samples) < batch_size:
             raise ConfigError(
@@ -200,14 +257,14 @@ class Loader:
         chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
         return chosen[self.rank :: self.world_size], epoch
 
-    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+    def batches(self, start: int, stop: int) -> Iterator[B]:
         """Batches of the steps from ``start`` to before ``stop``."""
 
-        def make(step: int) -> Batch:
+        def make(step: int) -> B:
             return self.samples.batch(*self.indices(step))
 
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-            ahead: Future[Batch] | None = pool.submit(make, start) if start < stop else None
+            ahead: Future[B] | None = pool.submit(make, start) if start < stop else None
             for step in range(start, stop):
                 assert ahead is not None
                 batch = ahead.result()

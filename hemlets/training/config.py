@@ -11,7 +11,12 @@ from hemlets.config import Config
 from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.transforms import AugmentationConfig
 
-__all__ = ["LossConfig", "StageJob", "TrainingConfig"]
+__all__ = ["LossConfig", "StageJob", "StageName", "Supervision", "TrainingConfig"]
+
+StageName = Literal["pose", "shape", "posh"]
+"""The pose network; the shape network from joints alone; both end to end."""
+
+Supervision = Literal["none", "2d", "hemlets", "both"]
 
 
 class LossConfig(Config):
@@ -19,6 +24,8 @@ class LossConfig(Config):
 
     Attributes:
         alpha: Of the intermediate maps, equation (8).
+        supervision: Of the intermediate maps: the rows of Table 4, which share one network. What
+            is not supervised is left to find its own use.
         marginal: Of the cross-entropy on the volume's marginals, which is not in the paper;
             0 is the paper's own loss.
         marginal_sigma: Width of that term's targets in voxels.
@@ -27,8 +34,7 @@ class LossConfig(Config):
     """
 
     alpha: float = Field(0.05, ge=0)
-    hemlets: bool = True
-    heatmaps: bool = True
+    supervision: Supervision = "both"
     marginal: float = Field(1.0, ge=0)
     marginal_sigma: float = Field(1.0, gt=0)
     theta: float = Field(1.0, ge=0)
@@ -45,6 +51,22 @@ class TrainingConfig(Config):
         ema: Decay of the weights' moving average, which is what is evaluated and kept.
         precision: ``auto`` is bfloat16 where the processor has it.
         shrink: Crops are averaged down by this: a cheap first phase from random weights.
+        accumulate: Parts that a batch is cut into, whose gradients are added: less memory for
+            the same step, BatchNorm's statistics apart.
+        freeze_batch_norm: BatchNorm uses the statistics that it came with, as small batches and
+            comparisons between numbers of processes want it.
+        compile: Compile the pose network; pays off on GPUs.
+        explosion: A loss this many times the mean so far stops the run; 0 never does.
+        shape_warmup: Steps of the shape stage before a ``posh`` stage's first: where the shape
+            network's weights are random, joints alone teach it in a minute what images take an
+            hour for.
+        backbone_weights: ImageNet weights for the backbone (a ResNet's under torchvision's
+            names, EfficientNet-Lite0's under its own), loaded over whatever else the run starts
+            from.
+        backbone_rate: Learning rate of the backbone over that of the rest: below 1 for one that
+            comes trained; its weights then are AdamW's and don't decay.
+        frozen_levels: The backbone's stem and so many of its four levels keep their weights and
+            statistics: cheaper steps, for a backbone that comes trained.
         threads: CPU threads; part of what makes two runs bit-equal.
     """
 
@@ -60,6 +82,14 @@ class TrainingConfig(Config):
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     threads: int = Field(2, ge=1)
     shrink: Literal[1, 2] = 1
+    accumulate: int = Field(1, ge=1)
+    freeze_batch_norm: bool = False
+    compile: bool = False
+    explosion: float = Field(100.0, ge=0)
+    shape_warmup: int = Field(0, ge=0)
+    backbone_weights: Path | None = None
+    backbone_rate: float = Field(1.0, gt=0, le=1)
+    frozen_levels: int = Field(0, ge=0, le=4)
     seed: int = Field(0, ge=0)
     log_every: int = Field(20, ge=1)
     validate_every: int = Field(200, ge=1)
@@ -77,7 +107,7 @@ class StageJob(Config):
         initial_pose: Takes precedence for the pose network's part.
     """
 
-    stage: Literal["pose", "posh"]
+    stage: StageName
     pose: PoseNetworkConfig
     shape: ShapeNetworkConfig
     losses: LossConfig

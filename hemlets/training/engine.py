@@ -1,4 +1,4 @@
-"""The training engine of both stages: one process or many, resumed exactly after any end.
+"""The training engine of every stage: one process or many, resumed exactly after any end.
 
 A run is a function of its job file: samples and their augmentation come from (seed, epoch,
 index), the checkpoint holds weights, moving average and optimiser, and the schedule depends
@@ -11,43 +11,45 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from hemlets.annotations import Annotations
-from hemlets.errors import ConfigError, DataError, HemletsError, TrainingError
+from hemlets.codecs.decode import bone_length_sum
+from hemlets.errors import CheckpointError, ConfigError, DataError, HemletsError, TrainingError
 from hemlets.files import atomic_path, lock, read_json, sha256_file, write_json
-from hemlets.inference.decode import bone_length_sum
-from hemlets.inference.model_folder import (
+from hemlets.models import HemletsPosh
+from hemlets.models.model_folder import (
     BONE_LENGTH_RANGE_MM,
     CARD,
     WEIGHTS,
     load_strictly,
-    load_weights,
     save_model,
 )
-from hemlets.models import HemletsPosh
 from hemlets.processes import die_with_parent
 from hemlets.skeleton import Joint
-from hemlets.training.batches import Batch, Loader, Samples
+from hemlets.training.averaging import Average
+from hemlets.training.batches import AnyBatch, Loader, micro_batches
 from hemlets.training.checkpoints import History, load_checkpoint, save_checkpoint
 from hemlets.training.config import StageJob, TrainingConfig
-from hemlets.training.objectives import PoseObjective, PoshObjective
 from hemlets.training.optimisers import StageOptimiser
-from hemlets.training.validation import validate
+from hemlets.training.reporting import Reporter, Rows
+from hemlets.training.stages import WARM_UP, initial_model, stage_of, warm_up_job
 
 __all__ = ["learning_rate", "resolve_precision", "train"]
 
 CHECKPOINT, HISTORY, PROGRESS, MODEL = "checkpoint.pt", "history.jsonl", "progress.json", "model"
+PICTURES = "pictures"
 FINISHED, LOCK = "finished.json", "training.lock"
 LOCK_TIMEOUT_S = 60.0
 STOPPED_EXIT_CODE = 75
@@ -82,26 +84,6 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate * (config.final_rate + (1 - config.final_rate) * cosine)
 
 
-class _Average:
-    """Exponential moving average of parameters and buffers, with a short memory at first."""
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.state = {k: v.detach().clone() for k, v in network.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, network: nn.Module, step: int) -> None:
-        weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        mine, theirs = [], []
-        for name, value in network.state_dict().items():
-            if value.is_floating_point():
-                mine.append(self.state[name])
-                theirs.append(value)
-            else:
-                self.state[name].copy_(value)
-        torch._foreach_lerp_(mine, theirs, weight)
-
-
 def trained_families(rows: Annotations, job: StageJob) -> list[str]:
     """Motion families that the weights have seen: of these rows and of what they start from."""
     seen = {part for family in set(rows.family) for part in str(family).split("+")}
@@ -119,20 +101,19 @@ def clipped_share(rows: Annotations, range_mm: float) -> float:
     return float((np.abs(depth_mm[known]) > range_mm).mean()) if known.any() else 0.0
 
 
-def train(
-    job: StageJob, *, report: Callable[[dict[str, Any]], None] | None = None
-) -> dict[str, float]:
+def train(job: StageJob, *, reporter: Reporter | None = None) -> dict[str, float]:
     """Train a stage to its end, from its checkpoint where there is one.
 
     Args:
         job: The job; every process of the group gets the same.
-        report: Called on rank 0 with each row of the history.
+        reporter: Told on rank 0 what goes into the run's folder.
 
     Returns:
         The last validation figures.
 
     Raises:
-        TrainingError: The loss is not finite; the batch is saved beside the checkpoint.
+        TrainingError: The loss is not finite or exploded, and the batch is saved beside the
+            checkpoint; or there is not enough memory.
         SystemExit: Code 75 after SIGTERM or SIGINT, with the state saved.
     """
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -141,7 +122,28 @@ def train(
             # A worker whose launcher was killed needs a moment to save and end.
             stack.enter_context(lock(job.out / LOCK, "this training", timeout_s=LOCK_TIMEOUT_S))
         stop_asked = stack.enter_context(_stop_signals())
-        return _train(job, rank, world_size, stop_asked, report)
+        stack.enter_context(_told_of_memory(job.training))
+        return _train(job, rank, world_size, stop_asked, reporter)
+
+
+@contextlib.contextmanager
+def _told_of_memory(config: TrainingConfig) -> Iterator[None]:
+    """Say which setting to change where memory does not suffice."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # On a CPU torch reports this as a plain RuntimeError.
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and (
+            "can't allocate memory" not in str(error)
+        ):
+            raise
+        raise TrainingError(
+            "out of memory",
+            where=f"training.batch_size = {config.batch_size}, "
+            f"training.accumulate = {config.accumulate}",
+            remedy=f"set training.accumulate to {2 * config.accumulate}, which needs about half "
+            "for the same training, or lower training.batch_size",
+        ) from error
 
 
 @contextlib.contextmanager
@@ -164,7 +166,7 @@ def _train(
     rank: int,
     world_size: int,
     stop_asked: list[int],
-    report: Callable[[dict[str, Any]], None] | None,
+    reporter: Reporter | None,
 ) -> dict[str, float]:
     config = job.training
     device = torch.device("cpu")
@@ -179,6 +181,7 @@ def _train(
     identity = {
         "job": job.model_copy(update={"out": Path(), "data": Path()}).hash,
         "annotations": sha256_file(_table(job)),
+        "backbone": _backbone_hash(config),
     }
     finished = _finished(job, identity)
     if finished is not None:
@@ -190,29 +193,33 @@ def _train(
     if not len(train_rows) or not len(validation_rows):
         raise DataError("a split has no rows", where=job.data, expected="train and validation")
     bone_length_mm = _mean_bone_length(train_rows)
-    samples = Samples(
-        train_rows,
-        job.data / "shards",
-        job.pose.volume,
-        seed=config.seed,
-        augmentation=job.augmentation,
-    )
+    stage = stage_of(job)
     loader = Loader(
-        samples,
+        stage.samples(train_rows),
         batch_size=config.batch_size,
         seed=config.seed,
         rank=rank,
         world_size=world_size,
+        accumulate=config.accumulate,
     )
 
-    model = _initial_model(job).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    objective = (PoseObjective(model.pose, job.losses, shrink=config.shrink) if job.stage == "pose"
-                 else PoshObjective(model, job.losses, shrink=config.shrink))  # fmt: skip
-    network = objective.network
+    start_from = job
+    if job.stage == "posh" and config.shape_warmup and not (job.out / CHECKPOINT).exists():
+        before = warm_up_job(job, train_rows, world_size)
+        _train(before, rank, world_size, stop_asked, None)
+        # It carries the pose network along that it was given.
+        warm = before.out / MODEL / WEIGHTS
+        start_from = job.model_copy(update={"initial": warm, "initial_pose": None})
+        torch.manual_seed(config.seed)
+    model = initial_model(start_from).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config.compile:
+        model.pose.compile()
+    objective = stage.objective(model)
+    network = stage.part(model)
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimiser = StageOptimiser(network, config)
-    average = _Average(network, config.ema)
-    start, counted = 0, 0
+    average = Average(network, config.ema)
+    start, counted, usual_loss = 0, 0, math.inf
     sums: dict[str, float] = {}
     state = load_checkpoint(job.out / CHECKPOINT, job_hash=identity["job"])
     if state is not None:
@@ -220,7 +227,7 @@ def _train(
         average.state = {k: v.to(device) for k, v in state["average"].items()}
         optimiser.load_state_dict(state["optimiser"])
         start = state["step"]
-        sums, counted = state.get("sums", {}), state.get("counted", 0)
+        sums, counted, usual_loss = state["sums"], state["counted"], state["usual_loss"]
     history = History(job.out / HISTORY, resume_step=start) if rank == 0 else None
     stepper: nn.Module = objective
     if world_size > 1:
@@ -240,6 +247,7 @@ def _train(
                     "optimiser": optimiser.state_dict(),
                     "sums": sums,
                     "counted": counted,
+                    "usual_loss": usual_loss,
                 },
             )
 
@@ -249,14 +257,11 @@ def _train(
     for step, batch in enumerate(loader.batches(start, config.steps), start):
         optimiser.set_rate(learning_rate(config, step))
         batch = batch.to(device)
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            terms: dict[str, Tensor] = stepper(batch)
-        # Gradients are averaged over ranks, so a rank's share is its sum times their number.
-        loss = terms["total"] * (world_size / config.batch_size)
-        values = _global_sums(terms, world_size)
-        if not math.isfinite(values["total"]):
+        values = _global_sums(_backward(stepper, batch, config, precision, world_size), world_size)
+        limit = config.explosion * usual_loss if config.explosion else math.inf
+        if not math.isfinite(values["total"]) or values["total"] > limit:
             raise _exploded(job, step, rank, batch, values)
-        loss.backward()  # type: ignore[no-untyped-call]
+        usual_loss = _usual(usual_loss, values["total"], step)
         if config.gradient_clip:
             nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
         optimiser.step()
@@ -273,21 +278,16 @@ def _train(
             row["samples"] = done * config.batch_size
             row["samples_per_s"] = clocked / elapsed
             if done % config.validate_every == 0 or last:
-                network_shadow = shadow.pose if job.stage == "pose" else shadow
-                network_shadow.load_state_dict(average.state)
-                figures = validate(
-                    network_shadow,
-                    validation_rows,
-                    job.data / "shards",
-                    precision=precision,
-                    device=device,
-                    shrink=config.shrink,
+                stage.part(shadow).load_state_dict(average.state)
+                figures = stage.validate(
+                    shadow, validation_rows, precision=precision, device=device
                 )
                 row |= {f"validation/{k}": v for k, v in figures.items()}
+                _show(job, done, stage.picture(shadow, validation_rows, device), reporter)
             history.add(done, row)
             write_json(job.out / PROGRESS, {"step": done, "steps": config.steps, **row})
-            if report is not None:
-                report({"step": done, "steps": config.steps, **row})
+            if reporter is not None:
+                reporter.metrics(done, {"steps": config.steps, **row})
             clock, clocked = time.perf_counter(), 0
         if done % config.log_every == 0:
             sums, counted = {}, 0
@@ -298,16 +298,14 @@ def _train(
             save(done)
     if rank == 0:
         final = model.state_dict()
-        prefix = "pose." if job.stage == "pose" else ""
-        final |= {prefix + k: v for k, v in average.state.items()}
+        final |= {stage.prefix + k: v for k, v in average.state.items()}
         card = save_model(
             job.out / MODEL,
             {k: v.cpu() for k, v in final.items()},
             pose=job.pose,
             shape=job.shape,
-            # Where nothing says how short the network's skeletons are, people's own length.
             bone_length_mm=min(
-                max(figures.get("bone_length_mm", bone_length_mm), 0.5 * bone_length_mm),
+                max(_predicted_length(job, figures, bone_length_mm), 0.5 * bone_length_mm),
                 1.1 * bone_length_mm,
             ),
             training={
@@ -326,9 +324,25 @@ def _train(
             {**identity, "weights_sha256": card.weights_sha256, "figures": figures},
         )
         (job.out / CHECKPOINT).unlink(missing_ok=True)
+        # Its weights live on in the model.
+        shutil.rmtree(job.out / WARM_UP / MODEL, ignore_errors=True)
     if world_size > 1:
         dist.barrier()
     return figures
+
+
+def _backbone_hash(config: TrainingConfig) -> str:
+    path = config.backbone_weights
+    if path is None:
+        return ""
+    if not path.is_file():
+        raise CheckpointError(
+            "the backbone's weights do not exist",
+            where=path,
+            expected="a state dict under torchvision's names, .pth or .safetensors",
+            remedy="put them there, or set training.backbone_weights to where they are",
+        )
+    return sha256_file(path)
 
 
 def _table(job: StageJob) -> Path:
@@ -365,6 +379,67 @@ def _mean_bone_length(rows: Annotations) -> float:
     return mean_mm
 
 
+def _predicted_length(job: StageJob, figures: dict[str, float], true_mm: float) -> float:
+    """Bone length of predicted skeletons: measured, else that of the weights started from.
+
+    Where nothing says how short the network's skeletons are, people's own length.
+    """
+    if "bone_length_mm" in figures:
+        return figures["bone_length_mm"]
+    card = job.initial and job.initial.with_name(CARD)
+    if card and card.exists():
+        return float(read_json(card)["bone_length_mm"])
+    return true_mm
+
+
+def _backward(
+    stepper: nn.Module,
+    batch: AnyBatch,
+    config: TrainingConfig,
+    precision: torch.dtype,
+    world_size: int,
+) -> dict[str, Tensor]:
+    """Add up a batch's gradients, part by part; gives the loss terms' sums."""
+    device = next(stepper.parameters()).device
+    sums: dict[str, Tensor] = {}
+    parts = micro_batches(batch, config.accumulate)
+    for number, part in enumerate(parts, 1):
+        # Ranks exchange their gradients with the last part only.
+        quiet = world_size > 1 and number < len(parts)
+        with stepper.no_sync() if quiet else contextlib.nullcontext():  # type: ignore[operator]
+            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                terms: dict[str, Tensor] = stepper(part)
+            # Gradients are averaged over ranks, so a rank's share is its sum times their number.
+            loss = terms["total"] * (world_size / config.batch_size)
+            loss.backward()  # type: ignore[no-untyped-call]
+        for name, value in terms.items():
+            sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+    return sums
+
+
+def _usual(usual_loss: float, loss: float, step: int) -> float:
+    """Mean loss that forgets slowly, and quickly at first."""
+    if not math.isfinite(usual_loss):
+        return loss
+    return usual_loss + (loss - usual_loss) / min(step + 1, 100)
+
+
+def _show(
+    job: StageJob,
+    step: int,
+    image_HW3: npt.NDArray[np.uint8] | None,
+    reporter: Reporter | None,
+) -> None:
+    if image_HW3 is None:
+        return
+    from hemlets.drawing import png
+
+    with atomic_path(job.out / PICTURES / f"step-{step:07d}.png") as scratch:
+        scratch.write_bytes(png(image_HW3))
+    if reporter is not None:
+        reporter.picture(step, "validation", image_HW3)
+
+
 def _global_sums(terms: dict[str, Tensor], world_size: int) -> dict[str, float]:
     """Loss terms over the samples of all processes."""
     values = torch.stack([value.detach().float() for value in terms.values()])
@@ -378,17 +453,6 @@ def _spread(rows: Annotations, count: int) -> Annotations:
     if len(rows) <= count:
         return rows
     return rows.take(np.linspace(0, len(rows) - 1, count).astype(np.int64))
-
-
-def _initial_model(job: StageJob) -> HemletsPosh:
-    model = HemletsPosh(job.pose, job.shape)
-    if job.initial is not None:
-        load_strictly(model, load_weights(job.initial), where=job.initial)
-    if job.initial_pose is not None:
-        state = load_weights(job.initial_pose)
-        pose = {k.removeprefix("pose."): v for k, v in state.items() if k.startswith("pose.")}
-        load_strictly(model.pose, pose, where=job.initial_pose)
-    return model
 
 
 def _shadow(job: StageJob, device: torch.device) -> HemletsPosh:
@@ -409,15 +473,16 @@ def _any_rank(flag: bool, world_size: int, device: torch.device) -> bool:
 
 
 def _exploded(
-    job: StageJob, step: int, rank: int, batch: Batch, terms: dict[str, float]
+    job: StageJob, step: int, rank: int, batch: AnyBatch, terms: dict[str, float]
 ) -> TrainingError:
     from safetensors.torch import save_file
 
     path = job.out / f"batch-at-step-{step}-rank-{rank}.safetensors"
     with atomic_path(path) as scratch:
         save_file({k: v.contiguous().cpu() for k, v in batch._asdict().items()}, scratch)
+    what = "exploded" if math.isfinite(terms["total"]) else "is not finite"
     return TrainingError(
-        f"the loss is not finite at step {step}: {terms}",
+        f"the loss {what} at step {step}: {terms}",
         where=path,
         remedy="look at the saved batch; lower training.learning_rate or set "
         "training.gradient_clip",
@@ -433,18 +498,10 @@ def main(argv: list[str]) -> int:
             raise ConfigError("one job file must be given", expected="hemlets.training JOB.json")
         path = Path(argv[0])
         job = StageJob.from_mapping(read_json(path), where=str(path))
-        train(job, report=lambda row: print(json.dumps(row), flush=True))
+        train(job, reporter=Rows(lambda row: print(json.dumps(row), flush=True)))
     except HemletsError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    except (MemoryError, RuntimeError) as error:
-        # On a CPU torch reports this as a plain RuntimeError.
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and (
-            "can't allocate memory" not in str(error)
-        ):
-            raise
-        print("out of memory: lower training.batch_size", file=sys.stderr)
-        return TrainingError.exit_code
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()

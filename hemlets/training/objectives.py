@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hemlets.codecs import encode_heatmaps, encode_triplets, expectation, marginals
-from hemlets.inference.predictor import normalise
+from hemlets.codecs import encode_heatmaps, encode_triplets, known_layers
 from hemlets.losses import (
     betas_loss,
     heatmap_loss,
@@ -15,12 +14,13 @@ from hemlets.losses import (
     marginal_loss,
     rotation_loss,
 )
-from hemlets.models import HemletsPosh, PoseNetwork, PoseOutput
-from hemlets.models.posh import nominal_metres
+from hemlets.models import DecodedVolume, HemletsPosh, PoseNetwork, PoseOutput, ShapeNetwork
 from hemlets.training.batches import Batch
 from hemlets.training.config import LossConfig
+from hemlets.training.shape_samples import ShapeBatch
+from hemlets.transforms import normalise
 
-__all__ = ["PoseObjective", "PoshObjective", "shrunk"]
+__all__ = ["PoseObjective", "PoshObjective", "ShapeObjective", "shrunk"]
 
 
 def shrunk(image_B3HW: Tensor, factor: int) -> Tensor:
@@ -49,22 +49,21 @@ class PoseObjective(nn.Module):
         """Loss terms of a batch."""
         output = self.network(shrunk(normalise(batch.image_BHW3), self.shrink))
         with torch.autocast(batch.image_BHW3.device.type, enabled=False):
-            terms, _ = self.terms(output, batch)
-        return terms
+            return self.terms(output, self.network.decode(output), batch)
 
-    def terms(self, output: PoseOutput, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
-        """Loss terms and decoded voxels of the network's output."""
+    def terms(self, output: PoseOutput, decoded: DecodedVolume, batch: Batch) -> dict[str, Tensor]:
+        """Loss terms of the network's output."""
         config = self.network.config
-        p_xyz = marginals(output.volume_BJDHW)
         cells = config.volume_cells
-        voxel_BJ3 = expectation(p_xyz, cells)
         terms = {
-            "joints": joint_loss(voxel_BJ3, batch.voxel_BJ3, batch.known2d_BJ, batch.known3d_BJ)
+            "joints": joint_loss(
+                decoded.voxel_BJ3, batch.voxel_BJ3, batch.known2d_BJ, batch.known3d_BJ
+            )
         }
         total = terms["joints"]
         if self.weights.marginal:
             terms["marginal"] = marginal_loss(
-                p_xyz,
+                decoded.marginals_xyz,
                 batch.voxel_BJ3,
                 self.weights.marginal_sigma,
                 batch.known2d_BJ,
@@ -72,23 +71,25 @@ class PoseObjective(nn.Module):
                 cells,
             )
             total = total + self.weights.marginal * terms["marginal"]
-        if output.heatmap_BJHW is not None and output.triplet_BKSHW is not None:
+        if output.heatmap_BJHW is not None and output.triplet_BKLHW is not None:
             size = output.heatmap_BJHW.shape[-1]
             heatmap_BJHW = encode_heatmaps(
                 batch.voxel_BJ3[..., :2] * (size / cells), size, config.sigma_cells * size / cells
             )
-            if self.weights.hemlets:
-                triplet = encode_triplets(heatmap_BJHW, batch.relation_BK)
+            if self.weights.supervision in ("hemlets", "both"):
+                relation, steep, states = batch.relation_BK, batch.steep_BK, config.states
                 terms["hemlets"] = hemlets_loss(
-                    output.triplet_BKSHW, triplet, batch.relation_known_BK
+                    output.triplet_BKLHW,
+                    encode_triplets(heatmap_BJHW, relation, steep, states),
+                    known_layers(relation, batch.relation_known_BK, steep, states),
                 )
                 total = total + self.weights.alpha * terms["hemlets"]
-            if self.weights.heatmaps:
+            if self.weights.supervision in ("2d", "both"):
                 terms["heatmaps"] = heatmap_loss(
                     output.heatmap_BJHW, heatmap_BJHW, batch.known2d_BJ
                 )
                 total = total + self.weights.alpha * terms["heatmaps"]
-        return {**terms, "total": total}, voxel_BJ3
+        return {**terms, "total": total}
 
 
 class PoshObjective(nn.Module):
@@ -103,11 +104,10 @@ class PoshObjective(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss terms of a batch."""
         image = shrunk(normalise(batch.image_BHW3), self._pose.shrink)
-        output = self.network.pose(image)
+        output = self.network(image)
         with torch.autocast(batch.image_BHW3.device.type, enabled=False):
-            terms, voxel_BJ3 = self._pose.terms(output, batch)
-            joints = nominal_metres(voxel_BJ3, self.network.pose.config.volume)
-            shape = self.network.shape(joints, output.feature_BC)
+            terms = self._pose.terms(output.pose, output.decoded, batch)
+            shape = output.shape
             terms["theta"] = rotation_loss(
                 shape.rotation_BR33, batch.rotation_BR33, batch.smpl_known_B
             )
@@ -118,3 +118,26 @@ class PoshObjective(nn.Module):
                 + self.weights.betas * terms["betas"]
             )
         return terms
+
+
+class ShapeObjective(nn.Module):
+    """L_θ + L_β, equations (9) and (10), from joints without image features."""
+
+    def __init__(self, network: ShapeNetwork, losses: LossConfig) -> None:
+        super().__init__()
+        self.network = network
+        self.weights = losses
+
+    def forward(self, batch: ShapeBatch) -> dict[str, Tensor]:
+        """Loss terms of a batch."""
+        joints = batch.joints_BJ3_m
+        features = joints.new_zeros(len(joints), self.network.feature_channels)
+        with torch.autocast(joints.device.type, enabled=False):
+            shape = self.network(joints, features)
+            known_B = joints.new_ones(len(joints))
+            terms = {
+                "theta": rotation_loss(shape.rotation_BR33, batch.rotation_BR33, known_B),
+                "betas": betas_loss(shape.betas_BS, batch.betas_BS, known_B),
+            }
+            total = self.weights.theta * terms["theta"] + self.weights.betas * terms["betas"]
+        return {**terms, "total": total}

@@ -19,18 +19,23 @@ class StageOptimiser:
     weights it learns markedly faster a sample than AdamW; it takes convolutions as matrices of
     their first dimension (output channels; of a transposed convolution its input channels) by
     the rest. The first convolution, the output heads, linear layers, norms
-    and biases stay with AdamW, as its authors advise.
+    and biases stay with AdamW, as its authors advise; so do depthwise convolutions, which are
+    no matrices, and a backbone with a rate of its own, whose weights are to be kept in the main.
     """
 
     def __init__(self, network: nn.Module, config: TrainingConfig) -> None:
         matrices: list[nn.Parameter] = []
         decayed: list[nn.Parameter] = []
         plain: list[nn.Parameter] = []
+        backbone: list[nn.Parameter] = []
         for name, parameter in network.named_parameters():
             if not parameter.requires_grad:
                 continue
             edge = name.endswith(("backbone.conv1.weight", "_head.weight"))
-            if config.optimiser == "muon" and parameter.ndim == 4 and not edge:
+            depthwise = parameter.ndim == 4 and parameter.shape[1] == 1
+            if config.backbone_rate != 1 and "backbone." in name:
+                backbone.append(parameter)
+            elif config.optimiser == "muon" and parameter.ndim == 4 and not edge and not depthwise:
                 matrices.append(parameter)
             elif parameter.ndim > 1:
                 decayed.append(parameter)
@@ -40,6 +45,11 @@ class StageOptimiser:
             {"params": decayed},
             {"params": plain, "weight_decay": 0.0},
         ]
+        groups += [{"params": backbone, "weight_decay": 0.0}] if backbone else []
+        for group in groups:
+            group["factor"] = 1.0
+        if backbone:
+            groups[-1]["factor"] = config.backbone_rate
         self._adamw = torch.optim.AdamW(
             groups,
             lr=config.learning_rate,
@@ -62,7 +72,7 @@ class StageOptimiser:
         """The learning rate of the next step."""
         for optimiser in self._all:
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("factor", 1.0)
 
     def step(self) -> None:
         """Move the parameters by their gradients and drop these."""

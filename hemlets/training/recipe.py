@@ -15,11 +15,12 @@ import numpy as np
 from hemlets.annotations import Annotations
 from hemlets.config import Config, read_toml
 from hemlets.errors import HemletsError
-from hemlets.inference.model_folder import load_model, save_model
 from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
+from hemlets.models.model_folder import load_model, save_model
 from hemlets.skeleton import Joint
 from hemlets.synthetic.config import OpenDataConfig
-from hemlets.training.config import LossConfig, StageJob, TrainingConfig
+from hemlets.training.config import LossConfig, StageJob, StageName, TrainingConfig
+from hemlets.training.reporting import Rows
 from hemlets.transforms import AugmentationConfig
 
 __all__ = ["Phase", "Recipe", "easy", "run"]
@@ -29,10 +30,12 @@ class Phase(Config):
     """One phase of the recipe.
 
     Attributes:
+        stage: What is trained; the last phase trains both networks, ``posh``.
         easy: Only upright people who are whole in the image: a curriculum's first lessons.
     """
 
     name: str
+    stage: StageName = "posh"
     easy: bool = False
     losses: LossConfig = LossConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -82,7 +85,7 @@ def run(recipe: Recipe, folder: Path, *, workers: int = 2) -> Path:
     for phase in recipe.phases:
         out = folder / phase.name
         job = StageJob(
-            stage="posh",
+            stage=phase.stage,
             pose=recipe.pose,
             shape=recipe.shape,
             losses=phase.losses,
@@ -92,7 +95,7 @@ def run(recipe: Recipe, folder: Path, *, workers: int = 2) -> Path:
             out=out,
             initial=weights,
         )
-        train(job, report=lambda row: print(json.dumps(row), flush=True))
+        train(job, reporter=Rows(lambda row: print(json.dumps(row), flush=True)))
         weights = out / "model" / "model.safetensors"
     model, card = load_model(folder / recipe.phases[-1].name / "model")
     save_model(

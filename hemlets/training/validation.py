@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import roma
 import torch
+from torch import Tensor
 
 from hemlets.annotations import Annotations, ShardReader, decode_image
-from hemlets.codecs import soft_argmax
-from hemlets.inference.decode import length_at_depth, metric_joints
-from hemlets.inference.predictor import normalise
-from hemlets.models import HemletsPosh, PoseNetwork
-from hemlets.models.posh import nominal_metres
+from hemlets.codecs import VolumeSpec
+from hemlets.codecs.decode import length_at_depth, metric_joints
+from hemlets.models import DecodedVolume, HemletsPosh, PoseNetwork, ShapeNetwork, ShapeOutput
+from hemlets.models.crops import joints_in_images, network_input
 from hemlets.skeleton import N_JOINTS, Joint
 from hemlets.training.objectives import shrunk
+from hemlets.training.shape_samples import ShapeSamples
 from hemlets.transforms import square_crop
 
-__all__ = ["validate"]
+__all__ = ["NOISE_M", "validate", "validate_shape"]
+
+NOISE_M: Final = 0.05
+"""Noise on each coordinate of a joint that the shape network is looked at with."""
+
+Array = npt.NDArray[np.floating]
 
 
 def validate(
@@ -41,63 +49,111 @@ def validate(
         model, ``theta_deg`` (mean geodesic over 24 rotations) and ``betas``. A figure without
         any annotated sample is left out.
     """
-    posh = network if isinstance(network, HemletsPosh) else None
     pose = network.pose if isinstance(network, HemletsPosh) else network
     volume = pose.config.volume
     reader = ShardReader(shards)
     a = annotations
     crops = [square_crop(box, volume.crop_px) for box in a.box_xyxy]
-    errors: dict[str, list[npt.NDArray[np.floating]]] = {}
+    errors: dict[str, list[Array]] = {}
     image_px, depth_mm = np.zeros((len(a), N_JOINTS, 2)), np.zeros((len(a), N_JOINTS))
     was_training = network.training
     network.eval()
     for start in range(0, len(a), batch_size):
-        rows = range(start, min(start + batch_size, len(a)))
-        pixels = np.stack(
-            [
-                crops[i].extract(
-                    decode_image(
-                        reader.jpeg(a.shard[i], int(a.shard_row[i]), a.sample_id[i]),
-                        where=a.sample_id[i],
-                    )
-                )
-                for i in rows
-            ]
-        )
-        part = slice(rows.start, rows.stop)
+        part = slice(start, min(start + batch_size, len(a)))
+        rows = range(part.start, part.stop)
+        images = _images(a, reader, rows)
+        image_B3HW = shrunk(network_input(images, crops[part], device), shrink)
         with (
             torch.inference_mode(),
             torch.autocast(device.type, precision, enabled=precision != torch.float32),
         ):
-            output = pose(shrunk(normalise(torch.from_numpy(pixels).to(device)), shrink))
-            with torch.autocast(device.type, enabled=False):
-                voxel = soft_argmax(output.volume_BJDHW, volume.cells)
-                if posh is not None:
-                    body = posh.shape(nominal_metres(voxel, volume), output.feature_BC)
-                    truth = roma.rotvec_to_rotmat(torch.from_numpy(a.theta[part].copy()))
-                    angle = roma.rotmat_geodesic_distance(body.rotation_BR33.cpu(), truth)
-                    known = a.smpl_valid[part]
-                    errors.setdefault("theta_deg", []).append(np.rad2deg(angle.numpy())[known])
-                    difference = np.abs(body.betas_BS.cpu().numpy() - a.betas[part])
-                    errors.setdefault("betas", []).append(difference[known])
-        crop_px, depth = volume.from_voxels(voxel.double().cpu())
-        points = crop_px.numpy()
-        image_px[part] = np.stack([crops[i].to_image(points[i - start]) for i in rows])
-        depth_mm[part] = depth.numpy()
+            decoded, body = _run(network, image_B3HW)
+        found = joints_in_images(decoded.voxel_BJ3, volume, crops[part])
+        image_px[part], depth_mm[part] = found.image_px_BJ2, found.depth_mm_BJ
         target_px = np.stack([crops[i].to_crop(a.joints2d_px[i]) for i in rows])
-        pixel_error = np.linalg.norm(points - target_px, axis=-1)
-        errors.setdefault("joints_px", []).append(pixel_error[a.valid2d[part]])
+        pixel_error = np.linalg.norm(found.crop_px_BJ2 - target_px, axis=-1)
+        batch_errors = {"joints_px": pixel_error[a.valid2d[part]]}
+        if body is not None:
+            batch_errors |= _body_errors(body, a, part)
+        for name, values in batch_errors.items():
+            errors.setdefault(name, []).append(values)
     network.train(was_training)
+    joined = {name: np.concatenate([v.ravel() for v in values]) for name, values in errors.items()}
+    joined |= _metric_errors(image_px, depth_mm, a)
+    return {name: float(values.mean()) for name, values in joined.items() if values.size}
+
+
+def _images(
+    a: Annotations, reader: ShardReader, rows: Iterable[int]
+) -> Iterator[npt.NDArray[np.uint8]]:
+    for i in rows:
+        jpeg = reader.jpeg(a.shard[i], int(a.shard_row[i]), a.sample_id[i])
+        yield decode_image(jpeg, where=a.sample_id[i])
+
+
+def _run(
+    network: PoseNetwork | HemletsPosh, image_B3HW: Tensor
+) -> tuple[DecodedVolume, ShapeOutput | None]:
+    if isinstance(network, HemletsPosh):
+        output = network(image_B3HW)
+        return output.decoded, output.shape
+    return network.decode(network(image_B3HW)), None
+
+
+def _body_errors(body: ShapeOutput, a: Annotations, part: slice) -> dict[str, Array]:
+    """Angles of rotations and differences of β where they are known."""
+    known = a.smpl_valid[part]
+    truth = roma.rotvec_to_rotmat(torch.from_numpy(a.theta[part].copy()))
+    angle = roma.rotmat_geodesic_distance(body.rotation_BR33.cpu(), truth)
+    difference = np.abs(body.betas_BS.cpu().numpy() - a.betas[part])
+    return {"theta_deg": np.rad2deg(angle.numpy())[known], "betas": difference[known]}
+
+
+def _metric_errors(image_px_BJ2: Array, depth_mm_BJ: Array, a: Annotations) -> dict[str, Array]:
+    """Errors in millimetres and the predicted skeletons' lengths, over all samples together."""
     truth3d = a.joints3d_mm - a.joints3d_mm[:, [Joint.PELVIS]]
     valid = a.valid3d & a.valid3d[:, [Joint.PELVIS]]
-    relative = depth_mm - depth_mm[:, [Joint.PELVIS]]
-    errors["depth_mm"] = [np.abs(relative - truth3d[..., 2])[valid]]
+    relative = depth_mm_BJ - depth_mm_BJ[:, [Joint.PELVIS]]
+    errors: dict[str, Array] = {"depth_mm": np.abs(relative - truth3d[..., 2])[valid]}
     whole = valid.all(1) & a.camera_valid
     if whole.any():
-        args = image_px[whole], depth_mm[whole], a.camera[whole]
+        args = image_px_BJ2[whole], depth_mm_BJ[whole], a.camera[whole]
         lengths = length_at_depth(*args, a.joints3d_mm[whole, Joint.PELVIS, 2])
-        errors["bone_length_mm"] = [lengths]
         joints, _ = metric_joints(*args, float(lengths.mean()))
-        errors["mpjpe_mm"] = [np.linalg.norm(joints - truth3d[whole], axis=-1)]
-    joined = {k: np.concatenate([v.reshape(-1) for v in values]) for k, values in errors.items()}
-    return {name: float(values.mean()) for name, values in joined.items() if values.size}
+        errors |= {
+            "bone_length_mm": lengths,
+            "mpjpe_mm": np.linalg.norm(joints - truth3d[whole], axis=-1),
+        }
+    return errors
+
+
+def validate_shape(
+    network: ShapeNetwork, annotations: Annotations, volume: VolumeSpec, *, device: torch.device
+) -> dict[str, float]:
+    """Errors of the body that follows from annotated joints without an image.
+
+    Returns:
+        ``theta_deg`` (mean geodesic over 24 rotations) and ``betas`` from exact joints, and
+        ``theta_deg_noisy`` from joints with noise of 50 mm.
+    """
+    samples = ShapeSamples(annotations, volume, seed=0, augmentation=None)
+    batch = samples.batch(np.arange(len(samples)), 0).to(device)
+    noise = torch.randn(batch.joints_BJ3_m.shape, generator=torch.Generator().manual_seed(0))
+    noisy = batch.joints_BJ3_m + NOISE_M * noise.to(device)
+    features = torch.zeros(len(samples), network.feature_channels, device=device)
+    was_training = network.training
+    network.eval()
+    with torch.inference_mode():
+        exact = network(batch.joints_BJ3_m, features)
+        rough = network(noisy - noisy[:, [Joint.PELVIS]], features)
+    network.train(was_training)
+
+    def degrees(found: ShapeOutput) -> float:
+        angle = roma.rotmat_geodesic_distance(found.rotation_BR33, batch.rotation_BR33)
+        return float(torch.rad2deg(angle).mean())
+
+    return {
+        "theta_deg": degrees(exact),
+        "theta_deg_noisy": degrees(rough),
+        "betas": float((exact.betas_BS - batch.betas_BS).abs().mean()),
+    }

@@ -19,7 +19,6 @@ from bench_rendering import machine
 
 from flows.profile import load_profile
 from flows.training_process import MEMORY
-from hemlets.inference.predictor import normalise
 from hemlets.models import HemletsPosh
 from hemlets.synthetic import OpenDataConfig, SplitSizes, build_open_data
 from hemlets.training.batches import Batch
@@ -27,10 +26,12 @@ from hemlets.training.config import StageJob
 from hemlets.training.engine import resolve_precision, train
 from hemlets.training.objectives import PoseObjective
 from hemlets.training.optimisers import StageOptimiser
+from hemlets.training.reporting import Rows
+from hemlets.transforms import normalise
 
 RESULTS = Path(__file__).parent / "results" / "training.csv"
 COLUMNS = ("machine", "precision", "threads", "batch", "images_per_s", "bare_images_per_s", "limit")
-LIMIT_PER_S = 55
+LIMIT_PER_S = 70
 STEPS, WARM = 24, 8
 
 
@@ -80,7 +81,7 @@ def main() -> int:
             }
         )
         rows: list[dict[str, float]] = []
-        train(job, report=rows.append)
+        train(job, reporter=Rows(rows.append))
         # The first row holds the warm-up, the last the closing validation.
         rates = [row["samples_per_s"] for row in rows[1:-1]]
         rate = sum(rates) / len(rates)

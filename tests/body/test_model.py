@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from hemlets.assets.clips import load_clips
-from hemlets.body import BodyModel, read_body_arrays
-from hemlets.body.model import MIRROR_SMPL_JOINTS
-from hemlets.errors import AssetError
+from hemlets.body import MIRROR_SMPL_JOINTS, BodyModel, mirror_theta, read_body_arrays
+from hemlets.errors import AssetError, InputError
 from hemlets.skeleton import FLIP_JOINTS, SMPL_JOINTS, Joint
 
 MIRROR_X = torch.tensor((-1.0, 1.0, 1.0))
@@ -161,7 +160,7 @@ def skew(vectors):
 def test_the_mirrored_pose_with_the_same_shape_is_the_mirrored_body(model, form):
     theta, betas = real_poses(5)
     pose = theta if form == "axis-angle" else torch.matrix_exp(skew(theta.reshape(5, 24, 3)))
-    body, mirrored = model(pose, betas), model(model.mirror_theta(pose), betas)
+    body, mirrored = model(pose, betas), model(mirror_theta(pose), betas)
     swapped = mirrored.vertices_BV3_mm[:, model.mirror_vertices] * MIRROR_X
     torch.testing.assert_close(swapped, body.vertices_BV3_mm, atol=5e-3, rtol=0)
     joints18 = mirrored.joints18_B183_mm[:, list(FLIP_JOINTS)] * MIRROR_X
@@ -170,9 +169,9 @@ def test_the_mirrored_pose_with_the_same_shape_is_the_mirrored_body(model, form)
     torch.testing.assert_close(joints24, body.joints24_B243_mm, atol=5e-3, rtol=0)
 
 
-def test_mirroring_twice_gives_the_pose_back(lite):
+def test_mirroring_twice_gives_the_pose_back():
     theta, _ = real_poses(5)
-    assert torch.equal(lite.mirror_theta(lite.mirror_theta(theta)), theta)
+    assert torch.equal(mirror_theta(mirror_theta(theta)), theta)
 
 
 def test_the_arrays_are_symmetric_to_the_bit(model):
@@ -250,6 +249,18 @@ def test_a_pose_of_another_shape_is_refused(lite):
         lite(torch.zeros(1, 69), torch.zeros(1, 10))
 
 
+def test_a_shape_with_another_number_of_coefficients_is_refused(lite):
+    with pytest.raises(InputError, match="300 coefficients"):
+        lite(torch.zeros(1, 72), torch.zeros(1, 300))
+
+
+def test_human36ms_joints_are_the_first_seventeen(lite):
+    theta, betas = real_poses(2)
+    body = lite(theta, betas)
+    joints17 = lite.human36m_regressor @ body.vertices_BV3_mm
+    torch.testing.assert_close(joints17, body.joints18_B183_mm[:, :17], atol=1e-2, rtol=0)
+
+
 def test_a_body_file_without_an_array_names_it(tmp_path, lite):
     arrays = read_body_arrays_of(lite)
     del arrays["weights"]
@@ -277,6 +288,7 @@ def test_a_file_of_smpls_own_mesh_gets_its_18_joints_from_its_kinematic_ones(lit
     for name in ("v_template", "shapedirs", "weights"):
         widths = [(0, padding)] + [(0, 0)] * (arrays[name].ndim - 1)
         arrays[name] = np.pad(arrays[name], widths)
+    arrays["weights"][-padding:, 0] = 1
     arrays["J_regressor"] = np.pad(arrays["J_regressor"], [(0, 0), (0, padding)])
     del arrays["joint_regressor_18"]
     body = at_rest(BodyModel(arrays))

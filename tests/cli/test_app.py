@@ -120,7 +120,7 @@ class TestHelp:
         )
 
         assert ended.returncode == 0, ended.stderr
-        assert "predict  Predict the 3D pose" in ended.stdout
+        assert "predict Predict the 3D pose" in " ".join(ended.stdout.split())
 
     def test_without_arguments_it_is_shown(self, commands: None, run: Run) -> None:
         code, out, err = run()

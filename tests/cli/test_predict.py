@@ -9,11 +9,11 @@ from PIL import Image
 
 from hemlets.body import BodyModel
 from hemlets.cli import main
-from hemlets.cli.models import point_to_champion
 from hemlets.cli.prediction import read_photo
 from hemlets.drawing import place_body
 from hemlets.errors import InputError
 from hemlets.inference import BodyEstimate, Camera, PredictionRequest, Predictor
+from hemlets.inference.champion import point_to_champion
 from hemlets.workspace import Workspace
 
 Run = Callable[..., tuple[int, str, str]]
@@ -240,8 +240,8 @@ def test_damaged_weights_are_refused_by_name(
 def test_a_model_without_heatmaps_has_no_confidence_and_its_json_no_nan(
     photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from hemlets.inference.model_folder import save_model
     from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
+    from hemlets.models.model_folder import save_model
 
     pose = PoseNetworkConfig(
         crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=16, intermediate="none"

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_checks.columns.anatomy import _segment_distance, anatomy_columns
+from data_checks.columns.anatomy import (
+    Reference,
+    _segment_distance,
+    anatomy_columns,
+    bone_lengths,
+    known_joints,
+)
 from data_checks.expectations import ROW_CHECKS
 from hemlets.skeleton import FLIP_JOINTS, Joint
 
@@ -16,16 +22,18 @@ Columns = dict[str, Any]
 BOUNDS = {check.name: check for check in ROW_CHECKS}
 
 
-def failing(joints: np.ndarray) -> dict[str, np.ndarray]:
+def failing(joints: np.ndarray, source: str = "captured") -> dict[str, np.ndarray]:
     rows = len(joints)
     table: Any = SimpleNamespace(
         joints3d_mm=joints,
         valid3d=np.ones((rows, 18), bool),
-        source=np.array(["captured"] * rows, object),
+        source=np.array([source] * rows, object),
         subject=np.array([f"person {row}" for row in range(rows)], object),
     )
     result = {}
-    for name, column in anatomy_columns(table).items():
+    lengths = bone_lengths(known_joints(table))
+    reference = Reference.of(lengths, table.source, table.subject)
+    for name, column in anatomy_columns(table, reference, np.arange(rows)).items():
         check = BOUNDS[name]
         low = -np.inf if check.low is None else check.low
         high = np.inf if check.high is None else check.high
@@ -69,3 +77,20 @@ def test_the_distance_of_segments_agrees_with_a_dense_search():
     searched = np.linalg.norm(on_ab[:, :, None] - on_cd[:, None], axis=-1).min((1, 2))
 
     np.testing.assert_allclose(_segment_distance(a, b, c, d), searched, atol=0.04)
+
+
+def test_a_short_head_is_a_fault_but_where_the_head_bends_between_its_joints(joints: np.ndarray):
+    bent = joints.copy()
+    neck = bent[:, Joint.NECK]
+    bent[:, Joint.HEAD_TOP] = neck + 0.35 * (bent[:, Joint.HEAD_TOP] - neck)
+
+    assert failing(bent)["bones_in_proportion"].all()
+    assert not failing(bent, "human36m")["bones_in_proportion"].any()
+
+
+def test_other_bones_of_such_a_dataset_are_judged_as_ever(joints: np.ndarray):
+    wrong = joints.copy()
+    knee = wrong[:, Joint.LEFT_KNEE]
+    wrong[:, Joint.LEFT_ANKLE] = knee + 0.3 * (wrong[:, Joint.LEFT_ANKLE] - knee)
+
+    assert failing(wrong, "human36m")["bones_in_proportion"].all()

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from data_checks.result import ValidationResult
-from data_checks.validate import validate
-from hemlets.annotations import FIELDS, Annotations
 from hemlets.skeleton import FLIP_JOINTS, JOINTS, Joint, depth_relations
 
 Columns = dict[str, Any]
+Check = Callable[[Columns], ValidationResult]
 NOSE, WRIST = int(Joint.NOSE), int(Joint.LEFT_WRIST)
 
 
@@ -187,31 +185,22 @@ CAPTURED = (
 )  # fmt: skip
 
 
-def with_faults(rendered: Path, folder: Path, faults: tuple[Fault, ...], **fixed: Any) -> Path:
-    table = Annotations.read(rendered / "annotations.parquet")
-    columns = {field.name: table.column(field.name).copy() for field in FIELDS}
-    for field, value in fixed.items():
-        columns[field][:] = value
+def with_faults(columns: Columns, faults: tuple[Fault, ...]) -> Columns:
     for row, fault in enumerate(faults, start=1):
         fault.make(columns, row)
-    folder.mkdir()
-    (folder / "shards").symlink_to(rendered / "shards")
-    Annotations.from_columns(columns).write(folder / "annotations.parquet")
-    return folder
+    return columns
 
 
 @pytest.fixture(scope="module")
-def of_rendered(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> ValidationResult:
-    folder = tmp_path_factory.mktemp("faults")
-    return validate(with_faults(rendered, folder / "version", RENDERED), folder / "out")
+def of_rendered(check: Check, fresh: Callable[[], Columns]) -> ValidationResult:
+    return check(with_faults(fresh(), RENDERED))
 
 
 @pytest.fixture(scope="module")
-def of_captured(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> ValidationResult:
-    folder = tmp_path_factory.mktemp("faults")
-    unknown = {"source": "captured", "smpl_valid": False, "theta": 0, "betas": 0, "transl_mm": 0}
-    version = with_faults(rendered, folder / "version", CAPTURED, **unknown)
-    return validate(version, folder / "out")
+def of_captured(
+    check: Check, fresh: Callable[[], Columns], as_captured: Callable[[Columns], Columns]
+) -> ValidationResult:
+    return check(with_faults(as_captured(fresh()), CAPTURED))
 
 
 def assert_named(result: ValidationResult, fault: Fault, row: int) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hemlets.drawing import draw_skeleton
-from hemlets.evaluation.drawing import LEFT, RIGHT
+from hemlets.drawing.bones import LEFT, RIGHT
 from hemlets.skeleton import Joint
 from hemlets.synthetic import RenderedPerson
 

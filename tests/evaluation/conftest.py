@@ -84,6 +84,7 @@ def make_annotations(body: BodyModel) -> MakeAnnotations:
                 "betas": betas,
                 "transl_mm": shift,
                 "smpl_valid": np.ones(count, bool),
+                "transl_valid": np.ones(count, bool),
                 "mask": [b""] * count,
             }
         )

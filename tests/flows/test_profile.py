@@ -124,3 +124,8 @@ def test_the_hash_follows_the_values_not_the_layout(tiny, tmp_path) -> None:
     path.write_text("# a remark\n" + tiny.read_text())
     assert load_profile(str(path)).hash == load_profile(str(tiny)).hash
     assert load_profile(str(tiny), ("canary.samples=4",)).hash != load_profile(str(tiny)).hash
+
+
+def test_a_small_gate_needs_the_setting_that_permits_it(tiny) -> None:
+    with pytest.raises(ConfigError, match=r"promotion\.min_gate_samples asks for at least 256"):
+        load_profile(str(tiny), ("promotion.min_gate_samples=256",))

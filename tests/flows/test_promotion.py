@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from flows import registry
-from flows.promotion import Comparison, Decision, Outcome, PromotionRules, apply, decide
+from flows import promotion, registry
+from flows.held_out import HeldOut
+from flows.promotion import Comparison, Decision, Outcome, PromotionRules, apply
 from flows.tracking import connect
 from hemlets.errors import ConfigError
 from hemlets.workspace import Workspace
@@ -20,6 +21,7 @@ RULES = PromotionRules.from_mapping(
         "max_regression": 0.01,
     }
 )
+GATE = HeldOut(hash="rows of today", samples=512)
 GOOD = {"mpjpe_mm": 80.0, "pck3d": 0.9, "mpjpe_ratio_to_mean_pose": 0.4}
 
 
@@ -32,8 +34,13 @@ def compared(ratio=0.0, upper=0.005, **changes):
         "champion_version": 1,
         "champion_hash": "old",
         "challenger_hash": "new",
+        "champion_gate": GATE.hash,
     }
     return Comparison(**(values | changes))
+
+
+def decide(rules, metrics, comparison, canary, gate=GATE, **more):
+    return promotion.decide(rules, metrics, comparison, canary, gate=gate, **more)
 
 
 def test_the_first_champion_needs_the_floors_and_the_canary_only():
@@ -123,6 +130,58 @@ def test_a_canary_that_failed_or_was_not_tried_rejects(passed, word):
     assert word in decision.reasons[0]
 
 
+def test_a_gate_of_unknown_rows_rejects():
+    decision = decide(RULES, GOOD, compared(), True, gate=None)
+    assert decision.outcome is Outcome.REJECTED
+    assert "gate is missing" in decision.reasons[0]
+
+
+@pytest.mark.parametrize(("samples", "passes"), [(255, False), (256, True)])
+def test_a_gate_of_fewer_than_256_samples_promotes_nothing(samples, passes):
+    decision = decide(RULES, GOOD, compared(), True, HeldOut(hash=GATE.hash, samples=samples))
+    assert decision.promote is passes
+    assert any("needed are at least 256" in r for r in decision.reasons) is not passes
+
+
+def test_a_profile_that_lets_fewer_gate_samples_suffice_has_that_said_with_every_decision():
+    rules = RULES.model_copy(update={"min_gate_samples": 32})
+    few = HeldOut(hash=GATE.hash, samples=32)
+    for metrics, promoted in ((GOOD, True), (GOOD | {"mpjpe_mm": 300.0}, False)):
+        decision = decide(rules, metrics, compared(), True, few)
+        assert decision.promote is promoted
+        assert "promotion.min_gate_samples; by default 256" in decision.reasons[-1]
+
+
+def test_another_gate_than_the_champions_is_said_whatever_the_decision():
+    for metrics in (GOOD, GOOD | {"mpjpe_mm": 300.0}):
+        reason = decide(RULES, metrics, compared(champion_gate="older rows"), True).reasons[-1]
+        assert "the gate is not the one that champion version 1 was registered with" in reason
+        assert "rows of toda" in reason
+        assert "older rows" in reason
+
+
+def test_a_champion_without_a_gate_tag_is_said():
+    reasons = decide(RULES, GOOD, compared(champion_gate=""), True).reasons
+    assert "champion version 1 does not say which gate it was registered with" in reasons
+
+
+def test_the_same_gate_is_no_news():
+    assert not any("gate" in r for r in decide(RULES, GOOD, compared(), True).reasons)
+
+
+def test_a_champion_that_can_t_be_scored_rejects_with_what_is_wrong_with_it():
+    broken = compared(None, None, problem="its weights are gone", samples=0)
+    decision = decide(RULES, GOOD, broken, True)
+    assert decision.outcome is Outcome.REJECTED
+    assert decision.failures == ("mpjpe_mm against champion version 1: its weights are gone",)
+
+
+def test_a_figure_that_is_missing_on_some_samples_rejects():
+    decision = decide(RULES, GOOD, None, True, gaps=["theta_deg is missing on 3 of 512 samples"])
+    assert decision.outcome is Outcome.REJECTED
+    assert decision.reasons == ("theta_deg is missing on 3 of 512 samples",)
+
+
 def test_every_failure_is_listed_not_only_the_first():
     decision = decide(RULES, GOOD | {"mpjpe_mm": 500.0, "x": math.nan}, compared(1.0, 2.0), False)
     assert len(decision.reasons) == 4
@@ -140,6 +199,7 @@ def test_a_champion_that_no_longer_passes_is_told_so():
     decision = decide(RULES, GOOD, same, False)
     assert decision.outcome is Outcome.ALREADY_CHAMPION
     assert any("canary failed" in reason for reason in decision.reasons)
+    assert len(decision.failures) == 1
 
 
 def test_unknown_hashes_are_not_taken_for_the_same_model():

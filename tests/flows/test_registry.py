@@ -29,6 +29,7 @@ TAGS = {
     "config_hash": "0123",
     "validation": "passed",
     "metric_protocol": "18j, pelvis, unaligned",
+    "gate_hash": "9f86d0",
 }
 
 
@@ -45,7 +46,6 @@ def _fresh(tmp_path_factory):
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         first = (
             registry.champion(made),
-            registry.champion_folder(made),
             registry.challenger(made),
             registry.versions(made),
         )
@@ -61,6 +61,10 @@ def workspace(_fresh):
 def run(workspace, request):
     with connect(workspace).run(request.node.name, "train PoSh") as current:
         yield current
+
+
+def _champion_folder(workspace):
+    return registry.model_folder_of(workspace, registry.champion(workspace))
 
 
 def _folder(path, weights=b"weights"):
@@ -138,7 +142,7 @@ def test_a_folder_without_weights_is_named(workspace, folder):
 
 
 def test_without_a_registration_there_is_no_champion(_fresh):
-    assert _fresh[1] == (None, None, None, [])
+    assert _fresh[1] == (None, None, [])
 
 
 def test_an_unknown_version_is_named(workspace):
@@ -151,7 +155,7 @@ def test_the_champions_folder_holds_the_registered_bytes(workspace, run, folder)
         workspace, folder, run_id=run.run_id, tags=TAGS | {"stage_key": "champion"}
     )
     registry.set_champion(workspace, made)
-    stored = registry.champion_folder(workspace)
+    stored = _champion_folder(workspace)
     assert stored.is_relative_to(workspace.mlflow)
     assert sorted(p.name for p in stored.iterdir()) == ["model.json", "model.safetensors"]
     assert (stored / "model.safetensors").read_bytes() == b"weights"
@@ -162,15 +166,39 @@ def test_a_champion_whose_files_were_changed_is_refused(workspace, run, folder):
         workspace, folder, run_id=run.run_id, tags=TAGS | {"stage_key": "changed"}
     )
     registry.set_champion(workspace, made)
-    stored = registry.champion_folder(workspace)
+    stored = _champion_folder(workspace)
     (stored / "model.safetensors").write_bytes(b"weightz")
     with pytest.raises(CheckpointError, match="changed"):
-        registry.champion_folder(workspace)
+        _champion_folder(workspace)
     (stored / "model.safetensors").unlink()
     (stored / "model.json").unlink()
     stored.rmdir()
     with pytest.raises(CheckpointError, match="incomplete"):
-        registry.champion_folder(workspace)
+        _champion_folder(workspace)
+
+
+def test_the_tested_archive_is_stored_with_its_version_and_found_by_its_hash(
+    workspace, run, folder, tmp_path
+):
+    made = registry.register(
+        workspace, folder, run_id=run.run_id, tags=TAGS | {"stage_key": "archived"}
+    )
+    assert registry.archive_of(workspace, made) is None
+    archive = tmp_path / "hemlets-posh-1.mar"
+    archive.write_bytes(b"as it was tested")
+    for _ in range(2):
+        registry.attach_archive(workspace, made, archive)
+    made = registry.version_by_number(workspace, made.version)
+    stored = registry.archive_of(workspace, made)
+    assert stored.is_relative_to(workspace.mlflow)
+    assert stored.name == archive.name
+    assert stored.read_bytes() == b"as it was tested"
+    stored.write_bytes(b"swapped")
+    with pytest.raises(CheckpointError, match="was changed"):
+        registry.archive_of(workspace, made)
+    stored.unlink()
+    with pytest.raises(CheckpointError, match="can't be read"):
+        registry.archive_of(workspace, made)
 
 
 def test_a_rejection_is_a_tag_and_moves_no_alias(workspace, run, folder):
@@ -191,8 +219,8 @@ def real_model(tmp_path_factory):
     """A whole model folder with small random weights."""
     import torch
 
-    from hemlets.inference.model_folder import save_model
     from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
+    from hemlets.models.model_folder import save_model
 
     torch.manual_seed(0)
     pose = PoseNetworkConfig(crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=16)
@@ -293,11 +321,15 @@ def test_the_registry_works_the_same_through_a_server(tmp_path, folder, monkeypa
         assert registry.champion(here) is None
         registry.set_champion(here, made)
         assert registry.champion(here).version == made.version
-        stored = registry.champion_folder(here)
+        stored = _champion_folder(here)
         assert stored.is_relative_to(here.mlflow / "downloads")
         assert (stored / "model.safetensors").read_bytes() == b"weights"
         (stored / "model.safetensors").write_bytes(b"changed")
-        assert (registry.champion_folder(here) / "model.safetensors").read_bytes() == b"weights"
+        assert (_champion_folder(here) / "model.safetensors").read_bytes() == b"weights"
+        registry.attach_archive(here, made, folder / "model.json")
+        archive = registry.archive_of(here, registry.champion(here))
+        assert archive.is_relative_to(here.mlflow / "downloads")
+        assert archive.read_text() == "{}"
         with connect(here).run("network", "train PoSh") as cached:
             assert cached.finished
     # What went through the server is in the workspace's own database too.

@@ -13,8 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from data_checks.result import ValidationResult
 from flows import registry
+from flows.held_out import read_held_out
+from flows.profile import profile_names
 from flows.tracking import connect
+from serving.champion import read_champion
 
 pytestmark = pytest.mark.services
 
@@ -61,6 +65,16 @@ class TestTheFirstRun:
         trained = finished.stage("train-posh") / "model" / "model.safetensors"
         assert served.read_bytes() == trained.read_bytes()
 
+    def test_what_is_served_is_the_very_archive_that_was_tested(self, finished) -> None:
+        champion = read_champion(finished.workspace)
+        assert champion is not None
+        (tested,) = finished.stage("package").glob("*.mar")
+        assert champion.verified().read_bytes() == tested.read_bytes()
+        assert champion.archive != tested
+        (version,) = registry.versions(finished.workspace)
+        assert version.tags[registry.ARCHIVE_TAG] == champion.sha256
+        assert champion.version == "1"
+
     def test_its_report_needs_no_other_file(self, finished) -> None:
         page = Path(finished.outcome["report"]).read_text()
         links = _Links()
@@ -95,6 +109,9 @@ class TestTheFirstRun:
         assert version.tags["data_version"].startswith("open-rendered-")
         assert version.stage_key == finished.stage("train-posh").name
         assert version.tags["decision"] == "promoted"
+        gate = read_held_out(finished.stage("benchmark"), "gate")
+        assert version.tags[registry.GATE_TAG] == gate.hash
+        assert version.tags["gate_samples"] == "32"
 
 
 class TestALaterRun:
@@ -123,12 +140,41 @@ class TestALaterRun:
                     if json.loads(p.read_text())["samples"] == 2)  # fmt: skip
         shutil.rmtree(stale)
 
+    def test_a_champion_that_no_longer_passes_is_a_failure_and_stays_where_it_is(
+        self, finished, command, tiny
+    ) -> None:
+        floor = ("--set", "promotion.floors.mpjpe_mm.max=1")
+        printed = command(finished.workspace, "retrain", "--profile", str(tiny), *floor)
+        assert printed.code == 1
+        assert "the model that is being served no longer passes: mpjpe_mm is" in printed.err
+        assert "no-longer-passes.html" in printed.err
+        champion = registry.champion(finished.workspace)
+        assert champion.version == 1
+        assert champion.tags["decision"] == "promoted"
+
     def test_with_another_posh_schedule_it_trains_that_stage_and_goes_on_from_there(
         self, finished, workspace, lend, retrain
     ) -> None:
         lend(finished, workspace, "ingest", "validate", "train-pose", "train-posh", "benchmark")
         outcome = retrain(workspace, "train_posh.steps=3")
         assert outcome["cached"] == ["ingest", "validate", "train pose"]
+
+
+class TestOtherData:
+    def test_they_are_compared_with_the_champions_and_cached_also_once_they_are_promoted(
+        self, finished, workspace, lend, retrain
+    ) -> None:
+        lend(finished, workspace, *STAGES[:5], "package")
+        assert retrain(workspace)["decision"] == "promoted"
+        before = registry.champion(workspace)
+        outcome = retrain(workspace, "data.seed=4")
+        assert outcome["cached"] == []
+        done = workspace.stages.glob("validate/*/result.json")
+        results = [ValidationResult.read(path.parent) for path in done]
+        compared = f"data version {before.tags['data_version']}"
+        assert sorted(result.compared_with == compared for result in results) == [False, True]
+        registry.set_champion(workspace, registry.version_by_number(workspace, outcome["version"]))
+        assert retrain(workspace, "data.seed=4")["cached"] == CACHED
 
 
 class TestTrouble:
@@ -144,7 +190,7 @@ class TestTrouble:
         printed = command(workspace, "retrain", "--profile", "nightly")
         assert printed.code == 2
         assert "'nightly'" in printed.err
-        assert "demo, scratch" in printed.err
+        assert ", ".join(profile_names()) in printed.err
         assert not workspace.home.exists()
 
     def test_a_full_disk_stops_the_flow_before_it_renders(

@@ -14,6 +14,7 @@ import pytest
 
 from flows import services
 from hemlets.errors import WorkspaceError
+from hemlets.ports import LOOPBACK, BusyPortError, free_port
 from hemlets.workspace import Workspace
 
 
@@ -64,7 +65,7 @@ def _before():
 
 def _small(tmp_path, port, script=None):
     """A server whose process is the child of a launcher, as MLflow's is."""
-    server = [sys.executable, "-m", "http.server", "--bind", services.HOST, str(port)]
+    server = [sys.executable, "-m", "http.server", "--bind", LOOPBACK, str(port)]
     launcher = script or f"import subprocess; subprocess.run({server!r})"
     return services.Service(
         name="the small server",
@@ -77,7 +78,7 @@ def _small(tmp_path, port, script=None):
 
 
 def test_a_server_answers_inside_its_block_and_is_gone_with_all_its_children(tmp_path):
-    with _small(tmp_path, services.free_port()) as service:
+    with _small(tmp_path, free_port()) as service:
         assert _answers(service.url)
         family = _children()
         assert len(family) == 3
@@ -87,7 +88,7 @@ def test_a_server_answers_inside_its_block_and_is_gone_with_all_its_children(tmp
 
 
 def test_stopping_twice_is_harmless(tmp_path):
-    service = _small(tmp_path, services.free_port())
+    service = _small(tmp_path, free_port())
     service.start()
     service.stop()
     service.stop()
@@ -95,10 +96,10 @@ def test_stopping_twice_is_harmless(tmp_path):
 
 def test_a_busy_port_is_named_before_anything_is_started(tmp_path):
     with socket.socket() as other:
-        other.bind((services.HOST, 0))
+        other.bind((LOOPBACK, 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(WorkspaceError, match=f"port {port}") as caught:
+        with pytest.raises(BusyPortError, match=f"port {port}") as caught:
             services.mlflow_server(Workspace(home=tmp_path), port).start()
     assert "--mlflow-port" in caught.value.remedy
     assert not _children()
@@ -106,7 +107,7 @@ def test_a_busy_port_is_named_before_anything_is_started(tmp_path):
 
 def test_a_server_that_ends_by_itself_is_reported_with_the_end_of_its_log(tmp_path):
     script = "import sys; print('no such database'); sys.exit(3)"
-    service = _small(tmp_path, services.free_port(), script)
+    service = _small(tmp_path, free_port(), script)
     with pytest.raises(WorkspaceError, match="exit status 3") as caught:
         service.start()
     assert "no such database" in caught.value.what
@@ -114,7 +115,7 @@ def test_a_server_that_ends_by_itself_is_reported_with_the_end_of_its_log(tmp_pa
 
 
 def test_a_server_that_is_never_ready_is_stopped_and_reported(tmp_path):
-    service = _small(tmp_path, services.free_port(), "import time; time.sleep(60)")
+    service = _small(tmp_path, free_port(), "import time; time.sleep(60)")
     service.timeout_s = 1.0
     with pytest.raises(WorkspaceError, match="did not answer within 1 s"):
         service.start()
@@ -122,10 +123,10 @@ def test_a_server_that_is_never_ready_is_stopped_and_reported(tmp_path):
 
 
 def test_a_server_that_ignores_the_polite_signal_is_stopped_all_the_same(tmp_path, monkeypatch):
-    port = services.free_port()
+    port = free_port()
     script = (
         "import signal, http.server as h; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        f"h.HTTPServer(('{services.HOST}', {port}), h.SimpleHTTPRequestHandler).serve_forever()"
+        f"h.HTTPServer(('{LOOPBACK}', {port}), h.SimpleHTTPRequestHandler).serve_forever()"
     )
     monkeypatch.setattr(services, "_GRACE_S", -1.0)
     with _small(tmp_path, port, script):
@@ -136,7 +137,7 @@ def test_a_server_that_ignores_the_polite_signal_is_stopped_all_the_same(tmp_pat
 def test_a_server_outlives_the_thread_that_started_it(tmp_path):
     import threading
 
-    service = _small(tmp_path, services.free_port())
+    service = _small(tmp_path, free_port())
     thread = threading.Thread(target=service.start)
     thread.start()
     thread.join()
@@ -166,8 +167,8 @@ def _start_in_another_process(tmp_path, body):
 
 
 def test_kill_9_of_the_parent_leaves_no_server(tmp_path):
-    port = services.free_port()
-    server = [sys.executable, "-m", "http.server", "--bind", services.HOST, str(port)]
+    port = free_port()
+    server = [sys.executable, "-m", "http.server", "--bind", LOOPBACK, str(port)]
     launcher = f"import subprocess; subprocess.run({server!r})"
     parent = _start_in_another_process(
         tmp_path,
@@ -185,13 +186,13 @@ with services.Service(name="small", command=[sys.executable, "-c", {launcher!r}]
         assert len(family) == 3
         parent.send_signal(signal.SIGKILL)
         assert _gone(family, 12)
-    assert not _answers(f"http://{services.HOST}:{port}/")
+    assert not _answers(f"http://{LOOPBACK}:{port}/")
 
 
 @pytest.mark.services
 @pytest.mark.slow
 def test_the_pages_of_mlflow_and_prefect_are_shown_until_ctrl_c(tmp_path):
-    ports = services.free_port(), services.free_port()
+    ports = free_port(), free_port()
     parent = _start_in_another_process(
         tmp_path, f"services.run_ui(Workspace(home=Path('work space').resolve()), *{ports})"
     )

@@ -122,6 +122,18 @@ def test_only_what_counts_decides_whether_later_stages_run_again(tmp_path) -> No
     assert changed.run("train", "k", Builds("other"), counts="model/").content != counted[0].content
 
 
+def test_a_whole_result_is_found_by_its_content_whatever_it_was_made_from(store) -> None:
+    one, other = store.run("ingest", "a", Builds("one")), store.run("ingest", "b", Builds("other"))
+    found = store.holding("ingest", other.content)
+    assert found is not None
+    assert found.folder == other.folder
+    assert store.holding("train", other.content) is None
+    (one.folder / "model" / "a.bin").write_text("changed")
+    assert store.holding("ingest", one.content) is None
+    # Nor is it taken for whole under the name that it was put aside by.
+    assert store.holding("ingest", one.content) is None
+
+
 def test_a_stage_that_runs_elsewhere_is_not_built_at_the_same_time(store) -> None:
     def build(folder: Path) -> None:
         with pytest.raises(WorkspaceError, match=rf"already running \(process {os.getpid()}\)"):

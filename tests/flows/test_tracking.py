@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from flows.tracking import Owner, close_orphans, connect, flatten, read_history, tracking_uri
+from flows.run import flatten
+from flows.run_owner import Owner
+from flows.tracking import close_orphans, connect, tracking_uri
+from flows.training_history import read_history
 from hemlets.errors import DataError, WorkspaceError
 from hemlets.workspace import Workspace
 

@@ -1,4 +1,4 @@
-"""The predictor and the model folder it loads."""
+"""The predictor: images and boxes in, estimates out."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from hemlets.errors import CheckpointError, InputError
+from hemlets.errors import InputError
 from hemlets.inference import BodyEstimate, Camera, Flag, PredictionRequest, Predictor
-from hemlets.inference.model_folder import load_model, load_strictly, save_model
-from hemlets.inference.predictor import DEFAULT_FOV_DEG, default_camera, normalise
+from hemlets.inference.predictor import DEFAULT_FOV_DEG, default_camera
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
+from hemlets.models.model_folder import save_model
 
 SHAPE = ShapeNetworkConfig(hidden=32, blocks=1)
 CAMERA = Camera(fx=300.0, fy=300.0, cx=60.0, cy=50.0)
@@ -162,58 +162,3 @@ def test_an_image_of_another_form_is_refused(predictor: Predictor, pixels: Any) 
 def test_a_camera_that_can_not_be_is_refused(focal: Any) -> None:
     with pytest.raises(InputError, match="camera"):
         Camera(fx=focal, fy=300.0, cx=0.0, cy=0.0)
-
-
-def test_normalised_pixels_are_those_of_imagenet() -> None:
-    image = torch.tensor([[[[124, 116, 104]]]], dtype=torch.uint8)
-    x = normalise(image)
-    assert x.shape == (1, 3, 1, 1)
-    expected = [
-        (124 / 255 - 0.485) / 0.229,
-        (116 / 255 - 0.456) / 0.224,
-        (104 / 255 - 0.406) / 0.225,
-    ]
-    assert x.flatten().tolist() == pytest.approx(expected, abs=1e-6)
-
-
-def test_a_model_survives_its_folder(folder: Path) -> None:
-    model, card = load_model(folder)
-    again, _ = load_model(folder)
-    assert card.bone_length_mm == 4500.0
-    for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True):
-        assert torch.equal(a, b)
-
-
-def test_the_version_is_that_of_the_content(folder: Path, tmp_path: Path) -> None:
-    _save(tmp_path / "same")
-    _save(tmp_path / "other", intermediate="none")
-    versions = [
-        load_model(path)[1].version for path in (folder, tmp_path / "same", tmp_path / "other")
-    ]
-    assert versions[0] == versions[1] != versions[2]
-
-
-def test_damaged_weights_are_refused_by_their_hash(tmp_path: Path) -> None:
-    _save(tmp_path / "model")
-    weights = tmp_path / "model/model.safetensors"
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
-    with pytest.raises(CheckpointError, match=r"SHA-256[\s\S]*fetch the model again"):
-        load_model(tmp_path / "model")
-
-
-@pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
-def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
-    _save(tmp_path / "model")
-    (tmp_path / "model" / name).unlink()
-    with pytest.raises(CheckpointError, match=name):
-        load_model(tmp_path / "model")
-
-
-def test_the_first_tensor_that_does_not_fit_is_named() -> None:
-    layer = torch.nn.Linear(2, 3)
-    with pytest.raises(CheckpointError, match=r"'weight' has shape \(3, 5\)[\s\S]*\(3, 2\)"):
-        load_strictly(layer, {"weight": torch.zeros(3, 5)}, where=Path("w"))
-    with pytest.raises(CheckpointError, match="no tensor 'bias'"):
-        load_strictly(layer, {"weight": torch.zeros(3, 2)}, where=Path("w"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hemlets.codecs import encode_heatmaps, encode_triplets
+from hemlets.codecs import States, encode_heatmaps, encode_triplets
 from hemlets.losses import (
     betas_loss,
     heatmap_loss,
@@ -34,18 +34,16 @@ def draw() -> torch.Generator:
 
 def test_the_hemlets_term_is_the_masked_squared_difference(draw: torch.Generator) -> None:
     predicted, target = (torch.randn(2, 14, 3, 4, 5, generator=draw) for _ in range(2))
-    known = (torch.rand(2, 14, generator=draw) < 0.5).float()
+    known = (torch.rand(2, 14, 3, generator=draw) < 0.5).float()
     expected = sum(
-        float(predicted[b, k, s, y, x] - target[b, k, s, y, x]) ** 2
-        for b, k, s, y, x in np.ndindex(2, 14, 3, 4, 5)
-        if known[b, k]
+        float(predicted[i] - target[i]) ** 2 for i in np.ndindex(2, 14, 3, 4, 5) if known[i[:3]]
     )
     assert float(hemlets_loss(predicted, target, known)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_an_unknown_part_has_no_gradient_in_any_state(draw: torch.Generator) -> None:
     predicted = torch.randn(1, 14, 3, 4, 4, generator=draw, requires_grad=True)
-    known = torch.ones(1, 14)
+    known = torch.ones(1, 14, 3)
     known[0, 5] = 0
     torch.autograd.backward(hemlets_loss(predicted, torch.zeros(1, 14, 3, 4, 4), known))
     assert predicted.grad is not None
@@ -123,6 +121,7 @@ def _batch(draw: torch.Generator) -> Batch:
         known2d_BJ=torch.ones(2, N_JOINTS),
         known3d_BJ=torch.ones(2, N_JOINTS),
         relation_BK=torch.randint(-1, 2, (2, 14), generator=draw).float(),
+        steep_BK=torch.randint(0, 2, (2, 14), generator=draw).float(),
         relation_known_BK=torch.ones(2, 14),
         rotation_BR33=torch.eye(3).expand(2, 24, 3, 3).contiguous(),
         betas_BS=torch.randn(2, 10, generator=draw),
@@ -147,17 +146,19 @@ def test_the_papers_own_loss_has_no_marginal_term(draw: torch.Generator) -> None
 
 
 @pytest.mark.parametrize(
-    ("losses", "names"),
+    ("supervision", "names"),
     [
-        ({"hemlets": False}, {"joints", "marginal", "heatmaps", "total"}),
-        ({"heatmaps": False}, {"joints", "marginal", "hemlets", "total"}),
+        ("none", {"joints", "marginal", "total"}),
+        ("2d", {"joints", "marginal", "heatmaps", "total"}),
+        ("hemlets", {"joints", "marginal", "hemlets", "total"}),
+        ("both", {"joints", "marginal", "heatmaps", "hemlets", "total"}),
     ],
 )
-def test_each_row_of_the_ablation_leaves_its_term_out(
-    draw: torch.Generator, losses: Any, names: Any
+def test_each_row_of_the_ablation_has_its_terms(
+    draw: torch.Generator, supervision: Any, names: Any
 ) -> None:
     torch.manual_seed(0)
-    terms = PoseObjective(PoseNetwork(TINY), LossConfig(**losses))(_batch(draw))
+    terms = PoseObjective(PoseNetwork(TINY), LossConfig(supervision=supervision))(_batch(draw))
     assert terms.keys() == names
 
 
@@ -175,15 +176,53 @@ def test_the_whole_models_total_adds_rotations_and_shape(draw: torch.Generator) 
     torch.testing.assert_close(terms["total"], expected)
 
 
-def test_the_objectives_targets_are_the_encoders(draw: torch.Generator) -> None:
+@pytest.mark.parametrize("states", [2, 3, 5])
+def test_the_objectives_targets_are_the_encoders(draw: torch.Generator, states: States) -> None:
     # A network that hits every target leaves nothing of the intermediate terms.
     batch = _batch(draw)
     heatmap = encode_heatmaps(batch.voxel_BJ3[..., :2], 16, TINY.sigma_cells)
-    triplet = encode_triplets(heatmap, batch.relation_BK)
-    network = PoseNetwork(TINY)
-    output = network(torch.zeros(2, 3, 64, 64))._replace(
-        heatmap_BJHW=heatmap, triplet_BKSHW=triplet
-    )
-    terms, _ = PoseObjective(network, LossConfig()).terms(output, batch)
+    triplet = encode_triplets(heatmap, batch.relation_BK, batch.steep_BK, states)
+    network = PoseNetwork(TINY.model_copy(update={"states": states}))
+    output = network(torch.zeros(2, 3, 64, 64))
+    assert output.triplet_BKLHW is not None
+    assert output.triplet_BKLHW.shape == triplet.shape
+    output = output._replace(heatmap_BJHW=heatmap, triplet_BKLHW=triplet)
+    terms = PoseObjective(network, LossConfig()).terms(output, network.decode(output), batch)
     assert float(terms["hemlets"]) == 0.0
     assert float(terms["heatmaps"]) == 0.0
+
+
+def test_a_sample_without_depth_teaches_its_relations_and_nothing_of_depth(
+    draw: torch.Generator,
+) -> None:
+    torch.manual_seed(0)
+    network = PoseNetwork(TINY)
+    batch = _batch(draw)._replace(known3d_BJ=torch.zeros(2, N_JOINTS))
+    output = network(torch.randn(2, 3, 64, 64, generator=draw))
+    output.volume_BJDHW.retain_grad()
+    assert output.triplet_BKLHW is not None
+    output.triplet_BKLHW.retain_grad()
+    objective = PoseObjective(network, LossConfig())
+    moved = batch._replace(voxel_BJ3=batch.voxel_BJ3 + torch.tensor([0.0, 0.0, 3.0]))
+    totals = [objective.terms(output, network.decode(output), b)["total"] for b in (batch, moved)]
+    assert torch.equal(*totals)
+    torch.autograd.backward(totals[0])
+    gradient = output.volume_BJDHW.grad
+    assert gradient is not None
+    # Neither the mean depth nor the depth marginal moves: along depth the gradient is that of
+    # the softmax over x and y, which is proportional to the probability itself.
+    p_z = torch.softmax(output.volume_BJDHW.detach().flatten(2), -1).view_as(gradient)
+    ratio = gradient / p_z
+    torch.testing.assert_close(ratio, ratio.mean(2, keepdim=True).expand_as(ratio), rtol=1e-3,
+                               atol=1e-3)  # fmt: skip
+    assert output.triplet_BKLHW.grad is not None
+    assert output.triplet_BKLHW.grad.any()
+
+
+def test_a_sample_without_any_known_joint_teaches_nothing(draw: torch.Generator) -> None:
+    batch = _batch(draw)._replace(
+        known2d_BJ=torch.zeros(2, N_JOINTS),
+        known3d_BJ=torch.zeros(2, N_JOINTS),
+        relation_known_BK=torch.zeros(2, 14),
+    )
+    assert float(PoseObjective(PoseNetwork(TINY), LossConfig())(batch)["total"]) == 0.0

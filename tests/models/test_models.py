@@ -36,6 +36,21 @@ def test_the_network_without_the_intermediate_branch_has_the_papers_size() -> No
     assert _parameters(_paper(intermediate="none")) == 34_291_392  # the paper prints 34.3 M
 
 
+@pytest.mark.parametrize(("states", "maps"), [(2, 60), (3, 60), (5, 88)])
+def test_the_variants_differ_in_their_maps_alone(states: int, maps: int) -> None:
+    with torch.device("meta"):
+        network = PoseNetwork(PoseNetworkConfig.from_mapping({"states": states}))
+        plain = PoseNetwork(PoseNetworkConfig())
+    assert network.heatmap_head.out_channels == maps
+    differing = {
+        name
+        for name, value in network.state_dict().items()
+        if value.shape != plain.state_dict()[name].shape
+    }
+    at_maps = {"heatmap_head.weight", "heatmap_head.bias", "heatmap_encoder.0.weight"}
+    assert differing == (at_maps if states == 5 else set())
+
+
 def _expected_resnet(name: BackboneName) -> dict[str, tuple[int, ...]]:
     """Names and shapes of torchvision's ResNet without its classifier, by its rule."""
     bottleneck = name == "resnet50"
@@ -93,12 +108,12 @@ def test_maps_are_a_quarter_of_the_crop(intermediate: str) -> None:
     assert output.feature_BC.shape == (2, 512)
     if intermediate == "none":
         assert output.heatmap_BJHW is None
-        assert output.triplet_BKSHW is None
+        assert output.triplet_BKLHW is None
     else:
         assert output.heatmap_BJHW is not None
         assert output.heatmap_BJHW.shape == (2, 18, 16, 16)
-        assert output.triplet_BKSHW is not None
-        assert output.triplet_BKSHW.shape == (2, 14, 3, 16, 16)
+        assert output.triplet_BKLHW is not None
+        assert output.triplet_BKLHW.shape == (2, 14, 3, 16, 16)
 
 
 def test_target_gaussians_are_two_cells_wide_at_64() -> None:
@@ -112,10 +127,10 @@ def test_under_bfloat16_the_decoding_runs_in_float32() -> None:
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         output = model(torch.randn(2, 3, 64, 64))
     assert output.pose.volume_BJDHW.dtype == torch.bfloat16
-    assert output.voxel_BJ3.dtype == torch.float32
+    assert output.decoded.voxel_BJ3.dtype == torch.float32
     assert output.shape.rotation_BR33.dtype == torch.float32
     exact = soft_argmax(output.pose.volume_BJDHW.double())
-    torch.testing.assert_close(output.voxel_BJ3.double(), exact, atol=1e-4, rtol=0)
+    torch.testing.assert_close(output.decoded.voxel_BJ3.double(), exact, atol=1e-4, rtol=0)
 
 
 def test_an_untrained_shape_network_stands_near_the_rest_pose() -> None:
@@ -150,5 +165,8 @@ def test_one_image_gives_what_it_gives_among_eight() -> None:
     model = HemletsPosh(TINY, ShapeNetworkConfig(hidden=32, blocks=1)).eval()
     images = torch.randn(8, 3, 64, 64)
     with torch.no_grad():
-        together, alone = model(images).voxel_BJ3[3], model(images[3:4]).voxel_BJ3[0]
+        together, alone = (
+            model(images).decoded.voxel_BJ3[3],
+            model(images[3:4]).decoded.voxel_BJ3[0],
+        )
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)

@@ -18,8 +18,8 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real but untrained model of the smallest size, whose answers depend on the image."""
     import torch
 
-    from hemlets.inference.model_folder import save_model
     from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
+    from hemlets.models.model_folder import save_model
 
     torch.manual_seed(0)
     pose = PoseNetworkConfig(crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=16)

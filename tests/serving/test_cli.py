@@ -11,9 +11,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from hemlets.errors import AssetError, ConfigError, HemletsError, ServingError
+from hemlets.errors import AssetError, ConfigError, HemletsError
+from hemlets.ports import BusyPortError, free_ports
+from hemlets.workspace import Workspace
+from serving.champion import publish_champion
 from serving.cli import serve
-from serving.ports import free_ports
 
 app = typer.Typer()
 app.command()(serve)
@@ -36,7 +38,7 @@ def test_a_busy_port_is_refused_with_the_option_that_helps():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         error = error_of("--port", str(taken.getsockname()[1]))
-    assert isinstance(error, ServingError)
+    assert isinstance(error, BusyPortError)
     assert "--port" in (error.remedy or "")
 
 
@@ -52,15 +54,20 @@ def test_a_model_that_does_not_exist_is_refused(tmp_path: Path):
     assert isinstance(error, AssetError)
 
 
-def test_without_a_champion_the_way_to_one_is_told(monkeypatch):
-    import types
-
-    registry = types.ModuleType("flows.registry")
-    registry.champion_folder = lambda workspace: None
-    monkeypatch.setitem(sys.modules, "flows.registry", registry)
+def test_without_a_champion_the_way_to_one_is_told():
     error = error_of("--port", "0")
     assert "no champion" in error.what
     assert "make demo" in (error.remedy or "")
+
+
+def test_an_archive_that_is_not_the_tested_one_is_not_served(home: Path, tmp_path: Path):
+    archive = tmp_path / "hemlets-posh-1.mar"
+    archive.write_bytes(b"swapped after the test")
+    publish_champion(Workspace(home=home), archive, version="1", sha256="0" * 64)
+    error = error_of("--port", "0")
+    assert isinstance(error, AssetError)
+    assert "not the one that was tested" in error.what
+    assert error.where == str(archive)
 
 
 @pytest.mark.services

@@ -16,6 +16,7 @@ from hemlets.annotations import decode_image
 from hemlets.errors import ServingError
 from hemlets.inference.predictor import Predictor
 from hemlets.inference.types import BodyEstimate, Camera, Flag, PredictionRequest
+from hemlets.ports import free_ports
 from serving.archive import build_archive
 from serving.canary import CanarySample, check_endpoint
 from serving.client import (
@@ -25,7 +26,6 @@ from serving.client import (
     RequestRefusedError,
     TokenRefusedError,
 )
-from serving.ports import free_ports
 from serving.torchserve import TorchServe
 
 pytestmark = pytest.mark.services

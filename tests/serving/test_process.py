@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from hemlets.errors import ServingError
+from hemlets.ports import BusyPortError
 from serving.java import find_java
 from serving.settings import ServerSettings
 from serving.torchserve import TorchServe
@@ -150,7 +151,7 @@ def test_a_busy_port_is_named_before_anything_starts(tmp_path: Path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(ServingError) as caught:
+        with pytest.raises(BusyPortError) as caught:
             TorchServe(tmp_path / "instance", ServerSettings(port=port)).start()
     assert f"port {port}" in caught.value.what
     assert "choose another" in (caught.value.remedy or "")

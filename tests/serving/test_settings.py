@@ -1,6 +1,5 @@
 import os
 import re
-import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,8 +7,8 @@ import pytest
 
 from hemlets.errors import ConfigError, ServingError
 from hemlets.files import write_json
+from hemlets.ports import free_ports
 from serving.java import find_java
-from serving.ports import free_ports, require_free_port
 from serving.settings import Ports, ServerSettings, render_properties
 from serving.tokens import KeyFile
 
@@ -54,21 +53,6 @@ def test_a_permitted_remote_address_leaves_management_on_loopback(tmp_path: Path
 def test_a_host_that_is_no_address_is_refused():
     with pytest.raises(ConfigError, match="not an IP address"):
         ServerSettings(host="example.org").checked()
-
-
-def test_free_ports_differ():
-    assert len(set(free_ports(6))) == 6
-
-
-def test_a_busy_port_is_named_with_a_remedy():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(ServingError) as caught:
-            require_free_port(port)
-    assert str(port) in caught.value.what
-    assert "--port" in (caught.value.remedy or "")
 
 
 def test_the_bundled_java_is_found_where_the_machine_has_none(monkeypatch, tmp_path: Path):

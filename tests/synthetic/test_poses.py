@@ -9,10 +9,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from hemlets.annotations import SPLITS
+from hemlets.body.limits import limit_pose
 from hemlets.errors import DataError
 from hemlets.skeleton import SMPL_JOINTS
 from hemlets.synthetic import MotionLibrary, OpenDataConfig
-from hemlets.synthetic.poses import Pose, _raise_collars, draw_pose, limit_pose
+from hemlets.synthetic.poses import Pose, _raise_collars, draw_pose
 
 J = {name: index for index, name in enumerate(SMPL_JOINTS)}
 

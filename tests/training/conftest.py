@@ -95,6 +95,7 @@ def make_columns(rng: np.random.Generator, splits: list[str]) -> tuple[dict[str,
         "betas": rng.normal(0, 1, (count, 10)),
         "transl_mm": joints[:, 0],
         "smpl_valid": np.ones(count, bool),
+        "transl_valid": np.ones(count, bool),
         "mask": [b""] * count,
     }
     return columns, images

@@ -12,7 +12,7 @@ import roma
 import torch
 
 from hemlets.annotations import FIELDS, Annotations
-from hemlets.body import BodyModel
+from hemlets.body import BodyModel, mirror_theta
 from hemlets.codecs import VolumeSpec
 from hemlets.errors import ConfigError
 from hemlets.skeleton import FLIP_JOINTS, FLIP_PARTS, Joint
@@ -144,9 +144,8 @@ def test_flipping_relabels_joints_parts_and_rotations(
     torch.testing.assert_close(flipped.voxel_BJ3, expected, atol=1e-4, rtol=0)
     assert torch.equal(flipped.relation_BK, plain.relation_BK[:, list(FLIP_PARTS)])
     assert torch.equal(flipped.betas_BS, plain.betas_BS)
-    body = BodyModel.load()
     torch.testing.assert_close(
-        flipped.rotation_BR33, body.mirror_theta(plain.rotation_BR33), atol=1e-6, rtol=0
+        flipped.rotation_BR33, mirror_theta(plain.rotation_BR33), atol=1e-6, rtol=0
     )
 
 
@@ -163,7 +162,7 @@ def test_a_flipped_body_is_the_mirror_image_of_the_body(
     body = BodyModel.load()
     plain = _samples(data).batch(np.arange(4), 0)
     theta = _drawn(data, monkeypatch, flip=True).rotation_BR33 if augmented else (
-        body.mirror_theta(plain.rotation_BR33)
+        mirror_theta(plain.rotation_BR33)
     )  # fmt: skip
     mirrored = body(theta, plain.betas_BS).joints18_B183_mm
     expected = body(plain.rotation_BR33, plain.betas_BS).joints18_B183_mm[:, list(FLIP_JOINTS)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import runpy
 import signal
 import subprocess
 import sys
@@ -19,10 +18,11 @@ from safetensors.torch import load_file
 
 from hemlets.errors import CheckpointError, ConfigError, DataError, TrainingError, WorkspaceError
 from hemlets.files import lock
-from hemlets.inference.model_folder import load_model
+from hemlets.models.model_folder import load_model
 from hemlets.processes import die_with_parent
 from hemlets.training.config import StageJob, TrainingConfig
 from hemlets.training.engine import learning_rate, main, train
+from hemlets.training.reporting import Rows
 
 GOLDEN = Path(__file__).parent / "golden" / "pose_losses.json"
 
@@ -108,7 +108,7 @@ def test_a_resumed_run_logs_the_losses_that_an_unbroken_one_logs(
         job = job_for(out, training={"steps": 6, "log_every": 3, "checkpoint_every": 2})
         if stop_after is not None:
             with pytest.raises(KeyboardInterrupt):
-                train(job, report=_interrupt)
+                train(job, reporter=Rows(_interrupt))
         train(job)
         lines = (out / "history.jsonl").read_text().splitlines()
         return _losses([json.loads(line) for line in lines])
@@ -128,11 +128,11 @@ def test_a_run_that_is_asked_to_stop_in_its_last_step_finishes(
         if row["step"] == 2:
             signal.raise_signal(signal.SIGTERM)
 
-    assert "mpjpe_mm" in train(job, report=stop)
+    assert "mpjpe_mm" in train(job, reporter=Rows(stop))
 
 
 def test_a_finished_run_is_not_trained_again(whole_run: Any) -> None:
-    figures = train(whole_run.job, report=lambda row: pytest.fail("it trained again"))
+    figures = train(whole_run.job, reporter=Rows(lambda row: pytest.fail("it trained again")))
     assert figures == json.loads((whole_run.out / "finished.json").read_text())["figures"]
 
 
@@ -144,7 +144,7 @@ def test_a_finished_run_on_other_data_is_trained_again(
     record = json.loads((tmp_path / "finished.json").read_text())
     (tmp_path / "finished.json").write_text(json.dumps(record | {"annotations": "other"}))
     rows: list[dict[str, float]] = []
-    train(job, report=rows.append)
+    train(job, reporter=Rows(rows.append))
     assert [row["step"] for row in rows] == [1]
 
 
@@ -169,7 +169,7 @@ def test_both_stages_train_end_to_end(
         training={"steps": 2},
     )
     rows: list[dict[str, float]] = []
-    figures = train(job, report=rows.append)
+    figures = train(job, reporter=Rows(rows.append))
     assert {"loss/theta", "loss/betas", "loss/joints", "loss/hemlets"} <= rows[-1].keys()
     named = {"mpjpe_mm", "joints_px", "depth_mm", "theta_deg", "betas", "bone_length_mm"}
     assert named == figures.keys()
@@ -246,35 +246,18 @@ def test_the_command_names_what_is_wrong_with_its_job(
     assert main([]) == 2
 
 
-FROZEN_BATCH_NORM = """
-import sys, torch
-
-def frozen(self, x):
-    return torch.nn.functional.batch_norm(
-        x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-
-torch.nn.BatchNorm2d.forward = frozen
-from hemlets.training.engine import main
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
-"""
-
-
+@pytest.mark.slow
 def test_two_processes_train_as_one_does(
-    whole_run: Any,
-    job_for: Callable[..., StageJob],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    whole_run: Any, job_for: Callable[..., StageJob], tmp_path: Path
 ) -> None:
     # BatchNorm takes its statistics a process, so it is frozen on both sides.
-    script = tmp_path / "frozen.py"
-    script.write_text(FROZEN_BATCH_NORM)
-    one, two = (job_for(tmp_path / name, training={"steps": 3}) for name in ("one", "two"))
+    settings = {"steps": 20, "freeze_batch_norm": True, "log_every": 1}
+    one, two = (job_for(tmp_path / name, training=settings) for name in ("one", "two"))
     file = tmp_path / "job.json"
     file.write_text(two.model_dump_json())
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
     launched = subprocess.run(
-        [sys.executable, *torchrun, "--nproc-per-node=2", str(script), str(file)],
+        [sys.executable, *torchrun, "--nproc-per-node=2", "-m", "hemlets.training", str(file)],
         capture_output=True,
         text=True,
         timeout=300,
@@ -282,13 +265,196 @@ def test_two_processes_train_as_one_does(
         preexec_fn=die_with_parent,
     )
     assert launched.returncode == 0, launched.stderr
-    monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", torch.nn.BatchNorm2d.forward)
-    runpy.run_path(str(script), run_name="frozen")
     train(one)
     histories = [_losses(type(whole_run)(job.out, job).history) for job in (two, one)]
-    assert len(histories[1]) == 3
+    assert len(histories[1]) == 20
     for row, expected in zip(*histories, strict=True):
-        assert row == pytest.approx(expected, rel=1e-4)
+        assert row == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_batch_in_parts_trains_as_a_whole_one_does(
+    whole_run: Any, job_for: Callable[..., StageJob], tmp_path: Path
+) -> None:
+    # BatchNorm takes its statistics a part, so it is frozen on both sides.
+    def history(parts: int) -> list[dict[str, float]]:
+        settings = {"steps": 5, "freeze_batch_norm": True, "accumulate": parts}
+        job = job_for(tmp_path / str(parts), training=settings)
+        train(job)
+        return _losses(type(whole_run)(job.out, job).history)
+
+    for row, expected in zip(history(4), history(1), strict=True):
+        assert row == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_batch_that_can_t_be_cut_evenly_is_refused(
+    job_for: Callable[..., StageJob], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"multiple of 3"):
+        train(job_for(tmp_path, training={"accumulate": 3}))
+
+
+def test_frozen_statistics_stay_as_they_came(
+    job_for: Callable[..., StageJob], tmp_path: Path
+) -> None:
+    train(job_for(tmp_path, training={"steps": 2, "freeze_batch_norm": True}))
+    weights = load_file(tmp_path / "model/model.safetensors")
+    statistics = {k: v for k, v in weights.items() if k.endswith("running_mean")}
+    assert statistics
+    assert not any(value.any() for value in statistics.values())
+
+
+def test_killed_ten_times_and_resumed_the_weights_are_those_of_an_unbroken_run(
+    whole_run: Any, job_for: Callable[..., StageJob], tmp_path: Path
+) -> None:
+    job = job_for(tmp_path)
+
+    class Killed(BaseException):
+        """Nothing in the engine may catch this, as nothing catches SIGKILL."""
+
+    class Kill:
+        def __init__(self, step: int) -> None:
+            self.step = step
+
+        def metrics(self, step: int, values: Any) -> None:
+            if step >= self.step:
+                raise Killed
+
+        def picture(self, step: int, name: str, image_HW3: Any) -> None: ...
+
+    steps = sorted(np.random.default_rng().integers(1, 20, 10).tolist())
+    for step in steps:
+        with pytest.raises(Killed):
+            train(job, reporter=Kill(step))
+    train(job)
+    resumed = type(whole_run)(job.out, job)
+    _assert_same_weights(resumed.weights, whole_run.weights)
+    assert _losses(resumed.history) == _losses(whole_run.history)
+
+
+@pytest.mark.slow
+def test_two_hundred_steps_twice_give_the_same_bits(
+    job_for: Callable[..., StageJob], tmp_path: Path
+) -> None:
+    weights = []
+    for name in ("first", "second"):
+        settings = {"steps": 200, "batch_size": 2, "log_every": 50, "validate_every": 200}
+        train(job_for(tmp_path / name, training=settings | {"checkpoint_every": 200}))
+        weights.append(load_file(tmp_path / name / "model/model.safetensors"))
+    _assert_same_weights(*weights)
+
+
+def test_a_loss_that_explodes_stops_the_run_and_keeps_the_batch(
+    job_for: Callable[..., StageJob], tmp_path: Path
+) -> None:
+    # So high a rate throws the weights far away with the first step.
+    settings = {"learning_rate": 1.0, "warmup": 0.0, "explosion": 1.5, "steps": 20}
+    job = job_for(tmp_path, losses={"alpha": 1.0, "marginal": 0.0}, training=settings)
+    with pytest.raises(TrainingError, match=r"exploded at step|not finite") as caught:
+        train(job)
+    assert load_file(caught.value.where)["image_BHW3"].shape[0] == 8
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_without_enough_memory_the_setting_to_change_is_named(
+    job_for: Callable[..., StageJob],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    from hemlets.training.objectives import PoseObjective
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(PoseObjective, "forward", fail)
+    with pytest.raises(TrainingError, match=r"set training\.accumulate to 4"):
+        train(job_for(tmp_path, training={"accumulate": 2}))
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(
+    job_for: Callable[..., StageJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hemlets.training.objectives import PoseObjective
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(PoseObjective, "forward", fail)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        train(job_for(tmp_path))
+
+
+def test_a_reporter_is_told_figures_and_shown_pictures(
+    job_for: Callable[..., StageJob], tmp_path: Path
+) -> None:
+    class Listener:
+        def __init__(self) -> None:
+            self.steps: list[int] = []
+            self.pictures: list[tuple[int, str, Any]] = []
+
+        def metrics(self, step: int, values: Any) -> None:
+            self.steps.append(step)
+
+        def picture(self, step: int, name: str, image_HW3: Any) -> None:
+            self.pictures.append((step, name, image_HW3))
+
+    listener = Listener()
+    settings = {"steps": 4, "log_every": 2, "validate_every": 4}
+    train(job_for(tmp_path, training=settings), reporter=listener)
+    assert listener.steps == [2, 4]
+    ((step, name, image),) = listener.pictures
+    assert (step, name, image.dtype) == (4, "validation", np.uint8)
+    # Eight crops in two rows, with skeletons drawn onto them.
+    assert image.shape[1] == 4 * 192
+    assert (tmp_path / "pictures" / "step-0000004.png").stat().st_size > 1000
+
+
+def test_backbone_weights_are_part_of_what_a_run_is(
+    job_for: Callable[..., StageJob], tmp_path: Path
+) -> None:
+    from hemlets.models.backbone import ResNet
+
+    path = tmp_path / "resnet18.pth"
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        torch.save(ResNet("resnet18").state_dict(), path)
+        settings = {"steps": 1, "backbone_weights": str(path), "learning_rate": 1e-9}
+        train(job_for(tmp_path / "out", training=settings | {"ema": 0.0}))
+        found = load_file(tmp_path / "out/model/model.safetensors")
+        own = torch.load(path, weights_only=True)["layer1.0.conv1.weight"]
+        torch.testing.assert_close(found["pose.backbone.layer1.0.conv1.weight"], own)
+
+
+def test_backbone_weights_that_are_missing_are_named_before_training(
+    job_for: Callable[..., StageJob], tmp_path: Path
+) -> None:
+    settings = {"backbone_weights": str(tmp_path / "resnet18.pth")}
+    with pytest.raises(CheckpointError, match=r"resnet18\.pth"):
+        train(job_for(tmp_path / "out", training=settings))
+
+
+def test_the_shape_network_is_warmed_up_before_end_to_end_training(
+    job_for: Callable[..., StageJob], tmp_path: Path
+) -> None:
+    def first_theta(warmup: int) -> float:
+        rows: list[dict[str, float]] = []
+        settings = {"steps": 1, "shape_warmup": warmup, "freeze_batch_norm": True}
+        job = job_for(tmp_path / str(warmup), stage="posh", training=settings)
+        train(job, reporter=Rows(rows.append))
+        return rows[0]["loss/theta"]
+
+    out = tmp_path / "40" / "shape-warm-up"
+    assert first_theta(40) != first_theta(0)
+    rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 40
+    assert not (out / "model").exists()
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 1.0])
@@ -315,7 +481,7 @@ def test_muon_resumes_to_the_same_bits_too(
 
         if stop_at is not None:
             with pytest.raises(KeyboardInterrupt):
-                train(job, report=stop)
+                train(job, reporter=Rows(stop))
             assert torch.load(out / "checkpoint.pt", weights_only=True)["step"] == 2
         train(job)
         weights: dict[str, torch.Tensor] = load_file(out / "model/model.safetensors")

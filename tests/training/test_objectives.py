@@ -20,6 +20,7 @@ def batch(voxels_BJ3):
         known2d_BJ=torch.ones(count, 18),
         known3d_BJ=torch.ones(count, 18),
         relation_BK=torch.zeros(count, 14),
+        steep_BK=torch.zeros(count, 14),
         relation_known_BK=torch.ones(count, 14),
         rotation_BR33=torch.eye(3).repeat(count, 24, 1, 1),
         betas_BS=torch.zeros(count, 10),
@@ -47,7 +48,7 @@ def test_the_loss_of_a_perfect_coarse_volume_is_that_of_a_perfect_fine_one():
     torch.manual_seed(0)
     target = torch.full((1, 18, 3), 7.0)
     target[..., 2] = 5.5
-    losses = LossConfig(hemlets=False, heatmaps=False, marginal=0.0)
+    losses = LossConfig(supervision="none", marginal=0.0)
     for shrink in (1, 2):
         network = PoseNetwork(CONFIG).eval()
         objective = PoseObjective(network, losses, shrink=shrink)
@@ -59,7 +60,8 @@ def test_the_loss_of_a_perfect_coarse_volume_is_that_of_a_perfect_fine_one():
         for row in cells:
             for column in cells:
                 volume[..., 5, row, column] = 50.0
-        terms, _ = objective.terms(output._replace(volume_BJDHW=volume), batch(target))
+        output = output._replace(volume_BJDHW=volume)
+        terms = objective.terms(output, network.decode(output), batch(target))
         assert np.isclose(float(terms["joints"]), 0.0, atol=1e-4)
 
 

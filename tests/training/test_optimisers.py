@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from hemlets.models import PoseNetwork, PoseNetworkConfig
 from hemlets.training.config import TrainingConfig
 from hemlets.training.optimisers import StageOptimiser
 
@@ -92,3 +93,29 @@ def test_a_restored_optimiser_goes_on_to_the_same_bits(name: Literal["adamw", "m
     _steps(second, after, 3)
     for a, b in zip(whole.state_dict().values(), second.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_backbone_with_a_rate_of_its_own_moves_by_that_share_and_never_by_muon() -> None:
+    network = PoseNetwork(
+        PoseNetworkConfig(backbone="efficientnet_lite0", crop_px=64, volume_cells=16)
+    )
+    config = TrainingConfig(steps=1, optimiser="muon", backbone_rate=0.25, weight_decay=0.0)
+    optimiser = StageOptimiser(network, config)
+    optimiser.set_rate(1e-2)
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimiser.step()
+    # AdamW's first step is the rate, whatever the gradient's size.
+    for name, parameter in network.named_parameters():
+        step = (before[name] - parameter.detach()).abs().max().item()
+        if name.startswith("backbone."):
+            assert step == pytest.approx(0.25e-2, rel=1e-3), name
+
+
+def test_depthwise_convolutions_are_no_matrices() -> None:
+    network = PoseNetwork(
+        PoseNetworkConfig(backbone="efficientnet_lite0", crop_px=64, volume_cells=16)
+    )
+    optimiser = StageOptimiser(network, TrainingConfig(steps=1, optimiser="muon"))
+    assert all(parameter.shape[1] > 1 for parameter, _ in optimiser._pairs)

@@ -50,3 +50,37 @@ def test_easy_rows_are_upright_whole_and_not_foreshortened_and_other_splits_stay
         truncated=truncated,
     )
     assert len(easy(rows)) == 0
+
+
+def test_phases_go_on_from_each_other_and_a_shape_phase_may_come_before(tmp_path):
+    from hemlets.models.model_folder import load_model
+    from hemlets.training.recipe import run
+
+    training = {"steps": 1, "batch_size": 4, "precision": "float32", "threads": 1}
+    recipe = Recipe.from_mapping(
+        {
+            "data": {
+                "image_px": 96,
+                "supersampling": 1,
+                "samples": {"train": 8, "validation": 2, "gate": 0, "test": 0},
+            },
+            "pose": {
+                "crop_px": 64,
+                "volume_cells": 16,
+                "branch_channels": 16,
+                "fusion_channels": 32,
+            },
+            "shape": {"hidden": 32, "blocks": 0},
+            "phases": [
+                {"name": "shape", "stage": "shape", "training": training | {"steps": 3}},
+                {"name": "all", "training": training},
+            ],
+        }
+    )
+    finished = run(recipe, tmp_path, workers=1)
+    _, card = load_model(finished)
+    assert card.training["stage"] == "posh"
+    phases = [
+        load_model(tmp_path / name / "model")[1].training["stage"] for name in ("shape", "all")
+    ]
+    assert phases == ["shape", "posh"]

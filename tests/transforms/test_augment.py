@@ -52,3 +52,36 @@ def test_wrong_settings_are_refused_by_name(key: str) -> None:
     assert issubclass(AugmentationConfig, Config)
     with pytest.raises(ConfigError, match=key):
         AugmentationConfig.from_mapping({key: -1.0})
+
+
+def test_occlusion_and_truncation_leave_every_other_draw_as_it_was() -> None:
+    plain = AugmentationConfig()
+    both = plain.model_copy(update={"occlusion": 1.0, "truncation": 1.0})
+    for index in range(20):
+        a, b = (draw_augmentation(config, (4, 2, index)) for config in (plain, both))
+        assert (a.angle_rad, a.flip, a.patch) == (b.angle_rad, b.flip, None)
+        assert np.array_equal(a.gain_3, b.gain_3)
+        assert b.patch is not None
+        assert 1.2 <= b.scale / a.scale <= 1.6
+
+
+def test_they_happen_as_often_as_they_are_asked_for() -> None:
+    config = AugmentationConfig(occlusion=0.3, truncation=0.1, shift=0.0)
+    draws = [draw_augmentation(config, (0, 0, index)) for index in range(2000)]
+    assert np.mean([d.patch is not None for d in draws]) == pytest.approx(0.3, abs=0.03)
+    assert np.mean([d.shift != (0.0, 0.0) for d in draws]) == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_patch_covers_its_window_and_nothing_else() -> None:
+    crop = np.full((64, 64, 3), 7, np.uint8)
+    draw = draw_augmentation(AugmentationConfig(occlusion=1.0), (0, 0, 5))
+    assert draw.patch is not None
+    covered = draw.cover(crop)
+    left, top, width, height = (round(v * 64) for v in draw.patch)
+    inside = np.zeros((64, 64), bool)
+    inside[top : top + height, left : left + width] = True
+    assert not (covered[inside] == 7).all(-1).mean() > 0.2
+    assert (covered[~inside] == 7).all()
+    assert (crop == 7).all()
+    assert np.array_equal(covered, draw.cover(crop))
+    assert width * height < 0.3 * 64 * 64

@@ -41,7 +41,7 @@ from hemlets.assets.rebuild.rest_pose import (
     aim,
     side_sign,
 )
-from hemlets.body.model import MIRROR_SMPL_JOINTS
+from hemlets.body import MIRROR_SMPL_JOINTS
 from hemlets.errors import AssetError
 from hemlets.skeleton import SMPL_JOINTS, SMPL_PARENTS, Joint
 

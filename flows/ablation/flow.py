@@ -1,0 +1,136 @@
+"""The ablations as a flow: a task a run, a parent run in MLflow with a child for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.ablation.arms import Arm
+from flows.ablation.report import write_report
+from flows.ablation.results import Results, Row
+from flows.ablation.runs import Bench, Planned
+from flows.progress import Progress
+from flows.run import Run
+from flows.tracking import Tracking, connect
+from hemlets.files import content_hash, lock
+from hemlets.workspace import Workspace
+
+__all__ = ["Outcome", "ablate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Where an ablation stands.
+
+    Attributes:
+        rows: Finished runs of this study.
+        done: Finished in this call.
+        left: Still to be done.
+        report: Page and picture.
+    """
+
+    rows: tuple[Row, ...]
+    done: int
+    left: int
+    report: tuple[Path, ...]
+
+
+@dataclass(kw_only=True)
+class _Context:
+    bench: Bench
+    results: Results
+    tracking: Tracking
+    parent: Run
+    progress: Progress
+
+
+@task(name="ablation run", persist_result=False, cache_policy=NO_CACHE)
+def _run(context: _Context, planned: Planned) -> None:
+    with (
+        context.progress.stage(planned.name) as bar,
+        context.tracking.run(
+            planned.key,
+            planned.name,
+            parent=context.parent,
+            tags={"hemlets.stage": "ablation", "arm": planned.arm.name},
+        ) as run,
+    ):
+        row = context.bench.run(planned, bar.training)
+        if not run.finished:
+            job = planned.job.model_dump(mode="json", exclude={"data", "out", "initial"})
+            run.params({"job": job, "labels": planned.arm.labels, "seed": planned.seed})
+            run.history(planned.job.out / "history.jsonl")
+            run.metrics({f"test/{name}": value for name, value in row.figures.items()})
+            run.files([planned.job.out / "scores.npz"])
+            pictures = sorted((planned.job.out / "pictures").glob("*.png"))
+            run.pictures(pictures[-1:])
+        # Last of all: what has a row is never done again.
+        context.results.add(row)
+        bar.result(False, f"test MPJPE {row.figures['mpjpe_mm']:.1f} mm")
+
+
+@flow(name="ablate", persist_result=False, validate_parameters=False)
+def ablate(
+    bench: Bench,
+    arms: Sequence[Arm],
+    seeds: Sequence[int],
+    *,
+    workspace: Workspace,
+    results: Path,
+    most: int | None = None,
+) -> Outcome:
+    """Do the runs that have no row yet, seed by seed, and write the report.
+
+    The parent's run in MLflow stays open to later calls until every run has its row.
+
+    Args:
+        bench: Study, data and folder.
+        arms: That are compared.
+        seeds: Each arm's.
+        workspace: Whose tracker is written to.
+        results: The file of rows.
+        most: End after so many runs; the next call goes on.
+    """
+    with lock(workspace.locks / "ablate.lock", "an ablation in this workspace"):
+        table = Results.read(results)
+        # Whole comparisons early: every arm under the first seed, then under the next.
+        planned = [bench.plan(arm, seed) for seed in seeds for arm in arms]
+        missing = [run for run in planned if run.key not in table.rows]
+        now = missing if most is None else missing[:most]
+        tracking = connect(workspace)
+        key = content_hash(sorted(run.key for run in planned))[:20]
+        parent = tracking.start_or_adopt(key, "ablation", tags={"hemlets.stage": "ablation"})
+        context = _Context(
+            bench=bench, results=table, tracking=tracking, parent=parent, progress=Progress()
+        )
+        ended = "FAILED"
+        try:
+            for run in now:
+                _run(context, run)
+            rows = tuple(table.rows[run.key] for run in planned if run.key in table.rows)
+            report = write_report(bench.study, rows, results.parent, results.stem)
+            if not parent.finished:
+                parent.params({"study": bench.study.model_dump(mode="json")})
+                parent.files([path for path in (results, *report) if path.exists()])
+                _log_means(parent, rows)
+            # One that is left half done is adopted by the next call; a finished one is not.
+            ended = "KILLED" if len(now) < len(missing) else "FINISHED"
+        finally:
+            if not parent.finished:
+                parent.finish(ended)
+        return Outcome(rows=rows, done=len(now), left=len(missing) - len(now), report=tuple(report))
+
+
+def _log_means(parent: Run, rows: Sequence[Row]) -> None:
+    by_arm: dict[str, list[float]] = {}
+    for row in rows:
+        by_arm.setdefault(row.arm, []).append(row.figures["mpjpe_mm"])
+    means: dict[str, Any] = {
+        f"mpjpe_mm/{arm.replace('+', '_with_')}": sum(v) / len(v) for arm, v in by_arm.items()
+    }
+    parent.metrics(means)

@@ -1,0 +1,163 @@
+"""One run of a study: train an arm under a seed, score it, and keep its row."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flows.ablation.arms import Arm
+from flows.ablation.labels import write_labels
+from flows.ablation.results import Row
+from flows.ablation.scoring import score
+from flows.ablation.study import Study
+from flows.held_out import HeldOut
+from flows.training_history import read_history
+from flows.training_process import run_training
+from hemlets.annotations import Annotations
+from hemlets.errors import DataError
+from hemlets.files import atomic_path
+from hemlets.models.model_folder import load_weights
+from hemlets.training.config import StageJob
+
+__all__ = ["Bench", "Planned"]
+
+_BACKBONE = "pose.backbone."
+_VALIDATION = "validation/mpjpe_mm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A run that is to be, or has been.
+
+    Attributes:
+        key: Of its row.
+        arm: What is trained.
+        seed: Its seed.
+        job: How.
+    """
+
+    key: str
+    arm: Arm
+    seed: int
+    job: StageJob
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.arm.name}, seed {self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Where the runs of a study happen.
+
+    Attributes:
+        study: Shared settings.
+        data: Data version with train, validation and test rows.
+        folder: For labels, weights and runs; may be deleted when the study is done.
+        starter: The bundled weights.
+    """
+
+    study: Study
+    data: Path
+    folder: Path
+    starter: Path
+
+    def plan(self, arm: Arm, seed: int) -> Planned:
+        """A run's job and key; writes the arm's labels and the start where they are not there."""
+        job = self.study.job(
+            arm,
+            seed,
+            data=write_labels(self.data, self.folder / "labels" / arm.labels, arm.labels),
+            out=Path(),
+            backbone=self._backbone() if self.study.start == "backbone" else None,
+            initial_pose=self.starter if self.study.start == "starter" else None,
+        )
+        key = self.study.key(job, HeldOut.of(self.test_rows).hash)
+        out = self.folder / "runs" / key
+        return Planned(key=key, arm=arm, seed=seed, job=job.model_copy(update={"out": out}))
+
+    def run(
+        self, planned: Planned, progress: Callable[[dict[str, Any]], None] | None = None
+    ) -> Row:
+        """Train, from where an earlier attempt was stopped, and score."""
+        start = time.perf_counter()
+        out = planned.job.out
+        run_training(
+            planned.job,
+            processes=1,
+            job_file=out.with_suffix(".json"),
+            log=out.with_suffix(".log"),
+            progress=progress,
+        )
+        study, arm = self.study, planned.arm
+        rows = self.test_rows
+        scores = score(out / "model", rows, self.data / "shards", shrink=study.shrink)
+        scores.write(out / "scores.npz")
+        return Row(
+            key=planned.key,
+            arm=arm.name,
+            seed=planned.seed,
+            settings={
+                "supervision": arm.supervision,
+                "labels": arm.labels,
+                "states": str(arm.states),
+                "samples": str(study.samples),
+                "start": study.start,
+                "crop_px": str(study.pose.crop_px // study.shrink),
+                "precision": study.precision,
+                "test_samples": str(len(rows)),
+            },
+            figures=scores.figures(),
+            seconds=time.perf_counter() - start,
+            curve=self._curve(out / "history.jsonl"),
+        )
+
+    @cached_property
+    def test_rows(self) -> Annotations:
+        """The rows that every run is scored on: evenly over the test split.
+
+        Raises:
+            DataError: No test row knows its joints in 3D and its camera.
+        """
+        rows = Annotations.read(self.data / "annotations.parquet").split("test")
+        rows = rows.take(rows.valid3d.all(1) & rows.valid2d.all(1) & rows.camera_valid)
+        if not len(rows):
+            raise DataError(
+                "no test row has all joints in 3D and a camera", where=self.data, expected="some"
+            )
+        count = min(len(rows), self.study.test_samples)
+        return rows.take(np.linspace(0, len(rows) - 1, count).astype(np.int64))
+
+    def _curve(self, history: Path) -> tuple[tuple[int, float], ...]:
+        points = []
+        for step, values in read_history(history):
+            found = dict(values)
+            if _VALIDATION in found:
+                points.append((step * self.study.batch_size, found[_VALIDATION]))
+        return tuple(points)
+
+    def _backbone(self) -> Path:
+        """The starter's backbone alone, as a file of torchvision's names."""
+        path = self.folder / "backbone.safetensors"
+        if not path.exists():
+            from safetensors.torch import save_file
+
+            path.parent.mkdir(parents=True, exist_ok=True)
+            state = load_weights(self.starter)
+            with atomic_path(path) as scratch:
+                save_file(
+                    {
+                        name.removeprefix(_BACKBONE): value.contiguous()
+                        for name, value in state.items()
+                        if name.startswith(_BACKBONE)
+                    },
+                    scratch,
+                )
+        return path

@@ -1,0 +1,122 @@
+"""A study: the settings that all its runs share, and the job of each."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from flows.ablation.arms import Arm
+from hemlets.config import Config
+from hemlets.files import content_hash, sha256_file
+from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
+from hemlets.synthetic.config import OpenDataConfig, SplitSizes
+from hemlets.training.config import LossConfig, StageJob, TrainingConfig
+from hemlets.transforms import AugmentationConfig
+
+__all__ = ["Study"]
+
+
+class Study(Config):
+    """What every run of an ablation has in common.
+
+    Attributes:
+        samples: That a run sees, augmented anew each time: the budget.
+        start: Weights that every run begins with. ``backbone``: the bundled weights' backbone
+            under fresh branches and heads, as the paper begins with an ImageNet backbone;
+            ``starter``: all of them, which have seen HEMlets already; ``random``: none.
+        shrink: 2 trains and scores on crops of half the side, at a quarter of the cost.
+        curve: Points of the learning curve.
+        test_samples: Of the test split that a run is scored on.
+        data: What is rendered where no data version is given.
+    """
+
+    samples: int = Field(15_000, ge=1)
+    start: Literal["backbone", "starter", "random"] = "backbone"
+    shrink: Literal[1, 2] = 2
+    batch_size: int = Field(32, ge=2)
+    optimiser: Literal["adamw", "muon"] = "muon"
+    learning_rate: float = Field(2e-3, gt=0)
+    alpha: float = Field(0.3, ge=0)
+    threads: int = Field(1, ge=1)
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    curve: int = Field(6, ge=1)
+    validation_samples: int = Field(512, ge=1)
+    test_samples: int = Field(2048, ge=1)
+    data: OpenDataConfig = OpenDataConfig(
+        seed=7, samples=SplitSizes(train=16_384, validation=512, gate=0, test=2048)
+    )
+    pose: PoseNetworkConfig = PoseNetworkConfig(lateral=True)
+    shape: ShapeNetworkConfig = ShapeNetworkConfig(hidden=32, blocks=0)
+    augmentation: AugmentationConfig = AugmentationConfig(
+        rotation_deg=15.0, scale_min=0.85, scale_max=1.15, colour=0.15
+    )
+
+    @property
+    def steps(self) -> int:
+        """Batches that make up the budget."""
+        return math.ceil(self.samples / self.batch_size)
+
+    def job(
+        self,
+        arm: Arm,
+        seed: int,
+        *,
+        data: Path,
+        out: Path,
+        backbone: Path | None,
+        initial_pose: Path | None,
+    ) -> StageJob:
+        """What trains an arm under a seed."""
+        every = max(1, self.steps // self.curve)
+        return StageJob(
+            stage="pose",
+            pose=self.pose.model_copy(update={"states": arm.states}),
+            shape=self.shape,
+            losses=LossConfig(alpha=self.alpha, supervision=arm.supervision),
+            augmentation=self.augmentation,
+            training=TrainingConfig(
+                steps=self.steps,
+                batch_size=self.batch_size,
+                optimiser=self.optimiser,
+                learning_rate=self.learning_rate,
+                warmup=0.05,
+                ema=0.99,
+                precision=self.precision,
+                threads=self.threads,
+                shrink=self.shrink,
+                backbone_weights=backbone,
+                seed=seed,
+                log_every=every,
+                validate_every=every,
+                validation_samples=self.validation_samples,
+                checkpoint_every=max(1, min(50, self.steps)),
+            ),
+            data=data,
+            out=out,
+            initial_pose=initial_pose,
+        )
+
+    def key(self, job: StageJob, test: str) -> str:
+        """Hash of all that a run's figures depend on but the machine: the row that it fills.
+
+        Args:
+            job: Of the run; its data and start must be in place.
+            test: Hash of the rows that it is scored on.
+        """
+        training = job.training.model_dump(mode="json")
+        backbone = job.training.backbone_weights
+        ingredients: dict[str, Any] = job.model_dump(
+            mode="json", exclude={"training", "data", "out", "initial", "initial_pose"}
+        )
+        return content_hash(
+            {
+                **ingredients,
+                "training": {**training, "backbone_weights": backbone and sha256_file(backbone)},
+                "initial_pose": job.initial_pose and sha256_file(job.initial_pose),
+                "annotations": sha256_file(job.data / "annotations.parquet"),
+                "test": test,
+            }
+        )[:20]

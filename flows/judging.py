@@ -1,0 +1,202 @@
+"""Judges a challenger, held against the champion on the same rows of the gate split.
+
+Whatever keeps the champion from being scored becomes a comparison with a problem, so that the
+flow ends with a rejection that says why rather than without a word on the challenger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from flows import promotion, registry
+from flows.figures import Figures
+from flows.held_out import read_held_out
+from flows.profile import Profile
+from flows.promotion import Comparison, Decision, Outcome
+from flows.stages import Benchmark, Package
+from hemlets.errors import CheckpointError, DataError, HemletsError, WorkspaceError
+from hemlets.evaluation import PairedRatio, SampleScores, Scores, compare
+from hemlets.files import sha256_folder
+from hemlets.inference.champion import point_to_champion
+from hemlets.workspace import Workspace
+from serving.champion import publish_champion
+
+__all__ = ["Verdict", "judge"]
+
+# What loading and running a damaged or another architecture's model raises, beside our own.
+_MODEL_ERRORS: Final = (HemletsError, RuntimeError, ValueError, KeyError, TypeError)
+
+
+Score = Callable[[Path], Benchmark]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A decision that was carried out, and all that led to it as plain values."""
+
+    decision: Decision
+    facts: dict[str, Any]
+
+
+def judge(
+    workspace: Workspace,
+    profile: Profile,
+    *,
+    challenger: registry.ModelVersion,
+    model: Path,
+    scored: Benchmark,
+    packaged: Package,
+    score: Score,
+) -> Verdict:
+    """Decide about a registered challenger, tag it, and move the champion if it is better.
+
+    Args:
+        workspace: Whose registry.
+        profile: Rules, the metric that is compared and the bootstrap's size.
+        challenger: The registered version.
+        model: Its model folder.
+        scored: Its benchmark.
+        packaged: Its archive and what the endpoint answered.
+        score: Benchmarks a model folder on the same data version.
+
+    Raises:
+        WorkspaceError: The workspace is busy, full or not writable: no fault of either model.
+        CheckpointError: A promoted model's stored files are damaged.
+    """
+    champion = registry.champion(workspace)
+    figures, gate = Figures.read(scored.result.folder), read_held_out(scored.result.folder, "gate")
+    comparison, other = None, None
+    if champion is not None:
+        comparison, other = _hold_against(
+            workspace, champion, scored, model=model, profile=profile, score=score
+        )
+    decision = promotion.decide(
+        profile.promotion,
+        figures.for_floors(),
+        comparison,
+        packaged.passed,
+        gate=gate,
+        gaps=figures.gaps(),
+    )
+    if decision.promote:
+        registry.attach_archive(workspace, challenger, packaged.archive)
+    same = decision.outcome is Outcome.ALREADY_CHAMPION and not decision.failures
+    if champion is not None and same:
+        # Serving code that changed makes another archive of the same model, tried by now.
+        registry.attach_archive(workspace, champion, packaged.archive)
+    decision = promotion.apply(decision, workspace, challenger)
+    _publish(workspace, decision)
+    compared = comparison is not None and comparison.ratio is not None
+    facts = {
+        "decision": str(decision.outcome),
+        "reasons": list(decision.reasons),
+        "failures": list(decision.failures),
+        "version": challenger.version,
+        "champion_before": None if champion is None else champion.version,
+        "figures": figures.for_floors(),
+        "gate": {
+            "hash": gate.hash,
+            "samples": gate.samples,
+            "champion_hash": None if comparison is None else comparison.champion_gate,
+            "needed": profile.promotion.min_gate_samples,
+            "usual": promotion.MIN_GATE_SAMPLES,
+        },
+        "comparison": {
+            "ratio": comparison.ratio,
+            "upper": comparison.upper,
+            "metric": comparison.metric,
+            "samples": comparison.samples,
+        }
+        if comparison is not None and compared
+        else None,
+        "champion_benchmark": None if other is None else str(other.result.folder),
+    }
+    return Verdict(decision=decision, facts=facts)
+
+
+def _publish(workspace: Workspace, decision: Decision) -> None:
+    """Tell programs that know no registry where the champion's files are."""
+    champion = registry.champion(workspace)
+    if champion is None:
+        return
+    try:
+        folder = registry.model_folder_of(workspace, champion)
+        archive = registry.archive_of(workspace, champion)
+    except CheckpointError:
+        # A champion whose files are damaged is among the reasons of a rejection already.
+        if decision.promote:
+            raise
+        return
+    number = str(champion.version)
+    point_to_champion(workspace, folder, version=number)
+    if archive is not None:
+        digest = champion.tags[registry.ARCHIVE_TAG]
+        publish_champion(workspace, archive, version=number, sha256=digest)
+
+
+def _hold_against(
+    workspace: Workspace,
+    champion: registry.ModelVersion,
+    own: Benchmark,
+    *,
+    model: Path,
+    profile: Profile,
+    score: Score,
+) -> tuple[Comparison, Benchmark | None]:
+    """Score the champion as the challenger was scored, and compare the two sample by sample."""
+    metric, resamples = profile.benchmark.promotion_metric, profile.benchmark.resamples
+    ratio: PairedRatio | None = None
+    other: Benchmark | None = None
+    problem: str | None = None
+    try:
+        other = score(registry.model_folder_of(workspace, champion))
+    except WorkspaceError:
+        raise
+    except _MODEL_ERRORS as error:
+        problem = (
+            f"the champion can't be scored: {_what(error)}. Restore its files; or remove the "
+            f"alias {registry.CHAMPION!r} in the registry, and the floors alone decide"
+        )
+    if other is not None:
+        try:
+            ratio = _paired(own, other, metric, resamples)
+        except DataError as error:
+            problem = _what(error)
+    comparison = Comparison(
+        metric=metric,
+        ratio=None if ratio is None else ratio.ratio,
+        upper=None if ratio is None else ratio.high,
+        samples=0 if ratio is None else ratio.samples,
+        champion_version=champion.version,
+        champion_hash=champion.model_hash,
+        challenger_hash=sha256_folder(model),
+        champion_gate=champion.tags.get(registry.GATE_TAG, ""),
+        problem=problem,
+    )
+    return comparison, other
+
+
+def _paired(own: Benchmark, other: Benchmark, metric: str, resamples: int) -> PairedRatio:
+    ours, theirs = (read_held_out(scored.result.folder, "gate") for scored in (own, other))
+    if ours != theirs:
+        raise DataError(
+            f"the challenger was scored on {ours.samples} gate rows {ours.hash[:12]}, the champion "
+            f"on {theirs.samples} rows {theirs.hash[:12]}",
+            expected="the same rows",
+        )
+    return compare(_gate_scores(own), _gate_scores(other), metric, resamples=resamples)
+
+
+def _gate_scores(scored: Benchmark) -> Scores:
+    # The table by sample is all that a comparison reads: intervals are not drawn again for it.
+    table = SampleScores.read(scored.sample_scores("gate"))
+    return Scores(samples=table, metrics={}, joints_mm={}, rotations_deg={}, slices=())
+
+
+def _what(error: BaseException) -> str:
+    if isinstance(error, HemletsError):
+        return f"{error.what} ({error.where})" if error.where else error.what
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -1,0 +1,39 @@
+"""The mirror image of a body's pose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hemlets.skeleton import SMPL_JOINTS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["MIRROR_SMPL_JOINTS", "mirror_theta"]
+
+MIRROR_SMPL_JOINTS: Final[tuple[int, ...]] = tuple(
+    SMPL_JOINTS.index(
+        name.replace("left_", "right_") if "left_" in name else name.replace("right_", "left_")
+    )
+    for name in SMPL_JOINTS
+)
+"""The 24 kinematic joints with left and right exchanged."""
+
+
+def mirror_theta(pose: Tensor) -> Tensor:
+    """The pose of the mirror image, for a body or an image that was mirrored by negating x.
+
+    With the same β its mesh is the mirror image of the first one's when the body is
+    mirror-symmetric, as the open body is exactly.
+
+    Args:
+        pose: Axis-angle (B, 72) or (B, 24, 3), or rotation matrices (B, 24, 3, 3); the result
+            has the same form.
+    """
+    order = list(MIRROR_SMPL_JOINTS)
+    if pose.ndim == 4:
+        # diag(-1, 1, 1) · R · diag(-1, 1, 1)
+        sign_3 = pose.new_tensor((-1.0, 1.0, 1.0))
+        return pose[:, order] * (sign_3[:, None] * sign_3)
+    theta_BJ3 = pose.reshape(-1, len(order), 3)[:, order]
+    return (theta_BJ3 * pose.new_tensor((1.0, -1.0, -1.0))).reshape(pose.shape)

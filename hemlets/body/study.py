@@ -1,0 +1,136 @@
+"""What of a body's error comes from pose and what from shape (the paper's Table 8).
+
+Each row puts something known in the prediction's place. Errors are those of SURREAL's protocol:
+mean distance over all vertices ("surface") and over the 18 joints, with the bodies' pelvises laid
+on each other, neither turned nor scaled.
+
+Shape suffixes: B bodies, J = 24 kinematic joints, K shape coefficients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import roma
+import torch
+from torch import Tensor
+
+from hemlets.body.model import BodyModel
+from hemlets.skeleton import SMPL_JOINTS, Joint
+
+__all__ = ["BodyError", "ThetaError", "body_error", "study_rows", "theta_errors"]
+
+_CHUNK = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class BodyError:
+    """Errors of a batch of bodies against the truth, millimetres.
+
+    Attributes:
+        surface_B_mm: Mean over the vertices.
+        joints_B_mm: Mean over the 18 joints.
+    """
+
+    surface_B_mm: Tensor
+    joints_B_mm: Tensor
+
+    @property
+    def surface_mm(self) -> float:
+        """Mean over the bodies."""
+        return float(self.surface_B_mm.mean())
+
+    @property
+    def joints_mm(self) -> float:
+        """Mean over the bodies."""
+        return float(self.joints_B_mm.mean())
+
+
+def body_error(
+    body: BodyModel,
+    predicted: tuple[Tensor, Tensor],
+    truth: tuple[Tensor, Tensor],
+) -> BodyError:
+    """Errors of bodies given by θ (B, 24, 3) or (B, 24, 3, 3) and β (B, K)."""
+    surface, joints = [], []
+    for start in range(0, len(truth[0]), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        with torch.inference_mode():
+            ours, theirs = (body(theta[part], betas[part]) for theta, betas in (predicted, truth))
+        # Each relative to its own pelvis, the middle of the hips.
+        skins, skeletons = (
+            [getattr(b, name) - b.joints18_B183_mm[:, Joint.PELVIS, None] for b in (ours, theirs)]
+            for name in ("vertices_BV3_mm", "joints18_B183_mm")
+        )
+        surface.append((skins[0] - skins[1]).norm(dim=-1).mean(1))
+        joints.append((skeletons[0] - skeletons[1]).norm(dim=-1).mean(1))
+    return BodyError(surface_B_mm=torch.cat(surface), joints_B_mm=torch.cat(joints))
+
+
+def study_rows(
+    body: BodyModel,
+    predicted: tuple[Tensor, Tensor],
+    truth: tuple[Tensor, Tensor],
+) -> dict[str, BodyError]:
+    """Table 8's rows and the two baselines that a prediction has to beat.
+
+    Args:
+        body: The body that all θ and β belong to.
+        predicted: θ as axis-angles (B, 24, 3) with the root in the camera frame, and β (B, K).
+        truth: The same.
+
+    Returns:
+        By name: ``predicted``; ``true shape`` and ``true pose`` put into the prediction;
+        ``mean shape`` with the predicted pose; ``mean pose and shape``, which is the body at rest
+        turned as the truth is.
+    """
+    theta, betas = predicted
+    true_theta, true_betas = truth
+    rest = torch.zeros_like(true_theta)
+    rest[:, 0] = true_theta[:, 0]
+    mean = torch.zeros_like(true_betas)
+    rows: Mapping[str, tuple[Tensor, Tensor]] = {
+        "predicted": (theta, betas),
+        "true shape": (theta, true_betas),
+        "true pose": (true_theta, betas),
+        "mean shape": (theta, mean),
+        "mean pose and shape": (rest, mean),
+    }
+    return {name: body_error(body, row, truth) for name, row in rows.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThetaError:
+    """Error of θ over the joints that move, beside that of no motion at all.
+
+    Attributes:
+        joints: Names of the joints that move, the root left out.
+        error_rad: Mean angle between predicted and true rotations.
+        rest_rad: The same of the rest pose: what a prediction must stay below.
+    """
+
+    joints: tuple[str, ...]
+    error_rad: float
+    rest_rad: float
+
+
+def theta_errors(theta_BJ3: Tensor, true_BJ3: Tensor, *, moving_rad: float = 0.05) -> ThetaError:
+    """Mean geodesic error over joints whose true angle is above a threshold on average.
+
+    Joints which the data leave at rest would make any model look good.
+
+    Args:
+        theta_BJ3: Predicted axis-angles (B, 24, 3).
+        true_BJ3: The truth.
+        moving_rad: A joint moves when its mean angle is above this.
+    """
+    angle_BJ = true_BJ3.norm(dim=-1)
+    moving = [j for j in range(1, len(SMPL_JOINTS)) if float(angle_BJ[:, j].mean()) > moving_rad]
+    ours, theirs = (roma.rotvec_to_rotmat(t[:, moving].double()) for t in (theta_BJ3, true_BJ3))
+    still = torch.eye(3, dtype=torch.float64).expand_as(theirs)
+    return ThetaError(
+        joints=tuple(SMPL_JOINTS[j] for j in moving),
+        error_rad=float(roma.rotmat_geodesic_distance(ours, theirs).mean()),
+        rest_rad=float(roma.rotmat_geodesic_distance(still, theirs).mean()),
+    )

@@ -1,0 +1,192 @@
+"""Score a predictions file by a protocol: figures, intervals, slices and a page of HTML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hemlets.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hemlets.body import BodyModel
+    from hemlets.evaluation.protocols import Protocol
+    from hemlets.evaluation.summary import Summary
+    from hemlets.evaluation.truth import Truth
+
+__all__ = ["benchmark"]
+
+benchmark = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    help="Score predictions by a protocol: files in, figures and a page out.",
+)
+
+
+@benchmark.command("score")
+def score(
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PREDICTIONS", help="Predictions file (Parquet).")
+    ],
+    annotations: Annotated[
+        Path,
+        typer.Option(metavar="TABLE", help="annotations.parquet of the data that was predicted."),
+    ],
+    protocol: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Protocol (see `hemlets benchmark protocols`), or a TOML file of your own.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where report.html and the figures go.")
+    ] = Path("benchmark"),
+    body: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Body file (.npz in SMPL's form) that θ and β belong to. The open body when "
+            "omitted.",
+        ),
+    ] = None,
+    shards: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Image shards of the table, for pictures of the worst samples and for --training.",
+        ),
+    ] = None,
+    training: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            help="annotations.parquet that the model was trained on: shared people or images stop "
+            "the benchmark.",
+        ),
+    ] = None,
+    training_shards: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Image shards of --training; with --shards, nearly the same images stop it too.",
+        ),
+    ] = None,
+    pictures: Annotated[
+        int, typer.Option(min=0, max=24, help="Worst samples to show as pictures.")
+    ] = 12,
+    resamples: Annotated[
+        int, typer.Option(min=100, help="Draws of sequences behind each interval.")
+    ] = 2000,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no table.")] = False,
+) -> None:
+    """Score predictions against annotations, from these files alone."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError("this is a file", where=f"--out {out}", expected="a folder")
+    from hemlets.evaluation.benchmark import score_file
+    from hemlets.evaluation.page import write_page
+    from hemlets.evaluation.protocols import load_protocol
+    from hemlets.evaluation.results import write_results
+    from hemlets.evaluation.summary import summarise_protocol
+    from hemlets.evaluation.truth import Truth
+
+    chosen = load_protocol(protocol)
+    truth = Truth.read(annotations, chosen)
+    if training is not None:
+        _check_unseen(training, annotations, chosen, truth, training_shards, shards)
+    scores = score_file(predictions, truth, chosen, body=_body(chosen, body))
+    summary = summarise_protocol(scores, resamples=resamples, seed=seed)
+    gallery: list[tuple[str, bytes]] = []
+    if shards is not None and pictures:
+        from hemlets.evaluation.gallery import pictures_of
+
+        worst = [
+            (w.sample_id, f"{w.sample_id}: {w.value:.1f} ({w.about})")
+            for w in summary.worst[:pictures]
+        ]
+        gallery = pictures_of(predictions, annotations, shards, worst)
+    write_results(out, scores, summary)
+    write_page(out / "report.html", summary, gallery)
+    if not quiet:
+        _print(summary)
+        typer.echo(f"wrote {out / 'report.html'}")
+
+
+@benchmark.command("protocols")
+def protocols() -> None:
+    """List the protocols, with the paper's tables that have such figures."""
+    from hemlets.evaluation.protocols import load_protocol, protocol_names
+
+    for name in protocol_names():
+        found = load_protocol(name)
+        tables = ", ".join(map(str, found.paper_tables))
+        typer.echo(f"{name:20} {found.title}" + (f" (tables {tables})" if tables else ""))
+
+
+def _check_unseen(
+    training: Path,
+    annotations: Path,
+    protocol: Protocol,
+    truth: Truth,
+    training_shards: Path | None,
+    shards: Path | None,
+) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from hemlets.annotations import Annotations
+    from hemlets.evaluation.unseen import check_unseen
+
+    table = Annotations.read(annotations).table
+    rows = pc.is_in(table.column("sample_id"), value_set=pa.array(truth.ids))
+    check_unseen(
+        Annotations.read(training),
+        Annotations(table.filter(rows)),
+        protocol,
+        training_shards=training_shards,
+        test_shards=shards,
+    )
+
+
+def _body(protocol: Protocol, file: Path | None) -> BodyModel | None:
+    from hemlets.evaluation.protocols.protocol import SEGMENTS, SURFACE
+
+    if not protocol.needs(SURFACE | SEGMENTS):
+        return None
+    from hemlets.body import BodyModel
+
+    return BodyModel.load() if file is None else BodyModel.load(file)
+
+
+def _print(summary: Summary) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
+        f"{summary.protocol.title}: {summary.samples} samples of {summary.sequences} sequences, "
+        f"model {summary.predictions.model_version}",
+        markup=False,
+    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    table.add_column("95 % interval", justify="right")
+    lines = [(m.title, m.figure, m.name) for m in summary.metrics]
+    lines += [
+        (f"mean of columns, {t.title}", t.average, t.average_name)
+        for t in summary.tables
+        if t.average_name != t.name
+    ]
+    for title, figure, _ in lines:
+        interval = "" if figure.low is None else f"{figure.low:.1f}-{figure.high:.1f}"
+        table.add_row(title, "-" if figure.mean is None else f"{figure.mean:.1f}", interval)
+    console.print(table)
+    # In a table a narrow terminal would cut them off.
+    for *_, name in lines:
+        console.print(name, markup=False)
+    for sentence in summary.privileges:
+        console.print(f"given: {sentence}", style="red", markup=False)

@@ -1,0 +1,548 @@
+"""``hemlets data``: what datasets there are, and how they become data versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hemlets.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hemlets.annotations import Annotations
+    from hemlets.datasets.contract import ReadOptions
+    from hemlets.datasets.ingest import IngestResult
+    from hemlets.datasets.ingest_config import IngestConfig
+
+__all__ = ["FindVersion", "data", "find_version"]
+
+FindVersion = Callable[[str], Path | None]
+"""Folder of a committed version by its name; None where it is no version's name."""
+
+data = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+Home = Annotated[
+    Path | None,
+    typer.Option("--home", help="Workspace folder; by default HEMLETS_HOME or ./workspace."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_IDS_SHOWN = 120
+
+
+@data.command("list")
+def list_datasets(
+    root: Annotated[
+        list[Path] | None,
+        typer.Option("--root", help="Folder that holds datasets, each in a folder of its name."),
+    ] = None,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Show every dataset: what it needs, its licence page, and whether it is found.
+
+    Datasets are looked for below --root, the folders in HEMLETS_DATA, and those that data.toml
+    in the workspace names.
+    """
+    from hemlets.datasets.catalogue import datasets
+    from hemlets.datasets.locations import locate
+
+    settings = _settings(home, root)
+    rows = [(dataset, locate(dataset, settings)) for dataset in datasets()]
+    if json:
+        _print_json(
+            [
+                {
+                    "name": dataset.name,
+                    "title": dataset.title,
+                    "teaches": list(map(str, dataset.supervision)),
+                    "licence": dataset.licence,
+                    "needs": [entry.pattern for entry in dataset.layout if entry.required],
+                    "folder": place.folder and str(place.folder),
+                    "missing": [entry.pattern for entry in place.missing],
+                    "complete": place.is_complete,
+                }
+                for dataset, place in rows
+            ]
+        )
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 1, 0))
+    for title in ("dataset", "teaches", "needs", "licence page", "found"):
+        table.add_column(title, overflow="fold")
+    for dataset, place in rows:
+        if place.folder is None:
+            found = "no"
+        elif place.is_complete:
+            found = f"yes: {place.folder}"
+        else:
+            lacks = ", ".join(_words(entry.pattern) for entry in place.missing)
+            found = f"in part: {place.folder} lacks {lacks}"
+        needs = "\n".join(f"{_words(e.pattern)}: {e.what}" for e in dataset.layout if e.required)
+        teaches = "\n".join(map(str, dataset.supervision))
+        table.add_row(dataset.name, teaches, needs, dataset.licence, found)
+    console = _console()
+    console.print(table)
+    if not settings.roots and not settings.folders:
+        console.print("note: name folders of datasets with HEMLETS_DATA, --root or data.toml")
+
+
+@data.command("ingest")
+def ingest_dataset(
+    name: Annotated[str, typer.Argument(help="Of the dataset, as hemlets data list shows it.")],
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="FOLDER|s3://…", help="Where it is; found when omitted."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Gets the data version; by default one of the workspace."),
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option("--split", help="Only this split; may be repeated.")
+    ] = None,
+    every: Annotated[
+        int | None, typer.Option("--every", min=1, help="Every so many frames of a sequence.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--setting", metavar="KEY=VALUE", help="For the dataset's reader."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="E.g. crop_px=320, cut.gate=0.1."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes; all cores when omitted.")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option("--endpoint", help="URL of an S3 server other than Amazon's.")
+    ] = None,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Remove what an earlier ingest left in the folder.")
+    ] = False,
+    home: Home = None,
+) -> None:
+    """Make a data version of a dataset: crops, a table of rows, and what was left out.
+
+    What was interrupted goes on where it stopped when the command is run again.
+    """
+    import os
+
+    from hemlets.datasets.catalogue import find
+    from hemlets.datasets.ingest import ingest
+    from hemlets.datasets.locations import locate
+
+    dataset = find(name)
+    config, options = _ingest_config(overrides), _read_options(split, every, setting)
+    workspace = _workspace(home)
+    if source is None:
+        place = locate(dataset, _settings(home, None))
+        if place.folder is None:
+            raise ConfigError(
+                f"{dataset.title} was not found",
+                where="HEMLETS_DATA, data.toml",
+                expected=f"a folder {dataset.name} in one of them",
+                remedy="say where it is: --from FOLDER or --from s3://bucket/prefix",
+            )
+        folder = place.folder
+    else:
+        folder = _local(source, workspace.home / "downloads", endpoint)
+    target = out or workspace.home / "ingested" / dataset.name
+    if anew:
+        _remove_version(target)
+    with _Bars() as bars:
+        result = ingest(
+            dataset,
+            folder,
+            target,
+            config,
+            options=options,
+            workers=workers or os.cpu_count() or 1,
+            progress=bars,
+        )
+    _print_ingested(result)
+
+
+@data.command("render")
+def render(
+    name: Annotated[str, typer.Argument(help="Of a rendered benchmark, e.g. open-benchmark-1.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Gets the data version; by default one of the workspace."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes; all cores when omitted.")
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Render a fixed benchmark of the open data, and check that it is what its name says."""
+    import os
+
+    from hemlets.synthetic.benchmark_set import build_benchmark
+
+    target = out or _workspace(home).home / "ingested" / name
+    with _Bars() as bars:
+        build_benchmark(
+            name,
+            target,
+            workers=workers or os.cpu_count() or 1,
+            progress=lambda done, total: bars("images", done, total),
+        )
+    typer.echo(f"wrote {target}")
+
+
+@data.command("combine")
+def combine_versions(
+    context: typer.Context,
+    versions: Annotated[
+        list[str], typer.Argument(metavar="VERSION...", help="Folders or names of data versions.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Gets the union; by default 'combined' of the workspace."),
+    ] = None,
+    splits: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--splits",
+            metavar="VERSION=SPLIT,SPLIT",
+            help="Only these splits of a version; all when omitted. May be repeated.",
+        ),
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Make one data version of several, e.g. rendered people and ingested photographs."""
+    from collections import Counter
+
+    from hemlets.annotations import SPLITS
+    from hemlets.datasets.combine import Part, combine
+    from hemlets.files import read_json
+
+    taken = {
+        name: _commas(value) for name, value in (_pair(text, "--splits") for text in splits or [])
+    }
+    strange = sorted(taken.keys() - set(versions))
+    if strange:
+        raise ConfigError(
+            f"{strange[0]!r} is not among the versions",
+            where="--splits",
+            expected=", ".join(versions),
+        )
+    parts: list[Part] = []
+    names: Counter[str] = Counter()
+    for text in versions:
+        folder = find_version(text, context.obj)
+        told = read_json(folder / "version.json") if (folder / "version.json").exists() else {}
+        name = str(told.get("dataset") or told.get("kind") or folder.name)
+        names[name] += 1
+        own = name if names[name] == 1 else f"{name}-{names[name]}"
+        parts.append(Part(name=own, folder=folder, splits=taken.get(text, SPLITS)))
+    target = out or _workspace(home).home / "ingested" / "combined"
+    combine(parts, target)
+    for split, count in read_json(target / "version.json")["samples"].items():
+        typer.echo(f"{split}: {count:,} rows")
+    typer.echo(f"wrote {target}")
+
+
+@data.command("show")
+def show(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="Folder or name of a data version.")],
+    split: Annotated[str | None, typer.Option("--split", help="Only this split.")] = None,
+    count: Annotated[int, typer.Option("--count", min=1, max=400, help="Samples drawn.")] = 24,
+    seed: Annotated[int, typer.Option("--seed", help="Another one draws other samples.")] = 0,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", metavar="FIELD=VALUE", help="Only such rows; may be repeated."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="The picture.")] = Path("contact-sheet.png"),
+) -> None:
+    """Draw a contact sheet: samples with their boxes, skeletons and depth relations."""
+    import numpy as np
+
+    from hemlets.annotations import Annotations, ShardReader
+    from hemlets.drawing.contact_sheet import contact_sheet, stored_tiles
+    from hemlets.drawing.encoding import png
+    from hemlets.files import atomic_path
+
+    folder = find_version(version, context.obj)
+    table = Annotations.read(folder / "annotations.parquet")
+    rows = np.flatnonzero(_matching(table, split, where or []))
+    if not len(rows):
+        raise ConfigError(
+            "no row fits",
+            where=folder / "annotations.parquet",
+            remedy="look at --split and --where, which must all be true of a row",
+        )
+    picked = np.random.default_rng(seed).permutation(rows)[:count]
+    tiles = stored_tiles(table, ShardReader(folder / "shards"), sorted(map(int, picked)))
+    with atomic_path(out) as scratch:
+        scratch.write_bytes(png(contact_sheet(tiles)))
+    typer.echo(f"wrote {out}: {len(picked)} of {len(rows):,} rows")
+
+
+@data.command("diff")
+def diff(
+    context: typer.Context,
+    before: Annotated[str, typer.Argument(help="Folder or name of a data version.")],
+    after: Annotated[str, typer.Argument(help="Folder or name of another.")],
+    json: Json = False,
+) -> None:
+    """Tell what changed between two data versions: rows, labels and distributions."""
+    from hemlets.datasets.versions_diff import diff_versions
+
+    folders = [find_version(text, context.obj) for text in (before, after)]
+    found = diff_versions(*folders)
+    if json:
+        _print_json(found.to_json())
+        return
+    from rich.table import Table
+
+    console = _console()
+    console.print(f"{found.rows[0]:,} rows → {found.rows[1]:,} rows")
+    if found.is_empty:
+        console.print("the same rows with the same values")
+    for words, names in (("added", found.added), ("removed", found.removed)):
+        if names:
+            console.print(f"\n{len(names):,} {words}: {_some(names)}")
+    for field, names in found.changed.items():
+        console.print(f"\n{field} changed in {len(names):,} rows: {_some(names)}")
+    if found.changed:
+        console.print(f"\n{len(found.changed_samples):,} rows changed in all")
+    if found.restored:
+        console.print(f"\n{found.restored:,} rows lie in another place of the shards")
+    if found.shifts:
+        table = Table(box=None, pad_edge=False, title="\ndistributions", title_justify="left")
+        for title in ("", "before", "after"):
+            table.add_column(title, justify="right" if title else "left")
+        for shift in found.shifts:
+            digits = 0 if shift.unit == "rows" else 2
+            unit = "" if shift.unit == "rows" else f" {shift.unit}"
+            values = (f"{value:,.{digits}f}{unit}" for value in (shift.before, shift.after))
+            table.add_row(shift.what, *values)
+        console.print(table)
+
+
+def find_version(text: str, find: FindVersion | None = None) -> Path:
+    """The folder of a data version.
+
+    Args:
+        text: A folder, the name of an ingested dataset, or what ``find`` knows.
+        find: Looks up committed versions.
+
+    Raises:
+        ConfigError: None of them.
+    """
+    folder = Path(text)
+    ingested = _workspace(None).home / "ingested" / text
+    for place in (folder, ingested):
+        if (place / "annotations.parquet").exists():
+            return place
+    found = find(text) if find is not None else None
+    if found is None:
+        raise ConfigError(
+            f"{text!r} is no data version",
+            expected="a folder with annotations.parquet, or a name that hemlets data versions "
+            "or hemlets data list shows",
+        )
+    return found
+
+
+def _words(pattern: str) -> str:
+    return " or ".join(part.strip() for part in pattern.split("|"))
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = len(names) - _IDS_SHOWN
+    return ", ".join(names[:_IDS_SHOWN]) + (f" and {more:,} more (see --json)" if more > 0 else "")
+
+
+def _matching(table: Annotations, split: str | None, conditions: list[str]) -> Any:
+    import numpy as np
+
+    from hemlets.annotations import FIELDS
+
+    scalars = [field.name for field in FIELDS if not field.shape and field.name != "mask"]
+    mask = np.ones(len(table), bool)
+    for condition in [*([f"split={split}"] if split else []), *conditions]:
+        name, equals, value = condition.partition("=")
+        if not equals or name not in scalars:
+            raise ConfigError(
+                f"{condition!r} is no condition",
+                where="--where",
+                expected=f"FIELD=VALUE with one of {', '.join(scalars)}",
+            )
+        mask &= np.array([_same(found, value) for found in table.column(name)], bool)
+    return mask
+
+
+def _same(found: Any, value: str) -> bool:
+    return str(found) == value or str(found).lower() == value.lower()
+
+
+def _workspace(home: Path | None) -> Any:
+    from hemlets.workspace import Workspace
+
+    return Workspace.from_env() if home is None else Workspace(home=home.resolve())
+
+
+def _settings(home: Path | None, roots: list[Path] | None) -> Any:
+    from hemlets.datasets.locations import DataSettings
+
+    settings = DataSettings.of(_workspace(home))
+    given = tuple(str(root) for root in roots or ())
+    for root in given:
+        if not Path(root).is_dir():
+            raise ConfigError("this is no folder", where=f"--root {root}")
+    return settings.model_copy(update={"roots": (*given, *settings.roots)})
+
+
+def _local(source: str, cache: Path, endpoint: str | None) -> Path:
+    from hemlets.datasets.sources import fetch_s3, is_s3_url
+
+    if not is_s3_url(source):
+        folder = Path(source)
+        if not folder.is_dir():
+            raise ConfigError(
+                "this is no folder", where=f"--from {source}", expected="a folder or s3://…"
+            )
+        return folder
+    with _Bars() as bars:
+        return fetch_s3(
+            source,
+            cache,
+            endpoint=endpoint,
+            progress=lambda done, total: bars("megabytes", done // 10**6, total // 10**6),
+        )
+
+
+def _remove_version(folder: Path) -> None:
+    """Remove a data version, whole or unfinished, and nothing else."""
+    import shutil
+
+    if not folder.exists():
+        return
+    known = {"annotations.parquet", "quarantine.jsonl", "shards", "version.json", ".unfinished"}
+    strange = sorted({path.name for path in folder.iterdir()} - known)
+    if strange:
+        raise ConfigError(
+            f"the folder holds more than a data version: {', '.join(strange[:5])}",
+            where=folder,
+            remedy="choose another folder with --out",
+        )
+    shutil.rmtree(folder)
+
+
+def _ingest_config(overrides: list[str] | None) -> IngestConfig:
+    import tomllib
+
+    from hemlets.datasets.ingest_config import IngestConfig
+
+    values: dict[str, Any] = {}
+    for override in overrides or []:
+        key, text = _pair(override, "--set")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        *sections, last = key.split(".")
+        inner = values
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[last] = value
+    return IngestConfig.from_mapping(values, where="--set")
+
+
+def _read_options(
+    splits: list[str] | None, every: int | None, settings: list[str] | None
+) -> ReadOptions:
+    from hemlets.annotations import SPLITS
+    from hemlets.datasets.contract import ReadOptions
+
+    for split in splits or []:
+        if split not in SPLITS:
+            raise ConfigError(
+                f"there is no split {split!r}", where="--split", expected=", ".join(SPLITS)
+            )
+    pairs = dict(_pair(text, "--setting") for text in settings or [])
+    if splits:
+        return ReadOptions(splits=frozenset(splits), frame_step=every, settings=pairs)
+    return ReadOptions(frame_step=every, settings=pairs)
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"{text!r} can't be read", where=option, expected="KEY=VALUE")
+    return key.strip(), value.strip()
+
+
+def _commas(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _print_ingested(result: IngestResult) -> None:
+    from rich.table import Table
+
+    console = _console()
+    table = Table(box=None, pad_edge=False)
+    table.add_column("split")
+    table.add_column("rows", justify="right")
+    for split, count in result.samples.items():
+        table.add_row(split, f"{count:,}")
+    console.print(table)
+    if result.refused:
+        console.print(f"\n{sum(result.refused.values()):,} rows were left out:")
+        for reason, count in list(result.refused.items())[:10]:
+            console.print(f"  {count:,} × {reason}", markup=False)
+        console.print(f"  each is in {result.folder / 'quarantine.jsonl'}", markup=False)
+    console.print(f"\nwrote {result.folder}", markup=False)
+
+
+class _Bars:
+    """Progress bars on a terminal, nothing elsewhere."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        self._progress = Progress(
+            "{task.description}",
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not Console(stderr=True).is_terminal,
+        )
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> _Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what not in self._tasks:
+            self._tasks[what] = self._progress.add_task(what, total=total or None)
+        self._progress.update(self._tasks[what], completed=done, total=total or None)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=False)
+    # A pipe has no width of its own; 80 columns would break every path.
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+def _print_json(value: object) -> None:
+    import json
+
+    typer.echo(json.dumps(value, indent=2))

@@ -1,0 +1,154 @@
+"""From a video's file to its tracks' files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.body import BodyModel
+from hemlets.cli.prediction import body_of
+from hemlets.drawing import place_body
+from hemlets.drawing.people import draw_people
+from hemlets.files import write_json
+from hemlets.inference.champion import find_model
+from hemlets.inference.motion_file import Motion, write_motion
+from hemlets.inference.predictor import Predictor
+from hemlets.inference.refine import Refiner
+from hemlets.inference.types import BodyEstimate, Camera
+from hemlets.inference.video import (
+    Finder,
+    Track,
+    Video,
+    predict_video,
+    smooth_track,
+    write_video,
+)
+from hemlets.workspace import Workspace
+
+__all__ = ["VideoPredictor", "VideoResult"]
+
+Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoResult:
+    """A video's tracks.
+
+    Attributes:
+        video: The file.
+        n_frames: How many it has.
+        tracks: People, by number.
+        body: What θ and β belong to.
+    """
+
+    video: Video
+    n_frames: int
+    tracks: Sequence[Track]
+    body: BodyModel
+
+    def write(self, folder: Path, *, picture: bool) -> list[Path]:
+        """Write ``NAME.json``, and for each stretch of each track ``.npz`` and ``.bvh``.
+
+        A track with gaps has a motion file for each stretch, numbered by its first frame.
+
+        Raises:
+            WorkspaceError: The folder can't be written to.
+        """
+        name = self.video.path.stem
+        written = [folder / f"{name}.json"]
+        write_json(written[0], self.to_json())
+        for track in self.tracks:
+            for run in track.runs():
+                motion = Motion.of(track.estimates[run], self.body, self.video.fps)
+                for suffix in (".npz", ".bvh"):
+                    first = track.frames[run.start]
+                    written.append(folder / f"{name}.person{track.number}.frame{first}{suffix}")
+                    write_motion(written[-1], motion)
+        if picture:
+            written.append(folder / f"{name}.overlay.mp4")
+            write_video(written[-1], self._pictures(), self.video.fps, self.video.size)
+        return written
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values: each track's frames and predictions."""
+        return {
+            "video": {
+                "name": self.video.path.name,
+                "fps": self.video.fps,
+                "width": self.video.size[0],
+                "height": self.video.size[1],
+                "frames": self.n_frames,
+            },
+            "tracks": [
+                {
+                    "person": track.number,
+                    "frames": list(track.frames),
+                    "estimates": [estimate.to_json() for estimate in track.estimates],
+                }
+                for track in self.tracks
+            ],
+        }
+
+    def _pictures(self) -> Iterator[Image]:
+        shown: dict[int, list[tuple[int, BodyEstimate]]] = {}
+        for track in self.tracks:
+            for frame, estimate in zip(track.frames, track.estimates, strict=True):
+                shown.setdefault(frame, []).append((track.number, estimate))
+        for frame, image in enumerate(self.video.frames()):
+            people = shown.get(frame, [])
+            yield draw_people(
+                image,
+                [(e, place_body(self.body, e.theta, e.betas, e.root_mm)) for _, e in people],
+                numbers=[number for number, _ in people],
+            )
+
+
+class VideoPredictor:
+    """Predicts videos with one model and its body.
+
+    Attributes:
+        origin: How the model was chosen, for people.
+    """
+
+    def __init__(self, predictor: Predictor, body: BodyModel, *, origin: str) -> None:
+        self.origin = origin
+        self._predictor = predictor
+        self._body = body
+
+    @classmethod
+    def load(cls, model: Path | None, *, body: Path | None = None) -> Self:
+        """Load a model and its body, chosen as for photos.
+
+        Raises:
+            AssetError: There is no model, or no body for it.
+            CheckpointError: The model folder is not a whole model.
+        """
+        choice = find_model(model, Workspace.from_env())
+        predictor = Predictor.load(choice.folder)
+        return cls(predictor, body_of(predictor.card.body, body), origin=choice.origin)
+
+    def predict(
+        self, video: Video, finder: Finder, camera: Camera | None, *, smooth: bool, refine: bool
+    ) -> VideoResult:
+        """Predict, follow and, where wanted, refine and smooth everybody."""
+        count = 0
+
+        def counted(done: int) -> None:
+            nonlocal count
+            count = done
+
+        tracks = predict_video(self._predictor, video.frames(), finder, camera=camera, each=counted)
+        if refine:
+            refiner = Refiner(self._body)
+            tracks = [
+                dataclasses.replace(t, estimates=tuple(refiner.refine(t.estimates))) for t in tracks
+            ]
+        if smooth:
+            tracks = [smooth_track(track, video.fps) for track in tracks]
+        return VideoResult(video=video, n_frames=count, tracks=tracks, body=self._body)

@@ -1,0 +1,100 @@
+"""``hemlets video``: a video in; tracks, an annotated video and motion files out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hemlets.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hemlets.inference.video import Finder
+
+__all__ = ["video"]
+
+
+def video(
+    file: Annotated[Path, typer.Argument(metavar="VIDEO", help="MP4, AVI, MOV, MKV or WebM.")],
+    openpose: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="OpenPose's JSON files of the frames: everybody in them is followed.",
+        ),
+    ] = None,
+    box: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X0,Y0,X1,Y1",
+            help="One person's box, the same in all frames. The whole frame when omitted.",
+        ),
+    ] = None,
+    camera: Annotated[
+        str | None,
+        typer.Option(metavar="FX,FY,CX,CY", help="Focal lengths and principal point in pixels."),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Model folder. The workspace's champion when omitted, else the starter weights.",
+        ),
+    ] = None,
+    body: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Body file of a model of another than the open body."),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the results go.")] = Path(
+        "predictions"
+    ),
+    smooth: Annotated[
+        bool, typer.Option("--smooth/--raw", help="Take the jitter out of each person's motion.")
+    ] = True,
+    refine: Annotated[
+        bool, typer.Option("--refine/--no-refine", help="Fit the body to the joints.")
+    ] = False,
+    picture: Annotated[
+        bool, typer.Option("--picture/--no-picture", help="Write the annotated video.")
+    ] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No summary.")] = False,
+) -> None:
+    """Follow the people in a video: motion files (npz, BVH) and an annotated video."""
+    from hemlets.cli.values import parse_box, parse_camera
+
+    if openpose is not None and box is not None:
+        raise ConfigError(
+            "a box and OpenPose's files were both given", where="--box", expected="one of them"
+        )
+    given_camera = None if camera is None else parse_camera(camera)
+    given_box = None if box is None else parse_box(box)
+    if out.exists() and not out.is_dir():
+        raise ConfigError("this is a file", where=f"--out {out}", expected="a folder")
+
+    from hemlets.cli.footage import VideoPredictor
+    from hemlets.inference.video import Video
+
+    source = Video.open(file)
+    predictor = VideoPredictor.load(model, body=body)
+    result = predictor.predict(
+        source, _finder(openpose, given_box), given_camera, smooth=smooth, refine=refine
+    )
+    written = result.write(out, picture=picture)
+    if not quiet:
+        people = len(result.tracks)
+        who = "nobody was found" if not people else f"{people} tracks" if people > 1 else "1 track"
+        typer.echo(f"model: {predictor.origin}; {result.n_frames} frames, {who}")
+        for path in written:
+            typer.echo(f"wrote {path}")
+
+
+def _finder(openpose: Path | None, box: tuple[float, float, float, float] | None) -> Finder:
+    from hemlets.inference.people import Detection
+    from hemlets.inference.video import openpose_folder, whole_frames
+
+    if openpose is not None:
+        return openpose_folder(openpose)
+    if box is None:
+        return whole_frames()
+    return lambda number, frame: [Detection(box_xyxy=box)]

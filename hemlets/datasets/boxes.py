@@ -1,0 +1,47 @@
+"""Boxes of people, where a dataset has none or has them in another form."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["MARGIN", "from_centre_scale", "from_joints", "from_mask"]
+
+Array = npt.NDArray[Any]
+
+MARGIN: Final = 0.15
+"""Of the joints' extent, added on each side: joints lie within the body, and feet and hair
+reach beyond the last of them."""
+
+_PERSON_PX: Final = 200.0
+_MIN_SIDE_PX: Final = 2.0
+
+
+def from_joints(joints_NJ2_px: Array, valid_NJ: Array, *, margin: float = MARGIN) -> Array:
+    """Boxes (N, 4) around the valid joints; zeros where a row has fewer than two.
+
+    The margin is a share of the longer side, so that an arm held out flat does not make a strip.
+    """
+    inside = valid_NJ[..., None]
+    low = np.where(inside, joints_NJ2_px, np.inf).min(1)
+    high = np.where(inside, joints_NJ2_px, -np.inf).max(1)
+    known = (valid_NJ.sum(1) >= 2)[:, None]
+    low, high = np.where(known, low, 0.0), np.where(known, high, 0.0)
+    side = np.maximum((high - low).max(1, keepdims=True), _MIN_SIDE_PX)
+    return np.where(known, np.concatenate([low - margin * side, high + margin * side], 1), 0.0)
+
+
+def from_centre_scale(centre_N2_px: Array, scale_N: Array) -> Array:
+    """Boxes (N, 4) from MPII's convention: a square whose side is the scale times 200 px."""
+    half = np.asarray(scale_N, np.float64)[:, None] * _PERSON_PX / 2
+    return np.concatenate([centre_N2_px - half, centre_N2_px + half], 1)
+
+
+def from_mask(mask_HW: Array) -> tuple[float, float, float, float] | None:
+    """The box of a mask's pixels; None where it has none."""
+    ys, xs = np.flatnonzero(mask_HW.any(1)), np.flatnonzero(mask_HW.any(0))
+    if not len(ys):
+        return None
+    return float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)

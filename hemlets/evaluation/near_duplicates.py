@@ -1,0 +1,57 @@
+"""Images that show nearly the same: difference hashes, and pairs of them few bits apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["MAX_BITS", "difference_hash", "hashes_of", "near_pairs"]
+
+_SIDE: Final = 16
+MAX_BITS: Final = 12
+"""Of 256. A re-encoded, resized or slightly brightened image differs in 0-8 bits; two unrelated
+photos in about 128, with 8 as the standard deviation."""
+
+Hashes = npt.NDArray[np.uint64]
+
+
+def difference_hash(image_HW3: npt.NDArray[np.uint8]) -> Hashes:
+    """Which of two neighbours is brighter on a 17 × 16 grid: 256 bits as (4,) integers.
+
+    Args:
+        image_HW3: RGB.
+    """
+    import cv2
+
+    grey = cv2.cvtColor(np.ascontiguousarray(image_HW3), cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(grey, (_SIDE + 1, _SIDE), interpolation=cv2.INTER_AREA).astype(np.int16)
+    bits = small[:, 1:] > small[:, :-1]
+    return np.packbits(bits).view(np.uint64)
+
+
+def hashes_of(images: Iterable[npt.NDArray[np.uint8]]) -> Hashes:
+    """Hashes of images, (N, 4)."""
+    found = [difference_hash(image) for image in images]
+    return np.stack(found) if found else np.zeros((0, 4), np.uint64)
+
+
+def near_pairs(
+    first_N4: Hashes, second_M4: Hashes, *, max_bits: int = MAX_BITS
+) -> npt.NDArray[np.int64]:
+    """Pairs (row of the first, row of the second) that differ in few bits, (P, 2).
+
+    Every pair is looked at: 10,000 by 10,000 take some seconds and little memory.
+    """
+    found: list[npt.NDArray[Any]] = []
+    block = max(1, 4_000_000 // max(len(second_M4), 1))
+    for start in range(0, len(first_N4), block):
+        part = first_N4[start : start + block]
+        bits = np.zeros((len(part), len(second_M4)), np.uint16)
+        for word in range(4):
+            bits += np.bitwise_count(part[:, word, None] ^ second_M4[None, :, word])
+        rows, columns = np.nonzero(bits <= max_bits)
+        found.append(np.stack([rows + start, columns], 1))
+    return np.concatenate(found) if found else np.zeros((0, 2), np.int64)

@@ -1,0 +1,297 @@
+"""A benchmark as one HTML page that needs nothing else: figures, how they were got, pictures."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from hemlets.drawing import joint_error_chart
+from hemlets.evaluation.meanings import explain
+from hemlets.evaluation.names import MetricName
+from hemlets.evaluation.summary import Figure, PaperFigure, SliceSummary, Summary, TableSummary
+from hemlets.files import atomic_path
+
+__all__ = ["STYLE", "figure_html", "page_html", "write_page"]
+
+STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }
+th { vertical-align: bottom; }
+th:first-child, td:first-child { text-align: left; }
+td[title], th[title] { text-decoration: underline dotted #999; cursor: help; }
+.interval { color: #555; font-size: .8em; white-space: nowrap; display: block; }
+.paper, .paper td { color: #777; }
+.given { color: #b00020; border-left: .4rem solid #b00020; background: #b0002010;
+  padding: .6rem 1rem; }
+.note { color: #444; font-size: .9em; }
+code { font-size: .85em; overflow-wrap: anywhere; }
+figure { display: inline-block; margin: .4rem; } figcaption { font-size: .85em; }
+img, svg { max-width: 100%; height: auto; }
+@media print { body { margin: 0; max-width: none; font-size: 11px; } h2 { break-after: avoid; }
+  table, figure { break-inside: avoid; } td[title], th[title] { text-decoration: none; } }
+"""
+
+
+def write_page(path: Path, summary: Summary, gallery: Sequence[tuple[str, bytes]] = ()) -> None:
+    """Write the page of a benchmark, whole or not at all.
+
+    Args:
+        path: of the HTML file.
+        summary: of the benchmark.
+        gallery: captions and PNG pictures of the worst samples.
+    """
+    text = page_html(summary, gallery)
+    with atomic_path(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+def page_html(summary: Summary, gallery: Sequence[tuple[str, bytes]] = ()) -> str:
+    """The page as text; arguments as of :func:`write_page`."""
+    protocol, info = summary.protocol, summary.predictions
+    parts = [
+        f"<h1>{escape(protocol.title)}</h1>",
+        f"<p>Predictions of <strong>{escape(info.model_version)}</strong> on data version "
+        f"<code>{escape(info.data_version)}</code>, split {escape(info.split)}: {summary.samples:,}"
+        f" samples of {summary.sequences:,} sequences. Precision {escape(info.precision)}, code "
+        f"<code>{escape(info.code_version)}</code>.</p>",
+        _given(summary),
+        "<h2>Figures</h2>",
+        _metrics(summary),
+        "<p class='note'>Below each figure stands its 95&nbsp;% interval: the sequences were drawn "
+        f"anew with replacement {summary.resamples:,} times, since frames of one sequence resemble "
+        "each other. With fewer than about twenty sequences it is too narrow.</p>",
+        *(_table(table, summary) for table in summary.tables),
+        _paper(summary),
+        _joints(summary),
+        _slices(summary),
+        _calibration(summary),
+        _gallery(summary, gallery),
+        "<h2>The protocol</h2>",
+        f"<p>{escape(protocol.document.strip())}</p>",
+        _list(protocol.notes),
+        "<details><summary>Full names of the figures</summary><ul>"
+        + "".join(f"<li><code>{escape(name)}</code></li>" for name in _names(summary))
+        + "</ul></details>",
+    ]
+    return (
+        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>{escape(protocol.title)}: {escape(info.model_version)}</title>"
+        f"<style>{STYLE}</style></head>\n<body>\n"
+        + "\n".join(filter(None, parts))
+        + "\n</body></html>\n"
+    )
+
+
+def figure_html(figure: Figure, unit: str) -> str:
+    """A figure with its interval below it; a dash where it isn't defined."""
+    if figure.mean is None:
+        return "–"
+    text = f"{figure.mean:.1f}"
+    if figure.low is not None and figure.high is not None:
+        text += f"<span class='interval'>{figure.low:.1f}–{figure.high:.1f}</span>"
+    hover = f"{figure.samples:,} samples of {figure.sequences:,} sequences, in {unit}"
+    return f"<span title='{escape(hover)}'>{text}</span>"
+
+
+def _names(summary: Summary) -> list[str]:
+    names = [metric.name for metric in summary.metrics]
+    names += [table.average_name for table in summary.tables]
+    return list(dict.fromkeys(names))
+
+
+def _given(summary: Summary) -> str:
+    if not summary.privileges:
+        return ""
+    return (
+        "<div class='given'><strong>These figures were helped by the truth.</strong>"
+        + _list(summary.privileges)
+        + "</div>"
+    )
+
+
+def _list(items: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(i)}</li>" for i in items) + "</ul>" if items else ""
+
+
+def _metrics(summary: Summary) -> str:
+    rows = "".join(
+        f"<tr><td title='{escape(m.name)}'>{escape(m.title)}</td>"
+        f"<td>{figure_html(m.figure, m.unit)}</td>"
+        f"<td style='text-align:left'>{escape(explain(MetricName.parse(m.name)))}</td></tr>"
+        for m in summary.metrics
+    )
+    left = _list([f"{key} is not here: {why}" for key, why in summary.left_out.items()])
+    return (
+        "<div class='scroll'><table><tr><th>figure</th><th>value</th>"
+        f"<th style='text-align:left'>what it means and how it was got</th></tr>{rows}"
+        "</table></div>" + left
+    )
+
+
+def _table(table: TableSummary, summary: Summary) -> str:
+    metric = next(m for m in summary.metrics if m.key == table.key)
+    average = "mean of the columns" if "mean-of-" in table.average_name else "all samples"
+    head = "".join(f"<th>{escape(cell.title)}</th>" for cell in table.cells)
+    ours = "".join(f"<td>{figure_html(cell.figure, metric.unit)}</td>" for cell in table.cells)
+    titles = [cell.title for cell in table.cells]
+    paper = "".join(
+        _paper_row(method, cells, titles)
+        for method, cells in _by_method(summary, table.key).items()
+    )
+    return (
+        f"<h2>{escape(metric.title)} {escape(table.title)}</h2><div class='scroll'><table>"
+        f"<tr><th></th>{head}<th title='{escape(table.average_name)}'>{average}</th></tr>"
+        f"<tr><td>{escape(summary.predictions.model_version)}</td>{ours}"
+        f"<td><strong>{figure_html(table.average, metric.unit)}</strong></td></tr>{paper}"
+        "</table></div>"
+    )
+
+
+def _by_method(summary: Summary, key: str) -> Mapping[str, list[PaperFigure]]:
+    methods: dict[str, list[PaperFigure]] = {}
+    for figure in summary.paper:
+        if not figure.why_apart and figure.cell.key == key:
+            methods.setdefault(figure.cell.method, []).append(figure)
+    return methods
+
+
+def _paper_row(method: str, figures: list[PaperFigure], titles: list[str]) -> str:
+    cells = {("Avg" if f.cell.column == "all" else f.cell.column): f for f in figures}
+
+    def cell(title: str) -> str:
+        figure = cells.get(title)
+        if figure is None:
+            return "<td></td>"
+        hover = f"Table {figure.table}. {figure.cell.source}. {figure.cell.quirk}"
+        return f"<td title='{escape(hover)}'>{escape(figure.cell.value)}</td>"
+
+    return (
+        f"<tr class='paper'><td>{escape(method)}, as printed</td>"
+        + "".join(cell(title) for title in [*titles, "Avg"])
+        + "</tr>"
+    )
+
+
+def _paper(summary: Summary) -> str:
+    apart = [figure for figure in summary.paper if figure.why_apart]
+    beside = [figure for figure in summary.paper if not figure.why_apart]
+    if not apart and not beside:
+        return (
+            "<h2>The paper</h2><p class='note'>No cell of the paper's tables could be read for "
+            "this protocol, so nothing is set beside these figures.</p>"
+        )
+    said = []
+    if beside:
+        said.append(
+            "Rows in grey are the paper's own, cell for cell as printed; empty cells could not be "
+            "read in a source. Each cell's source and quirks show when you point at it:"
+        )
+        said += list(dict.fromkeys(f"{f.cell.source}. {f.cell.quirk}" for f in beside))
+    said += [
+        f"Table {f.table}, {f.cell.method}, {f.cell.column}: not set beside ours, since the "
+        f"protocols differ or the source doesn't tell ({f.why_apart}). {f.cell.quirk}"
+        for f in apart
+    ]
+    return "<h2>The paper</h2><div class='paper'>" + _list(said) + "</div>"
+
+
+def _joints(summary: Summary) -> str:
+    known = {name: value for name, value in summary.joints_mm.items() if value is not None}
+    if not known:
+        return ""
+    chart = base64.b64encode(joint_error_chart(known)).decode()
+    rows = "".join(
+        f"<tr><td>{escape(name.replace('_', ' '))}</td><td>{value:.1f}</td></tr>"
+        for name, value in known.items()
+    )
+    return (
+        "<h2>Error by joint</h2><p>Mean distance in mm with both pelves at the same point, not "
+        "aligned otherwise; right and left are the person's own.</p>"
+        f"<img alt='Skeleton with the error of each joint' src='data:image/png;base64,{chart}'>"
+        f"<details><summary>As a table</summary><table>{rows}</table></details>"
+    )
+
+
+def _slices(summary: Summary) -> str:
+    metric = next(m for m in summary.metrics if m.key == summary.headline)
+    if not summary.slices:
+        return ""
+
+    def rows(parts: Sequence[SliceSummary]) -> str:
+        return "".join(
+            f"<tr><td>{escape(part.by)}</td><td style='text-align:left'>{escape(part.value)}</td>"
+            f"<td>{figure_html(part.figure, metric.unit)}</td><td>{part.figure.samples:,}</td></tr>"
+            for part in parts
+        )
+
+    head = (
+        "<tr><th>told apart by</th><th style='text-align:left'>part</th>"
+        f"<th>{escape(metric.title)}</th><th>samples</th></tr>"
+    )
+    return (
+        f"<h2>Where it is worst</h2><p>{escape(metric.title)} over parts of the samples, each of "
+        "at least five.</p>"
+        f"<table>{head}{rows(summary.worst_slices)}</table>"
+        f"<details><summary>All parts</summary><table>{head}{rows(summary.slices)}</table>"
+        "</details>"
+    )
+
+
+def _calibration(summary: Summary) -> str:
+    found = summary.calibration
+    if not found or not found["bins"]:
+        return ""
+    side, middle = 260, 170
+    dots = "".join(
+        f"<circle cx='{30 + side * b['confidence']:.1f}' cy='{10 + side * (1 - b['right']):.1f}' "
+        f"r='5' fill='#1f77b4'><title>{b['joints']:,} joints: confidence {b['confidence']:.2f}, "
+        f"right {100 * b['right']:.0f} %</title></circle>"
+        for b in found["bins"]
+    )
+    rows = "".join(
+        f"<tr><td>{b['confidence']:.2f}</td><td>{100 * b['right']:.0f} %</td>"
+        f"<td>{b['joints']:,}</td></tr>"
+        for b in found["bins"]
+    )
+    return (
+        "<h2>Confidence</h2><p>A confidence is honest if joints that carry 0.8 are right eight "
+        "times of ten; right means nearer than 150 mm with both pelves at the same point. Dots on "
+        "the line would be honest, below it too sure. Mean gap: "
+        f"{found['expected_error']:.3f}.</p>"
+        f"<svg width='{side + 50}' height='{side + 40}' role='img' aria-label='Confidence against "
+        f"share of right joints'><rect x='30' y='10' width='{side}' height='{side}' fill='none' "
+        f"stroke='#999'/><line x1='30' y1='{10 + side}' x2='{30 + side}' y2='10' stroke='#999'/>"
+        f"{dots}<text x='{side / 2}' y='{side + 32}' font-size='12'>confidence</text>"
+        f"<text x='12' y='{middle}' font-size='12' transform='rotate(-90 12 {middle})'>"
+        "share right</text></svg>"
+        "<details><summary>As a table</summary><table><tr><th>confidence</th><th>right</th>"
+        f"<th>joints</th></tr>{rows}</table></details>"
+    )
+
+
+def _gallery(summary: Summary, gallery: Sequence[tuple[str, bytes]]) -> str:
+    metric = next(m for m in summary.metrics if m.key == summary.headline)
+    listed = "".join(
+        f"<tr><td><code>{escape(w.sample_id)}</code></td><td>{w.value:.1f}</td>"
+        f"<td style='text-align:left'>{escape(w.about)}</td></tr>"
+        for w in summary.worst
+    )
+    pictures = "".join(
+        f"<figure><img alt='{escape(caption)}' "
+        f"src='data:image/png;base64,{base64.b64encode(png).decode()}'>"
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        for caption, png in gallery
+    )
+    return (
+        f"<h2>The worst samples</h2><p>By {escape(metric.title)}.</p>{pictures}"
+        f"<details><summary>As a table</summary><table><tr><th>sample</th>"
+        f"<th>{escape(metric.title)}</th><th style='text-align:left'>who, what, camera</th></tr>"
+        f"{listed}</table></details>"
+    )

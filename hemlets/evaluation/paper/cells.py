@@ -1,0 +1,130 @@
+"""Cells of the paper's tables, and whether one may stand beside a figure of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, NamedTuple
+
+from pydantic import Field
+
+from hemlets.config import Config, read_toml
+from hemlets.evaluation.names import MetricName
+
+__all__ = ["Apart", "Beside", "PaperCell", "PaperTable", "beside", "paper_tables"]
+
+_FOLDER: Final = Path(__file__).parent
+_TITLES: Final = {
+    "over": "joints",
+    "root": "root",
+    "align": "alignment",
+    "box": "box source",
+    "depth": "depth source",
+    "flip": "flip test",
+}
+
+
+class PaperCell(Config):
+    """One figure as printed.
+
+    Attributes:
+        method: the row.
+        column: the column; ``Avg`` or ``all`` for the whole.
+        value: literally as printed; never recomputed.
+        protocol: name of the protocol.
+        key: the quantity.
+        over: joints; ``untold`` wherever the source says nothing, here and below.
+        root: shared point.
+        align: alignment.
+        box: box source.
+        depth: depth source.
+        flip: flip test.
+        source: where the cell was read.
+        quirk: what is odd about it.
+    """
+
+    method: str
+    column: str
+    value: Annotated[str, Field(pattern=r"^\d+(\.\d+)?$")]
+    protocol: str
+    key: str
+    over: str
+    root: str
+    align: str
+    box: str
+    depth: str
+    flip: str
+    source: str
+    quirk: str = ""
+
+
+class PaperTable(Config):
+    """A table of the paper, as far as its cells could be read.
+
+    Attributes:
+        number: of the table.
+        title: what it is about.
+        protocols: that give such figures.
+        missing: which cells are not here, and why.
+        quirks: what a reader of the table should know.
+        cells: those that were read.
+    """
+
+    number: int
+    title: str
+    protocols: tuple[str, ...]
+    missing: str = ""
+    quirks: tuple[str, ...] = ()
+    cells: tuple[PaperCell, ...] = ()
+
+
+class Beside(NamedTuple):
+    """A cell of the same protocol, which may be shown beside ours."""
+
+    table: int
+    cell: PaperCell
+
+
+class Apart(NamedTuple):
+    """A cell that may not be shown beside ours, and why."""
+
+    table: int
+    cell: PaperCell
+    why: str
+
+
+def paper_tables() -> tuple[PaperTable, ...]:
+    """All tables, by number."""
+    tables = [
+        PaperTable.from_mapping(read_toml(file), where=str(file))
+        for file in _FOLDER.glob("table*.toml")
+    ]
+    return tuple(sorted(tables, key=lambda table: table.number))
+
+
+def beside(protocol: str, names: tuple[MetricName, ...]) -> tuple[list[Beside], list[Apart]]:
+    """The paper's cells of a protocol: those that may stand beside ours, and those that may not.
+
+    A cell may only where the source tells every part of its protocol and each is ours.
+
+    Args:
+        protocol: name of the protocol.
+        names: of our figures.
+    """
+    same: list[Beside] = []
+    apart: list[Apart] = []
+    ours = {name.key: name for name in names}
+    for table in paper_tables():
+        for cell in table.cells:
+            if cell.protocol != protocol or cell.key not in ours:
+                continue
+            name = ours[cell.key]
+            differs = [
+                f"{title}: ours {getattr(name, field)}, the paper's {getattr(cell, field)}"
+                for field, title in _TITLES.items()
+                if getattr(cell, field) != getattr(name, field)
+            ]
+            if differs:
+                apart.append(Apart(table.number, cell, "; ".join(differs)))
+            else:
+                same.append(Beside(table.number, cell))
+    return same, apart

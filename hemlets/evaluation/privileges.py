@@ -1,0 +1,43 @@
+"""What a prediction was given that a user's photo doesn't bring: it is named, and shown in red."""
+
+from __future__ import annotations
+
+from hemlets.evaluation.predictions import PredictionsInfo
+
+__all__ = ["privileges"]
+
+_TRUE = ("ground-truth", "true", "oracle", "annotated")
+_TEST_BONES = ("test-bone", "test-set-bone", "subject-bone")
+
+
+def privileges(info: PredictionsInfo) -> tuple[str, ...]:
+    """Sentences about the truth that the predictor was given; empty where it had none.
+
+    Box and depth sources are words of the predictor's choice: those that begin with
+    ``ground-truth``, ``true``, ``oracle`` or ``annotated`` are the test set's own, and so are bone
+    lengths that begin with ``test-bone``, ``test-set-bone`` or ``subject-bone``.
+
+    Examples:
+        >>> privileges(PredictionsInfo(model_version="m", data_version="d", split="test",
+        ...     precision="float32", depth_source="bone-length-prior", box_source="detector",
+        ...     flip_test=False, code_version="c"))
+        ()
+    """
+    found = []
+    if info.box_source.startswith(_TRUE):
+        found.append(
+            "The person's box was the annotated one: a detector's box is off by some pixels, "
+            "which costs accuracy."
+        )
+    if info.depth_source.startswith(_TEST_BONES):
+        found.append(
+            "Metric scale came from the test subjects' own bone lengths, which nobody knows of a "
+            "person in a photo."
+        )
+    elif info.depth_source.startswith(_TRUE):
+        found.append(
+            "The pelvis' true depth was given, and with it metric scale, which no photo tells."
+        )
+    elif "lifter" in info.depth_source:
+        found.append("The predictor was given the true 2D joints instead of the image.")
+    return tuple(found)

@@ -1,0 +1,21 @@
+"""Protocols as data: which samples, which joints, which alignment, one file a protocol."""
+
+from hemlets.evaluation.protocols.protocol import (
+    Column,
+    GroupTable,
+    Measure,
+    Protocol,
+    load_protocol,
+    plain_word,
+    protocol_names,
+)
+
+__all__ = [
+    "Column",
+    "GroupTable",
+    "Measure",
+    "Protocol",
+    "load_protocol",
+    "plain_word",
+    "protocol_names",
+]

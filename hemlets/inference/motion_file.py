@@ -1,0 +1,267 @@
+"""Motion as files: AMASS's npz, and BVH.
+
+Both hold θ over time and the root's path. AMASS's world has z up, BVH's y up; the camera frame
+(y down, z forward) is turned into either, so that a person who stands upright before a level
+camera stands upright in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.transform import Rotation
+
+from hemlets.body.model import MM_PER_M, BodyModel
+from hemlets.errors import ConfigError, DataError
+from hemlets.files import atomic_path
+from hemlets.inference.types import BodyEstimate
+from hemlets.skeleton import SMPL_JOINTS, SMPL_PARENTS
+
+__all__ = ["MOTION_SUFFIXES", "BvhMotion", "Motion", "read_bvh", "write_motion"]
+
+MOTION_SUFFIXES: Final = (".npz", ".bvh")
+
+FloatArray = npt.NDArray[np.float64]
+
+_TO_Z_UP: Final = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+_TO_Y_UP: Final = np.diag([1.0, -1.0, -1.0])
+_CM_PER_M: Final = 100.0
+_EULER: Final = "ZXY"
+_HAND_CM: Final = 8.0
+"""Length that end sites get: BVH wants a tip at every leaf."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Motion:
+    """One person's motion in the camera frame.
+
+    Attributes:
+        fps: Frames a second.
+        theta_TJ3: Axis-angles (T, 24, 3), radians.
+        betas_K: Shape.
+        transl_T3_mm: Added to the body model's output to reach the camera frame.
+        pelvis_T3_mm: SMPL's kinematic pelvis in the camera frame.
+        rest_J3_mm: The 24 joints of the shaped body at rest, the model's axes.
+    """
+
+    fps: float
+    theta_TJ3: FloatArray
+    betas_K: FloatArray
+    transl_T3_mm: FloatArray
+    pelvis_T3_mm: FloatArray
+    rest_J3_mm: FloatArray
+
+    @classmethod
+    def of(cls, estimates: Sequence[BodyEstimate], body: BodyModel, fps: float) -> Motion:
+        """The motion of one person's predictions in consecutive frames.
+
+        β is the median of all frames'.
+        """
+        import torch
+
+        betas = np.median(np.stack([e.betas for e in estimates]), axis=0)
+        theta = np.stack([e.theta for e in estimates])
+        with torch.inference_mode():
+            shape = torch.from_numpy(betas.astype(np.float32))[None]
+            posed = body(torch.from_numpy(theta.astype(np.float32)), shape)
+            rest = body(torch.zeros(1, theta.shape[1] * 3), shape).joints24_B243_mm[0]
+        # A prediction's root is the middle of the hips, not SMPL's pelvis.
+        root = np.stack([e.root_mm for e in estimates])
+        transl = root - posed.joints18_B183_mm[:, 0].numpy()
+        return cls(
+            fps=fps,
+            theta_TJ3=theta.astype(np.float64),
+            betas_K=betas.astype(np.float64),
+            transl_T3_mm=transl.astype(np.float64),
+            pelvis_T3_mm=(posed.joints24_B243_mm[:, 0].numpy() + transl).astype(np.float64),
+            rest_J3_mm=rest.numpy().astype(np.float64),
+        )
+
+
+def write_motion(path: Path, motion: Motion) -> None:
+    """Write a motion; the file's ending says how.
+
+    Raises:
+        ConfigError: Neither ``.npz`` nor ``.bvh``.
+        WorkspaceError: The file can't be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in MOTION_SUFFIXES:
+        raise ConfigError(
+            f"motion can't be written as {suffix or 'a file without ending'}",
+            where=str(path),
+            expected=", ".join(MOTION_SUFFIXES),
+        )
+    with atomic_path(path) as scratch:
+        if suffix == ".bvh":
+            scratch.write_text(_bvh(motion), encoding="ascii")
+        else:
+            with scratch.open("wb") as stream:
+                np.savez_compressed(stream, allow_pickle=False, **_amass(motion))
+
+
+def _turned(motion: Motion, world_33: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """θ (T, 24, 3) and the pelvis (T, 3) in millimetres after a turn of the world."""
+    theta = motion.theta_TJ3.copy()
+    root = Rotation.from_matrix(world_33) * Rotation.from_rotvec(theta[:, 0])
+    theta[:, 0] = root.as_rotvec()
+    return theta, motion.pelvis_T3_mm @ world_33.T
+
+
+def _amass(motion: Motion) -> dict[str, npt.NDArray[Any]]:
+    theta, pelvis = _turned(motion, _TO_Z_UP)
+    return {
+        "poses": theta.reshape(len(theta), -1),
+        # θ turns about the pelvis at rest, which trans leaves out.
+        "trans": (pelvis - motion.rest_J3_mm[0]) / MM_PER_M,
+        "betas": motion.betas_K,
+        "gender": np.array("neutral"),
+        "mocap_framerate": np.array(motion.fps),
+    }
+
+
+def _bvh(motion: Motion) -> str:
+    theta, pelvis = _turned(motion, _TO_Y_UP)
+    rest_cm = motion.rest_J3_mm / MM_PER_M * _CM_PER_M
+    lines = ["HIERARCHY"]
+    order: list[int] = []
+
+    def joint(index: int, depth: int) -> None:
+        order.append(index)
+        pad = "  " * depth
+        parent = SMPL_PARENTS[index]
+        offset = np.zeros(3) if parent < 0 else rest_cm[index] - rest_cm[parent]
+        channels = " ".join(f"{axis}rotation" for axis in _EULER)
+        place = "" if parent >= 0 else "Xposition Yposition Zposition "
+        lines.append(f"{pad}{'ROOT' if parent < 0 else 'JOINT'} {SMPL_JOINTS[index]}")
+        lines.append(f"{pad}{{")
+        lines.append(f"{pad}  OFFSET {_numbers(offset)}")
+        lines.append(f"{pad}  CHANNELS {6 if parent < 0 else 3} {place}{channels}")
+        children = [j for j, p in enumerate(SMPL_PARENTS) if p == index]
+        for child in children:
+            joint(child, depth + 1)
+        if not children:
+            tip = offset / max(float(np.linalg.norm(offset)), 1e-9) * _HAND_CM
+            lines.extend([f"{pad}  End Site", f"{pad}  {{", f"{pad}    OFFSET {_numbers(tip)}"])
+            lines.append(f"{pad}  }}")
+        lines.append(f"{pad}}}")
+
+    joint(0, 0)
+    angles = Rotation.from_rotvec(theta[:, order].reshape(-1, 3)).as_euler(_EULER, degrees=True)
+    rows = np.concatenate([pelvis / MM_PER_M * _CM_PER_M, angles.reshape(len(theta), -1)], axis=1)
+    lines += ["MOTION", f"Frames: {len(rows)}", f"Frame Time: {1.0 / motion.fps:.8f}"]
+    lines += [_numbers(row) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _numbers(values: FloatArray) -> str:
+    return " ".join(f"{value:.6f}" for value in values)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BvhMotion:
+    """What a BVH file holds.
+
+    Attributes:
+        names: Joints, parents before children.
+        parents: Index of each joint's parent; −1 for the root.
+        offset_J3: From the parent, in the file's unit.
+        rotation_TJ33: Each joint's rotation against its parent.
+        root_T3: The root's place.
+        fps: Frames a second.
+    """
+
+    names: tuple[str, ...]
+    parents: tuple[int, ...]
+    offset_J3: FloatArray
+    rotation_TJ33: FloatArray
+    root_T3: FloatArray
+    fps: float
+
+    def positions(self) -> FloatArray:
+        """Every joint's place (T, J, 3), in the file's unit and axes."""
+        count = len(self.names)
+        at = np.zeros((len(self.root_T3), count, 3))
+        world = np.zeros((len(self.root_T3), count, 3, 3))
+        for joint, parent in enumerate(self.parents):
+            if parent < 0:
+                at[:, joint], world[:, joint] = self.root_T3, self.rotation_TJ33[:, joint]
+                continue
+            at[:, joint] = at[:, parent] + world[:, parent] @ self.offset_J3[joint]
+            world[:, joint] = world[:, parent] @ self.rotation_TJ33[:, joint]
+        return at
+
+
+def read_bvh(path: Path) -> BvhMotion:
+    """Read a BVH file of any skeleton whose joints turn by three channels.
+
+    Raises:
+        DataError: The file is absent, or not such a BVH.
+    """
+    try:
+        words = path.read_text(encoding="ascii").split()
+        return _parse(words)
+    except FileNotFoundError:
+        raise DataError("the file does not exist", where=path) from None
+    except (ValueError, IndexError, UnicodeDecodeError, OSError) as error:
+        raise DataError(f"the file is no whole BVH: {error}", where=path) from error
+
+
+def _parse(words: list[str]) -> BvhMotion:
+    names: list[str] = []
+    parents: list[int] = []
+    offsets: list[list[float]] = []
+    channels: list[list[str]] = []
+    open_: list[int] = []
+    end = words.index("MOTION")
+    at = words.index("ROOT")
+    while at < end:
+        word = words[at]
+        if word in ("ROOT", "JOINT"):
+            parents.append(open_[-1] if open_ else -1)
+            names.append(words[at + 1])
+            open_.append(len(names) - 1)
+            at += 3  # the name and the brace
+        elif word == "OFFSET":
+            offsets.append([float(value) for value in words[at + 1 : at + 4]])
+            at += 4
+        elif word == "CHANNELS":
+            count = int(words[at + 1])
+            channels.append(words[at + 2 : at + 2 + count])
+            at += 2 + count
+        elif word == "End":
+            at = words.index("}", at) + 1
+        elif word == "}":
+            open_.pop()
+            at += 1
+        else:
+            raise ValueError(f"unexpected {word!r} in the hierarchy")
+    n_frames, frame_time = int(words[end + 2]), float(words[end + 5])
+    width = sum(len(c) for c in channels)
+    rows = np.array(words[end + 6 :], np.float64).reshape(n_frames, width)
+    turns = np.empty((n_frames, len(names), 3, 3))
+    root = np.zeros((n_frames, 3))
+    column = 0
+    for joint, kinds in enumerate(channels):
+        values = rows[:, column : column + len(kinds)]
+        column += len(kinds)
+        axes = [i for i, kind in enumerate(kinds) if kind.endswith("rotation")]
+        order = "".join(kinds[i][0] for i in axes)
+        turns[:, joint] = Rotation.from_euler(order, values[:, axes], degrees=True).as_matrix()
+        if joint == 0:
+            for i, kind in enumerate(kinds):
+                if kind.endswith("position"):
+                    root[:, "XYZ".index(kind[0])] = values[:, i]
+    return BvhMotion(
+        names=tuple(names),
+        parents=tuple(parents),
+        offset_J3=np.array(offsets),
+        rotation_TJ33=turns,
+        root_T3=root,
+        fps=1.0 / frame_time,
+    )

@@ -1,0 +1,115 @@
+"""Several people in one image: where they are, and one batch for all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.errors import InputError
+from hemlets.inference.types import BodyEstimate, Camera, Flag, PredictionRequest
+from hemlets.skeleton import N_JOINTS
+
+__all__ = ["Detection", "PeoplePredictor", "PersonDetector", "given_boxes", "predict_people"]
+
+Image = npt.NDArray[np.uint8]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Detection:
+    """A person found in an image.
+
+    Attributes:
+        box_xyxy: Left, top, right, bottom, pixels; None for the whole image.
+        score: How sure the finder is, 0–1.
+        joints2d_px: (18, 2), NaN where a joint was not found; None from a finder of boxes.
+        missing: Names of joints that were looked for and not found.
+    """
+
+    box_xyxy: Box | None
+    score: float = 1.0
+    joints2d_px: npt.NDArray[np.float32] | None = None
+    missing: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        box = self.box_xyxy
+        if box is not None and not (
+            len(box) == 4 and np.isfinite(box).all() and box[0] < box[2] and box[1] < box[3]
+        ):
+            raise InputError(
+                f"the box {box} has no area",
+                where="box",
+                expected="left < right and top < bottom in pixels",
+            )
+        joints = self.joints2d_px
+        if joints is not None and joints.shape != (N_JOINTS, 2):
+            raise InputError(f"joints of shape {joints.shape}", expected=f"({N_JOINTS}, 2)")
+
+
+class PersonDetector(Protocol):
+    """Anything that finds people in an image."""
+
+    def detect(self, image_HW3: Image) -> Sequence[Detection]:
+        """The people in an RGB image, in any order."""
+
+
+class PeoplePredictor(Protocol):
+    """The part of `hemlets.inference.Predictor` that is needed here."""
+
+    def predict(
+        self, requests: Sequence[PredictionRequest], *, batch_size: int = 32
+    ) -> list[BodyEstimate]:
+        """One estimate a request."""
+
+
+def given_boxes(boxes: Sequence[Sequence[float]] | npt.NDArray[Any]) -> list[Detection]:
+    """Detections from boxes that a caller has.
+
+    Raises:
+        InputError: A box that is none; names its number.
+    """
+    found = []
+    for number, box in enumerate(boxes):
+        values = tuple(float(value) for value in box)
+        if len(values) != 4:
+            raise InputError(f"{len(values)} numbers", where=f"box {number}", expected="4 numbers")
+        try:
+            found.append(Detection(box_xyxy=(values[0], values[1], values[2], values[3])))
+        except InputError as error:
+            raise InputError(error.what, where=f"box {number}", expected=error.expected) from error
+    return found
+
+
+def predict_people(
+    predictor: PeoplePredictor,
+    image_HW3: Image,
+    detections: Sequence[Detection],
+    *,
+    camera: Camera | None = None,
+    batch_size: int = 32,
+) -> list[BodyEstimate]:
+    """Predict all people of an image, in the detections' order, together.
+
+    A person of whom joints were missing is flagged so.
+
+    Raises:
+        InputError: A box outside of the image, or a camera that can't be used.
+    """
+    requests = [
+        PredictionRequest(image_HW3=image_HW3, box_xyxy=found.box_xyxy, camera=camera)
+        for found in detections
+    ]
+    estimates = predictor.predict(requests, batch_size=batch_size)
+    return [flagged(e, d) for e, d in zip(estimates, detections, strict=True)]
+
+
+def flagged(estimate: BodyEstimate, detection: Detection) -> BodyEstimate:
+    """The estimate, with a flag where its detection lacked joints."""
+    if not detection.missing:
+        return estimate
+    return dataclasses.replace(estimate, flags=(*estimate.flags, Flag.MISSING_JOINTS))

@@ -1,0 +1,247 @@
+"""Videos in; tracks, an annotated video and motion files out.
+
+Frames are read twice, once to predict and once to draw, so that a long video needs no more memory
+than a batch of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.errors import InputError
+from hemlets.files import atomic_path
+from hemlets.inference.openpose import read_openpose
+from hemlets.inference.people import (
+    Detection,
+    PeoplePredictor,
+    PersonDetector,
+    flagged,
+)
+from hemlets.inference.smoothing import SmoothingConfig, smooth_estimates
+from hemlets.inference.tracks import Tracker
+from hemlets.inference.types import BodyEstimate, Camera, PredictionRequest
+
+__all__ = [
+    "Finder",
+    "Track",
+    "Video",
+    "detected",
+    "openpose_folder",
+    "predict_video",
+    "smooth_track",
+    "whole_frames",
+    "write_video",
+]
+
+Image = npt.NDArray[np.uint8]
+Finder = Callable[[int, Image], Sequence[Detection]]
+"""From a frame's number and pixels to the people in it."""
+
+_NUMBER: Final = re.compile(r"(\d+)(?=\D*$)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    """A video file that can be read.
+
+    Attributes:
+        path: The file.
+        fps: Frames a second.
+        size: Width and height, pixels.
+    """
+
+    path: Path
+    fps: float
+    size: tuple[int, int]
+
+    @classmethod
+    def open(cls, path: Path) -> Video:
+        """Look at a file.
+
+        Raises:
+            InputError: It is absent, or no video that can be read.
+        """
+        if not path.is_file():
+            raise InputError("the video does not exist", where=path)
+        reader = cv2.VideoCapture(str(path))
+        try:
+            fps = float(reader.get(cv2.CAP_PROP_FPS))
+            fine, frame = reader.read()
+        finally:
+            reader.release()
+        if not fine or frame is None:
+            raise InputError(
+                "the file is no video that can be read",
+                where=path,
+                expected="MP4, AVI, MOV, MKV or WebM",
+            )
+        # Some containers don't say how fast they are.
+        return cls(path=path, fps=fps if 1.0 <= fps <= 1000.0 else 25.0, size=frame.shape[1::-1])
+
+    def frames(self) -> Iterator[Image]:
+        """Its frames, RGB."""
+        reader = cv2.VideoCapture(str(self.path))
+        try:
+            while True:
+                fine, frame = reader.read()
+                if not fine:
+                    return
+                yield np.ascontiguousarray(frame[..., ::-1])
+        finally:
+            reader.release()
+
+
+def whole_frames() -> Finder:
+    """One person a frame, somewhere in it."""
+    return lambda number, frame: [Detection(box_xyxy=None)]
+
+
+def detected(detector: PersonDetector) -> Finder:
+    """What a detector finds in each frame."""
+    return lambda number, frame: detector.detect(frame)
+
+
+def openpose_folder(folder: Path) -> Finder:
+    """What OpenPose wrote about each frame; a frame without a file has nobody.
+
+    The last number of a file's name before its ending is the frame, as in
+    ``walk_000000000012_keypoints.json``.
+
+    Raises:
+        InputError: The folder has no such file.
+    """
+    files: dict[int, Path] = {}
+    for file in sorted(folder.glob("*.json")) if folder.is_dir() else []:
+        found = _NUMBER.search(file.stem)
+        if found:
+            files[int(found[1])] = file
+    if not files:
+        raise InputError(
+            "there is no file of OpenPose's",
+            where=folder,
+            expected="NAME_000000000000_keypoints.json for each frame",
+        )
+
+    def find(number: int, frame: Image) -> Sequence[Detection]:
+        del frame
+        return read_openpose(files[number]).people if number in files else ()
+
+    return find
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Track:
+    """One person through a video.
+
+    Attributes:
+        number: Unique in the video.
+        frames: The frames that show the person, in order; there may be gaps.
+        estimates: A prediction for each.
+    """
+
+    number: int
+    frames: tuple[int, ...]
+    estimates: tuple[BodyEstimate, ...]
+
+    def runs(self) -> list[slice]:
+        """Stretches of the track without a gap, as slices of its frames."""
+        cuts = (np.flatnonzero(np.diff(self.frames) > 1) + 1).tolist()
+        edges = [0, *cuts, len(self.frames)]
+        return [slice(a, b) for a, b in itertools.pairwise(edges)]
+
+
+def predict_video(
+    predictor: PeoplePredictor,
+    frames: Iterable[Image],
+    finder: Finder,
+    *,
+    camera: Camera | None = None,
+    batch_size: int = 32,
+    max_gap: int = 10,
+    each: Callable[[int], None] | None = None,
+) -> list[Track]:
+    """Predict everybody in every frame and join them to tracks.
+
+    Args:
+        predictor: The model.
+        frames: RGB, in order.
+        finder: Who is where.
+        camera: The same for all frames.
+        batch_size: People, of one frame or several, that go through the network together.
+        max_gap: Frames that somebody may be missing and still be the same.
+        each: Called with the number of frames done.
+
+    Returns:
+        The tracks by number, unsmoothed.
+    """
+    tracker = Tracker(max_gap=max_gap)
+    seen: dict[int, list[tuple[int, BodyEstimate]]] = {}
+    waiting: list[tuple[int, int, Detection, PredictionRequest]] = []
+
+    def flush() -> None:
+        found = predictor.predict([request for *_, request in waiting], batch_size=batch_size)
+        for (number, frame, detection, _), estimate in zip(waiting, found, strict=True):
+            seen.setdefault(number, []).append((frame, flagged(estimate, detection)))
+        waiting.clear()
+
+    for frame, image in enumerate(frames):
+        detections = list(finder(frame, image))
+        for number, found in zip(tracker.assign(frame, detections), detections, strict=True):
+            request = PredictionRequest(image_HW3=image, box_xyxy=found.box_xyxy, camera=camera)
+            waiting.append((number, frame, found, request))
+        if len(waiting) >= batch_size:
+            flush()
+        if each is not None:
+            each(frame + 1)
+    if waiting:
+        flush()
+    return [
+        Track(
+            number=number,
+            frames=tuple(frame for frame, _ in entries),
+            estimates=tuple(estimate for _, estimate in entries),
+        )
+        for number, entries in sorted(seen.items())
+    ]
+
+
+def smooth_track(track: Track, fps: float, config: SmoothingConfig | None = None) -> Track:
+    """The track without jitter; each stretch without a gap by itself."""
+    estimates: list[BodyEstimate] = []
+    for run in track.runs():
+        estimates += smooth_estimates(track.estimates[run], fps, config)
+    return dataclasses.replace(track, estimates=tuple(estimates))
+
+
+def write_video(path: Path, frames: Iterable[Image], fps: float, size: tuple[int, int]) -> None:
+    """Write an MP4 of RGB frames of one size.
+
+    Raises:
+        InputError: This build of OpenCV can't write the file.
+        WorkspaceError: The folder can't be written to.
+    """
+    fourcc: Any = cv2.VideoWriter.fourcc(*"mp4v")
+    with atomic_path(path) as scratch:
+        # The writer looks at the ending.
+        partial = scratch.with_name(scratch.name + ".mp4")
+        writer = cv2.VideoWriter(str(partial), fourcc, fps, size)
+        try:
+            if not writer.isOpened():
+                raise InputError("the video can't be written", where=path, expected="NAME.mp4")
+            for frame in frames:
+                writer.write(np.ascontiguousarray(frame[..., ::-1]))
+            writer.release()
+            partial.replace(scratch)
+        finally:
+            writer.release()
+            partial.unlink(missing_ok=True)

@@ -1,0 +1,64 @@
+"""What the network sees on a few validation samples, beside the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from hemlets.annotations import Annotations, ShardReader, decode_image
+from hemlets.models import HemletsPosh, PoseNetwork
+from hemlets.models.crops import joints_in_images, network_input
+from hemlets.training.objectives import shrunk
+from hemlets.transforms import square_crop
+
+__all__ = ["TILES", "validation_picture"]
+
+TILES: Final = 8
+_TILE_PX: Final = 192
+
+Image = npt.NDArray[np.uint8]
+
+
+def validation_picture(
+    network: PoseNetwork | HemletsPosh,
+    annotations: Annotations,
+    shards: Path,
+    *,
+    device: torch.device,
+    shrink: int = 1,
+) -> Image:
+    """Crops of the first samples, the truth's skeleton drawn thin and the network's bold."""
+    import cv2
+
+    from hemlets.drawing import draw_bones, sheet
+
+    pose = network.pose if isinstance(network, HemletsPosh) else network
+    rows = annotations.take(np.arange(min(TILES, len(annotations))))
+    reader = ShardReader(shards)
+    crops = [square_crop(box, pose.config.crop_px) for box in rows.box_xyxy]
+    images = [
+        decode_image(reader.jpeg(rows.shard[i], int(rows.shard_row[i]), rows.sample_id[i]))
+        for i in range(len(rows))
+    ]
+    was_training = pose.training
+    pose.eval()
+    with torch.inference_mode():
+        image_B3HW = shrunk(network_input(images, crops, device), shrink)
+        found = joints_in_images(pose.decode(pose(image_B3HW)).voxel_BJ3, pose.config.volume, crops)
+    pose.train(was_training)
+    tiles = []
+    for i, (image, crop) in enumerate(zip(images, crops, strict=True)):
+        tile: Image = np.asarray(
+            cv2.resize(crop.extract(image), (_TILE_PX, _TILE_PX), interpolation=cv2.INTER_CUBIC),
+            np.uint8,
+        )
+        factor = _TILE_PX / crop.size_px
+        true_px = crop.to_crop(rows.joints2d_px[i]) * factor
+        draw_bones(tile, true_px, rows.valid2d[i], truth=True)
+        draw_bones(tile, found.crop_px_BJ2[i] * factor)
+        tiles.append(tile)
+    return sheet(tiles, columns=4)

@@ -1,0 +1,143 @@
+"""What the shape network learns from without images: joints with noise, θ and β.
+
+Rows of the annotation table cost nothing to read, so that hundreds of thousands of samples a
+minute teach what joints alone say of a body, long before an image network gives good joints.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import roma
+import torch
+from torch import Tensor
+
+from hemlets.annotations import Annotations
+from hemlets.body import mirror_theta
+from hemlets.codecs import VolumeSpec
+from hemlets.errors import DataError
+from hemlets.models.posh import nominal_metres
+from hemlets.skeleton import FLIP_JOINTS, N_JOINTS, Joint
+from hemlets.transforms import AugmentationConfig, square_crop
+
+__all__ = ["ShapeBatch", "ShapeSamples"]
+
+_JOINT_SHARE = (0.3, 1.3)
+"""A joint's own share of its sample's noise: networks err more on wrists than on hips."""
+
+
+class ShapeBatch(NamedTuple):
+    """Joints with the bodies that they belong to.
+
+    Attributes:
+        joints_BJ3_m: Relative to the pelvis, in nominal metres of the crop.
+        rotation_BR33: SMPL θ as matrices.
+        betas_BS: SMPL β.
+    """
+
+    joints_BJ3_m: Tensor
+    rotation_BR33: Tensor
+    betas_BS: Tensor
+
+    def to(self, device: torch.device) -> ShapeBatch:
+        """The batch on a device."""
+        return ShapeBatch(*(value.to(device, non_blocking=True) for value in self))
+
+
+class ShapeSamples:
+    """The rows that know all joints and the body, varied by (seed, epoch, index)."""
+
+    def __init__(
+        self,
+        annotations: Annotations,
+        volume: VolumeSpec,
+        *,
+        seed: int,
+        augmentation: AugmentationConfig | None,
+    ) -> None:
+        a = annotations.take(
+            annotations.smpl_valid & annotations.valid2d.all(1) & annotations.valid3d.all(1)
+        )
+        if not len(a):
+            raise DataError(
+                "no row has all joints in the image and in space together with θ and β",
+                where="smpl_valid",
+                expected="rows to teach the shape network from",
+                remedy="train on data with bodies, or leave the shape stage out",
+            )
+        self.seed, self.augmentation = seed, augmentation
+        crops = [square_crop(box, volume.crop_px) for box in a.box_xyxy]
+        points = [crop.to_crop(px) for crop, px in zip(crops, a.joints2d_px, strict=True)]
+        depth_mm = a.joints3d_mm[..., 2] - a.joints3d_mm[:, [Joint.PELVIS], 2]
+        voxels = volume.to_voxels(
+            torch.from_numpy(np.stack(points).astype(np.float32)), torch.from_numpy(depth_mm)
+        )
+        self._joints = nominal_metres(voxels, volume)
+        self._rotation = roma.rotvec_to_rotmat(torch.from_numpy(a.theta.copy())).float()
+        self._epoch = -1
+        self._draws: _Draws | None = None
+        self._betas = torch.from_numpy(a.betas.astype(np.float32))
+
+    def __len__(self) -> int:
+        return len(self._joints)
+
+    def batch(self, indices: npt.NDArray[np.integer], epoch: int) -> ShapeBatch:
+        """The samples of some indices in one epoch."""
+        chosen = torch.from_numpy(np.asarray(indices, np.int64))
+        exact = ShapeBatch(self._joints[chosen], self._rotation[chosen], self._betas[chosen])
+        if self.augmentation is None:
+            return exact
+        draws = self._draws_of(epoch)
+        return _moved(exact, _Draws(*(values[chosen] for values in draws)))
+
+    def _draws_of(self, epoch: int) -> _Draws:
+        """The draws of all samples of an epoch at once: a generator a sample would cost more."""
+        if self._epoch != epoch:
+            assert self.augmentation is not None
+            self._draws = _draw(self.augmentation, (self.seed, epoch), len(self))
+            self._epoch = epoch
+        assert self._draws is not None
+        return self._draws
+
+
+class _Draws(NamedTuple):
+    """What happens to each sample."""
+
+    flip_B: Tensor
+    angle_B: Tensor
+    scale_B: Tensor
+    noise_BJ3_m: Tensor
+
+
+def _draw(config: AugmentationConfig, key: tuple[int, int], count: int) -> _Draws:
+    rng = np.random.default_rng(key)
+    limit = np.deg2rad(config.rotation_deg)
+    strength_N11 = config.joint_noise_m * rng.random((count, 1, 1)) ** 2
+    share_NJ1 = rng.uniform(*_JOINT_SHARE, (count, N_JOINTS, 1))
+    values = (
+        rng.uniform(-limit, limit, count),
+        rng.uniform(config.scale_min, config.scale_max, count),
+        strength_N11 * share_NJ1 * rng.standard_normal((count, N_JOINTS, 3), np.float32),
+    )
+    flip = torch.from_numpy(rng.random(count) < config.flip)
+    return _Draws(flip, *(torch.from_numpy(v.astype(np.float32)) for v in values))
+
+
+def _moved(batch: ShapeBatch, draws: _Draws) -> ShapeBatch:
+    """Mirrored, turned in the image plane, enlarged in it, and with noise."""
+    flip_B, angle_B, scale_B, noise_BJ3_m = draws
+    joints, rotation = batch.joints_BJ3_m, batch.rotation_BR33
+    mirrored = joints[:, list(FLIP_JOINTS)] * joints.new_tensor((-1.0, 1.0, 1.0))
+    # The crop is turned first and mirrored then, so that a mirrored one turns the other way.
+    angle_B = torch.where(flip_B, -angle_B, angle_B)
+    joints = torch.where(flip_B[:, None, None], mirrored, joints)
+    rotation = torch.where(flip_B[:, None, None, None], mirror_theta(rotation), rotation)
+    axis = angle_B[:, None] * angle_B.new_tensor((0.0, 0.0, 1.0))
+    turn_B33 = roma.rotvec_to_rotmat(axis).to(joints)
+    joints = joints @ turn_B33.mT
+    rotation = torch.cat([turn_B33[:, None] @ rotation[:, :1], rotation[:, 1:]], 1)
+    plane = torch.stack([scale_B, scale_B, torch.ones_like(scale_B)], -1)
+    joints = joints * plane[:, None].to(joints) + noise_BJ3_m
+    return ShapeBatch(joints - joints[:, [Joint.PELVIS]], rotation, batch.betas_BS)

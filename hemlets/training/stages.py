@@ -1,0 +1,224 @@
+"""The three things that can be trained, as the engine sees them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from hemlets.annotations import Annotations
+from hemlets.models import HemletsPosh
+from hemlets.models.backbone import freeze_levels
+from hemlets.models.model_folder import load_strictly, load_weights
+from hemlets.models.pretrained import load_backbone
+from hemlets.training.batches import Samples, Source
+from hemlets.training.config import StageJob, TrainingConfig
+from hemlets.training.objectives import PoseObjective, PoshObjective, ShapeObjective
+from hemlets.training.pictures import validation_picture
+from hemlets.training.shape_samples import ShapeSamples
+from hemlets.training.validation import validate, validate_shape
+
+__all__ = ["Stage", "initial_model", "stage_of", "warm_up_job"]
+
+WARM_UP = "shape-warm-up"
+_WARM_UP_BATCH = 512
+
+
+class Stage(ABC):
+    """What a stage trains, from what, and how it is looked at."""
+
+    prefix = ""
+    """Before the names of the trained part's weights in the whole model."""
+
+    def __init__(self, job: StageJob) -> None:
+        self.job = job
+
+    @abstractmethod
+    def part(self, model: HemletsPosh) -> nn.Module:
+        """The part of a model that is trained."""
+
+    @abstractmethod
+    def objective(self, model: HemletsPosh) -> nn.Module:
+        """From a batch to loss terms, summed over the batch, with their weighted ``total``."""
+
+    @abstractmethod
+    def samples(self, rows: Annotations) -> Source[Any]:
+        """The training samples of some rows."""
+
+    @abstractmethod
+    def validate(
+        self,
+        model: HemletsPosh,
+        rows: Annotations,
+        *,
+        precision: torch.dtype,
+        device: torch.device,
+    ) -> dict[str, float]:
+        """Figures on some rows."""
+
+    def picture(
+        self, model: HemletsPosh, rows: Annotations, device: torch.device
+    ) -> npt.NDArray[np.uint8] | None:
+        """A picture of a few rows, where there is something to see."""
+        return None
+
+
+class _FromImages(Stage):
+    def samples(self, rows: Annotations) -> Source[Any]:
+        return Samples(
+            rows,
+            self.job.data / "shards",
+            self.job.pose.volume,
+            seed=self.job.training.seed,
+            augmentation=self.job.augmentation,
+        )
+
+    def validate(
+        self,
+        model: HemletsPosh,
+        rows: Annotations,
+        *,
+        precision: torch.dtype,
+        device: torch.device,
+    ) -> dict[str, float]:
+        part = model.pose if self.prefix else model
+        return validate(
+            part,
+            rows,
+            self.job.data / "shards",
+            precision=precision,
+            device=device,
+            shrink=self.job.training.shrink,
+        )
+
+    def picture(
+        self, model: HemletsPosh, rows: Annotations, device: torch.device
+    ) -> npt.NDArray[np.uint8] | None:
+        return validation_picture(
+            model,
+            rows,
+            self.job.data / "shards",
+            device=device,
+            shrink=self.job.training.shrink,
+        )
+
+
+class PoseStage(_FromImages):
+    """The pose network, equations (3) to (8)."""
+
+    prefix = "pose."
+
+    def part(self, model: HemletsPosh) -> nn.Module:
+        """The pose network."""
+        return model.pose
+
+    def objective(self, model: HemletsPosh) -> nn.Module:
+        """L_tot."""
+        return PoseObjective(model.pose, self.job.losses, shrink=self.job.training.shrink)
+
+
+class PoshStage(_FromImages):
+    """Both networks end to end, equation (11)."""
+
+    def part(self, model: HemletsPosh) -> nn.Module:
+        """The whole model."""
+        return model
+
+    def objective(self, model: HemletsPosh) -> nn.Module:
+        """L_mesh."""
+        return PoshObjective(model, self.job.losses, shrink=self.job.training.shrink)
+
+
+class ShapeStage(Stage):
+    """The shape network from joints alone."""
+
+    prefix = "shape."
+
+    def part(self, model: HemletsPosh) -> nn.Module:
+        """The shape network."""
+        return model.shape
+
+    def objective(self, model: HemletsPosh) -> nn.Module:
+        """L_θ and L_β."""
+        model.shape.forget_features()
+        return ShapeObjective(model.shape, self.job.losses)
+
+    def samples(self, rows: Annotations) -> Source[Any]:
+        """Joints of the rows that know a body; no image is read."""
+        return ShapeSamples(
+            rows,
+            self.job.pose.volume,
+            seed=self.job.training.seed,
+            augmentation=self.job.augmentation,
+        )
+
+    def validate(
+        self,
+        model: HemletsPosh,
+        rows: Annotations,
+        *,
+        precision: torch.dtype,
+        device: torch.device,
+    ) -> dict[str, float]:
+        """Errors from exact and from noisy joints."""
+        return validate_shape(model.shape, rows, self.job.pose.volume, device=device)
+
+
+def warm_up_job(job: StageJob, rows: Annotations, world_size: int) -> StageJob:
+    """The shape stage that goes before a ``posh`` stage.
+
+    Args:
+        job: Of the ``posh`` stage.
+        rows: Its training rows.
+        world_size: Processes, which the batch is shared by.
+    """
+    usable = len(ShapeSamples(rows, job.pose.volume, seed=0, augmentation=None))
+    steps = job.training.shape_warmup
+    training = TrainingConfig(
+        steps=steps,
+        batch_size=max(min(_WARM_UP_BATCH, usable) // world_size * world_size, 2),
+        learning_rate=2e-3,
+        weight_decay=1e-4,
+        ema=0.995,
+        precision="float32",
+        threads=job.training.threads,
+        seed=job.training.seed,
+        validate_every=steps,
+        validation_samples=job.training.validation_samples,
+        checkpoint_every=200,
+    )
+    out = job.out / WARM_UP
+    return job.model_copy(update={"stage": "shape", "training": training, "out": out})
+
+
+def stage_of(job: StageJob) -> Stage:
+    """The stage that a job names."""
+    stages: dict[str, type[Stage]] = {"pose": PoseStage, "posh": PoshStage, "shape": ShapeStage}
+    return stages[job.stage](job)
+
+
+def initial_model(job: StageJob) -> HemletsPosh:
+    """The whole model as a job starts from it.
+
+    Raises:
+        CheckpointError: Weights that are missing, damaged or of another network.
+    """
+    model = HemletsPosh(job.pose, job.shape)
+    if job.initial is not None:
+        load_strictly(model, load_weights(job.initial), where=job.initial)
+    if job.initial_pose is not None:
+        state = load_weights(job.initial_pose)
+        pose = {k.removeprefix("pose."): v for k, v in state.items() if k.startswith("pose.")}
+        load_strictly(model.pose, pose, where=job.initial_pose)
+    if job.training.backbone_weights is not None:
+        load_backbone(model.pose.backbone, job.training.backbone_weights)
+    freeze_levels(model.pose.backbone, job.training.frozen_levels)
+    if job.training.freeze_batch_norm:
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+    return model

@@ -1,0 +1,99 @@
+"""Training on people that are rendered while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.codecs import VolumeSpec
+from hemlets.synthetic.stream import RenderStream, StreamWindow
+from hemlets.training.batches import Batch, Samples
+from hemlets.transforms import AugmentationConfig
+
+__all__ = ["StreamSamples", "share_of_rank"]
+
+Indices = npt.NDArray[np.integer[Any]]
+
+
+class StreamSamples:
+    """A stream as numbered samples: a window is `StreamConfig.reuse` epochs long.
+
+    A sample depends on (seed, epoch, index) alone, so that a `Loader` over it repeats after a
+    resume what it would have done. Epochs are asked for in rising order; going back renders a
+    window anew.
+
+    Args:
+        stream: Open, and kept open by the caller.
+        volume: What targets are in.
+        seed: Of the augmentation.
+        augmentation: None shows every person as rendered.
+        wanted: Indices of a window that this process asks for, by the window's number; all
+            when omitted.
+    """
+
+    def __init__(
+        self,
+        stream: RenderStream,
+        volume: VolumeSpec,
+        *,
+        seed: int,
+        augmentation: AugmentationConfig | None,
+        wanted: Callable[[int], Indices] | None = None,
+    ) -> None:
+        self.volume = volume
+        self._stream, self._wanted = stream, wanted
+        self._seed, self._augmentation = seed, augmentation
+        self._windows: Iterator[StreamWindow] | None = None
+        self._window: StreamWindow | None = None
+        self._samples: Samples | None = None
+
+    def __len__(self) -> int:
+        return self._stream.config.window
+
+    def batch(self, indices: Indices, epoch: int) -> Batch:
+        """The samples of some indices in one epoch."""
+        window, samples = self._at(epoch // self._stream.config.reuse)
+        return samples.batch(np.searchsorted(window.slots, indices), epoch)
+
+    def _at(self, number: int) -> tuple[StreamWindow, Samples]:
+        window, samples = self._window, self._samples
+        if window is None or samples is None or window.number != number:
+            follows = window is not None and number == window.number + 1
+            if self._windows is None or not follows:
+                self._windows = self._stream.windows(number, self._wanted)
+            window = next(self._windows)
+            samples = Samples(
+                window.annotations,
+                window,
+                self.volume,
+                seed=self._seed,
+                augmentation=self._augmentation,
+                keys=window.slots,
+            )
+            self._window, self._samples = window, samples
+        return window, samples
+
+
+def share_of_rank(
+    window: int, *, size: int, reuse: int, batch_size: int, seed: int, rank: int, world_size: int
+) -> Indices:
+    """Indices of a window that a `Loader` asks for in one of several processes.
+
+    Args:
+        window: Number of the window.
+        size: People in a window.
+        reuse: Epochs that it lasts.
+        batch_size: Of all processes together.
+        seed: The loader's.
+        rank: This process.
+        world_size: Processes.
+    """
+    used = size // batch_size * batch_size
+    shares = []
+    for epoch in range(window * reuse, (window + 1) * reuse):
+        order = np.random.default_rng((seed, epoch)).permutation(size)[:used]
+        shares.append(order.reshape(-1, batch_size)[:, rank::world_size].reshape(-1))
+    return np.unique(np.concatenate(shares))

@@ -1,0 +1,23 @@
+"""From a crop's pixels to what the networks take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["normalise"]
+
+
+def normalise(image_BHW3: Tensor) -> Tensor:
+    """uint8 crops (B, H, W, 3) to the network's input (B, 3, H, W), channels last in memory.
+
+    Mean and deviation are ImageNet's, so that weights trained there fit.
+    """
+    # Torch takes seconds to import, and crops are cut without it.
+    import torch
+
+    mean = torch.tensor([123.675, 116.28, 103.53], device=image_BHW3.device)
+    deviation = torch.tensor([58.395, 57.12, 57.375], device=image_BHW3.device)
+    return ((image_BHW3.float() - mean) / deviation).permute(0, 3, 1, 2)

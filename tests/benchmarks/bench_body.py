@@ -1,0 +1,170 @@
+"""Fitting, posing and drawing bodies: ``python tests/benchmarks/bench_body.py``.
+
+Fits 64 bodies of held-out motion from exact and from noisy joints, poses 64 full-resolution bodies
+beside bare smplx, and lays a full-resolution body over a 720p image. Writes one row a machine and
+figure to ``results/body.csv`` and ends with exit code 1 where a limit is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hemlets.assets.clips import load_clips
+from hemlets.body.model import BodyModel
+from hemlets.body.smplify import FitConfig, Smplify
+from hemlets.body.targets import FitTargets
+from hemlets.drawing import overlay, render_mesh
+from hemlets.inference.types import Camera
+
+RESULTS = Path(__file__).parent / "results" / "body.csv"
+COLUMNS = ("machine", "threads", "figure", "value", "unit", "limit")
+BODIES = 64
+
+
+def machine() -> str:
+    """The processor's name."""
+    listing = Path("/proc/cpuinfo")
+    if listing.exists():
+        for line in listing.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def held_out(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """θ and β of held-out motion and random people."""
+    theta = np.concatenate([clip.theta_F72 for clip in load_clips("test")])
+    rng = np.random.default_rng(0)
+    chosen = theta[rng.choice(len(theta), n, replace=False)].reshape(n, 24, 3)
+    return torch.tensor(chosen), torch.tensor(rng.standard_normal((n, 10)), dtype=torch.float32)
+
+
+def best_of(action: Callable[[], object], repeats: int) -> float:
+    """Least wall-clock seconds of several runs."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def gap_mm(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Mean distance of points."""
+    return float((one - other).norm(dim=-1).mean())
+
+
+def fitting(resolution: str) -> list[tuple[str, float, str, float]]:
+    """Figures of fits from exact and from noisy joints."""
+    body = BodyModel.load(resolution="full" if resolution == "full" else "lite")
+    theta, betas = held_out(BODIES)
+    with torch.inference_mode():
+        truth = body(theta, betas)
+    joints = truth.joints18_B183_mm.clone()
+    noise = 10 * torch.randn(joints.shape, generator=torch.Generator().manual_seed(0))
+    rows = []
+    exact = Smplify(body, FitConfig(joint_mm=1.0))
+    noisy = Smplify(body, FitConfig(joint_mm=10.0))
+    for name, smplify, target in (("exact", exact, joints), ("noisy", noisy, joints + noise)):
+        seconds = best_of(lambda s=smplify, t=target: s.fit(FitTargets(joints_BN3_mm=t)), 3)
+        fit = smplify.fit(FitTargets(joints_BN3_mm=target))
+        rows.append((f"{resolution}: 64 fits from {name} joints", seconds, "s", 6.0))
+        if name == "noisy":
+            share = gap_mm(fit.joints_BN3_mm, joints) / gap_mm(target, joints)
+            rows.append((f"{resolution}: error left of 10 mm noise", share, "share", 0.85))
+            continue
+        with torch.inference_mode():
+            skin = body(fit.theta_BJ3, fit.betas_BK).vertices_BV3_mm + fit.transl_B3_mm[:, None]
+        rows.append(
+            (f"{resolution}: joints from exact joints", gap_mm(fit.joints_BN3_mm, joints), "mm", 3)
+        )
+        rows.append(
+            (f"{resolution}: mesh from exact joints", gap_mm(skin, truth.vertices_BV3_mm), "mm", 20)
+        )
+    return rows
+
+
+def posing(repeats: int) -> list[tuple[str, float, str, float]]:
+    """Time of posing against bare smplx, in turns so that a busy machine hits both."""
+    body = BodyModel.load(resolution="full")
+    smpl = body.as_smplx()
+    theta, betas = held_out(BODIES)
+    pose = theta.reshape(BODIES, -1)
+    ours, theirs = [], []
+    with torch.inference_mode():
+        for _ in range(repeats):
+            ours.append(best_of(lambda: body(theta, betas), 1))
+            theirs.append(
+                best_of(
+                    lambda: smpl(betas=betas, global_orient=pose[:, :3], body_pose=pose[:, 3:]), 1
+                )
+            )
+    return [
+        ("posing 64 full bodies", 1e3 * min(ours), "ms", float("nan")),
+        ("posing 64 full bodies, share of smplx", min(ours) / min(theirs), "share", 1.2),
+    ]
+
+
+def drawing(repeats: int) -> list[tuple[str, float, str, float]]:
+    """Time of a full-resolution body over a 720p image."""
+    body = BodyModel.load(resolution="full")
+    theta, betas = held_out(1)
+    theta[:, 0] = torch.tensor([torch.pi, 0.0, 0.0])
+    with torch.inference_mode():
+        skin = body(theta, betas).vertices_BV3_mm[0].numpy() + np.array([0, 0, 3500.0])
+    image = np.random.default_rng(0).integers(0, 255, (720, 1280, 3), np.uint8)
+    camera = Camera(fx=1200, fy=1200, cx=640, cy=360)
+    faces = body.faces_F3.numpy()
+
+    def draw() -> object:
+        return overlay(image, render_mesh(skin, faces, camera, (1280, 720)))
+
+    return [("overlay of a 720p image", 1e3 * best_of(draw, repeats), "ms", 60.0)]
+
+
+def record(rows: list[tuple[str, float, str, float]], threads: int) -> None:
+    """Replace this machine's figures, or add them."""
+    old: list[dict[str, str]] = []
+    if RESULTS.exists():
+        with RESULTS.open(newline="") as stream:
+            old = list(csv.DictReader(stream))
+    here = machine()
+    names = {row[0] for row in rows}
+    kept = [row for row in old if row["machine"] != here or row["figure"] not in names]
+    for figure, value, unit, limit in rows:
+        cells = (here, threads, figure, f"{value:.3g}", unit, "" if limit != limit else limit)
+        kept.append(dict(zip(COLUMNS, map(str, cells), strict=True)))
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(sorted(kept, key=lambda row: (row["machine"], row["figure"])))
+
+
+def main() -> int:
+    """Measure, print, record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=min(2, torch.get_num_threads()))
+    parser.add_argument("--repeats", type=int, default=10)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rows = [
+        *fitting("lite"), *fitting("full"), *posing(options.repeats), *drawing(options.repeats)
+    ]  # fmt: skip
+    for figure, value, unit, limit in rows:
+        print(f"{figure}: {value:.3g} {unit} (limit {limit:g})")
+    record(rows, options.threads)
+    return int(any(value > limit for _, value, _, limit in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""What a GPU makes of the network: ``python tests/benchmarks/bench_network.py``.
+
+Training and inference images a second of the paper's network on crops that are there, floating
+point operations by torch's own counter, their share of the measured peak of a matrix product, and
+the soft-argmax: the fused kernel (Triton) beside the project's and the plain one, held against
+float64. Writes ``results/network.csv``. ``--dry-run`` does all of it at tiny sizes on whatever is
+there and writes nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from bench_codecs import batch_of, milliseconds, step_of
+from bench_rendering import machine
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from hemlets.codecs import cell_centres, soft_argmax
+from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
+from hemlets.training.engine import resolve_precision
+
+RESULTS = Path(__file__).parent / "results" / "network.csv"
+COLUMNS = ("machine", "device", "what", "value", "unit", "aim")
+PAPER = PoseNetworkConfig(
+    backbone="resnet50", crop_px=256, volume_cells=64, branch_channels=256, fusion_channels=512
+)
+TINY = PoseNetworkConfig(crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=32)
+
+
+def operations(work: Callable[[], object]) -> int:
+    """Floating point operations of a call."""
+    counter = FlopCounterMode(display=False)
+    with counter:
+        work()
+    return int(counter.get_total_flops())
+
+
+def matmul_peak(device: torch.device, precision: torch.dtype, side: int) -> float:
+    """Operations a second of one large square product."""
+    a, b = (torch.randn(side, side, device=device, dtype=precision) for _ in range(2))
+    return 2 * side**3 / (milliseconds(lambda: a @ b, device, 10) / 1e3)
+
+
+def plain_soft_argmax(logits_BJDHW: Tensor) -> Tensor:
+    """By the words of equation (5)."""
+    logits = logits_BJDHW.float() if logits_BJDHW.dtype != torch.float64 else logits_BJDHW
+    p = torch.softmax(logits.flatten(2), -1).view_as(logits)
+    sums = p.sum((2, 3)), p.sum((2, 4)), p.sum((3, 4))
+    return torch.stack([(q * cell_centres(q.shape[-1], None, q)).sum(-1) for q in sums], -1)
+
+
+def decoders() -> dict[str, Callable[[Tensor], Tensor]]:
+    """The soft-argmaxes that can run here."""
+    found = {"plain": plain_soft_argmax, "ours": soft_argmax}
+    try:
+        from fused_soft_argmax import fused_soft_argmax
+    except ImportError:
+        return found
+    return {**found, "fused": fused_soft_argmax}
+
+
+def soft_argmax_rows(device: torch.device, count: int, cells: int) -> list[tuple[str, float, str]]:
+    """Time, memory and error of each, forward and backward, on channels-last logits."""
+    rows = []
+    # As the last convolution writes them.
+    flat = torch.randn(count, 18 * cells, cells, cells, device=device, dtype=torch.bfloat16) * 4
+    flat = flat.to(memory_format=torch.channels_last)
+    logits = flat.unflatten(1, (18, cells)).requires_grad_()
+    few = logits.detach()[:2].double()
+    exact = plain_soft_argmax(few)
+    for name, decode in decoders().items():
+
+        def both(decode: Callable[[Tensor], Tensor] = decode) -> None:
+            logits.grad = None
+            decode(logits).sum().backward()
+
+        took = milliseconds(both, device, 10)
+        rows.append((f"soft-argmax {name}", took, "ms"))
+        error = (decode(logits.detach()[:2]).double() - exact).abs().max()
+        rows.append((f"soft-argmax {name}, error", float(error), "voxels"))
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            both()
+            used = (torch.cuda.max_memory_allocated() - before) / 2**20
+            rows.append((f"soft-argmax {name}, memory", used, "MiB"))
+    return rows
+
+
+def network_rows(
+    device: torch.device, config: PoseNetworkConfig, count: int, side: int
+) -> list[tuple[str, float, str]]:
+    """Speeds and shares of the peak."""
+    precision = resolve_precision("auto", device)
+    peak = matmul_peak(device, precision, side)
+    rows = [("matmul peak", peak / 1e12, "TFLOP/s")]
+    step = step_of(config, batch_of(count, config, device), device)
+    step_flops = operations(step)
+    took_s = milliseconds(step, device, 10) / 1e3
+    rows += [
+        ("training", count / took_s, "images/s"),
+        ("training, operations", step_flops / count / 1e9, "GFLOP/image"),
+        ("training, share of the peak", 100 * step_flops / took_s / peak, "%"),
+    ]
+    model = HemletsPosh(config, ShapeNetworkConfig()).eval()
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    crop = torch.randn(count, 3, config.crop_px, config.crop_px, device=device)
+    crop = crop.to(memory_format=torch.channels_last)
+
+    def infer() -> None:
+        with torch.inference_mode(), torch.autocast(device.type, precision):
+            model(crop)
+
+    infer_flops = operations(infer)
+    took_s = milliseconds(infer, device, 10) / 1e3
+    rows += [
+        ("inference", count / took_s, "images/s"),
+        ("inference, operations", infer_flops / count / 1e9, "GFLOP/image"),
+        ("inference, share of the peak", 100 * infer_flops / took_s / peak, "%"),
+    ]
+    return rows
+
+
+AIMS = {"training": "1600", "inference": "5000", "training, share of the peak": "35"}
+
+
+def main(argv: list[str]) -> int:
+    """Measure, print and, unless it is a dry run, write."""
+    dry = "--dry-run" in argv
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu" and not dry:
+        print("there is no GPU here; --dry-run tries the script at tiny sizes", file=sys.stderr)
+        return 2
+    config, count, side = (TINY, 2, 256) if dry else (PAPER, 64, 8192)
+    found = network_rows(device, config, count, side)
+    found += soft_argmax_rows(device, count, config.volume_cells)
+    rows = [
+        dict(zip(COLUMNS, (machine(), device.type, what, f"{value:.4g}", unit, AIMS.get(what, "")),
+                 strict=True))
+        for what, value, unit in found
+    ]  # fmt: skip
+    for row in rows:
+        print(f"{row['what']:<32} {row['value']:>10} {row['unit']}")
+    if not dry:
+        with RESULTS.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

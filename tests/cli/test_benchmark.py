@@ -1,0 +1,215 @@
+"""Predictions in, figures and pages out, through the command itself."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from layouts import annotations_of, human36m, predictions_of, with_info, written
+
+from hemlets.annotations import ShardWriter, encode_jpeg
+from hemlets.cli import main
+
+TABLES = {
+    "human36m-p1": lambda: human36m("S9", "S11"),
+    "human36m-p2": lambda: human36m("S11"),
+    "humaneva": lambda: annotations_of(
+        "humaneva", [(s, a) for s in ("S1", "S2", "S3") for a in ("Walking", "Jog")]
+    ),
+    "mpi-inf-3dhp": lambda: annotations_of(
+        "mpi-inf-3dhp", [(f"TS{i}", "Sports") for i in range(1, 7)]
+    ),
+    "surreal": lambda: annotations_of("surreal", [("a", "x"), ("b", "y")]),
+    "up-3d": lambda: annotations_of("up-3d", [("a", "x"), ("b", "y")]),
+    "3dpw": lambda: annotations_of("3dpw", [("a", "x"), ("b", "y")]),
+    "open": lambda: annotations_of("synthetic", [("a", "x"), ("b", "y")]),
+}
+"""Tables 1-8 of the paper, but for the segmentation, which needs masks."""
+
+
+@pytest.fixture
+def scored(tmp_path):
+    def score(protocol, name="out", annotations=None, noise_mm=20.0, extra=(), **info):
+        rows = TABLES[protocol]() if annotations is None else annotations
+        folder = tmp_path / name
+        folder.mkdir()
+        files = written(folder, rows, with_info(predictions_of(rows, noise_mm=noise_mm), **info))
+        code = main(
+            ["benchmark", "score", str(files[0]), "--annotations", str(files[1]), "--protocol",
+             protocol, "--out", str(folder), "--resamples", "200", *extra]
+        )  # fmt: skip
+        return code, folder
+
+    return score
+
+
+@pytest.mark.parametrize("protocol", TABLES)
+def test_one_command_makes_each_table_of_the_paper(protocol, scored):
+    code, folder = scored(protocol)
+    assert code == 0
+    stored = json.loads((folder / "benchmark.json").read_text())
+    page = (folder / "report.html").read_text()
+    assert all(metric["figure"]["mean"] is not None for metric in stored["metrics"])
+    for table in stored["tables"]:
+        for cell in table["cells"]:
+            assert f">{cell['title']}<" in page
+    assert not re.search(r"(src|href)='?\"?https?:", page)
+
+
+def test_table_1_has_the_papers_15_actions_in_its_order_and_their_mean(scored):
+    _, folder = scored("human36m-p1")
+    (table,) = json.loads((folder / "benchmark.json").read_text())["tables"]
+    titles = [cell["title"] for cell in table["cells"]]
+    assert titles == [
+        "Direct.",
+        "Discuss",
+        "Eating",
+        "Greet",
+        "Phone",
+        "Photo",
+        "Pose",
+        "Purch.",
+        "Sitting",
+        "SittingD.",
+        "Smoke",
+        "Wait",
+        "WalkD.",
+        "Walk",
+        "WalkT.",
+    ]
+    means = [cell["figure"]["mean"] for cell in table["cells"]]
+    assert table["average"]["mean"] == pytest.approx(np.mean(means))
+    assert ".mean-of-15-groups/" in table["average_name"]
+
+
+def test_the_papers_cell_stands_beside_ours_where_the_protocol_is_the_same(scored):
+    page = (scored("human36m-p1")[1] / "report.html").read_text()
+    row = re.search(r"<tr class='paper'>.*?</tr>", page).group()
+    assert ">34.4<" in row
+    assert ">39.9<" in row
+
+
+def test_the_papers_cell_is_withheld_where_one_thing_differs(scored):
+    page = (scored("human36m-p1", flip_test=False)[1] / "report.html").read_text()
+    assert "<tr class='paper'>" not in page
+    assert "39.9" not in page
+    assert "flip test: ours no, the paper&#x27;s yes" in page
+
+
+def test_the_ambiguous_32_1_of_protocol_2_never_stands_beside_ours(scored):
+    page = (scored("human36m-p2")[1] / "report.html").read_text()
+    assert "<tr class='paper'>" not in page
+    assert "alignment: ours similarity, the paper&#x27;s ambiguous" in page
+
+
+def test_a_given_box_and_depth_are_told_in_red(scored, capsys):
+    _, folder = scored("human36m-p1", depth_source="ground-truth-root")
+    page = (folder / "report.html").read_text()
+    given = re.search(r"<div class='given'>.*?</div>", page, re.S).group()
+    assert "box was the annotated one" in given
+    assert "true depth was given" in given
+    assert "depth:ground-truth-root" in capsys.readouterr().out
+
+
+def test_a_detectors_box_and_a_bone_length_prior_give_nothing_away(scored):
+    page = (scored("human36m-p1", box_source="detector")[1] / "report.html").read_text()
+    assert "<div class='given'>" not in page
+
+
+def test_a_wrong_table_ends_with_a_message_and_no_report(scored, capsys):
+    code, folder = scored("human36m-p1", annotations=human36m("S1", split="train"))
+    assert code == 1
+    said = capsys.readouterr().err
+    assert "no annotated sample is of the protocol human36m-p1" in said
+    assert "60 rows: they are of a subject that the protocol trains on" in said
+    assert not (folder / "report.html").exists()
+
+
+def test_an_unknown_protocol_is_answered_with_the_nearest_one(scored, capsys, tmp_path):
+    rows = TABLES["open"]()
+    files = written(tmp_path, rows, predictions_of(rows))
+    code = main(["benchmark", "score", str(files[0]), "--annotations", str(files[1]),
+                 "--protocol", "human36-p1"])  # fmt: skip
+    assert code == 2
+    assert "did you mean 'human36m-p1'?" in capsys.readouterr().err
+
+
+def test_subjects_of_the_training_stop_the_benchmark(scored, tmp_path, capsys):
+    training = tmp_path / "training.parquet"
+    human36m("S9", actions=["Eating"], split="train", seed=3).write(training)
+    code, folder = scored("human36m-p1", extra=["--training", str(training)])
+    assert code == 1
+    assert "share the subjects S9" in capsys.readouterr().err
+    assert not (folder / "report.html").exists()
+
+
+def with_images(rows, folder, seed):
+    rng = np.random.default_rng(seed)
+    images = [
+        np.kron(rng.integers(0, 255, (8, 8, 3)), np.ones((20, 20, 1))).astype(np.uint8)
+        for _ in range(len(rows))
+    ]
+    ShardWriter.write(folder / "0", list(rows.sample_id), [encode_jpeg(i) for i in images])
+
+
+def test_nearly_the_same_images_stop_the_benchmark(scored, tmp_path, capsys):
+    test, train = TABLES["open"](), annotations_of("mpii", [("c", "z")] * 2, split="train", seed=9)
+    test_folder, train_folder = tmp_path / "test", tmp_path / "train"
+    for rows, folder in ((test, test_folder), (train, train_folder)):
+        folder.mkdir()
+        # The same seed: the same pictures under other hashes.
+        with_images(rows, folder, seed=5)
+    train.write(tmp_path / "training.parquet")
+    extra = ["--training", tmp_path / "training.parquet", "--training-shards", train_folder,
+             "--shards", test_folder]  # fmt: skip
+    code, _ = scored("open", extra=[str(value) for value in extra])
+    assert code == 1
+    assert "8 pairs of nearly the same image (a/x/00000 and c/z/00000" in capsys.readouterr().err
+
+
+def test_the_report_shows_the_worst_samples_as_pictures(scored, tmp_path):
+    rows, folder = TABLES["open"](), tmp_path / "shards"
+    folder.mkdir()
+    with_images(rows, folder, seed=5)
+    code, out = scored("open", extra=["--shards", str(folder), "--pictures", "3"])
+    assert code == 0
+    page = (out / "report.html").read_text()
+    assert page.count("<figure>") == 3
+    worst = json.loads((out / "benchmark.json").read_text())["worst"]
+    assert f"<figcaption>{worst[0]['sample_id']}" in page
+
+
+def test_two_runs_stand_side_by_side_with_the_change(scored, tmp_path, capsys):
+    one = scored("human36m-p1", "one", noise_mm=20)[1]
+    other = scored("human36m-p1", "other", noise_mm=30, model_version="model-2")[1]
+    capsys.readouterr()
+    page = tmp_path / "compare.html"
+    assert main(["compare", str(one), str(other), "--out", str(page)]) == 0
+    assert "(+50.0 %)" in capsys.readouterr().out
+    text = page.read_text()
+    assert "model-1" in text
+    assert "model-2, WalkT." in text
+
+
+def test_runs_of_different_protocols_are_not_put_in_one_column(scored, tmp_path, capsys):
+    one = scored("human36m-p1", "one")[1]
+    other = scored("human36m-p1", "other", flip_test=False)[1]
+    assert main(["compare", str(one), str(other), "--out", str(tmp_path / "c.html")]) == 1
+    said = capsys.readouterr().err
+    assert "don't belong in one column" in said
+    assert "flip:no" in said
+    assert not (tmp_path / "c.html").exists()
+
+
+def test_something_else_than_a_run_is_refused(capsys, tmp_path):
+    assert main(["compare", str(tmp_path), str(tmp_path)]) == 1
+    assert "no benchmark in this folder" in capsys.readouterr().err
+
+
+def test_the_protocols_are_listed(capsys):
+    assert main(["benchmark", "protocols"]) == 0
+    said = capsys.readouterr().out
+    assert "human36m-p1" in said
+    assert "mpii-pckh" in said

@@ -1,0 +1,63 @@
+"""``hemlets video`` from its command line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from hemlets.cli.video import video
+from hemlets.errors import ConfigError, InputError
+from hemlets.inference.motion_file import read_bvh
+from hemlets.inference.video import Video, write_video
+
+
+@pytest.fixture
+def footage(tmp_path, people):
+    frames = [person.image for person in people[:4]]
+    height, width = frames[0].shape[:2]
+    write_video(tmp_path / "walk.mp4", frames, 10.0, (width, height))
+    return tmp_path / "walk.mp4"
+
+
+@pytest.fixture(scope="module")
+def people():
+    from hemlets.body import BodyModel
+    from hemlets.synthetic import MotionLibrary, OpenDataConfig, Studio
+
+    studio = Studio(OpenDataConfig(image_px=128), MotionLibrary.bundled(), BodyModel.load())
+    return [studio.person("test", index) for index in range(4)]
+
+
+def run(*arguments):
+    app = typer.Typer()
+    app.command()(video)
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def test_a_video_becomes_tracks_motion_files_and_an_annotated_video(footage, model_folder):
+    result = run(footage, "--model", model_folder, "--refine")
+    assert result.exit_code == 0, result.output
+    assert "4 frames, 1 track" in result.output
+    content = json.loads(Path("predictions/walk.json").read_text())
+    (track,) = content["tracks"]
+    assert track["frames"] == [0, 1, 2, 3]
+    assert len({tuple(e["betas"]) for e in track["estimates"]}) == 1, "one person, one shape"
+    drawn = Video.open(Path("predictions/walk.overlay.mp4"))
+    assert (drawn.fps, drawn.size) == (10.0, (128, 128))
+    assert len(list(drawn.frames())) == 4
+    assert len(read_bvh(Path("predictions/walk.person0.frame0.bvh")).root_T3) == 4
+    assert np.load("predictions/walk.person0.frame0.npz")["poses"].shape == (4, 72)
+
+
+def test_a_box_and_openposes_files_exclude_each_other(footage, tmp_path):
+    result = run(footage, "--box", "0,0,50,50", "--openpose", tmp_path)
+    assert isinstance(result.exception, ConfigError)
+
+
+def test_a_video_that_is_not_there_is_named(tmp_path):
+    result = run(tmp_path / "none.mp4")
+    assert isinstance(result.exception, InputError)
+    assert "none.mp4" in str(result.exception)

@@ -1,0 +1,173 @@
+"""Several people of one image, from boxes, OpenPose and detectors."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hemlets.errors import InputError
+from hemlets.inference import BodyEstimate, Camera, Flag
+from hemlets.inference.openpose import read_openpose
+from hemlets.inference.people import Detection, given_boxes, predict_people
+from hemlets.inference.tracks import Tracker, overlap
+from hemlets.skeleton import Joint
+
+SAMPLES = Path(os.environ.get("HEMLETS_SAMPLES", "../shared/samples"))
+IMAGE = np.zeros((200, 300, 3), np.uint8)
+
+
+class Echo:
+    """Answers with the box that was asked for, and counts its batches."""
+
+    def __init__(self):
+        self.calls = []
+
+    def predict(self, requests, *, batch_size=32):
+        self.calls.append(len(requests))
+        return [estimate_at(r.box_xyxy or (0, 0, 300, 200)) for r in requests]
+
+
+def estimate_at(box):
+    return BodyEstimate(
+        joints3d_mm=np.zeros((18, 3), np.float32),
+        root_mm=np.array([0, 0, 4000], np.float32),
+        joints2d_px=np.zeros((18, 2), np.float32),
+        confidence=np.ones(18, np.float32),
+        theta=np.zeros((24, 3), np.float32),
+        betas=np.zeros(10, np.float32),
+        box_xyxy=box,
+        camera=Camera(fx=300, fy=300, cx=150, cy=100),
+    )
+
+
+def keypoints(missing=(), count=25, shift=0.0):
+    """OpenPose's numbers of a person 200 px high."""
+    points = np.zeros((count, 3))
+    points[:, 0] = 100 + shift + np.linspace(-20, 20, count)
+    points[:, 1] = np.linspace(50, 250, count)
+    points[:, 2] = 0.8
+    points[list(missing)] = 0
+    return points.ravel().tolist()
+
+
+def written(tmp_path, *people):
+    file = tmp_path / "frame_keypoints.json"
+    file.write_text(json.dumps({"people": [{"pose_keypoints_2d": p} for p in people]}))
+    return file
+
+
+def test_all_people_of_an_image_go_through_one_batch():
+    predictor = Echo()
+    boxes = [(0, 0, 50, 100), (100, 20, 160, 180), (200, 0, 290, 199)]
+    estimates = predict_people(predictor, IMAGE, given_boxes(boxes))
+    assert predictor.calls == [3]
+    assert [e.box_xyxy for e in estimates] == boxes
+
+
+def test_nobody_in_an_image_is_no_prediction():
+    assert predict_people(Echo(), IMAGE, []) == []
+
+
+@pytest.mark.parametrize("box", [(10, 10, 10, 50), (0, 0, float("nan"), 5), (5, 9, 1, 20)])
+def test_a_degenerate_box_is_refused_by_its_number(box):
+    with pytest.raises(InputError, match="box 1"):
+        given_boxes([(0, 0, 5, 5), box])
+
+
+def test_openposes_joints_become_the_projects(tmp_path):
+    (person,) = read_openpose(written(tmp_path, keypoints())).people
+    points = np.array(keypoints()).reshape(-1, 3)
+    np.testing.assert_allclose(person.joints2d_px[Joint.LEFT_KNEE], points[13, :2], atol=1e-4)
+    np.testing.assert_allclose(person.joints2d_px[Joint.THORAX], points[1, :2], atol=1e-4)
+    assert person.missing == ()
+    assert np.isnan(person.joints2d_px[Joint.HEAD_TOP]).all()
+    left, top, right, bottom = person.box_xyxy
+    assert left < 80 < 120 < right
+    assert top < 50 < 250 < bottom
+
+
+def test_the_older_form_of_18_keypoints_gives_the_pelvis_from_the_hips(tmp_path):
+    (person,) = read_openpose(written(tmp_path, keypoints(count=18))).people
+    points = np.array(keypoints(count=18)).reshape(-1, 3)
+    np.testing.assert_allclose(
+        person.joints2d_px[Joint.PELVIS], (points[8, :2] + points[11, :2]) / 2, atol=1e-4
+    )
+
+
+def test_missing_joints_are_named_and_the_prediction_is_flagged(tmp_path):
+    file = written(tmp_path, keypoints(missing=(3, 4)))
+    found = read_openpose(file).people
+    assert found[0].missing == ("right_elbow", "right_wrist")
+    (estimate,) = predict_people(Echo(), IMAGE, found)
+    assert Flag.MISSING_JOINTS in estimate.flags
+    assert BodyEstimate.from_json(estimate.to_json()).flags == estimate.flags
+
+
+def test_a_person_without_enough_keypoints_for_a_box_is_counted_not_invented(tmp_path):
+    file = written(tmp_path, keypoints(missing=range(3, 25)), keypoints())
+    result = read_openpose(file)
+    assert (len(result.people), result.skipped) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("no json", "not JSON"),
+        ('{"persons": []}', "no list of people"),
+        ("[1]", "no list of people"),
+        ('{"people": [{"pose_keypoints_2d": [1, 2]}]}', "no list of x, y, confidence"),
+        ('{"people": [{"pose_keypoints_2d": [1, 2, 3]}]}', "1 keypoints"),
+        ('{"people": [{}]}', "people"),
+    ],
+)
+def test_what_openpose_did_not_write_is_refused(tmp_path, text, message):
+    file = tmp_path / "x.json"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_openpose(file)
+
+
+@pytest.mark.skipif(not (SAMPLES / "openpose").is_dir(), reason="the sample data are not here")
+def test_a_file_that_openpose_really_wrote_is_read():
+    (person,) = read_openpose(SAMPLES / "openpose/im1010_openpose.json").people
+    given = json.loads((SAMPLES / "openpose/im1010_bbox.json").read_text())["bbox"]
+    # The sample's box was drawn from the same keypoints.
+    box = (given[0], given[1], given[0] + given[2], given[1] + given[3])
+    assert overlap(person.box_xyxy, box) > 0.6
+    assert person.missing == ("right_elbow", "right_wrist")
+
+
+def at(x, y=0.0):
+    return Detection(box_xyxy=(x, y, x + 40, y + 100))
+
+
+def test_two_people_keep_their_numbers_whatever_the_order():
+    tracker = Tracker()
+    assert tracker.assign(0, [at(0), at(200)]) == [0, 1]
+    assert tracker.assign(1, [at(195), at(6)]) == [1, 0]
+    assert tracker.assign(2, [at(12), at(190)]) == [0, 1]
+
+
+def test_somebody_hidden_for_a_moment_is_the_same_and_for_long_is_new():
+    tracker = Tracker(max_gap=3)
+    tracker.assign(0, [at(0)])
+    assert tracker.assign(4, [at(3)]) == [0]
+    assert tracker.assign(9, [at(3)]) == [1]
+
+
+def test_somebody_elsewhere_is_new():
+    tracker = Tracker()
+    tracker.assign(0, [at(0)])
+    assert tracker.assign(1, [at(500)]) == [1]
+
+
+def test_crossing_people_are_told_apart_by_their_joints(tmp_path):
+    """Both boxes are the same when they cross; the joints are not."""
+    tracker = Tracker()
+    box = (0.0, 0.0, 100.0, 200.0)
+    high, low = np.zeros((18, 2), np.float32), np.full((18, 2), 40, np.float32)
+    one, other = (Detection(box_xyxy=box, joints2d_px=j) for j in (high, low))
+    assert tracker.assign(0, [one, other]) == [0, 1]
+    assert tracker.assign(1, [other, one]) == [1, 0]

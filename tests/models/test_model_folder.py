@@ -1,0 +1,74 @@
+"""The model folder: what goes in comes out, and what is damaged is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from hemlets.errors import CheckpointError
+from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
+from hemlets.models.model_folder import load_model, load_strictly, save_model
+
+
+def _save(folder: Path, intermediate: str = "hemlets") -> None:
+    torch.manual_seed(0)
+    pose = PoseNetworkConfig.from_mapping(
+        {"crop_px": 64, "volume_cells": 16, "branch_channels": 16, "fusion_channels": 32,
+         "intermediate": intermediate}
+    )  # fmt: skip
+    shape = ShapeNetworkConfig(hidden=32, blocks=1)
+    state = HemletsPosh(pose, shape).state_dict()
+    save_model(folder, state, pose=pose, shape=shape, bone_length_mm=4500.0, training={})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole model of random weights."""
+    path = tmp_path_factory.mktemp("model") / "model"
+    _save(path)
+    return path
+
+
+def test_a_model_survives_its_folder(folder: Path) -> None:
+    model, card = load_model(folder)
+    again, _ = load_model(folder)
+    assert card.bone_length_mm == 4500.0
+    for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_version_is_that_of_the_content(folder: Path, tmp_path: Path) -> None:
+    _save(tmp_path / "same")
+    _save(tmp_path / "other", intermediate="none")
+    versions = [
+        load_model(path)[1].version for path in (folder, tmp_path / "same", tmp_path / "other")
+    ]
+    assert versions[0] == versions[1] != versions[2]
+
+
+def test_damaged_weights_are_refused_by_their_hash(tmp_path: Path) -> None:
+    _save(tmp_path / "model")
+    weights = tmp_path / "model/model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"SHA-256[\s\S]*fetch the model again"):
+        load_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    _save(tmp_path / "model")
+    (tmp_path / "model" / name).unlink()
+    with pytest.raises(CheckpointError, match=name):
+        load_model(tmp_path / "model")
+
+
+def test_the_first_tensor_that_does_not_fit_is_named() -> None:
+    layer = torch.nn.Linear(2, 3)
+    with pytest.raises(CheckpointError, match=r"'weight' has shape \(3, 5\)[\s\S]*\(3, 2\)"):
+        load_strictly(layer, {"weight": torch.zeros(3, 5)}, where=Path("w"))
+    with pytest.raises(CheckpointError, match="no tensor 'bias'"):
+        load_strictly(layer, {"weight": torch.zeros(3, 2)}, where=Path("w"))

@@ -1,0 +1,133 @@
+"""A server that follows the champion switches without refusing a request, or stays as it is."""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hemlets.files import sha256_file
+from hemlets.workspace import Workspace
+from serving.archive import build_archive
+from serving.champion import publish_champion, read_champion
+from serving.follow import Follower
+from serving.settings import ServerSettings
+from serving.torchserve import TorchServe
+
+pytestmark = pytest.mark.services
+
+
+class Followed:
+    """A server on a workspace's champion, and what its follower has said."""
+
+    def __init__(self, workspace: Workspace, server: TorchServe, archive: Path) -> None:
+        self.workspace, self.server = workspace, server
+        self.said: list[str] = []
+        self.promote(archive, "1")
+        champion = read_champion(workspace)
+        assert champion is not None
+        status = server.register(champion.verified())
+        self.follower = Follower(
+            server, workspace, champion, status, say=self.said.append, drain_s=0.5
+        )
+
+    def promote(self, archive: Path, version: str) -> None:
+        publish_champion(self.workspace, archive, version=version, sha256=sha256_file(archive))
+
+    def versions(self) -> list[str]:
+        return [item.version for item in self.server.management.versions("hemlets-posh")]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
+    settings = ServerSettings(bundled_java=True, threads=1, startup_timeout_s=90)
+    with TorchServe(tmp_path_factory.mktemp("followed"), settings) as server:
+        yield server
+
+
+@pytest.fixture
+def followed(running: TorchServe, archive: Path, tmp_path: Path) -> Iterator[Followed]:
+    found = Followed(Workspace(home=tmp_path / "home"), running, archive)
+    yield found
+    # The default can't be taken away by its version while there are others.
+    for version in [v for v in found.versions() if v != found.follower.status.version]:
+        running.unregister("hemlets-posh", version)
+    running.unregister("hemlets-posh", found.follower.status.version)
+
+
+@pytest.fixture
+def packaged(model_folder: Path, tmp_path: Path) -> Callable[[str], Path]:
+    return lambda version: build_archive(model_folder, tmp_path, version=version)
+
+
+def test_without_a_promotion_nothing_happens(followed: Followed) -> None:
+    assert not followed.follower.look()
+    assert followed.versions() == ["1"]
+    assert followed.said == []
+
+
+def test_a_promotion_is_switched_to_while_every_request_is_answered(
+    followed: Followed, packaged: Callable[[str], Path], pictures: list[bytes]
+) -> None:
+    refused: list[Exception] = []
+    answered, done = [0], threading.Event()
+
+    def ask() -> None:
+        with followed.server.client("hemlets-posh") as client:
+            while not done.is_set():
+                try:
+                    client.predict(pictures[0])
+                    answered[0] += 1
+                except Exception as error:
+                    refused.append(error)
+
+    followed.promote(packaged("2"), "2")
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        assert followed.follower.look()
+    finally:
+        done.set()
+        asking.join()
+    assert refused == []
+    assert answered[0] > 3
+    assert followed.versions() == ["2"]
+    assert any("serving hemlets-posh 2, champion version 2" in line for line in followed.said)
+    assert not followed.follower.look()
+
+
+def test_an_archive_that_was_changed_leaves_the_old_one_serving_and_is_said_once(
+    followed: Followed, packaged: Callable[[str], Path], pictures: list[bytes]
+) -> None:
+    archive = packaged("3")
+    followed.promote(archive, "3")
+    archive.write_bytes(archive.read_bytes() + b"x")
+    assert not followed.follower.look()
+    assert not followed.follower.look()
+    (said,) = followed.said
+    assert "not the one that was tested" in said
+    assert "hemlets-posh 1 goes on serving" in said
+    assert followed.versions() == ["1"]
+    with followed.server.client("hemlets-posh") as client:
+        client.predict(pictures[0])
+
+
+def test_a_model_whose_workers_don_t_start_leaves_the_old_one_serving(
+    followed: Followed, model_folder: Path, tmp_path: Path, pictures: list[bytes]
+) -> None:
+    broken = shutil.copytree(model_folder, tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"no weights")
+    followed.promote(build_archive(broken, tmp_path, version="4"), "4")
+    assert not followed.follower.look()
+    assert "could not be served" in followed.said[-1]
+    assert followed.versions() == ["1"]
+    with followed.server.client("hemlets-posh") as client:
+        client.predict(pictures[0])
+
+
+def test_a_pointer_that_can_t_be_read_is_said_and_changes_nothing(followed: Followed) -> None:
+    (followed.workspace.serving / "champion.json").write_text("{")
+    assert not followed.follower.look()
+    assert "can't be read" in followed.said[0]
+    assert followed.versions() == ["1"]
