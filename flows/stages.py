@@ -252,11 +252,6 @@ def train_posh(
     return _train(store, profile, data, "posh", profile.train_posh, initial, weights, progress)
 
 
-def _content_of(weights: Path | None) -> str | None:
-    """Hash of a file of weights; a missing one is for the training to complain about."""
-    return sha256_file(weights) if weights is not None and weights.is_file() else None
-
-
 def _train(
     store: StageStore,
     profile: Profile,
@@ -267,7 +262,10 @@ def _train(
     initial_pose: Path | None,
     progress: Callable[[dict[str, Any]], None] | None,
 ) -> StageResult:
+    from hemlets.models.pretrained import backbone_file
+
     name = f"train-{stage}"
+    weights = training.backbone_weights
     settings = {
         "pose": profile.pose.hash,
         "shape": profile.shape.hash,
@@ -282,7 +280,7 @@ def _train(
         data=data.result.content,
         initial=initial and sha256_file(initial),
         initial_pose=initial_pose and sha256_file(initial_pose),
-        backbone=_content_of(training.backbone_weights),
+        backbone=weights and sha256_file(backbone_file(weights, profile.pose.backbone)),
         machine=machine(),
         code=code_hash(*_TRAINING),
     )

@@ -21,13 +21,10 @@ from flows.training_history import read_history
 from flows.training_process import run_training
 from hemlets.annotations import Annotations
 from hemlets.errors import DataError
-from hemlets.files import atomic_path
-from hemlets.models.model_folder import load_weights
 from hemlets.training.config import StageJob
 
 __all__ = ["Bench", "Planned"]
 
-_BACKBONE = "pose.backbone."
 _VALIDATION = "validation/mpjpe_mm"
 
 
@@ -76,7 +73,6 @@ class Bench:
             seed,
             data=write_labels(self.data, self.folder / "labels" / arm.labels, arm.labels),
             out=Path(),
-            backbone=self._backbone() if self.study.start == "backbone" else None,
             initial_pose=self.starter if self.study.start == "starter" else None,
         )
         key = self.study.key(job, HeldOut.of(self.test_rows).hash)
@@ -142,22 +138,3 @@ class Bench:
             if _VALIDATION in found:
                 points.append((step * self.study.batch_size, found[_VALIDATION]))
         return tuple(points)
-
-    def _backbone(self) -> Path:
-        """The starter's backbone alone, as a file of torchvision's names."""
-        path = self.folder / "backbone.safetensors"
-        if not path.exists():
-            from safetensors.torch import save_file
-
-            path.parent.mkdir(parents=True, exist_ok=True)
-            state = load_weights(self.starter)
-            with atomic_path(path) as scratch:
-                save_file(
-                    {
-                        name.removeprefix(_BACKBONE): value.contiguous()
-                        for name, value in state.items()
-                        if name.startswith(_BACKBONE)
-                    },
-                    scratch,
-                )
-        return path

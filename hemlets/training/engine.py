@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from hemlets.annotations import Annotations
 from hemlets.codecs.decode import bone_length_sum
-from hemlets.errors import CheckpointError, ConfigError, DataError, HemletsError, TrainingError
+from hemlets.errors import ConfigError, DataError, HemletsError, TrainingError
 from hemlets.files import atomic_path, lock, read_json, sha256_file, write_json
 from hemlets.models import HemletsPosh
 from hemlets.models.model_folder import (
@@ -36,6 +36,7 @@ from hemlets.models.model_folder import (
     load_strictly,
     save_model,
 )
+from hemlets.models.pretrained import backbone_file
 from hemlets.processes import die_with_parent
 from hemlets.skeleton import Joint
 from hemlets.training.averaging import Average
@@ -181,7 +182,7 @@ def _train(
     identity = {
         "job": job.model_copy(update={"out": Path(), "data": Path()}).hash,
         "annotations": sha256_file(_table(job)),
-        "backbone": _backbone_hash(config),
+        "backbone": _backbone_hash(job),
     }
     finished = _finished(job, identity)
     if finished is not None:
@@ -331,18 +332,9 @@ def _train(
     return figures
 
 
-def _backbone_hash(config: TrainingConfig) -> str:
-    path = config.backbone_weights
-    if path is None:
-        return ""
-    if not path.is_file():
-        raise CheckpointError(
-            "the backbone's weights do not exist",
-            where=path,
-            expected="a state dict under torchvision's names, .pth or .safetensors",
-            remedy="put them there, or set training.backbone_weights to where they are",
-        )
-    return sha256_file(path)
+def _backbone_hash(job: StageJob) -> str:
+    setting = job.training.backbone_weights
+    return "" if setting is None else sha256_file(backbone_file(setting, job.pose.backbone))
 
 
 def _table(job: StageJob) -> Path:

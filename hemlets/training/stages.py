@@ -14,7 +14,7 @@ from hemlets.annotations import Annotations
 from hemlets.models import HemletsPosh
 from hemlets.models.backbone import freeze_levels
 from hemlets.models.model_folder import load_strictly, load_weights
-from hemlets.models.pretrained import load_backbone
+from hemlets.models.pretrained import backbone_file, load_backbone
 from hemlets.training.batches import Samples, Source
 from hemlets.training.config import StageJob, TrainingConfig
 from hemlets.training.objectives import PoseObjective, PoshObjective, ShapeObjective
@@ -215,7 +215,8 @@ def initial_model(job: StageJob) -> HemletsPosh:
         pose = {k.removeprefix("pose."): v for k, v in state.items() if k.startswith("pose.")}
         load_strictly(model.pose, pose, where=job.initial_pose)
     if job.training.backbone_weights is not None:
-        load_backbone(model.pose.backbone, job.training.backbone_weights)
+        file = backbone_file(job.training.backbone_weights, job.pose.backbone)
+        load_backbone(model.pose.backbone, file)
     freeze_levels(model.pose.backbone, job.training.frozen_levels)
     if job.training.freeze_batch_norm:
         for module in model.modules():

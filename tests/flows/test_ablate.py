@@ -271,6 +271,7 @@ def test_a_runs_key_follows_what_it_depends_on(data: Path, tmp_path: Path) -> No
         return bench.plan(ARMS[arm], seed).key
 
     keys = [key(), key("2s"), key("full+2d"), key(seed=1), key(samples=24), key(test_samples=4)]
-    keys.append(key(start="backbone", pose={"crop_px": 64, "volume_cells": 16}))
+    lite = {"backbone": "efficientnet_lite0", "crop_px": 64, "volume_cells": 16}
+    keys += [key(pose=lite), key(pose=lite, start="imagenet")]
     assert len(set(keys)) == len(keys)
     assert key() == keys[0]

