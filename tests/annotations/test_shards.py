@@ -90,3 +90,24 @@ def test_a_file_with_other_columns_is_refused(folder: Path) -> None:
         w.write_batch(batch)
     with pytest.raises(DataError, match=r"columns \['jpeg'\]"):
         ShardReader(folder).jpeg("b.arrow", 0)
+
+
+class RunsACommand:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.marker,)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_a_pickle_planted_as_a_shard_is_refused_and_does_not_run(
+    folder: Path, protocol: int
+) -> None:
+    marker = folder.parent / "ran"
+    (folder / "a.arrow").write_bytes(pickle.dumps(RunsACommand(marker), protocol))
+    with pytest.raises(DataError, match=r"can't be read[\s\S]*a\.arrow"):
+        ShardReader(folder).jpeg("a.arrow", 0)
+    assert not marker.exists()
+    pickle.loads((folder / "a.arrow").read_bytes())
+    assert marker.exists(), "the pickle is a live one"
