@@ -30,6 +30,8 @@ _REMOVED = tuple(
         r"<style\b.*?</style\s*>",
         r"""\son\w+\s*=\s*("[^"]*"|'[^']*')""",
         r"<title>\s*</title>",
+        r'<a data-toggle="collapse"[^>]*>.*?</a>',
+        r"Data asset: None<br>",
         r"<p>Stay current on everything GX.*?</p>",
     )
 )

@@ -30,6 +30,9 @@ def fetch_run(run_id: str) -> tuple[Path, str] | None:
     from hemlets.workspace import Workspace
 
     uri = tracking_uri(Workspace.from_env())
+    # A question must not make a database where there is none.
+    if "/" in run_id or (uri.startswith("sqlite:///") and not Path(uri[10:]).exists()):
+        return None
     client = mlflow.MlflowClient(tracking_uri=uri)
     try:
         run = client.get_run(run_id)

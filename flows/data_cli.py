@@ -1,4 +1,4 @@
-"""Datasets and data versions: what of ``hemlets data`` needs DVC or the suites."""
+"""Datasets and data versions: list, ingest, show, validate, diff, commit, check out."""
 
 from __future__ import annotations
 

@@ -140,13 +140,15 @@ def load_profile(name_or_path: str, overrides: tuple[str, ...] = ()) -> Profile:
         if not path.exists():
             raise ConfigError(
                 f"there is no profile {name_or_path!r}",
+                where="--profile",
                 expected=f"one of {', '.join(profile_names())}, or the path of a .toml file",
             )
     values = read_toml(path)
     values.setdefault("name", path.stem)
     for override in overrides:
         _override(values, override)
-    return Profile.from_mapping(values, where=str(path))
+    given = "".join(f" --set {override}" for override in overrides)
+    return Profile.from_mapping(values, where=f"{path}{given}")
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -159,7 +161,11 @@ def _override(values: dict[str, Any], override: str) -> None:
         value = text
     *sections, last = key.strip().split(".")
     if not equals or not last:
-        raise ConfigError(f"{override!r} is no override", expected="section.key=value")
+        raise ConfigError(
+            f"{override!r} is no override",
+            where="--set",
+            expected="section.key=value, e.g. train_pose.steps=200",
+        )
     target = values
     for section in sections:
         inner = target.setdefault(section, {})

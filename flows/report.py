@@ -21,9 +21,28 @@ _ROWS = (
     ("mpjpe_mm", "MPJPE", "mm"),
     ("pa_mpjpe_mm", "PA-MPJPE", "mm"),
     ("pck3d_150mm_pct", "3DPCK at 150 mm", "%"),
-    ("auc3d_150mm_pct", "AUC 0–150 mm", "%"),
-    ("per_vertex_mm", "per-vertex error", "mm"),
-    ("theta_deg", "θ error, moving joints", "°"),
+    ("auc3d_150mm_pct", "3D AUC to 150 mm", "%"),
+    ("per_vertex_mm", "Per-vertex error", "mm"),
+    ("theta_deg", "Rotation error, moving joints", "°"),
+)
+
+_SKELETONS = (
+    "Left the image, right both poses from the side with the camera on the left, by their MPJPE. "
+    "Bold with filled dots: predicted; thin and pale with open dots: the truth."
+)
+_PICTURES = (
+    ("Held-out samples from best to worst", "best-to-worst", "Of the test split. " + _SKELETONS),
+    (
+        "The same samples' bodies on the image and from the side",
+        "mesh",
+        "The predicted body; the box is the one that the model was given.",
+    ),
+    ("The worst held-out samples", "worst", "Of the test split. " + _SKELETONS),
+    (
+        "Error by joint",
+        "joint-errors",
+        "Mean distance on the test split with both pelves at the same point, nothing else aligned.",
+    ),
 )
 
 
@@ -33,6 +52,7 @@ def write_report(
     *,
     key: str,
     data: Data,
+    validation: Mapping[str, Any],
     stages_done: Mapping[str, Path],
     scored: Benchmark,
     packaged: Package,
@@ -41,6 +61,19 @@ def write_report(
     code_version: str,
 ) -> Path:
     """Write the page of a retraining, and a copy as ``reports/latest.html``.
+
+    Args:
+        workspace: Whose page it is.
+        profile: That was followed.
+        key: Of the retraining.
+        data: The data version.
+        validation: What the suites found (``result.json`` of the validation).
+        stages_done: Folders of the training stages by name, in their order.
+        scored: The benchmark.
+        packaged: The archive and what its endpoint answered.
+        facts: What the decision was made from.
+        timings: Seconds by stage.
+        code_version: The commit that ran.
 
     Returns:
         Path of the page.
@@ -66,12 +99,14 @@ def write_report(
         packaged=packaged,
         tables={split: _table(figures[split], champion, split)
                 for split in ("test", "gate")},
-        names={entry["name"]: None for entry in figures["test"]["model"].values()},
+        counts={split: figures[split]["model"]["mpjpe_mm"] for split in ("test", "gate")},
+        titles={key: title for key, title, _ in _ROWS},
+        meanings=_meanings(figures["test"]["model"]),
+        names=[entry["name"] for entry in figures["test"]["model"].values()],
+        validation=validation,
         pictures={
-            "Held-out samples from best to worst": _png(pictures / "best-to-worst.png"),
-            "The same samples' bodies on the image and from the side": _png(pictures / "mesh.png"),
-            "The worst held-out samples": _png(pictures / "worst.png"),
-            "Error by joint": _png(pictures / "joint-errors.png"),
+            title: (told, _png(pictures / f"{name}.png"))
+            for title, name, told in _PICTURES
         },
         curves=_curves(stages_done),
         timings=dict(timings),
@@ -81,6 +116,18 @@ def write_report(
     with atomic_path(workspace.reports / "latest.html") as scratch:
         shutil.copyfile(path, scratch)
     return path
+
+
+def _meanings(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    """Title and explanation of each figure that the tables have."""
+    from hemlets.evaluation.meanings import explain
+    from hemlets.evaluation.names import MetricName
+
+    return [
+        (title, explain(MetricName.parse(metrics[key]["name"])))
+        for key, title, _ in _ROWS
+        if key in metrics
+    ]
 
 
 def _champion(facts: dict[str, Any]) -> dict[str, Any] | None:
@@ -151,8 +198,8 @@ def _curves(stages_done: Mapping[str, Path]) -> str:
             label=stage,
         )
         start = samples[-1] if samples else start
-    left.set(title="Training loss", xlabel="samples", yscale="log")
-    right.set(title="Validation MPJPE (mm)", xlabel="samples")
+    left.set(title="Training loss", xlabel="samples trained on", yscale="log")
+    right.set(title="Validation MPJPE (mm)", xlabel="samples trained on")
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend()

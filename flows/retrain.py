@@ -17,6 +17,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from flows import promotion, registry, stages
+from flows.compare import log_benchmark
 from flows.figures import Figures
 from flows.held_out import read_held_out
 from flows.judging import judge
@@ -114,7 +115,7 @@ def _ingest(context: _Context) -> stages.Data:
 
 
 @task(name="validate", persist_result=False, cache_policy=NO_CACHE)
-def _validate(context: _Context, data: stages.Data) -> tuple[str, Previous | None]:
+def _validate(context: _Context, data: stages.Data) -> tuple[dict[str, Any], Previous | None]:
     champion = registry.champion(context.workspace)
     with context.progress.stage("validate") as bar:
         tags = None if champion is None else champion.tags
@@ -134,7 +135,7 @@ def _validate(context: _Context, data: stages.Data) -> tuple[str, Previous | Non
             run.metrics({"rows": outcome["rows"], "warnings": len(outcome["warnings"])})
             run.files([result.folder / "result.json", result.folder / "report.html"])
     stages.require_valid(result, data)
-    return str(outcome["hash"]), previous
+    return outcome, previous
 
 
 def _log_training(context: _Context, stage: str, result: StageResult) -> None:
@@ -213,6 +214,7 @@ def _benchmark(context: _Context, data: stages.Data, model: Path) -> stages.Benc
                 run.pictures(sorted(folder.glob("*.png")), folder=f"pictures/{split}")
                 run.files([scored.predictions(split)], folder=f"predictions/{split}")
             run.table("figures", figures.rows())
+            log_benchmark(run.run_id, scored.open_page, uri=context.tracking.uri)
     return scored
 
 
@@ -371,7 +373,7 @@ def _run(workspace: Workspace, profile: Profile) -> Outcome:
         posh = _train_posh(context, data, pose)
         model = posh.folder / "model"
         scored = _benchmark(context, data, model)
-        challenger = _register(context, data, validation, previous, posh, scored)
+        challenger = _register(context, data, str(validation["hash"]), previous, posh, scored)
         packaged = _package(context, data, model, scored)
         decision, facts = _promote(context, data, model, scored, packaged, challenger)
         report = write_report(
@@ -379,6 +381,7 @@ def _run(workspace: Workspace, profile: Profile) -> Outcome:
             profile,
             key=key,
             data=data,
+            validation=validation,
             stages_done={"train-pose": pose.folder, "train-posh": posh.folder},
             scored=scored,
             packaged=packaged,

@@ -184,7 +184,7 @@ def _draw(
     picked = {int(i): request_of(rows, int(i), reader).image_HW3 for i in {*spread, *worst}}
     for name, chosen in (("best-to-worst", spread), ("worst", worst)):
         images = {str(rows.sample_id[i]): picked[int(i)] for i in chosen}
-        sheet = contact_sheet(images, predictions, rows)
+        sheet = contact_sheet(images, predictions, rows, columns=2)
         (folder / f"{name}.png").write_bytes(png(sheet))
     (folder / "mesh.png").write_bytes(png(_meshes(estimates, picked, spread, body)))
     (folder / "joint-errors.png").write_bytes(joint_error_chart(scores.joints_mm))
@@ -196,7 +196,7 @@ def _meshes(
     chosen: npt.NDArray[np.intp],
     body: BodyModel,
 ) -> npt.NDArray[np.uint8]:
-    """Pictures of the predicted mesh on the image and from the side, three a row."""
+    """Pictures of the predicted mesh on the image and from the side, two a row."""
     import cv2
 
     tiles = []
@@ -205,8 +205,8 @@ def _meshes(
         placed = place_body(body, estimate.theta, estimate.betas, estimate.root_mm)
         picture = prediction_picture(image, estimate, placed)
         tiles.append(cv2.resize(picture, (512, 256), interpolation=cv2.INTER_AREA))
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % 3)
-    rows = [np.concatenate(tiles[at : at + 3], 1) for at in range(0, len(tiles), 3)]
+    tiles += [np.zeros_like(tiles[0])] * (len(tiles) % 2)
+    rows = [np.concatenate(tiles[at : at + 2], 1) for at in range(0, len(tiles), 2)]
     return np.concatenate(rows)
 
 

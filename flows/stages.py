@@ -73,6 +73,7 @@ _SCORING: Final = (
     "hemlets/body",
     "hemlets/assets/body/open_body_lite.npz",
     "flows/held_out.py",
+    "flows/open_benchmark.py",
     "flows/scoring.py",
     "flows/stored_samples.py",
 )
@@ -113,6 +114,11 @@ class Benchmark:
     def scores(self, split: str, predictor: str = "model") -> Path:
         """Folder of a predictor's scores: ``model``, ``mean-pose`` or ``linear-lifter``."""
         return self.result.folder / split / predictor
+
+    @property
+    def open_page(self) -> Path:
+        """Folder of the test split scored by the open protocol, with its page."""
+        return self.result.folder / "open"
 
     def sample_scores(self, split: str) -> Path:
         """The model's errors by sample."""
@@ -357,6 +363,7 @@ def benchmark(
     )
 
     def build(folder: Path) -> None:
+        from flows.open_benchmark import write_open_benchmark
         from flows.scoring import score_model
 
         score_model(
@@ -369,6 +376,7 @@ def benchmark(
             code_version=code_version,
             progress=progress,
         )
+        write_open_benchmark(folder, config, data_folder=data.folder)
 
     return Benchmark(result=store.run("benchmark", key, build))
 

@@ -105,7 +105,12 @@ def read_archive(path: Path) -> ArchiveInfo:
             model = json.loads(archive.read(_MANIFEST))["model"]
         return ArchiveInfo(name=str(model["modelName"]), version=str(model["modelVersion"]))
     except FileNotFoundError:
-        raise AssetError("the model archive does not exist", where=path) from None
+        raise AssetError(
+            "there is no such model",
+            where=path,
+            expected="a model folder with model.json, or a .mar file",
+            remedy="leave --model out to serve the champion",
+        ) from None
     except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
         raise AssetError(
             "not a model archive",

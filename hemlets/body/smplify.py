@@ -170,8 +170,8 @@ class Smplify:
             betas_BK: Where to start, β; the mean body when omitted.
 
         Raises:
-            InputError: Nothing to fit to, shapes that don't go together, or values that are not
-                finite where their weight is not 0.
+            InputError: Nothing to fit to, shapes that don't go together, a start that is not
+                finite, or targets that are not finite where their weight is not 0.
         """
         goal = Goal.of(targets, self._device)
         with torch.no_grad():
@@ -228,6 +228,16 @@ class Smplify:
                 where="betas_BK",
                 expected=f"({n_bodies}, {n_betas}), as the body has {n_betas} coefficients",
             )
+        for start, where in ((theta, "theta_BJ3"), (betas, "betas_BK")):
+            # Such a body would never move, and count as converged.
+            if start is not None and not bool(torch.isfinite(start).all()):
+                body = int(torch.isfinite(start).flatten(1).all(1).long().argmin())
+                raise InputError(
+                    f"what body {body} would start from is not finite",
+                    where=where,
+                    expected="finite numbers",
+                    remedy="leave it out: the fit then finds its own start",
+                )
         shape = self._real(np.zeros((n_bodies, n_betas)))
         if betas is not None:
             shape = betas.to(shape)

@@ -11,17 +11,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import roma
 import torch
 from torch import Tensor
 
 from hemlets.body.model import BodyModel
+from hemlets.body.smplify import FitConfig, Smplify
+from hemlets.body.targets import FitTargets
 from hemlets.skeleton import SMPL_JOINTS, Joint
 
-__all__ = ["BodyError", "ThetaError", "body_error", "study_rows", "theta_errors"]
+__all__ = [
+    "BodyError",
+    "ThetaError",
+    "body_error",
+    "mean_shape_on_skeletons",
+    "study_rows",
+    "theta_errors",
+]
 
 _CHUNK = 64
+_SKELETON_FIT: Final = FitConfig(joint_mm=20.0, depth_mm=25.0, shape_weight=1e6)
+"""Trusts joints as those of a network are to be trusted, and leaves β where it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +110,20 @@ def study_rows(
         "mean pose and shape": (rest, mean),
     }
     return {name: body_error(body, row, truth) for name, row in rows.items()}
+
+
+def mean_shape_on_skeletons(body: BodyModel, joints_BN3_mm: Tensor) -> tuple[Tensor, Tensor]:
+    """The body of mean shape laid on skeletons: what a shape network has to beat.
+
+    Args:
+        body: The body.
+        joints_BN3_mm: The 18 joints, wherever they stand, in the frame that the root turns into.
+
+    Returns:
+        θ as axis-angles (B, 24, 3), from joints and pose prior alone, and β (B, K), all 0.
+    """
+    fit = Smplify(body, _SKELETON_FIT).fit(FitTargets(joints_BN3_mm=joints_BN3_mm))
+    return fit.theta_BJ3, torch.zeros_like(fit.betas_BK)
 
 
 @dataclass(frozen=True, kw_only=True)

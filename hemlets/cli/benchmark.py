@@ -86,6 +86,7 @@ def score(
     """Score predictions against annotations, from these files alone."""
     if out.exists() and not out.is_dir():
         raise ConfigError("this is a file", where=f"--out {out}", expected="a folder")
+    _check_files(predictions, annotations, shards)
     from hemlets.evaluation.benchmark import score_file
     from hemlets.evaluation.page import write_page
     from hemlets.evaluation.protocols import load_protocol
@@ -101,18 +102,39 @@ def score(
     summary = summarise_protocol(scores, resamples=resamples, seed=seed)
     gallery: list[tuple[str, bytes]] = []
     if shards is not None and pictures:
-        from hemlets.evaluation.gallery import pictures_of
+        from hemlets.evaluation.gallery import pictures_of, worst_samples
 
-        worst = [
-            (w.sample_id, f"{w.sample_id}: {w.value:.1f} ({w.about})")
-            for w in summary.worst[:pictures]
-        ]
+        worst = worst_samples(summary, pictures)
         gallery = pictures_of(predictions, annotations, shards, worst)
     write_results(out, scores, summary)
     write_page(out / "report.html", summary, gallery)
     if not quiet:
         _print(summary)
         typer.echo(f"wrote {out / 'report.html'}")
+
+
+def _check_files(predictions: Path, annotations: Path, shards: Path | None) -> None:
+    wanted = {
+        "PREDICTIONS": (predictions, "a predictions file, e.g. predictions.parquet"),
+        "--annotations": (annotations, "annotations.parquet of the data that was predicted"),
+    }
+    for given, (path, expected) in wanted.items():
+        if path.is_file():
+            continue
+        inside = path / expected.rpartition("e.g. ")[2].partition(" ")[0]
+        raise ConfigError(
+            "this is a folder, not a file" if path.is_dir() else "there is no such file",
+            where=f"{given} {path}",
+            expected=expected,
+            remedy=f"name {inside}" if inside.is_file() else None,
+        )
+    if shards is not None and not shards.is_dir():
+        raise ConfigError(
+            "there is no such folder",
+            where=f"--shards {shards}",
+            expected="the folder shards beside annotations.parquet",
+            remedy="without --shards the page has no pictures",
+        )
 
 
 @benchmark.command("protocols")

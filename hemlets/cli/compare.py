@@ -43,6 +43,15 @@ def compare(
     from hemlets.evaluation.compare_page import write_compare_page
     from hemlets.evaluation.side_by_side import compare_runs
 
+    if len(run) < 2:
+        raise ConfigError(
+            "one run can't be compared",
+            where=f"RUN {run[0]}",
+            expected="two runs or more",
+            remedy="name another one behind it",
+        )
+    if out.is_dir():
+        raise ConfigError("this is a folder", where=f"--out {out}", expected="an HTML file")
     runs = _labelled([_read(name) for name in run])
     found = compare_runs(runs)
     pictures = {}
@@ -83,7 +92,7 @@ def _read(name: str) -> Run:
         f"there is no run {name!r}",
         where="RUN",
         expected="a folder that `hemlets benchmark score` wrote, or the id of a tracked run",
-        remedy="`hemlets ui` lists the tracked runs",
+        remedy="check the path; `hemlets ui` lists the tracked runs",
     )
 
 

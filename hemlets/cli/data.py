@@ -41,7 +41,7 @@ def list_datasets(
     home: Home = None,
     json: Json = False,
 ) -> None:
-    """Show every dataset: what it needs, its licence page, and whether it is found.
+    """Show every dataset, what it needs and whether it is found.
 
     Datasets are looked for below --root, the folders in HEMLETS_DATA, and those that data.toml
     in the workspace names.
@@ -126,9 +126,10 @@ def ingest_dataset(
     ] = False,
     home: Home = None,
 ) -> None:
-    """Make a data version of a dataset: crops, a table of rows, and what was left out.
+    """Make a data version of a dataset: crops and a table of rows.
 
-    What was interrupted goes on where it stopped when the command is run again.
+    What was left out is told, row by row. What was interrupted goes on where it stopped when the
+    command is run again.
     """
     import os
 
@@ -179,7 +180,7 @@ def render(
     ] = None,
     home: Home = None,
 ) -> None:
-    """Render a fixed benchmark of the open data, and check that it is what its name says."""
+    """Render a fixed benchmark of the open data, and check it."""
     import os
 
     from hemlets.synthetic.benchmark_set import build_benchmark
@@ -215,7 +216,10 @@ def combine_versions(
     ] = None,
     home: Home = None,
 ) -> None:
-    """Make one data version of several, e.g. rendered people and ingested photographs."""
+    """Make one data version of several.
+
+    E.g. of rendered people and ingested photographs.
+    """
     from collections import Counter
 
     from hemlets.annotations import SPLITS
@@ -261,7 +265,7 @@ def show(
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="The picture.")] = Path("contact-sheet.png"),
 ) -> None:
-    """Draw a contact sheet: samples with their boxes, skeletons and depth relations."""
+    """Draw samples with boxes, skeletons and depth relations."""
     import numpy as np
 
     from hemlets.annotations import Annotations, ShardReader
@@ -292,7 +296,10 @@ def diff(
     after: Annotated[str, typer.Argument(help="Folder or name of another.")],
     json: Json = False,
 ) -> None:
-    """Tell what changed between two data versions: rows, labels and distributions."""
+    """Tell what changed between two versions.
+
+    Rows that came and went, labels that are others now, and shifts of distributions.
+    """
     from hemlets.datasets.versions_diff import diff_versions
 
     folders = [find_version(text, context.obj) for text in (before, after)]
@@ -346,8 +353,10 @@ def find_version(text: str, find: FindVersion | None = None) -> Path:
     if found is None:
         raise ConfigError(
             f"{text!r} is no data version",
-            expected="a folder with annotations.parquet, or a name that hemlets data versions "
-            "or hemlets data list shows",
+            expected="a folder with annotations.parquet, the name of a committed version, or the "
+            "name of an ingested dataset",
+            remedy="`hemlets data versions` lists the versions; `hemlets data ingest` and "
+            "`hemlets retrain` make them",
         )
     return found
 
@@ -397,7 +406,9 @@ def _settings(home: Path | None, roots: list[Path] | None) -> Any:
     given = tuple(str(root) for root in roots or ())
     for root in given:
         if not Path(root).is_dir():
-            raise ConfigError("this is no folder", where=f"--root {root}")
+            raise ConfigError(
+                "this is no folder", where=f"--root {root}", expected="a folder that holds datasets"
+            )
     return settings.model_copy(update={"roots": (*given, *settings.roots)})
 
 
@@ -408,7 +419,10 @@ def _local(source: str, cache: Path, endpoint: str | None) -> Path:
         folder = Path(source)
         if not folder.is_dir():
             raise ConfigError(
-                "this is no folder", where=f"--from {source}", expected="a folder or s3://…"
+                "this is no folder",
+                where=f"--from {source}",
+                expected="a folder, or s3://BUCKET/PREFIX",
+                remedy="check the path; an S3 address begins with s3://",
             )
         return folder
     with _Bars() as bars:

@@ -61,10 +61,24 @@ def read_photo(path: Path) -> Image:
             )
         data = path.read_bytes()
     except FileNotFoundError:
-        raise InputError("the photo does not exist", where=path) from None
+        raise InputError(
+            "the photo does not exist",
+            where=path,
+            expected="a JPEG, PNG, WebP, BMP or TIFF file",
+            remedy="check the path; relative ones start at the folder that you are in",
+        ) from None
+    except IsADirectoryError:
+        raise InputError(
+            "this is a folder, not a photo",
+            where=path,
+            expected="a JPEG, PNG, WebP, BMP or TIFF file, or several",
+            remedy=f"name the photos in it, e.g. {path}/*.jpg",
+        ) from None
     except OSError as error:
         raise InputError(
-            f"the photo can't be read: {error.strerror or error}", where=path
+            f"the photo can't be read: {error.strerror or error}",
+            where=path,
+            expected="a file that you may read",
         ) from error
     return decode_image(data, where=str(path))
 

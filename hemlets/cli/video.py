@@ -69,6 +69,13 @@ def video(
         )
     given_camera = None if camera is None else parse_camera(camera)
     given_box = None if box is None else parse_box(box)
+    if file.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"):
+        raise ConfigError(
+            "this is a photo, not a video",
+            where=file,
+            expected="an MP4, AVI, MOV, MKV or WebM file",
+            remedy=f"for a photo: hemlets predict {file}",
+        )
     if out.exists() and not out.is_dir():
         raise ConfigError("this is a file", where=f"--out {out}", expected="a folder")
 

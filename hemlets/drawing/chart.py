@@ -20,6 +20,7 @@ __all__ = ["joint_error_chart"]
 Image = npt.NDArray[np.uint8]
 
 _CHART: Final = (560, 440)
+_PAPER: Final = (250, 250, 250)
 _FIGURE: Final[Mapping[Joint, tuple[int, int]]] = {
     Joint.HEAD_TOP: (220, 40), Joint.NOSE: (220, 85), Joint.NECK: (220, 125),
     Joint.THORAX: (220, 165), Joint.SPINE: (220, 225), Joint.PELVIS: (220, 290),
@@ -48,7 +49,7 @@ def joint_error_chart(
     unknown = sorted(set(joints_mm) - set(JOINTS))
     if unknown:
         raise DataError(f"no such joints: {', '.join(unknown)}", expected=", ".join(JOINTS))
-    picture: Image = np.full((*_CHART, 3), 250, np.uint8)
+    picture: Image = np.full((*_CHART, 3), _PAPER, np.uint8)
     for parent, child in BONES:
         cv2.line(picture, _FIGURE[parent], _FIGURE[child], (190, 195, 205), 5, cv2.LINE_AA)
     values = {joint: joints_mm.get(JOINTS[joint], math.nan) for joint in Joint}
@@ -62,8 +63,8 @@ def joint_error_chart(
         text = f"{value:.0f}" if math.isfinite(value) else "-"
         x, y = _FIGURE[joint]
         left_of = JOINTS[joint].startswith("right_")
-        # Between the hips there is room only above the line.
-        down = -8 if joint == Joint.PELVIS else 5
+        # On a level with hips and shoulders there are bones: room is above and below them.
+        down = {Joint.PELVIS: -8, Joint.THORAX: 28}.get(joint, 5)
         at = (x - 20 - 9 * len(text), y + 5) if left_of else (x + 20, y + down)
         _dark_text(picture, text, at, 0.5)
     _dark_text(picture, title, (12, 20), 0.5)
@@ -73,7 +74,9 @@ def joint_error_chart(
 
 
 def _dark_text(picture: Image, text: str, at: tuple[int, int], scale: float) -> None:
-    cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (40, 40, 50), 1, cv2.LINE_AA)
+    # A rim of the paper's colour keeps numbers legible where they cross a bone.
+    for shade, width in ((_PAPER, 5), ((40, 40, 50), 1)):
+        cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, shade, width, cv2.LINE_AA)
 
 
 def _heat(share: float) -> tuple[int, int, int]:

@@ -30,7 +30,8 @@ Image = npt.NDArray[np.uint8]
 _PHOTO_PX: Final = 480
 _HELP: Final = (
     "Drag to turn, wheel or two fingers to zoom. The body is the shape stage's; the lines are the "
-    "pose stage's joints: orange the person's right, blue the left."
+    "pose stage's joints: orange the person's right, blue the left, yellow the middle. Where body "
+    "and lines part, the two stages disagree."
 )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hemlets.evaluation.meanings import explain
 from hemlets.evaluation.names import MetricName
-from hemlets.evaluation.page import STYLE, figure_html
+from hemlets.evaluation.page import PICTURE_LEGEND, STYLE, figure_html
 from hemlets.evaluation.side_by_side import ComparedRow, Comparison
 from hemlets.files import atomic_path
 
@@ -30,16 +30,22 @@ def write_compare_page(path: Path, found: Comparison, pictures: Pictures | None 
 
 def compare_html(found: Comparison, pictures: Pictures | None = None) -> str:
     """The page as text."""
-    protocol = found.runs[0].summary.protocol
+    summary = found.runs[0].summary
+    protocol = summary.protocol
     given = [
         f"{run.label}: {sentence}" for run in found.runs for sentence in run.summary.privileges
     ]
+    data = escape(summary.predictions.data_version)
     parts = [
         f"<h1>{escape(protocol.title)}: {len(found.runs)} runs side by side</h1>",
         "<p>All figures in a row have the same full name, so they were measured in the same way on "
-        "the same data. The change is the run's mean against the first run's on the same samples, "
-        "with the 95&nbsp;% interval over sequences; an interval that holds 0 shows no "
-        "difference.</p>",
+        f"the same data: {summary.samples:,} samples of {summary.sequences:,} sequences of "
+        f"<code>{data}</code>, split {escape(summary.predictions.split)}. A sequence is "
+        f"{escape(protocol.sequences)}.</p>"
+        "<p>Below each figure stands its 95&nbsp;% interval over sequences. The second line of a "
+        "later run is the change of its mean against the first run's on the same samples, with "
+        "the interval of the change: below 0 the error became smaller, and an interval that holds "
+        "0 shows no difference. Shares (%) have no such line.</p>",
         "<div class='given'><strong>These figures were helped by the truth.</strong><ul>"
         + "".join(f"<li>{escape(line)}</li>" for line in given)
         + "</ul></div>"
@@ -51,6 +57,7 @@ def compare_html(found: Comparison, pictures: Pictures | None = None) -> str:
     ]
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<title>{escape(protocol.title)}: runs side by side</title><style>{STYLE}</style></head>"
         "\n<body>\n" + "\n".join(filter(None, parts)) + "\n</body></html>\n"
     )
@@ -72,11 +79,17 @@ def _figures(found: Comparison) -> str:
             + "</td>"
             for i, figure in enumerate(row.figures)
         )
-        meaning = explain(MetricName.parse(row.name))
-        rows += f"<tr><td title='{escape(meaning)}'>{escape(row.title)}</td>{cells}</tr>"
+        rows += f"<tr><td>{escape(row.title)}</td>{cells}</tr>"
+    meanings = "".join(
+        f"<li><strong>{escape(row.title)}</strong>: {escape(explain(MetricName.parse(row.name)))}"
+        "</li>"
+        for row in found.rows
+    )
     names = "".join(f"<li><code>{escape(row.name)}</code></li>" for row in found.rows)
     return (
         f"<div class='scroll'><table><tr><th>figure</th>{_head(found)}</tr>{rows}</table></div>"
+        f"<details open><summary>What the figures mean and how they were got</summary>"
+        f"<ul class='note'>{meanings}</ul></details>"
         f"<details><summary>Full names</summary><ul>{names}</ul></details>"
     )
 
@@ -121,13 +134,18 @@ def _chart(title: str, rows: Sequence[ComparedRow], found: Comparison) -> str:
         + "</tr>"
         for row in rows
     )
-    unit = rows[0].unit if rows else ""
+    unit, wide = rows[0].unit if rows else "", _LEFT_PX + _WIDTH_PX + 60
     return (
-        f"<h2>{escape(title)} ({escape(unit)})</h2><svg width='{_LEFT_PX + _WIDTH_PX + 60}' "
-        f"height='{y}' role='img' aria-label='{escape(title)}'>{bars}</svg>"
+        f"<h2>{escape(_measured(rows))} {escape(title)} ({escape(unit)})</h2>"
+        f"<svg width='{wide}' height='{y}' viewBox='0 0 {wide} {y}' role='img' "
+        f"aria-label='{escape(title)}'>{bars}</svg>"
         f"<details><summary>As a table</summary><table><tr><th></th>{_head(found)}</tr>{numbers}"
         "</table></details>"
     )
+
+
+def _measured(rows: Sequence[ComparedRow]) -> str:
+    return MetricName.parse(rows[0].name).title.rpartition(" (")[0] if rows else ""
 
 
 def _pictures(found: Comparison, pictures: Pictures) -> str:
@@ -143,6 +161,6 @@ def _pictures(found: Comparison, pictures: Pictures) -> str:
         )
         rows += "</tr>"
     return (
-        "<h2>The same samples</h2><p>Those on which the runs differ most.</p>"
-        f"<div class='scroll'><table><tr>{_head(found)}</tr>{rows}</table></div>"
+        f"<h2>The same samples</h2><p>Those on which the runs differ most.{PICTURE_LEGEND}</p>"
+        f"<div class='scroll'><table class='pictures'><tr>{_head(found)}</tr>{rows}</table></div>"
     )

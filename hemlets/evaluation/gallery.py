@@ -12,8 +12,22 @@ from hemlets.annotations import Annotations, ShardReader, decode_image
 from hemlets.drawing import png
 from hemlets.evaluation.pictures import prediction_tile
 from hemlets.evaluation.predictions import Predictions
+from hemlets.evaluation.summary import Summary
 
-__all__ = ["pictures_of", "predictions_of", "rows_of_samples"]
+__all__ = ["pictures_of", "predictions_of", "rows_of_samples", "worst_samples"]
+
+
+def worst_samples(summary: Summary, count: int) -> list[tuple[str, str]]:
+    """Ids of a benchmark's worst samples with captions: what, how bad, of whom."""
+    metric = next(metric for metric in summary.metrics if metric.key == summary.headline)
+    return [
+        (
+            worst.sample_id,
+            f"{worst.sample_id}: {worst.value:.1f} {metric.unit}"
+            + (f" ({worst.about})" if worst.about else ""),
+        )
+        for worst in summary.worst[:count]
+    ]
 
 
 def rows_of_samples(annotations: Path, sample_ids: Sequence[str]) -> Annotations:

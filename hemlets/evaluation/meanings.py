@@ -6,7 +6,7 @@ from typing import Final
 
 from hemlets.evaluation.names import MetricName
 
-__all__ = ["MEANINGS", "explain"]
+__all__ = ["MEANINGS", "explain", "how_measured"]
 
 MEANINGS: Final[dict[str, str]] = {
     "mpjpe_mm": "Mean distance of the predicted from the true joints with both pelves at the same "
@@ -35,21 +35,58 @@ MEANINGS: Final[dict[str, str]] = {
     "parts_accuracy_pct": "Share of pixels with the right one of seven labels (six parts and "
     "background), all images together. Larger is better.",
     "parts_f1_pct": "Mean F1 over the seven labels, all images together. Larger is better.",
+    "theta_deg": "Mean angle between the predicted and the true rotation of a joint. Smaller is "
+    "better.",
+    "root_mm": "Distance of the predicted from the true pelvis in front of the camera: place and "
+    "depth in the room. Smaller is better.",
+    "joints2d_px": "Mean distance of the predicted from the true joints in the image. Smaller is "
+    "better.",
 }
 
-_ROOTS: Final = {
-    "pelvis": "both poses were moved to have the pelvis at the origin",
-    "centroid": "the poses meet at their centre, where the fit puts them",
-    "none": "nothing was moved",
+_OVER: Final = {
+    "14j": "LSP's 14 joints",
+    "16j": "MPII's 16 joints",
+    "17j": "Human3.6M's 17 joints",
+    "17j-no-pelvis": "17 of the 18 joints (all but the pelvis, which is right by construction)",
+    "18j": "all 18 joints",
+}
+_ALIGNED: Final = {
+    ("pelvis", "none"): "both poses were moved to have the pelvis at the origin, nothing else",
+    ("centroid", "rigid"): "the predicted pose was turned and moved to fit, not scaled",
+    ("centroid", "similarity"): "the predicted pose was turned, moved and scaled to fit",
+    ("none", "none"): "nothing was moved to fit",
+}
+_BOXES: Final = {
+    "ground-truth": "the annotated one",
+    "mask": "around the annotated person's pixels",
+}
+_DEPTHS: Final = {
+    "bone-length-prior": "from the mean bone lengths of other people, never the sample's own",
+    "training-mean": "the training set's mean pose as it is",
+    "linear-lifter": "from a linear map of the true 2D joints",
 }
 
 
 def explain(name: MetricName) -> str:
     """Meaning and protocol of a figure, in sentences."""
+    return f"{MEANINGS.get(name.key, '')} {how_measured(name)}".strip()
+
+
+def how_measured(name: MetricName) -> str:
+    """The protocol of a figure, in sentences: over what, moved how, given what."""
     flip = "averaged with the mirrored image's" if name.flip == "yes" else "of the image as it is"
-    fitted = {"none": "no fit", "rigid": "a rigid fit", "similarity": "a similarity fit"}
+    aligned = _ALIGNED.get((name.root, name.align), f"root {name.root}, alignment {name.align}")
     return (
-        f"{MEANINGS.get(name.key, '')} Measured over {name.over} on the samples {name.split}; "
-        f"{_ROOTS.get(name.root, name.root)}; {fitted.get(name.align, name.align)}. Person's box: "
-        f"{name.box}; metric scale and depth: {name.depth}; prediction {flip}."
+        f"Measured over {_over(name.over)} on the samples “{name.split}”; {aligned}. Person's "
+        f"box: {_BOXES.get(name.box, name.box)}; metric scale and depth: "
+        f"{_DEPTHS.get(name.depth, name.depth)}; prediction {flip}."
     )
+
+
+def _over(word: str) -> str:
+    """A joint, rotation or vertex set in words."""
+    count, kind, rest = word.partition("r") if "r" in word else word.partition("v")
+    if word in _OVER or not count.isdigit():
+        return _OVER.get(word, word)
+    what = "rotations" if kind == "r" else "points of the body's surface"
+    return f"{int(count):,} {what}{rest.replace('-', ' ')}"

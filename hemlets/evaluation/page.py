@@ -13,7 +13,10 @@ from hemlets.evaluation.names import MetricName
 from hemlets.evaluation.summary import Figure, PaperFigure, SliceSummary, Summary, TableSummary
 from hemlets.files import atomic_path
 
-__all__ = ["STYLE", "figure_html", "page_html", "write_page"]
+__all__ = ["PICTURE_LEGEND", "STYLE", "figure_html", "page_html", "write_page"]
+
+_ENOUGH = 20
+"""Sequences below which a bootstrap interval is too narrow."""
 
 STYLE = """
 :root { color-scheme: light; }
@@ -27,15 +30,35 @@ th:first-child, td:first-child { text-align: left; }
 td[title], th[title] { text-decoration: underline dotted #999; cursor: help; }
 .interval { color: #555; font-size: .8em; white-space: nowrap; display: block; }
 .paper, .paper td { color: #777; }
+td.meaning, th.meaning { text-align: left; }
 .given { color: #b00020; border-left: .4rem solid #b00020; background: #b0002010;
   padding: .6rem 1rem; }
 .note { color: #444; font-size: .9em; }
 code { font-size: .85em; overflow-wrap: anywhere; }
-figure { display: inline-block; margin: .4rem; } figcaption { font-size: .85em; }
+.pictures th { text-align: left; }
+figure { display: inline-block; margin: .4rem; text-align: left; } figcaption { font-size: .85em; }
 img, svg { max-width: 100%; height: auto; }
-@media print { body { margin: 0; max-width: none; font-size: 11px; } h2 { break-after: avoid; }
-  table, figure { break-inside: avoid; } td[title], th[title] { text-decoration: none; } }
+@media print {
+  body { margin: 0; max-width: none; font-size: 11px; print-color-adjust: exact; }
+  h2, h2 + p { break-after: avoid; }
+  tr, figure, svg, img { break-inside: avoid; }
+  .scroll { overflow: visible; }
+  figure { width: 47%; margin: .2rem; }
+  .pictures figure { width: auto; }
+  .chart { max-height: 11cm; }
+  td[title], th[title] { text-decoration: none; }
+  /* Nothing can be unfolded on paper. */
+  details::details-content { content-visibility: visible; block-size: auto; }
+}
 """
+
+
+PICTURE_LEGEND = (
+    " Left the image, right both poses from the side with the camera on the left. Bold with "
+    "filled dots: predicted; thin and pale with open dots: the truth. Orange is the person's "
+    "right, blue the left."
+)
+"""What pictures of samples show, for the sentence before them."""
 
 
 def write_page(path: Path, summary: Summary, gallery: Sequence[tuple[str, bytes]] = ()) -> None:
@@ -56,16 +79,17 @@ def page_html(summary: Summary, gallery: Sequence[tuple[str, bytes]] = ()) -> st
     protocol, info = summary.protocol, summary.predictions
     parts = [
         f"<h1>{escape(protocol.title)}</h1>",
-        f"<p>Predictions of <strong>{escape(info.model_version)}</strong> on data version "
+        f"<p>Predictions of model <strong>{escape(info.model_version)}</strong> on data version "
         f"<code>{escape(info.data_version)}</code>, split {escape(info.split)}: {summary.samples:,}"
-        f" samples of {summary.sequences:,} sequences. Precision {escape(info.precision)}, code "
-        f"<code>{escape(info.code_version)}</code>.</p>",
+        f" samples of {summary.sequences:,} sequences. Predicted in {escape(info.precision)} by "
+        f"code version <code>{escape(info.code_version)}</code>.</p>",
         _given(summary),
         "<h2>Figures</h2>",
         _metrics(summary),
-        "<p class='note'>Below each figure stands its 95&nbsp;% interval: the sequences were drawn "
-        f"anew with replacement {summary.resamples:,} times, since frames of one sequence resemble "
-        "each other. With fewer than about twenty sequences it is too narrow.</p>",
+        "<p class='note'>A figure is a mean over samples. Below it stands its 95&nbsp;% interval: "
+        f"the sequences were drawn anew with replacement {summary.resamples:,} times, since frames "
+        "of one sequence resemble each other. A sequence here is "
+        f"{escape(protocol.sequences)}.{_too_few(summary.sequences)}</p>",
         *(_table(table, summary) for table in summary.tables),
         _paper(summary),
         _joints(summary),
@@ -100,6 +124,12 @@ def figure_html(figure: Figure, unit: str) -> str:
     return f"<span title='{escape(hover)}'>{text}</span>"
 
 
+def _too_few(sequences: int) -> str:
+    if sequences >= _ENOUGH:
+        return ""
+    return f" <strong>With only {sequences} of them the intervals are too narrow.</strong>"
+
+
 def _names(summary: Summary) -> list[str]:
     names = [metric.name for metric in summary.metrics]
     names += [table.average_name for table in summary.tables]
@@ -124,13 +154,13 @@ def _metrics(summary: Summary) -> str:
     rows = "".join(
         f"<tr><td title='{escape(m.name)}'>{escape(m.title)}</td>"
         f"<td>{figure_html(m.figure, m.unit)}</td>"
-        f"<td style='text-align:left'>{escape(explain(MetricName.parse(m.name)))}</td></tr>"
+        f"<td class='meaning'>{escape(explain(MetricName.parse(m.name)))}</td></tr>"
         for m in summary.metrics
     )
     left = _list([f"{key} is not here: {why}" for key, why in summary.left_out.items()])
     return (
         "<div class='scroll'><table><tr><th>figure</th><th>value</th>"
-        f"<th style='text-align:left'>what it means and how it was got</th></tr>{rows}"
+        f"<th class='meaning'>what it means and how it was got</th></tr>{rows}"
         "</table></div>" + left
     )
 
@@ -184,8 +214,8 @@ def _paper(summary: Summary) -> str:
     beside = [figure for figure in summary.paper if not figure.why_apart]
     if not apart and not beside:
         return (
-            "<h2>The paper</h2><p class='note'>No cell of the paper's tables could be read for "
-            "this protocol, so nothing is set beside these figures.</p>"
+            "<h2>The paper</h2><p class='note'>No cell of the paper's tables that could be read "
+            "was measured by this protocol, so none stands beside these figures.</p>"
         )
     said = []
     if beside:
@@ -214,7 +244,8 @@ def _joints(summary: Summary) -> str:
     return (
         "<h2>Error by joint</h2><p>Mean distance in mm with both pelves at the same point, not "
         "aligned otherwise; right and left are the person's own.</p>"
-        f"<img alt='Skeleton with the error of each joint' src='data:image/png;base64,{chart}'>"
+        "<img class='chart' alt='Skeleton with the error of each joint' "
+        f"src='data:image/png;base64,{chart}'>"
         f"<details><summary>As a table</summary><table>{rows}</table></details>"
     )
 
@@ -226,22 +257,33 @@ def _slices(summary: Summary) -> str:
 
     def rows(parts: Sequence[SliceSummary]) -> str:
         return "".join(
-            f"<tr><td>{escape(part.by)}</td><td style='text-align:left'>{escape(part.value)}</td>"
+            f"<tr><td>{escape(part.by)}</td><td class='meaning'>{escape(part.value)}</td>"
             f"<td>{figure_html(part.figure, metric.unit)}</td><td>{part.figure.samples:,}</td></tr>"
             for part in parts
         )
 
     head = (
-        "<tr><th>told apart by</th><th style='text-align:left'>part</th>"
+        "<tr><th>told apart by</th><th class='meaning'>part</th>"
         f"<th>{escape(metric.title)}</th><th>samples</th></tr>"
     )
+    every = rows(_several(summary.slices))
+    # A part that is the whole says nothing about where it is worst.
+    worst = [part for part in summary.worst_slices if part.figure.samples < summary.samples]
+    table = f"<table>{head}{rows(worst)}</table>" if worst else "<p>No such part is left.</p>"
     return (
         f"<h2>Where it is worst</h2><p>{escape(metric.title)} over parts of the samples, each of "
-        "at least five.</p>"
-        f"<table>{head}{rows(summary.worst_slices)}</table>"
-        f"<details><summary>All parts</summary><table>{head}{rows(summary.slices)}</table>"
-        "</details>"
+        "at least five samples and less than all; the worst first. Over all samples: "
+        f"{'–' if metric.figure.mean is None else f'{metric.figure.mean:.1f}'}.</p>{table}"
+        f"<details><summary>All parts</summary><table>{head}{every}</table></details>"
     )
+
+
+def _several(parts: Sequence[SliceSummary]) -> list[SliceSummary]:
+    """Without what tells every sample apart from every other: it lists samples, not parts."""
+    largest: dict[str, int] = {}
+    for part in parts:
+        largest[part.by] = max(largest.get(part.by, 0), part.figure.samples)
+    return [part for part in parts if largest[part.by] > 1]
 
 
 def _calibration(summary: Summary) -> str:
@@ -249,6 +291,12 @@ def _calibration(summary: Summary) -> str:
     if not found or not found["bins"]:
         return ""
     side, middle = 260, 170
+    ticks = "".join(
+        f"<text x='{30 + side * at:.0f}' y='{side + 22}' font-size='10' text-anchor='middle'>"
+        f"{at:g}</text><text x='27' y='{13 + side * (1 - at):.0f}' font-size='10' "
+        f"text-anchor='end'>{at:g}</text>"
+        for at in (0, 0.5, 1)
+    )
     dots = "".join(
         f"<circle cx='{30 + side * b['confidence']:.1f}' cy='{10 + side * (1 - b['right']):.1f}' "
         f"r='5' fill='#1f77b4'><title>{b['joints']:,} joints: confidence {b['confidence']:.2f}, "
@@ -263,13 +311,13 @@ def _calibration(summary: Summary) -> str:
     return (
         "<h2>Confidence</h2><p>A confidence is honest if joints that carry 0.8 are right eight "
         "times of ten; right means nearer than 150 mm with both pelves at the same point. Dots on "
-        "the line would be honest, below it too sure. Mean gap: "
-        f"{found['expected_error']:.3f}.</p>"
+        "the line would be honest, below it too sure. Mean distance from the line over all joints: "
+        f"{found['expected_error']:.3f} of 1.</p>"
         f"<svg width='{side + 50}' height='{side + 40}' role='img' aria-label='Confidence against "
         f"share of right joints'><rect x='30' y='10' width='{side}' height='{side}' fill='none' "
         f"stroke='#999'/><line x1='30' y1='{10 + side}' x2='{30 + side}' y2='10' stroke='#999'/>"
-        f"{dots}<text x='{side / 2}' y='{side + 32}' font-size='12'>confidence</text>"
-        f"<text x='12' y='{middle}' font-size='12' transform='rotate(-90 12 {middle})'>"
+        f"{ticks}{dots}<text x='{side / 2}' y='{side + 36}' font-size='12'>confidence</text>"
+        f"<text x='9' y='{middle}' font-size='12' transform='rotate(-90 9 {middle})'>"
         "share right</text></svg>"
         "<details><summary>As a table</summary><table><tr><th>confidence</th><th>right</th>"
         f"<th>joints</th></tr>{rows}</table></details>"
@@ -280,7 +328,7 @@ def _gallery(summary: Summary, gallery: Sequence[tuple[str, bytes]]) -> str:
     metric = next(m for m in summary.metrics if m.key == summary.headline)
     listed = "".join(
         f"<tr><td><code>{escape(w.sample_id)}</code></td><td>{w.value:.1f}</td>"
-        f"<td style='text-align:left'>{escape(w.about)}</td></tr>"
+        f"<td class='meaning'>{escape(w.about)}</td></tr>"
         for w in summary.worst
     )
     pictures = "".join(
@@ -290,8 +338,9 @@ def _gallery(summary: Summary, gallery: Sequence[tuple[str, bytes]]) -> str:
         for caption, png in gallery
     )
     return (
-        f"<h2>The worst samples</h2><p>By {escape(metric.title)}.</p>{pictures}"
+        f"<h2>The worst samples</h2><p>By {escape(metric.title)}, the worst first."
+        f"{PICTURE_LEGEND if gallery else ''}</p>{pictures}"
         f"<details><summary>As a table</summary><table><tr><th>sample</th>"
-        f"<th>{escape(metric.title)}</th><th style='text-align:left'>who, what, camera</th></tr>"
+        f"<th>{escape(metric.title)}</th><th class='meaning'>who, what, camera</th></tr>"
         f"{listed}</table></details>"
     )

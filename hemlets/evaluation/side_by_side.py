@@ -144,11 +144,12 @@ def _refuse_apart(runs: Sequence[Run]) -> None:
                    == first.summary.protocol.name else "")
                 + f", {first.label} {first.summary.protocol.name}"
             )  # fmt: skip
-        differs += [
-            f"{run.label} has {metric.name}, {first.label} {ours[metric.key]}"
+        differs += dict.fromkeys(
+            f"{run.label} has {theirs}, {first.label} {own}"
             for metric in run.summary.metrics
-            if metric.key in ours and metric.name != ours[metric.key]
-        ]
+            if metric.key in ours
+            for theirs, own in _other_parts(metric.name, ours[metric.key])
+        )
     if differs:
         raise DataError(
             "figures of different protocols don't belong in one column",
@@ -156,6 +157,12 @@ def _refuse_apart(runs: Sequence[Run]) -> None:
             expected="the same full names and the same data",
             remedy="predict and score the runs in the same way, or compare those that were",
         )
+
+
+def _other_parts(name: str, other: str) -> list[tuple[str, str]]:
+    """Parts of two full names that differ; one line for all figures that differ in it."""
+    pairs = zip(name.split("/"), other.split("/"), strict=True)
+    return [(mine, theirs) for mine, theirs in pairs if mine != theirs]
 
 
 def _figure(summary: Summary, name: str) -> Figure | None:

@@ -81,6 +81,7 @@ class Truth:
         frame: (N,) within the clip.
         columns: further arrays of the annotation table by name, (N, *field shape).
         other: ids of the table's rows that the protocol isn't about, with why.
+        stretch_frames: as the protocol has it.
     """
 
     ids: pa.Array
@@ -88,18 +89,36 @@ class Truth:
     frame: npt.NDArray[np.int32]
     columns: dict[str, Array]
     other: dict[str, pa.Array]
+    stretch_frames: int | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
     def sequence(self) -> Facet:
-        """Unit that is resampled: a clip of a subject, from all cameras together."""
+        """Unit that is resampled: a clip of a subject from all cameras together, or a stretch.
+
+        A mixture of clips counts with the first, whose its frame is.
+        """
+        if self.stretch_frames is not None:
+            return self._stretches(self.stretch_frames)
         subject, clip = self.facets["subject"], self.facets["clip"]
         pair = subject.codes.astype(np.int64) * max(len(clip.words), 1) + clip.codes
         found, codes = np.unique(pair, return_inverse=True)
         many = max(len(clip.words), 1)
         words = tuple(f"{subject.words[p // many]} {clip.words[p % many]}" for p in found)
+        return Facet(codes=codes.astype(np.int32), words=words)
+
+    def _stretches(self, frames: int) -> Facet:
+        clip, place = self.facets["clip"], self.frame.astype(np.int64) // frames
+        names, of_word = np.unique(
+            [word.partition("+")[0] for word in clip.words], return_inverse=True
+        )
+        # Numbers, not names: there may be millions of samples.
+        low = int(place.min(initial=0))
+        many = int(place.max(initial=0)) - low + 1
+        found, codes = np.unique(of_word[clip.codes] * many + place - low, return_inverse=True)
+        words = tuple(f"{names[pair // many]}@{pair % many + low}" for pair in found)
         return Facet(codes=codes.astype(np.int32), words=words)
 
     @classmethod
@@ -196,6 +215,7 @@ class Truth:
             frame=np.concatenate([c.to_numpy(zero_copy_only=False) for c in kept["frame"]]),
             columns=columns,
             other=outside,
+            stretch_frames=protocol.stretch_frames,
         )
 
 

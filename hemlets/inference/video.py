@@ -72,7 +72,12 @@ class Video:
             InputError: It is absent, or no video that can be read.
         """
         if not path.is_file():
-            raise InputError("the video does not exist", where=path)
+            raise InputError(
+                "there is no such video file",
+                where=path,
+                expected="an MP4, AVI, MOV, MKV or WebM file",
+                remedy="check the path; relative ones start at the folder that you are in",
+            )
         reader = cv2.VideoCapture(str(path))
         try:
             fps = float(reader.get(cv2.CAP_PROP_FPS))

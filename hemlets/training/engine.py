@@ -378,9 +378,11 @@ def _predicted_length(job: StageJob, figures: dict[str, float], true_mm: float) 
     """
     if "bone_length_mm" in figures:
         return figures["bone_length_mm"]
-    card = job.initial and job.initial.with_name(CARD)
-    if card and card.exists():
-        return float(read_json(card)["bone_length_mm"])
+    # In the order in which they give the pose network.
+    for weights in (job.initial_pose, job.initial):
+        card = weights and weights.with_name(CARD)
+        if card and card.exists():
+            return float(read_json(card)["bone_length_mm"])
     return true_mm
 
 

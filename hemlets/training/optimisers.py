@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from hemlets.training.config import TrainingConfig
 
 __all__ = ["StageOptimiser"]
+
+_EDGES: Final = ("backbone.conv1.weight", "backbone._conv_stem.weight", "_head.weight")
+"""Ends of the names of the first convolutions and the output heads."""
 
 
 class StageOptimiser:
@@ -31,7 +34,7 @@ class StageOptimiser:
         for name, parameter in network.named_parameters():
             if not parameter.requires_grad:
                 continue
-            edge = name.endswith(("backbone.conv1.weight", "_head.weight"))
+            edge = name.endswith(_EDGES)
             depthwise = parameter.ndim == 4 and parameter.shape[1] == 1
             if config.backbone_rate != 1 and "backbone." in name:
                 backbone.append(parameter)

@@ -22,7 +22,7 @@ from hemlets.models.posh import nominal_metres
 from hemlets.skeleton import FLIP_JOINTS, N_JOINTS, Joint
 from hemlets.transforms import AugmentationConfig, square_crop
 
-__all__ = ["ShapeBatch", "ShapeSamples"]
+__all__ = ["ShapeBatch", "ShapeSamples", "teaches_shape"]
 
 _JOINT_SHARE = (0.3, 1.3)
 """A joint's own share of its sample's noise: networks err more on wrists than on hips."""
@@ -46,6 +46,14 @@ class ShapeBatch(NamedTuple):
         return ShapeBatch(*(value.to(device, non_blocking=True) for value in self))
 
 
+def teaches_shape(annotations: Annotations) -> npt.NDArray[np.bool_]:
+    """Which rows (N,) know the body and all joints, in the image and in space."""
+    known: npt.NDArray[np.bool_] = (
+        annotations.smpl_valid & annotations.valid2d.all(1) & annotations.valid3d.all(1)
+    )
+    return known
+
+
 class ShapeSamples:
     """The rows that know all joints and the body, varied by (seed, epoch, index)."""
 
@@ -57,9 +65,7 @@ class ShapeSamples:
         seed: int,
         augmentation: AugmentationConfig | None,
     ) -> None:
-        a = annotations.take(
-            annotations.smpl_valid & annotations.valid2d.all(1) & annotations.valid3d.all(1)
-        )
+        a = annotations.take(teaches_shape(annotations))
         if not len(a):
             raise DataError(
                 "no row has all joints in the image and in space together with θ and β",

@@ -19,7 +19,7 @@ from hemlets.models import DecodedVolume, HemletsPosh, PoseNetwork, ShapeNetwork
 from hemlets.models.crops import joints_in_images, network_input
 from hemlets.skeleton import N_JOINTS, Joint
 from hemlets.training.objectives import shrunk
-from hemlets.training.shape_samples import ShapeSamples
+from hemlets.training.shape_samples import ShapeSamples, teaches_shape
 from hemlets.transforms import square_crop
 
 __all__ = ["NOISE_M", "validate", "validate_shape"]
@@ -134,8 +134,11 @@ def validate_shape(
 
     Returns:
         ``theta_deg`` (mean geodesic over 24 rotations) and ``betas`` from exact joints, and
-        ``theta_deg_noisy`` from joints with noise of 50 mm.
+        ``theta_deg_noisy`` from joints with noise of 50 mm; nothing where no row has a body and
+        all joints.
     """
+    if not teaches_shape(annotations).any():
+        return {}
     samples = ShapeSamples(annotations, volume, seed=0, augmentation=None)
     batch = samples.batch(np.arange(len(samples)), 0).to(device)
     noise = torch.randn(batch.joints_BJ3_m.shape, generator=torch.Generator().manual_seed(0))

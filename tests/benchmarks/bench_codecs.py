@@ -1,20 +1,22 @@
 """Encoding's share of a training step: ``python tests/benchmarks/bench_codecs.py``.
 
 Heatmaps and triplets of a batch of 64 are encoded on the training device; beside it, in the same
-process, whole steps (forward, backward, optimiser) of the small form. Writes
-``results/codecs.csv``; ends with 1 where the share is above the limit.
+process, whole steps (forward, backward, optimiser) of the small form. Both are measured by the
+processor's time on one thread, so that a busy machine does not change the share, and by the
+wall's clock otherwise. Writes ``results/codecs.csv``; ends with 1 where the share is above the
+limit.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from bench_rendering import machine
+from conditions import cores, machine, timed
 
 from hemlets.codecs import States, encode_heatmaps, encode_triplets, known_layers
 from hemlets.models import PoseNetwork, PoseNetworkConfig
@@ -26,22 +28,17 @@ from hemlets.training.objectives import PoseObjective
 from hemlets.training.optimisers import StageOptimiser
 
 RESULTS = Path(__file__).parent / "results" / "codecs.csv"
-COLUMNS = ("machine", "device", "states", "batch", "encode_ms", "step_ms", "share_pct", "limit_pct")
+COLUMNS = (
+    "machine", "device", "cores", "threads", "clock", "states", "batch", "encode_ms", "step_ms",
+    "share_pct", "limit_pct",
+)  # fmt: skip
 BATCH, LIMIT_PCT = 64, 3.0
 VARIANTS: tuple[States, ...] = (2, 3, 5)
 
 
 def milliseconds(work: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Median time of a call, after two to warm up."""
-    took = []
-    for turn in range(repeats + 2):
-        start = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        if turn >= 2:
-            took.append(1e3 * (time.perf_counter() - start))
-    return sorted(took)[len(took) // 2]
+    """Median time of a call on the wall's clock, after two to warm up."""
+    return timed(work, device, repeats).wall_ms
 
 
 def batch_of(count: int, config: PoseNetworkConfig, device: torch.device) -> Batch:
@@ -82,7 +79,12 @@ def step_of(
 
 def main() -> int:
     """Measure each variant and write a row for it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    threads: int = parser.parse_args().threads
+    torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    clock = "busy" if device.type == "cpu" and threads == 1 else "wall"
     rows, worst = [], 0.0
     for states in VARIANTS:
         config = PoseNetworkConfig(lateral=True, states=states)
@@ -95,12 +97,12 @@ def main() -> int:
             encode_triplets(heatmap, relation, steep, config.states)
             known_layers(relation, batch.relation_known_BK, steep, config.states)
 
-        encode_ms = milliseconds(encode, device, 20)
-        step_ms = milliseconds(step_of(config, batch, device), device, 4)
+        took = timed(encode, device, 20), timed(step_of(config, batch, device), device, 4)
+        encode_ms, step_ms = (t.busy_ms if clock == "busy" else t.wall_ms for t in took)
         share = 100 * encode_ms / step_ms
         worst = max(worst, share)
-        values = (machine(), device.type, states, BATCH, f"{encode_ms:.2f}", f"{step_ms:.0f}",
-                  f"{share:.2f}", LIMIT_PCT)  # fmt: skip
+        values = (machine(), device.type, cores(), threads, clock, states, BATCH,
+                  f"{encode_ms:.2f}", f"{step_ms:.0f}", f"{share:.2f}", LIMIT_PCT)  # fmt: skip
         rows.append(dict(zip(COLUMNS, values, strict=True)))
         print(rows[-1])
     with RESULTS.open("w", newline="") as stream:

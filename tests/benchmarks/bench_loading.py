@@ -19,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+from conditions import cores, machine
 
 from hemlets.annotations import Annotations, encode_jpeg
 from hemlets.codecs import VolumeSpec
@@ -30,7 +31,10 @@ from hemlets.training.batches import Samples
 from hemlets.transforms import AugmentationConfig
 
 RESULTS = Path(__file__).parent / "results" / "loading.csv"
-COLUMNS = ("machine", "crop_px", "samples", "kb_a_sample", "samples_per_s", "limit")
+COLUMNS = (
+    "machine", "cores", "threads", "clock", "crop_px", "samples", "kb_a_sample", "samples_per_s",
+    "limit",
+)  # fmt: skip
 LIMIT_PER_S = {256: 200, 128: 200}
 PHOTOS = 96
 
@@ -50,7 +54,7 @@ def read(
 ) -> Iterator[SourceRows]:
     """One person 360 px high in each photo, as in Human3.6M."""
     count = len(list(root.glob("*.jpg")))
-    box = np.tile(np.float32([400, 320, 560, 680]), (count, 1))
+    box = np.tile(np.array([400, 320, 560, 680], np.float32), (count, 1))
     joints = np.random.default_rng(0).uniform(0, 1, (count, 18, 2)) * [160, 360] + [400, 320]
     yield SourceRows(
         columns={
@@ -78,14 +82,6 @@ DATASET = Dataset(
     conventions="the table's own",
     reader="bench_loading:read",
 )
-
-
-def machine() -> str:
-    """The processor's name."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return "unknown"
 
 
 def measure(folder: Path, crop_px: int, samples: int) -> float:
@@ -131,7 +127,8 @@ def main() -> int:
         for crop_px, limit in LIMIT_PER_S.items():
             rate = measure(folder, crop_px, options.samples)
             print(f"{crop_px} px: {rate:.0f} samples/s on one core (limit {limit})")
-            values = (machine(), crop_px, options.samples, f"{size:.0f}", f"{rate:.0f}", limit)
+            values = (machine(), cores(), 1, "busy", crop_px, options.samples, f"{size:.0f}",
+                      f"{rate:.0f}", limit)  # fmt: skip
             row = dict(zip(COLUMNS, map(str, values), strict=True))
             rows[row["machine"], row["crop_px"]] = row
             missed |= rate < limit

@@ -46,7 +46,7 @@ def write_files(folder: Path, protocol: str, samples: int) -> None:
         "humaneva": ("humaneva", [(s, a) for s in ("S1", "S2", "S3") for a in ("Walking", "Jog")]),
         "mpi-inf-3dhp": ("mpi-inf-3dhp", [(f"TS{i}", "Sports") for i in range(1, 7)]),
         "3dpw": ("3dpw", [("courtyard", str(i)) for i in range(20)]),
-        "open": ("synthetic", [(f"s{i}", "walk") for i in range(40)]),
+        "open": ("open-rendered", [(f"s{i}", "walk") for i in range(40)]),
     }[protocol]
     rows = annotations_of(source, groups, each=-(-min(_BLOCK, samples) // len(groups)))
     predictions_of(rows).write(folder / "block.parquet")

@@ -178,3 +178,14 @@ def test_a_start_with_another_number_of_coefficients_is_refused(lite_body):
     targets = FitTargets(joints_BN3_mm=torch.zeros(1, 18, 3))
     with pytest.raises(InputError, match="10 coefficients"):
         Smplify(lite_body).fit(targets, betas_BK=torch.zeros(1, 300))
+
+
+@pytest.mark.parametrize("start", ["theta_BJ3", "betas_BK"])
+def test_a_start_that_is_not_finite_is_refused_rather_than_called_converged(lite_body, start):
+    targets = FitTargets(joints_BN3_mm=torch.zeros(2, 18, 3))
+    given = {"theta_BJ3": torch.zeros(2, 24, 3), "betas_BK": torch.zeros(2, 10)}
+    given[start][1] = math.nan
+    with pytest.raises(InputError, match="not finite") as error:
+        Smplify(lite_body).fit(targets, **given)
+    assert start in str(error.value)
+    assert "body 1" in str(error.value)

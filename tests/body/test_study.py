@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from hemlets.body.study import body_error, study_rows, theta_errors
+from hemlets.body.study import body_error, mean_shape_on_skeletons, study_rows, theta_errors
 from hemlets.skeleton import SMPL_JOINTS
 
 
@@ -56,3 +56,12 @@ def test_turns_beyond_half_a_circle_are_measured_the_short_way():
     predicted = torch.zeros(1, 24, 3)
     predicted[0, 1, 2] = -(math.pi - 0.1)
     assert theta_errors(predicted, truth).error_rad == pytest.approx(0.2, abs=1e-4)
+
+
+def test_the_mean_body_is_laid_on_a_skeleton_as_well_as_its_own_bones_allow(lite_body, truth):
+    theta, betas = truth
+    for shape, limit_mm in ((torch.zeros_like(betas), 10.0), (betas, 40.0)):
+        joints = lite_body(theta, shape).joints18_B183_mm + 3000.0
+        laid, none = mean_shape_on_skeletons(lite_body, joints)
+        assert not none.any()
+        assert body_error(lite_body, (laid, none), (theta, shape)).joints_mm < limit_mm

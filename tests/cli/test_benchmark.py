@@ -24,7 +24,7 @@ TABLES = {
     "surreal": lambda: annotations_of("surreal", [("a", "x"), ("b", "y")]),
     "up-3d": lambda: annotations_of("up-3d", [("a", "x"), ("b", "y")]),
     "3dpw": lambda: annotations_of("3dpw", [("a", "x"), ("b", "y")]),
-    "open": lambda: annotations_of("synthetic", [("a", "x"), ("b", "y")]),
+    "open": lambda: annotations_of("open-rendered", [("a", "x"), ("b", "y")]),
 }
 """Tables 1-8 of the paper, but for the segmentation, which needs masks."""
 
@@ -213,3 +213,33 @@ def test_the_protocols_are_listed(capsys):
     said = capsys.readouterr().out
     assert "human36m-p1" in said
     assert "mpii-pckh" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("nothing.parquet", "rows.parquet"), "PREDICTIONS nothing.parquet"),
+        ((".", "rows.parquet"), "this is a folder"),
+        (("rows.parquet", "."), "name annotations.parquet"),
+        (("rows.parquet", "rows.parquet", "--shards", "none"), "without --shards"),
+        (("rows.parquet", "rows.parquet", "--out", "rows.parquet"), "--out rows.parquet"),
+    ],
+)
+def test_a_path_that_is_wrong_is_told_by_its_argument(given, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("rows.parquet", "annotations.parquet"):
+        (tmp_path / name).write_bytes(b"")
+    predictions, annotations, *more = given
+    command = ["benchmark", "score", predictions, "--annotations", annotations, *more]
+    assert main([*command, "--protocol", "open"]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_run_alone_and_a_page_in_a_folders_place_are_refused_before_anything_is_read(
+    tmp_path, capsys
+):
+    assert main(["compare", "one"]) == 2
+    assert main(["compare", "one", "two", "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "two runs or more" in said
+    assert f"--out {tmp_path}" in said

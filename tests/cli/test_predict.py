@@ -172,7 +172,9 @@ def test_a_folder_is_no_photo(run: Run, tmp_path: Path) -> None:
     code, _, err = run(tmp_path)
 
     assert code == 1
-    assert str(tmp_path) in err
+    assert "this is a folder, not a photo" in err
+    assert f"where: {tmp_path}" in err
+    assert f"{tmp_path}/*.jpg" in err
 
 
 @pytest.mark.parametrize("box", ["500,10,600,150", "20,10,20.5,10.5"])

@@ -61,3 +61,10 @@ def test_a_video_that_is_not_there_is_named(tmp_path):
     result = run(tmp_path / "none.mp4")
     assert isinstance(result.exception, InputError)
     assert "none.mp4" in str(result.exception)
+
+
+def test_a_photo_is_sent_to_the_command_for_photos(tmp_path):
+    error = run(tmp_path / "one.JPG").exception
+    assert isinstance(error, ConfigError)
+    assert "this is a photo, not a video" in str(error)
+    assert f"hemlets predict {tmp_path / 'one.JPG'}" in str(error)

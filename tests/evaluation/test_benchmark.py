@@ -254,7 +254,7 @@ def test_body_protocols_measure_the_surface(name, tmp_path, body):
 
 
 def test_what_the_predictions_lack_is_left_out_with_its_reason(tmp_path):
-    annotations = annotations_of("synthetic", [("s", "walk"), ("s", "run")])
+    annotations = annotations_of("open-rendered", [("s", "walk"), ("s", "run")])
     predictions = with_info(predictions_of(annotations), absent=("theta", "betas"))
     found = scored(tmp_path, annotations, predictions, load_protocol("open"))
     assert "per_vertex_mm" not in found.keys

@@ -53,3 +53,10 @@ def test_a_run_without_a_benchmark_is_refused(tracker):
 
 def test_something_that_is_no_run_is_not_fetched(tracker):
     assert fetch_run("nothing") is None
+
+
+def test_asking_for_a_run_makes_no_database_where_there_is_none(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("HEMLETS_HOME", str(tmp_path / "home"))
+    assert fetch_run("nothing") is None
+    assert not (tmp_path / "home").exists()

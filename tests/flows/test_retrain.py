@@ -18,6 +18,8 @@ from flows import registry
 from flows.held_out import read_held_out
 from flows.profile import profile_names
 from flows.tracking import connect
+from hemlets.cli import main
+from hemlets.evaluation.results import read_summary
 from serving.champion import read_champion
 
 pytestmark = pytest.mark.services
@@ -91,6 +93,35 @@ class TestTheFirstRun:
         for reason in finished.outcome["reasons"]:
             assert reason in page
         assert "MPJPE" in page
+
+    def test_its_report_says_what_the_data_was_compared_with_and_what_figures_mean(
+        self, finished
+    ) -> None:
+        page = Path(finished.outcome["report"]).read_text()
+        found = json.loads((finished.stage("validate") / "result.json").read_text())
+        assert found["compared_with"] in page
+        assert f"{found['expectations']} expectations" in page
+        assert "Mean distance of the predicted from the true joints" in page
+        assert "24 samples of" in page
+
+    def test_the_open_benchmarks_page_is_kept_with_its_run_and_can_be_compared(
+        self, finished, monkeypatch, tmp_path
+    ) -> None:
+        stage = finished.stage("benchmark")
+        (run,) = (r for r in runs_of(finished.workspace)
+                  if r.data.tags.get("hemlets.stage_key") == stage.name)  # fmt: skip
+        kept = stage / "open"
+        client = connect(finished.workspace).client
+        names = {a.path for a in client.list_artifacts(run.info.run_id, "benchmark")}
+        assert names == {f"benchmark/{path.name}" for path in kept.iterdir()}
+        assert "benchmark/report.html" in names
+        logged = read_summary(kept).logged
+        assert logged.items() <= run.data.metrics.items()
+        assert run.data.tags["hemlets.protocol"] == "open"
+        monkeypatch.setenv("HEMLETS_HOME", str(finished.workspace.home))
+        page = tmp_path / "compare.html"
+        assert main(["compare", run.info.run_id, str(kept), "--out", str(page)]) == 0
+        assert "Open benchmark: 2 runs side by side" in page.read_text()
 
     def test_the_tracker_has_one_parent_with_a_child_for_each_stage(self, finished) -> None:
         runs = runs_of(finished.workspace)

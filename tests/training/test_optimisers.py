@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from hemlets.models import PoseNetwork, PoseNetworkConfig
+from hemlets.models.backbone import BackboneName
 from hemlets.training.config import TrainingConfig
 from hemlets.training.optimisers import StageOptimiser
 
@@ -119,3 +120,11 @@ def test_depthwise_convolutions_are_no_matrices() -> None:
     )
     optimiser = StageOptimiser(network, TrainingConfig(steps=1, optimiser="muon"))
     assert all(parameter.shape[1] > 1 for parameter, _ in optimiser._pairs)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])
+def test_no_backbones_first_convolution_is_muons(backbone: BackboneName) -> None:
+    network = PoseNetwork(PoseNetworkConfig(backbone=backbone, crop_px=64, volume_cells=16))
+    optimiser = StageOptimiser(network, TrainingConfig(steps=1, optimiser="muon"))
+    # It alone sees the image's three channels.
+    assert all(parameter.shape[1] != 3 for parameter, _ in optimiser._pairs)

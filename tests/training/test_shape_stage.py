@@ -17,6 +17,7 @@ from hemlets.body import mirror_theta
 from hemlets.codecs import VolumeSpec
 from hemlets.errors import DataError
 from hemlets.models import ShapeNetwork, ShapeNetworkConfig
+from hemlets.models.model_folder import load_model, save_model
 from hemlets.models.posh import nominal_metres
 from hemlets.skeleton import FLIP_JOINTS, Joint
 from hemlets.training.batches import Samples
@@ -25,6 +26,7 @@ from hemlets.training.engine import train
 from hemlets.training.reporting import Rows
 from hemlets.training.shape_samples import ShapeSamples
 from hemlets.training.stages import initial_model
+from hemlets.training.validation import validate_shape
 from hemlets.transforms import AugmentationConfig
 
 VOLUME = VolumeSpec(crop_px=64, cells=16)
@@ -194,3 +196,32 @@ def test_end_to_end_training_starts_from_the_warmed_up_network(
     rows: list[dict[str, float]] = []
     train(job, reporter=Rows(rows.append))
     assert rows[-1]["loss/theta"] > 0
+
+
+def test_the_shape_stage_keeps_the_scale_of_the_pose_network_that_it_carries_along(
+    job_for: Callable[..., StageJob], whole_run: Any, tmp_path: Path
+) -> None:
+    model, card = load_model(whole_run.out / "model")
+    pose = tmp_path / "pose"
+    saved = save_model(
+        pose, model.state_dict(), pose=card.pose, shape=card.shape, training={},
+        bone_length_mm=0.7 * card.training["true_bone_length_mm"],
+    )  # fmt: skip
+    job = job_for(
+        tmp_path / "shape",
+        stage="shape",
+        initial_pose=str(pose / "model.safetensors"),
+        training={"steps": 2, "validate_every": 2},
+    )
+    train(job)
+    _, card = load_model(job.out / "model")
+    assert card.bone_length_mm == pytest.approx(saved.bone_length_mm)
+
+
+def test_a_validation_split_without_bodies_leaves_the_bodies_figures_out(
+    table: Annotations,
+) -> None:
+    columns = {field.name: table.column(field.name) for field in FIELDS}
+    bare = Annotations.from_columns(columns | {"smpl_valid": np.zeros(len(table), bool)})
+    network = ShapeNetwork(ShapeNetworkConfig(hidden=32, blocks=1), 4)
+    assert validate_shape(network, bare, VOLUME, device=torch.device("cpu")) == {}

@@ -1,0 +1,47 @@
+"""The open benchmark of a retrained model: the page that `hemlets benchmark score` would write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from flows.profile import BenchmarkConfig
+
+__all__ = ["write_open_benchmark"]
+
+_PROTOCOL: Final = "open"
+
+
+def write_open_benchmark(folder: Path, config: BenchmarkConfig, *, data_folder: Path) -> None:
+    """Score saved predictions of the test split by the open protocol, with page and pictures.
+
+    Whatever a model was trained on, the test split is of rendered people alone, so the same
+    samples are in every run's page.
+
+    Args:
+        folder: Of a benchmark that is whole but for this; gets the folder ``open``.
+        config: Draws behind each interval, and how many of the worst samples to show.
+        data_folder: The data version.
+
+    Raises:
+        DataError: The files don't fit each other.
+    """
+    from hemlets.body import BodyModel
+    from hemlets.evaluation.benchmark import score_file
+    from hemlets.evaluation.gallery import pictures_of, worst_samples
+    from hemlets.evaluation.page import write_page
+    from hemlets.evaluation.protocols import load_protocol
+    from hemlets.evaluation.results import write_results
+    from hemlets.evaluation.summary import summarise_protocol
+    from hemlets.evaluation.truth import Truth
+
+    protocol = load_protocol(_PROTOCOL)
+    annotations = data_folder / "annotations.parquet"
+    out, predictions = folder / "open", folder / "test" / "model" / "predictions.parquet"
+    truth = Truth.read(annotations, protocol)
+    scores = score_file(predictions, truth, protocol, body=BodyModel.load())
+    summary = summarise_protocol(scores, resamples=config.resamples)
+    worst = worst_samples(summary, config.pictures)
+    gallery = pictures_of(predictions, annotations, data_folder / "shards", worst)
+    write_results(out, scores, summary)
+    write_page(out / "report.html", summary, gallery)
