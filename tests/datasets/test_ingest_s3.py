@@ -37,7 +37,7 @@ def serving(folder: Path, port: int, *options: str) -> Iterator[subprocess.Popen
     """An S3 server over a folder whose sub-folders are buckets."""
     command = [
         RCLONE, "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--addr", f"127.0.0.1:{port}",
-        "--config", os.devnull, "--vfs-cache-mode", "off", "--dir-cache-time", "0s", *options,
+        "--config", os.devnull, "--vfs-cache-mode", "off", "--dir-cache-time", "10ms", *options,
         str(folder),
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

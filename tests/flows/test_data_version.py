@@ -158,7 +158,7 @@ def s3_server(folder: Path, port: int, *options: str) -> Iterator[None]:
     """A real S3 server, which checks keys, over a folder whose sub-folders are buckets."""
     command = [
         RCLONE, "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--addr", f"127.0.0.1:{port}",
-        "--config", os.devnull, "--dir-cache-time", "0s", *options, str(folder),
+        "--config", os.devnull, *options, str(folder),
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
