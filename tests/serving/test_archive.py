@@ -58,7 +58,7 @@ def test_a_version_that_cannot_stand_in_a_url_is_refused(
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path):
     path = tmp_path / "model.mar"
-    with pytest.raises(AssetError, match="does not exist"):
+    with pytest.raises(AssetError, match="there is no such model"):
         read_archive(path)
     path.write_bytes(b"nothing")
     with pytest.raises(AssetError, match="not a model archive"):
