@@ -23,7 +23,7 @@ from data_checks.datasets import DATASETS
 from data_checks.names import Codes, SharedNames
 from data_checks.near import NearDuplicates
 from data_checks.stream import Chunk, TableFile
-from hemlets.annotations import FIELDS, Annotations
+from hemlets.annotations import BACKGROUND_SPLITS, FIELDS, Annotations
 
 __all__ = ["DECODED_ROWS", "POSED_ROWS", "Census", "null_cells"]
 
@@ -117,7 +117,8 @@ class Census:
             ids=_joined(texts["sample_id"]), hashes=_joined(texts["image_hash"]),
             stored=any(where.names), reference=reference, tally=tally, theta=theta,
             near=NearDuplicates.find(
-                shards, where, np.concatenate(shard_rows), codes["split"].values
+                shards, where, np.concatenate(shard_rows), codes["split"].values,
+                compared=_people(codes["split"]),
             ),
         )  # fmt: skip
 
@@ -282,6 +283,12 @@ def _first_null(column: pa.Array, flat: pa.Array) -> int:
     if column.null_count:
         return int(column.is_null().index(True).as_py())
     return int(flat.is_null().index(True).as_py()) // max(1, len(flat) // len(column))
+
+
+def _people(splits: Codes) -> npt.NDArray[np.bool_]:
+    """Rows (N,) of splits of people. Empty scenes may look alike: many are plain."""
+    shown = np.array([name not in BACKGROUND_SPLITS for name in splits.names], bool)
+    return shown[splits.values] if len(shown) else np.zeros(0, bool)
 
 
 def _joined(parts: list[pa.Array]) -> pa.Array:

@@ -58,7 +58,13 @@ class NearDuplicates:
 
     @classmethod
     def find(
-        cls, shards: Path, shard: Codes, shard_row: Array, split: npt.NDArray[np.int32]
+        cls,
+        shards: Path,
+        shard: Codes,
+        shard_row: Array,
+        split: npt.NDArray[np.int32],
+        *,
+        compared: npt.NDArray[np.bool_],
     ) -> NearDuplicates:
         """Decode images and compare them across splits.
 
@@ -67,10 +73,13 @@ class NearDuplicates:
             shard: Shard of each row.
             shard_row: Place of each row's image in its shard.
             split: (N,) split of each row as a number.
+            compared: (N,) rows that are compared at all.
         """
-        if not len(split) or split.min() == split.max() or not any(shard.names):
+        rows = np.flatnonzero(compared)
+        if not len(np.unique(split[rows])) > 1 or not any(shard.names):
             return cls(partner={}, compared=0)
-        hashes, thumbs, kept = _decode(shards, shard, shard_row, _chosen(split))
+        chosen = rows[_chosen(split[rows])]
+        hashes, thumbs, kept = _decode(shards, shard, shard_row, chosen)
         partner: dict[int, tuple[int, float]] = {}
         for a, b, correlation in matches(hashes, thumbs, split[kept]):
             for row, other in ((int(kept[a]), int(kept[b])), (int(kept[b]), int(kept[a]))):

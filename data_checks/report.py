@@ -9,7 +9,7 @@ from data_checks.check import Check
 from data_checks.pictures import picture_of
 from data_checks.result import Finding, ValidationResult
 from data_checks.stream import Chunk
-from hemlets.annotations import SPLITS, ShardReader
+from hemlets.annotations import ALL_SPLITS, SPLITS, ShardReader
 from hemlets.files import atomic_path
 
 __all__ = ["write_report"]
@@ -48,7 +48,13 @@ def write_report(
         result=result,
         findings=[(f, _pictures(f, findings, shown, shards)) for f in findings],
         checks=[(check, failed.get(check.name)) for check in checks],
-        splits=[(split, splits.get(split, 0)) for split in SPLITS] if shown else [],
+        splits=[
+            (split, splits.get(split, 0))
+            for split in ALL_SPLITS
+            if split in SPLITS or split in splits
+        ]
+        if shown
+        else [],
         data_docs=result.data_docs.relative_to(path.parent).as_posix(),
     )
     with atomic_path(path) as scratch:

@@ -26,6 +26,7 @@ def write_open_benchmark(folder: Path, config: BenchmarkConfig, *, data_folder: 
     Raises:
         DataError: The files don't fit each other.
     """
+    from flows.person import person_sentence, read_person
     from hemlets.body import BodyModel
     from hemlets.evaluation.benchmark import score_file
     from hemlets.evaluation.gallery import pictures_of, worst_samples
@@ -44,4 +45,6 @@ def write_open_benchmark(folder: Path, config: BenchmarkConfig, *, data_folder: 
     worst = worst_samples(summary, config.pictures)
     gallery = pictures_of(predictions, annotations, data_folder / "shards", worst)
     write_results(out, scores, summary)
-    write_page(out / "report.html", summary, gallery)
+    person = read_person(folder)
+    remarks = () if person is None else (person_sentence(person),)
+    write_page(out / "report.html", summary, gallery, remarks)

@@ -12,6 +12,7 @@ from flows.promotion import PromotionRules
 from hemlets.config import Config, read_toml
 from hemlets.errors import ConfigError
 from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
+from hemlets.models.model_folder import InferenceConfig
 from hemlets.synthetic.config import OpenDataConfig
 from hemlets.training.config import LossConfig, TrainingConfig
 from hemlets.transforms import AugmentationConfig
@@ -93,6 +94,7 @@ class Profile(Config):
     shape: ShapeNetworkConfig = ShapeNetworkConfig()
     losses: LossConfig = LossConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
+    inference: InferenceConfig = InferenceConfig()
     train_pose: TrainingConfig
     train_posh: TrainingConfig
     benchmark: BenchmarkConfig = BenchmarkConfig()

@@ -332,8 +332,15 @@ def _canary(passed: bool | None) -> list[str]:
     )
 
 
+def _passed(floors: Sequence[str]) -> str:
+    if len(floors) == 1:
+        return f"the floor of {floors[0]} is passed"
+    names = f"{', '.join(floors[:-1])} and {floors[-1]}"
+    return f"{'both' if len(floors) == 2 else f'all {len(floors)}'} floors are passed: {names}"
+
+
 def _merits(rules: PromotionRules, comparison: Comparison | None) -> tuple[str, ...]:
-    floors = f"all {len(rules.floors)} floors passed"
+    floors = _passed(sorted(rules.floors))
     if comparison is None:
         return (floors, "there was no champion", "the canary passed")
     return (

@@ -408,6 +408,8 @@ def _signature() -> ModelSignature:
         ColSpec(Array(number), "root_mm"),
         ColSpec(Array(Array(number)), "joints2d_px"),
         ColSpec(Array(number), "confidence"),
+        ColSpec(number, "person_confidence", required=False),
+        ColSpec(DataType.boolean, "person", required=False),
         ColSpec(Array(Array(number)), "theta_rad"),
         ColSpec(Array(number), "betas"),
         ColSpec(Array(number), "box_xyxy_px"),

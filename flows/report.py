@@ -80,6 +80,8 @@ def write_report(
     """
     from jinja2 import Environment, PackageLoader
 
+    from flows.person import person_sentence, read_person
+
     path = workspace.reports / f"retrain-{profile.name}-{key[:8]}.html"
     if facts["decision"] == "already champion" and facts["failures"]:
         path = path.with_stem(f"{path.stem}-no-longer-passes")
@@ -88,6 +90,7 @@ def write_report(
         return path
     figures = read_json(scored.result.folder / "figures.json")
     champion = _champion(facts)
+    person = read_person(scored.result.folder)
     pictures = scored.result.folder / "test"
     environment = Environment(loader=PackageLoader("flows"), autoescape=True)
     page = environment.get_template("report.html").render(
@@ -104,6 +107,7 @@ def write_report(
         meanings=_meanings(figures["test"]["model"]),
         names=[entry["name"] for entry in figures["test"]["model"].values()],
         validation=validation,
+        person=None if person is None else person_sentence(person),
         pictures={
             title: (told, _png(pictures / f"{name}.png"))
             for title, name, told in _PICTURES

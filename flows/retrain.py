@@ -184,6 +184,8 @@ def _last_validation(result: StageResult) -> str:
 
 @task(name="benchmark", persist_result=False, cache_policy=NO_CACHE)
 def _benchmark(context: _Context, data: stages.Data, model: Path) -> stages.Benchmark:
+    from flows.person import person_metrics, read_person
+
     with context.progress.stage("benchmark") as bar:
         scored = stages.benchmark(
             context.store,
@@ -213,6 +215,7 @@ def _benchmark(context: _Context, data: stages.Data, model: Path) -> stages.Benc
                 folder = scored.result.folder / split
                 run.pictures(sorted(folder.glob("*.png")), folder=f"pictures/{split}")
                 run.files([scored.predictions(split)], folder=f"predictions/{split}")
+            run.metrics(person_metrics(read_person(scored.result.folder)))
             run.table("figures", figures.rows())
             log_benchmark(run.run_id, scored.open_page, uri=context.tracking.uri)
     return scored

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.held_out import HeldOut, write_held_out
+from flows.person import write_person
 from flows.profile import BenchmarkConfig
 from flows.stored_samples import request_of
 from hemlets.annotations import Annotations, ShardReader
@@ -76,6 +77,8 @@ def score_model(
 ) -> None:
     """Write predictions, scores and pictures of a model and its baselines into a folder.
 
+    With the test split, images without a person are predicted, too: see `flows.person`.
+
     The model runs on the GPU where there is one, at the precision that its card declares.
 
     Raises:
@@ -89,7 +92,9 @@ def score_model(
     mean_pose, lifter = MeanPose.fit(train), LinearLifter.fit(train, validation)
     held_out = {split: table.split(split) for split in splits}
     figures: dict[str, dict[str, Any]] = {split: {} for split in splits}
-    total, done = sum(len(rows) for rows in held_out.values()), 0
+    # Whatever the gate would make of them decides nothing, so the test split has them alone.
+    backgrounds = table.split("test-background")
+    total, done = sum(len(rows) for rows in held_out.values()) + len(backgrounds), 0
 
     def count(more: int) -> None:
         nonlocal done
@@ -105,10 +110,10 @@ def score_model(
             model_version=predictor.version,
             data_version=data_version,
             split=split,
-            precision=predictor.card.precision,
+            precision=predictor.precision,
             depth_source="bone-length-prior",
             box_source="ground-truth",
-            flip_test=False,
+            flip_test=predictor.card.flip_test,
             code_version=code_version,
         )
         model = Predictions.from_estimates(list(rows.sample_id), estimates, info)
@@ -126,6 +131,10 @@ def score_model(
             figures[split][name] = _figures(scores)
             if name == "model":
                 _draw(folder / split, config, scores, model, rows, data_folder, estimates, body)
+        if split == "test":
+            with _declared_precision():
+                empty = predict_rows(predictor, backgrounds, data_folder / "shards", count)
+            write_person(folder, predictor, estimates, empty)
     write_held_out(folder, {split: HeldOut.of(rows) for split, rows in held_out.items()})
     write_json(folder / "figures.json", figures)
 

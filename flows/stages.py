@@ -19,6 +19,7 @@ from flows.stage_store import StageResult, StageStore, code_hash
 from flows.training_process import run_training
 from hemlets.errors import ConfigError, ValidationFailed
 from hemlets.files import sha256_file, sha256_folder
+from hemlets.models.model_folder import InferenceConfig
 from hemlets.training.config import StageJob, TrainingConfig
 
 __all__ = [
@@ -74,6 +75,7 @@ _SCORING: Final = (
     "hemlets/assets/body/open_body_lite.npz",
     "flows/held_out.py",
     "flows/open_benchmark.py",
+    "flows/person.py",
     "flows/scoring.py",
     "flows/stored_samples.py",
 )
@@ -272,7 +274,7 @@ def _train(
 
     name = f"train-{stage}"
     weights = training.backbone_weights
-    settings = {
+    settings: dict[str, Any] = {
         "pose": profile.pose.hash,
         "shape": profile.shape.hash,
         "losses": profile.losses.hash,
@@ -280,6 +282,10 @@ def _train(
         "training": training.hash,
         "processes": profile.processes,
     }
+    # The pose stage's model predicts nothing yet.
+    inference = profile.inference if stage == "posh" else InferenceConfig()
+    if stage == "posh":
+        settings["inference"] = inference.hash
     key = store.key(
         name,
         **settings,
@@ -300,6 +306,7 @@ def _train(
                 "losses": profile.losses.model_dump(mode="json"),
                 "augmentation": profile.augmentation.model_dump(mode="json"),
                 "training": training.model_dump(mode="json"),
+                "inference": inference.model_dump(mode="json"),
                 "data": str(data.folder),
                 "out": str(folder),
                 "initial": initial and str(initial),

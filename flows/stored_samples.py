@@ -10,7 +10,7 @@ __all__ = ["request_of", "stored_sample"]
 
 
 def stored_sample(rows: Annotations, row: int, reader: ShardReader) -> CanarySample:
-    """The stored bytes of one row's image, with the annotated box and camera.
+    """The stored bytes of one row's image, with the annotated box and, where known, camera.
 
     Args:
         rows: Annotations of the data version.
@@ -26,7 +26,7 @@ def stored_sample(rows: Annotations, row: int, reader: ShardReader) -> CanarySam
     return CanarySample(
         image=reader.jpeg(rows.shard[row], int(rows.shard_row[row]), name),
         box=(left, top, right, bottom),
-        camera=Camera(fx=fx, fy=fy, cx=cx, cy=cy),
+        camera=Camera(fx=fx, fy=fy, cx=cx, cy=cy) if rows.camera_valid[row] else None,
     )
 
 

@@ -71,13 +71,17 @@ class Tally:
         self._kinds: dict[str, tuple[str, Counter[str]]] = {}
 
     def add(self, table: Annotations, joints_NJ3: Float, lengths_NP: Float) -> None:
-        """Add a chunk.
+        """Add a chunk; its rows without a person, whose labels are none, are left out.
 
         Args:
             table: The chunk.
             joints_NJ3: Its known 3D joints, NaN elsewhere.
             lengths_NP: Their bones' lengths.
         """
+        shown_N = table.shows_person
+        if not shown_N.all():
+            table = table.take(shown_N)
+            joints_NJ3, lengths_NP = joints_NJ3[shown_N], lengths_NP[shown_N]
         box_N4 = table.box_xyxy.astype(np.float64)
         width_N, height_N = (box_N4[:, 2:] - box_N4[:, :2]).T
         self._add(

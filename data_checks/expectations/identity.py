@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from data_checks.check import Check, Severity, at_most, within
-from hemlets.annotations import SPLITS
+from hemlets.annotations import ALL_SPLITS
 
 __all__ = ["IDENTITY", "WORDS"]
 
@@ -16,8 +16,9 @@ IDENTITY: Final[tuple[Check, ...]] = (
         reason="Predictions and shards are joined to annotations by sample id.",
     ),
     Check(
-        name="split_known", field="split", kind="among", among=SPLITS,
-        says=f"The split is one of {', '.join(SPLITS)}.",
+        name="split_known", field="split", kind="among",
+        among=ALL_SPLITS,
+        says=f"The split is one of {', '.join(ALL_SPLITS)}.",
         reason="A row of an unknown split is silently never used.",
     ),
     at_most(
@@ -32,8 +33,8 @@ IDENTITY: Final[tuple[Check, ...]] = (
     ),
     at_most(
         "image_alike_in_one_split", "image_hash", 0,
-        "No image looks like one of another split (all images of a table of up to 100,000 rows, "
-        "a sample of a larger one).",
+        "No image of a person looks like one of another split (all images of a table of up to "
+        "100,000 rows, a sample of a larger one).",
         "A picture that was cut or compressed anew is still the same picture: trained on, it "
         "makes held-out errors look better than they are.",
     ),
@@ -89,8 +90,13 @@ WORDS: Final[tuple[Check, ...]] = (
     Check(
         name="row_teaches", field="valid2d, valid3d, relations_valid, smpl_valid", low=1.0,
         severity=Severity.WARN,
-        says="Every row has a joint, a relation or a body.",
+        says="Every row has a joint, a relation or a body, or stands for that there is nobody.",
         reason="A row without labels costs time and teaches nothing.",
+    ),
+    at_most(
+        "background_unannotated", "split", 0,
+        "A row of a split without people has nothing annotated.",
+        "The same image would be trained on as a person and as nobody.",
     ),
     Check(
         name="source_spelled", field="source", high=0, severity=Severity.WARN,

@@ -23,8 +23,8 @@ _SHOWN: Final = {
     "relations_right_pct": "relations right, %",
 }
 _HALVES: Final = {
-    "mpjpe_flat_mm": "few parts in depth",
-    "mpjpe_foreshortened_mm": "many",
+    "mpjpe_flat_mm": "flatter poses",
+    "mpjpe_foreshortened_mm": "deeper poses",
 }
 
 
@@ -37,8 +37,10 @@ def markdown(study: Study, rows: Sequence[Row]) -> str:
         f"Small form ({study.pose.backbone}, crops of {crop}²), {study.samples:,} training samples "
         f"a run, every run from the same start ({study.start}). Millimetres over 18 joints "
         "relative to the pelvis; annotated boxes; the distance from the mean bone length of "
-        "predicted skeletons, never from the test sample. Differences are to a table's first "
-        "row, with 95 % intervals of Student's t over pairs of equal seeds.",
+        "predicted skeletons, never from the test sample. A difference below 0 is better than "
+        "the table's first row; behind it stands the 95 % interval of Student's t over pairs of "
+        "equal seeds. In deeper poses more parts than in the median one are tilted by more than "
+        "30° towards the camera or away from it; flatter poses are the others.",
         "",
     ]
     for comparison in COMPARISONS:
@@ -57,8 +59,8 @@ def _table(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
         "arm",
         "seeds",
         *_SHOWN.values(),
-        "MPJPE less the first's",
-        *(f"where {title}" for title in _HALVES.values()),
+        "MPJPE minus the first row's",
+        *(f"MPJPE, {title} (minus the first row's)" for title in _HALVES.values()),
     ]
     table = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for line in found:

@@ -6,9 +6,18 @@ A data version is a folder: ``annotations.parquet`` (one typed row a person), ``
 
 from hemlets.annotations.images import decode_image, encode_jpeg
 from hemlets.annotations.shards import ShardReader, ShardWriter
-from hemlets.annotations.table import FIELDS, SPLITS, Annotations, Field
+from hemlets.annotations.table import (
+    ALL_SPLITS,
+    BACKGROUND_SPLITS,
+    FIELDS,
+    SPLITS,
+    Annotations,
+    Field,
+)
 
 __all__ = [
+    "ALL_SPLITS",
+    "BACKGROUND_SPLITS",
     "FIELDS",
     "SPLITS",
     "Annotations",

@@ -1,4 +1,4 @@
-"""The annotation table: one typed row a person.
+"""The annotation table: one typed row a person, or a scene without one.
 
 Conventions: camera frame x right, y down, z forward; image coordinates with the origin at
 the top-left corner of the top-left pixel, so that pixel centres lie at +0.5. Where a
@@ -23,9 +23,21 @@ from hemlets.errors import DataError
 from hemlets.files import atomic_path
 from hemlets.skeleton import N_JOINTS, N_PARTS
 
-__all__ = ["FIELDS", "SPLITS", "Annotations", "Field"]
+__all__ = ["ALL_SPLITS", "BACKGROUND_SPLITS", "FIELDS", "SPLITS", "Annotations", "Field"]
 
 SPLITS = ("train", "validation", "gate", "test")
+"""Splits of people."""
+
+BACKGROUND_SPLITS = ("train-background", "validation-background", "test-background")
+"""Splits of images without a person: what a confidence is learned from, set on and judged by.
+
+They stand apart, so that nobody who asks for people is given an empty scene. Their rows have a
+box where a person might have been, and nothing in them is annotated: all validities are False,
+all labels 0, clip, family and subject empty. The gate compares models on people, so it has none.
+"""
+
+ALL_SPLITS = (*SPLITS, *BACKGROUND_SPLITS)
+"""Every split that a row may be of."""
 
 Array = npt.NDArray[Any]
 
@@ -56,7 +68,7 @@ _TEXT, _INT, _REAL, _FLAG = pa.string(), pa.int32(), pa.float32(), pa.bool_()
 FIELDS: tuple[Field, ...] = (
     _field("sample_id", _TEXT, "unique name of the sample"),
     _field("source", _TEXT, "dataset the row comes from"),
-    _field("split", _TEXT, "train, validation, gate or test"),
+    _field("split", _TEXT, "train, validation, gate or test; -background without a person"),
     _field("subject", _TEXT, "person, or body of a rendered person"),
     _field("clip", _TEXT, "motion clip; a mixture joins its clips by '+'"),
     _field("family", _TEXT, "family of motions that the split is made by"),
@@ -233,6 +245,11 @@ class Annotations:
     def split(self, name: str) -> Annotations:
         """The rows of one split."""
         return Annotations(self.table.filter(pc.equal(self.table.column("split"), name)))
+
+    @property
+    def shows_person(self) -> npt.NDArray[np.bool_]:
+        """Which rows (N,) are of people: those outside `BACKGROUND_SPLITS`."""
+        return np.logical_not(np.isin(self.column("split").astype(str), BACKGROUND_SPLITS))
 
     @staticmethod
     def concatenate(parts: list[Annotations]) -> Annotations:

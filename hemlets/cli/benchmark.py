@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hemlets.body import BodyModel
     from hemlets.evaluation.protocols import Protocol
     from hemlets.evaluation.summary import Summary
+    from hemlets.evaluation.table import WrittenTable
     from hemlets.evaluation.truth import Truth
 
 __all__ = ["benchmark"]
@@ -137,6 +138,77 @@ def _check_files(predictions: Path, annotations: Path, shards: Path | None) -> N
         )
 
 
+@benchmark.command("table")
+def table(
+    number: Annotated[int, typer.Argument(metavar="NUMBER", help="Of the paper's table, 1-8.")],
+    annotations: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="TABLE",
+            help="annotations.parquet of the data that was predicted; again for further datasets.",
+        ),
+    ],
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="PREDICTIONS", help="Predictions files; the rows are the models' versions."
+        ),
+    ] = None,
+    row: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROW=FILE",
+            help="A row's predictions, again for each: tables 4, 5 and 8 have rows of their own. "
+            "ROW:2d=FILE for table 4's second column.",
+        ),
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Protocol of tables 4, 5 and 8, which is found by the samples when omitted.",
+        ),
+    ] = "",
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where tableN.html and tableN.csv go.")
+    ] = Path("benchmark"),
+    body: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Body file that θ and β belong to, as for score."),
+    ] = None,
+    resamples: Annotated[
+        int, typer.Option(min=100, help="Draws of sequences behind each interval.")
+    ] = 2000,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no table.")] = False,
+) -> None:
+    """Make a table of the paper from predictions, its printed figures beside ours."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError("this is a file", where=f"--out {out}", expected="a folder")
+    from hemlets.evaluation.protocols import load_protocol
+    from hemlets.evaluation.table import make_table, paper_table
+    from hemlets.evaluation.table_page import write_table
+    from hemlets.evaluation.table_scoring import Given
+
+    paper = paper_table(number)
+    used = [block.protocol for block in paper.blocks if block.protocol] or list(paper.protocols)
+    needing = [name for name in used if _body_needed(load_protocol(name))]
+    made = make_table(
+        paper,
+        [Given(path=path) for path in predictions or []]
+        + [Given.parse(part) for part in row or []],
+        annotations,
+        body=_body(load_protocol(needing[0]), body) if needing else None,
+        protocol=protocol,
+        resamples=resamples,
+        seed=seed,
+    )
+    page, values = write_table(out, made)
+    if not quiet:
+        _print_table(made)
+        typer.echo(f"wrote {page} and {values}")
+
+
 @benchmark.command("protocols")
 def protocols() -> None:
     """List the protocols, with the paper's tables that have such figures."""
@@ -173,10 +245,14 @@ def _check_unseen(
     )
 
 
-def _body(protocol: Protocol, file: Path | None) -> BodyModel | None:
+def _body_needed(protocol: Protocol) -> bool:
     from hemlets.evaluation.protocols.protocol import SEGMENTS, SURFACE
 
-    if not protocol.needs(SURFACE | SEGMENTS):
+    return protocol.needs(SURFACE | SEGMENTS)
+
+
+def _body(protocol: Protocol, file: Path | None) -> BodyModel | None:
+    if not _body_needed(protocol):
         return None
     from hemlets.body import BodyModel
 
@@ -212,3 +288,22 @@ def _print(summary: Summary) -> None:
         console.print(name, markup=False)
     for sentence in summary.privileges:
         console.print(f"given: {sentence}", style="red", markup=False)
+
+
+def _print_table(made: WrittenTable) -> None:
+    """The table on its side, so that a terminal is wide enough."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"Table {made.paper.number}: {made.paper.title}", markup=False)
+    turned = Table(box=None, pad_edge=False)
+    turned.add_column("")
+    for row in made.rows:
+        turned.add_column(row.title, justify="right", style="bright_black" if row.printed else None)
+    for place, column in enumerate(made.columns):
+        title = f"{column.block}, {column.title} ({column.unit})"
+        turned.add_row(title, *(row.cells[place].text for row in made.rows))
+    console.print(turned)
+    for title, sentences in made.privileges.items():
+        console.print(f"given to {title}: {' '.join(sentences)}", style="red", markup=False)

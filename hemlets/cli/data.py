@@ -222,7 +222,7 @@ def combine_versions(
     """
     from collections import Counter
 
-    from hemlets.annotations import SPLITS
+    from hemlets.annotations import ALL_SPLITS
     from hemlets.datasets.combine import Part, combine
     from hemlets.files import read_json
 
@@ -244,7 +244,7 @@ def combine_versions(
         name = str(told.get("dataset") or told.get("kind") or folder.name)
         names[name] += 1
         own = name if names[name] == 1 else f"{name}-{names[name]}"
-        parts.append(Part(name=own, folder=folder, splits=taken.get(text, SPLITS)))
+        parts.append(Part(name=own, folder=folder, splits=taken.get(text, ALL_SPLITS)))
     target = out or _workspace(home).home / "ingested" / "combined"
     combine(parts, target)
     for split, count in read_json(target / "version.json")["samples"].items():

@@ -6,19 +6,16 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from hemlets.body import BodyModel
-from hemlets.cli.prediction import body_of
+from hemlets.cli.prediction import BodyPredictor
 from hemlets.drawing import place_body
 from hemlets.drawing.people import draw_people
 from hemlets.files import write_json
-from hemlets.inference.champion import find_model
 from hemlets.inference.motion_file import Motion, write_motion
-from hemlets.inference.predictor import Predictor
 from hemlets.inference.refine import Refiner
 from hemlets.inference.types import BodyEstimate, Camera
 from hemlets.inference.video import (
@@ -29,7 +26,6 @@ from hemlets.inference.video import (
     smooth_track,
     write_video,
 )
-from hemlets.workspace import Workspace
 
 __all__ = ["VideoPredictor", "VideoResult"]
 
@@ -109,29 +105,8 @@ class VideoResult:
             )
 
 
-class VideoPredictor:
-    """Predicts videos with one model and its body.
-
-    Attributes:
-        origin: How the model was chosen, for people.
-    """
-
-    def __init__(self, predictor: Predictor, body: BodyModel, *, origin: str) -> None:
-        self.origin = origin
-        self._predictor = predictor
-        self._body = body
-
-    @classmethod
-    def load(cls, model: Path | None, *, body: Path | None = None) -> Self:
-        """Load a model and its body, chosen as for photos.
-
-        Raises:
-            AssetError: There is no model, or no body for it.
-            CheckpointError: The model folder is not a whole model.
-        """
-        choice = find_model(model, Workspace.from_env())
-        predictor = Predictor.load(choice.folder)
-        return cls(predictor, body_of(predictor.card.body, body), origin=choice.origin)
+class VideoPredictor(BodyPredictor):
+    """Predicts videos."""
 
     def predict(
         self, video: Video, finder: Finder, camera: Camera | None, *, smooth: bool, refine: bool

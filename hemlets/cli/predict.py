@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hemlets.cli.options import (
+    BodyOption,
+    CameraOption,
+    ModelOption,
+    QuietOption,
+    RefineOption,
+    require_folder,
+)
 from hemlets.errors import ConfigError, HemletsError
 
 if TYPE_CHECKING:
@@ -28,28 +36,9 @@ def predict(
             "The whole photo when omitted.",
         ),
     ] = None,
-    camera: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FX,FY,CX,CY",
-            help="Focal lengths and principal point in pixels, or a JSON file with them. "
-            "A field of view of 55° when omitted.",
-        ),
-    ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Model folder. The workspace's champion when omitted, else the starter weights.",
-        ),
-    ] = None,
-    body: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Body file (.npz in SMPL's form) of a model that wasn't trained on the open body.",
-        ),
-    ] = None,
+    camera: CameraOption = None,
+    model: ModelOption = None,
+    body: BodyOption = None,
     out: Annotated[
         Path,
         typer.Option(metavar="FOLDER", help="Where NAME.json and NAME.overlay.png go."),
@@ -65,13 +54,7 @@ def predict(
             help="OpenPose's JSON of the photo: everybody in it is predicted.",
         ),
     ] = None,
-    refine: Annotated[
-        bool,
-        typer.Option(
-            "--refine/--no-refine",
-            help="Fit the body to the joints; the joints reported are then the body's.",
-        ),
-    ] = False,
+    refine: RefineOption = False,
     mesh: Annotated[
         str | None,
         typer.Option(metavar="glb|obj|ply", help="Write the body's mesh, too, in metres."),
@@ -83,7 +66,7 @@ def predict(
     picture: Annotated[
         bool, typer.Option("--picture/--no-picture", help="Draw the overlay picture.")
     ] = True,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No summary.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Predict the 3D pose and body of the person in a photo."""
     from hemlets.cli.values import parse_box, parse_camera, parse_mesh_format
@@ -105,8 +88,7 @@ def predict(
             where="--openpose",
             expected="one photo",
         )
-    if out.exists() and not out.is_dir():
-        raise ConfigError("this is a file", where=f"--out {out}", expected="a folder")
+    require_folder(out)
 
     from hemlets.cli.prediction import PhotoPredictor
 

@@ -24,7 +24,7 @@ from hemlets.inference.refine import Refiner
 from hemlets.inference.types import BodyEstimate, Camera, Flag
 from hemlets.workspace import Workspace
 
-__all__ = ["PhotoPredictor", "PhotoResult", "body_of", "read_photo"]
+__all__ = ["BodyPredictor", "PhotoPredictor", "PhotoResult", "read_photo"]
 
 Image = npt.NDArray[np.uint8]
 
@@ -164,19 +164,27 @@ class PhotoResult:
             self.files.append(target)
 
     def summary_row(self) -> tuple[str, str, str]:
-        """Photo, pelvis in metres, mean confidence: as shown to people."""
+        """Photo, pelvis in metres, confidence that there is a person: as shown to people."""
         metres = ", ".join(f"{v / 1000:.2f}" for v in self.estimate.root_mm)
-        known = self.estimate.confidence[np.isfinite(self.estimate.confidence)]
-        confidence = f"{known.mean():.2f}" if known.size else "–"
+        sure = self.estimate.person_confidence
+        confidence = "–" if np.isnan(sure) else f"{sure:.2f}"
         return self.photo.name, metres, confidence
 
     def assumptions(self) -> list[str]:
-        """What was assumed for want of input, and what to give instead."""
-        return [_NOTES[flag] for flag in self.estimate.flags]
+        """What a reader must know: doubts, and what was assumed and can be given instead."""
+        notes = [_NOTES[flag] for flag in self.estimate.flags]
+        if self.estimate.person is False:
+            doubt = (
+                f"{self.photo.name}: there is probably no person in the box. The confidence of "
+                f"{self.estimate.person_confidence:.2f} is below the model's threshold, so don't "
+                "rely on this result"
+            )
+            return [doubt, *notes]
+        return notes
 
 
-class PhotoPredictor:
-    """Predicts photos with one model and its body.
+class BodyPredictor:
+    """A model with the body that its θ and β belong to.
 
     Attributes:
         origin: How the model was chosen, for people.
@@ -189,7 +197,7 @@ class PhotoPredictor:
 
     @classmethod
     def load(cls, model: Path | None, *, body: Path | None = None) -> Self:
-        """Load a model and the body that its θ and β belong to.
+        """Load a model and its body.
 
         Args:
             model: A model folder; `hemlets.inference.champion` says what else is taken.
@@ -201,7 +209,11 @@ class PhotoPredictor:
         """
         choice = find_model(model, Workspace.from_env())
         predictor = Predictor.load(choice.folder)
-        return cls(predictor, body_of(predictor.card.body, body), origin=choice.origin)
+        return cls(predictor, _body_of(predictor.card.body, body), origin=choice.origin)
+
+
+class PhotoPredictor(BodyPredictor):
+    """Predicts photos."""
 
     def predict(
         self,
@@ -273,7 +285,7 @@ class PhotoPredictor:
         ]
 
 
-def body_of(name: str, given: Path | None) -> BodyModel:
+def _body_of(name: str, given: Path | None) -> BodyModel:
     """The body that a model was trained on.
 
     Args:

@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hemlets.cli.options import (
+    BodyOption,
+    CameraOption,
+    ModelOption,
+    QuietOption,
+    RefineOption,
+    require_folder,
+)
 from hemlets.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,34 +39,20 @@ def video(
             help="One person's box, the same in all frames. The whole frame when omitted.",
         ),
     ] = None,
-    camera: Annotated[
-        str | None,
-        typer.Option(metavar="FX,FY,CX,CY", help="Focal lengths and principal point in pixels."),
-    ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Model folder. The workspace's champion when omitted, else the starter weights.",
-        ),
-    ] = None,
-    body: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Body file of a model of another than the open body."),
-    ] = None,
+    camera: CameraOption = None,
+    model: ModelOption = None,
+    body: BodyOption = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the results go.")] = Path(
         "predictions"
     ),
     smooth: Annotated[
         bool, typer.Option("--smooth/--raw", help="Take the jitter out of each person's motion.")
     ] = True,
-    refine: Annotated[
-        bool, typer.Option("--refine/--no-refine", help="Fit the body to the joints.")
-    ] = False,
+    refine: RefineOption = False,
     picture: Annotated[
         bool, typer.Option("--picture/--no-picture", help="Write the annotated video.")
     ] = True,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No summary.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Follow the people in a video: motion files (npz, BVH) and an annotated video."""
     from hemlets.cli.values import parse_box, parse_camera
@@ -76,8 +70,7 @@ def video(
             expected="an MP4, AVI, MOV, MKV or WebM file",
             remedy=f"for a photo: hemlets predict {file}",
         )
-    if out.exists() and not out.is_dir():
-        raise ConfigError("this is a file", where=f"--out {out}", expected="a folder")
+    require_folder(out)
 
     from hemlets.cli.footage import VideoPredictor
     from hemlets.inference.video import Video

@@ -4,11 +4,13 @@ Heatmap and voxel coordinates are continuous: cell i spans [i, i + 1) and its ce
 i + 0.5, so that a crop coordinate maps onto them by scale alone.
 """
 
+from hemlets.codecs.confidence import PERSON_STATISTIC, person_confidence
 from hemlets.codecs.heatmaps import decode_heatmaps, encode_heatmaps
 from hemlets.codecs.triplets import States, encode_triplets, known_layers, layers, steepness
 from hemlets.codecs.volume import VolumeSpec, cell_centres, expectation, marginals, soft_argmax
 
 __all__ = [
+    "PERSON_STATISTIC",
     "States",
     "VolumeSpec",
     "cell_centres",
@@ -19,6 +21,7 @@ __all__ = [
     "known_layers",
     "layers",
     "marginals",
+    "person_confidence",
     "soft_argmax",
     "steepness",
 ]

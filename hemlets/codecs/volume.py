@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -59,23 +60,19 @@ class _Marginals(torch.autograd.Function):
     The gradient with respect to a logit is p · (g − Σ p·g), and both the marginals and
     Σ p·g are sums that are at hand, so that neither direction forms the normalised volume.
     Channels-last memory (B, H, W, J·D), as the convolution before it writes, is walked in
-    place.
+    place, and on a CPU one sample after the other, which its cache holds.
     """
 
     @staticmethod
     def forward(ctx: _Context, logits_BJDHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         B, J, D, H, W = logits_BJDHW.shape
         dtype = torch.promote_types(logits_BJDHW.dtype, torch.float32)
-        e_BHWJD = logits_BJDHW.permute(0, 3, 4, 1, 2).to(dtype, copy=True).contiguous()
-        e_BNC = e_BHWJD.view(B, H * W, J * D)
-        top_BJ = e_BNC.amax(1).view(B, J, D).amax(-1)
-        e_BNC.sub_(top_BJ.repeat_interleave(D, 1)[:, None]).exp_()
-        z_BJD = e_BNC.sum(1).view(B, J, D)
-        scale_BJ = 1 / z_BJD.sum(-1)
-        plane_BHWJ = e_BHWJD.sum(-1) * scale_BJ[:, None, None]
-        px = plane_BHWJ.sum(1).transpose(1, 2)
-        py = plane_BHWJ.sum(2).transpose(1, 2)
-        pz = z_BJD * scale_BJ[..., None]
+        e_BHWJD = torch.empty((B, H, W, J, D), dtype=dtype, device=logits_BJDHW.device)
+        parts = [
+            _exponentials(e, logits)
+            for e, logits in _parts(e_BHWJD, logits_BJDHW.permute(0, 3, 4, 1, 2))
+        ]
+        scale_BJ, px, py, pz = (torch.cat(same) for same in zip(*parts, strict=True))
         ctx.save_for_backward(e_BHWJD, scale_BJ, px, py, pz)
         ctx.dtype = logits_BJDHW.dtype
         return px, py, pz
@@ -87,11 +84,33 @@ class _Marginals(torch.autograd.Function):
         mean_BJ = (px * gx_BJW).sum(-1) + (py * gy_BJH).sum(-1) + (pz * gz_BJD).sum(-1)
         gx = (gx_BJW * scale_BJ[..., None]).transpose(1, 2)[:, None]
         gy = (gy_BJH * scale_BJ[..., None]).transpose(1, 2)[:, :, None]
-        gz = (gz_BJD - mean_BJ[..., None]) * scale_BJ[..., None]
-        gradient = (gx + gy)[..., None] + gz[:, None, None]
-        gradient.mul_(e_BHWJD)
-        logits_gradient: Tensor = gradient.to(ctx.dtype).permute(0, 3, 4, 1, 2)
-        return logits_gradient
+        gz = ((gz_BJD - mean_BJ[..., None]) * scale_BJ[..., None])[:, None, None]
+        plane = (gx + gy)[..., None]
+        gradient_BHWJD = torch.empty_like(e_BHWJD, dtype=ctx.dtype)
+        for gradient, e, across, along in _parts(gradient_BHWJD, e_BHWJD, plane, gz):
+            gradient.copy_((across + along).mul_(e))
+        return gradient_BHWJD.permute(0, 3, 4, 1, 2)
+
+
+def _parts(*whole: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """What is worked on together: a sample on a CPU, else all."""
+    count = 1 if whole[0].device.type == "cpu" else len(whole[0])
+    return zip(*(tensor.split(count) for tensor in whole), strict=True)  # type: ignore[no-untyped-call]
+
+
+def _exponentials(e_BHWJD: Tensor, logits_BHWJD: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Fill in the exponentials; gives the reciprocals of their sums, and the marginals."""
+    B, H, W, J, D = e_BHWJD.shape
+    # Operations on lower types than float32 are slow on a CPU, but for the copy.
+    e_BNC = e_BHWJD.copy_(logits_BHWJD).view(B, H * W, J * D)
+    top_BJ = e_BNC.amax(1).view(B, J, D).amax(-1)
+    e_BNC.sub_(top_BJ.repeat_interleave(D, 1)[:, None]).exp_()
+    z_BJD = e_BNC.sum(1).view(B, J, D)
+    scale_BJ = 1 / z_BJD.sum(-1)
+    plane_BHWJ = e_BHWJD.sum(-1) * scale_BJ[:, None, None]
+    px = plane_BHWJ.sum(1).transpose(1, 2)
+    py = plane_BHWJ.sum(2).transpose(1, 2)
+    return scale_BJ, px, py, z_BJD * scale_BJ[..., None]
 
 
 def marginals(logits_BJDHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:

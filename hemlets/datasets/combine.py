@@ -18,7 +18,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hemlets.annotations import SPLITS, Annotations
+from hemlets.annotations import ALL_SPLITS, Annotations
 from hemlets.errors import ConfigError, DataError
 from hemlets.files import atomic_path, content_hash, lock, read_json, sha256_file, write_json
 
@@ -44,7 +44,7 @@ class Part:
 
     name: str
     folder: Path
-    splits: tuple[str, ...] = SPLITS
+    splits: tuple[str, ...] = ALL_SPLITS
 
 
 def combine(parts: Sequence[Part], folder: Path) -> None:
@@ -111,12 +111,12 @@ def _require_names(parts: Sequence[Part]) -> None:
             raise ConfigError(
                 f"two parts are called {part.name!r}", remedy="give each a name of its own"
             )
-        strange = [split for split in part.splits if split not in SPLITS]
+        strange = [split for split in part.splits if split not in ALL_SPLITS]
         if strange or not part.splits:
             raise ConfigError(
                 f"{part.name}: there is no split {', '.join(strange)}" if strange
                 else f"{part.name}: no split is taken",
-                expected=", ".join(SPLITS),
+                expected=", ".join(ALL_SPLITS),
             )  # fmt: skip
 
 

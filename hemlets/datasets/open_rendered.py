@@ -1,6 +1,8 @@
 """The open rendered dataset, or any other data version of this project, as a source.
 
 Its images lie in shards, which `ImageRef` names as frames of a file: ``shards/NAME.arrow#ROW``.
+Scenes without a person are left out, since ingest is about people: combine data versions to keep
+them.
 """
 
 from __future__ import annotations

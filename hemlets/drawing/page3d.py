@@ -66,7 +66,9 @@ def prediction_page(
     parts = {
         "title": html.escape(title),
         "photo": "" if image_HW3 is None else _photo(image_HW3, title),
-        "note": html.escape(f"{title}, model {people[0][0].model_version}. {_HELP}"),
+        "note": html.escape(
+            f"{title}, model {people[0][0].model_version}. {_doubts(people)} {_HELP}"
+        ),
         "data": data,
     }
     for name, value in parts.items():
@@ -89,6 +91,17 @@ def _person(
         "joints_mm": joints.round(1).tolist(),
         "colour": list(colour),
     }
+
+
+def _doubts(people: Sequence[tuple[BodyEstimate, PlacedBody]]) -> str:
+    """Whether there is anybody at all, in words."""
+    words = {True: "yes", False: "probably not", None: "not known"}
+    told = ", ".join(
+        words[estimate.person]
+        + ("" if np.isnan(sure := estimate.person_confidence) else f" (confidence {sure:.2f})")
+        for estimate, _ in people
+    )
+    return f"A person: {told}."
 
 
 def _base64(values: npt.NDArray[Any]) -> str:

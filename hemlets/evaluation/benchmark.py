@@ -16,19 +16,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hemlets.errors import DataError
-from hemlets.evaluation import metrics
+from hemlets.evaluation.alignment import lengths
 from hemlets.evaluation.calibration import Calibration
 from hemlets.evaluation.fits import check_fits
-from hemlets.evaluation.measures import measurable, measure_block, metric_name
+from hemlets.evaluation.measures import joint_errors_mm, measurable, measure_block, metric_name
 from hemlets.evaluation.names import MetricName
 from hemlets.evaluation.predictions import Predictions, PredictionsInfo
 from hemlets.evaluation.protocols.protocol import SEGMENTS, SURFACE, Protocol
 from hemlets.evaluation.segmentation import count_pixels, figures_pct
 from hemlets.evaluation.surface import mesh_errors_mm
 from hemlets.evaluation.truth import Truth
-from hemlets.evaluation.units import check_millimetres
 from hemlets.evaluation.wording import some
-from hemlets.skeleton import N_JOINTS, PART_CHILD, PART_PARENT, Joint
+from hemlets.skeleton import N_JOINTS, PART_CHILD, PART_PARENT
 
 if TYPE_CHECKING:
     from hemlets.body import BodyModel
@@ -90,6 +89,7 @@ def score_file(
     protocol: Protocol,
     *,
     body: BodyModel | None = None,
+    among_others: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ProtocolScores:
     """Score a predictions file of exactly a protocol's samples.
@@ -99,6 +99,9 @@ def score_file(
         truth: the protocol's samples.
         protocol: what to measure.
         body: for surfaces and masks.
+        among_others: leave out predictions of annotated samples that the protocol isn't about,
+            such as another subject's, instead of refusing them; those of a subject that it
+            trains on are refused all the same.
         progress: called with the samples scored so far and their number.
 
     Raises:
@@ -135,12 +138,14 @@ def score_file(
         Calibration.empty() if not {"confidence", "joints3d_mm"} & set(info.absent) else None
     )
     seen, done = np.zeros(rows, bool), 0
-    for predicted in Predictions.batches(path):
+    others = truth.untrained if among_others else None
+    for batch in Predictions.batches(path):
+        predicted = batch if others is None else _without(batch, others)
         place = _places(predicted, truth, seen, path, expected=done)
         true = {name: values_[place] for name, values_ in truth.columns.items()}
         errors = np.full((len(place), N_JOINTS), np.nan)
         if "joints3d_mm" not in info.absent:
-            errors = _joint_errors(predicted, true)
+            errors = joint_errors_mm(predicted, true)
             tilt_errors[place] = _by_tilt(errors, true)
             joint_errors[place] = errors
         for key, found in measure_block(measures, predicted, true, errors).items():
@@ -172,7 +177,9 @@ def score_file(
         protocol=protocol,
         info=info,
         truth=truth,
-        names=tuple(metric_name(m, protocol, info, n_vertices=n_vertices) for m in measures),
+        names=tuple(
+            metric_name(m, protocol.samples, info, n_vertices=n_vertices) for m in measures
+        ),
         values=values,
         left_out=left_out,
         joint_errors_mm=joint_errors,
@@ -182,29 +189,24 @@ def score_file(
     )
 
 
-def _joint_errors(predicted: Predictions, true: dict[str, Array]) -> Float:
-    valid = true["valid3d"] & true["valid3d"][:, Joint.PELVIS, None]
-    joints = true["joints3d_mm"].astype(np.float64)
-    pose = np.where(valid[..., None], joints - joints[:, Joint.PELVIS, None], 0.0)
-    check_millimetres(predicted.joints3d_mm, pose, valid, predicted.sample_id)
-    return metrics.root_aligned_errors_mm(predicted.joints3d_mm, joints, true["valid3d"])
-
-
 def _by_tilt(errors_BJ: Float, true: dict[str, Array]) -> Float:
     """Mean error of the children of the parts in each bin of tilt, (B, 3)."""
-    parent, child = true["joints3d_mm"][:, PART_PARENT], true["joints3d_mm"][:, PART_CHILD]
-    length = np.linalg.norm(child - parent, axis=-1)
-    depth = np.abs(child[..., 2] - parent[..., 2])
-    sine = np.divide(depth, length, out=np.zeros_like(length), where=length > 0)
-    # 30° and 60°: sines 1/2 (equation (1)'s ε) and √3/2.
-    bins = (sine > 0.5).astype(int) + (sine > np.sqrt(0.75))
-    error = errors_BJ[:, PART_CHILD]
-    known = true["valid3d"][:, PART_PARENT] & true["valid3d"][:, PART_CHILD] & ~np.isnan(error)
-    means = [
-        metrics.mean_over_joints(np.where(known & (bins == number), error, np.nan))
-        for number in range(len(TILT_BINS))
-    ]
-    return np.stack(means, 1)
+    total, count = (np.zeros((len(TILT_BINS), len(errors_BJ))) for _ in range(2))
+    joints, valid = true["joints3d_mm"], true["valid3d"]
+    for parent, child in zip(PART_PARENT, PART_CHILD, strict=True):
+        part = joints[:, child] - joints[:, parent]
+        length, depth = lengths(part), np.abs(part[:, 2])
+        error = errors_BJ[:, child]
+        known = valid[:, parent] & valid[:, child] & ~np.isnan(error)
+        # 30° and 60°: sines 1/2 (equation (1)'s ε) and √3/2.
+        bins = (depth > 0.5 * length).astype(int) + (depth > np.sqrt(0.75) * length)
+        for number in range(len(TILT_BINS)):
+            here = known & (bins == number)
+            total[number] += np.where(here, error, 0.0)
+            count[number] += here
+    means = np.full_like(total, np.nan)
+    np.divide(total, count, out=means, where=count > 0)
+    return means.T
 
 
 def _places(
@@ -247,6 +249,12 @@ def _places(
         )
     seen[place] = True
     return place
+
+
+def _without(predicted: Predictions, others: pa.Array) -> Predictions:
+    out = pc.is_in(pa.array(predicted.sample_id.tolist(), pa.string()), value_set=others)
+    rows = np.flatnonzero(~np.asarray(out.to_numpy(zero_copy_only=False), bool))
+    return predicted if len(rows) == len(predicted) else predicted.take(rows)
 
 
 def _why_unknown(unknown: pa.Array, truth: Truth) -> str:

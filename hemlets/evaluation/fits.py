@@ -6,9 +6,19 @@ import numpy as np
 import numpy.typing as npt
 
 from hemlets.errors import DataError
-from hemlets.evaluation.protocols.protocol import Column, GroupTable, Protocol, plain_word
+from hemlets.evaluation.joint_sets import JOINT_SETS
+from hemlets.evaluation.protocols.protocol import (
+    PIXELS,
+    SEGMENTS,
+    SURFACE,
+    Column,
+    GroupTable,
+    Protocol,
+    plain_word,
+)
 from hemlets.evaluation.truth import Truth
 from hemlets.evaluation.wording import some
+from hemlets.skeleton import JOINTS
 
 __all__ = ["check_fits", "columns_of", "rows_of"]
 
@@ -52,6 +62,7 @@ def check_fits(protocol: Protocol, truth: Truth) -> None:
         if table.required:
             _check_groups(protocol, table, truth)
     _check_frames(protocol, truth)
+    _check_joints(protocol, truth)
 
 
 def _check_groups(protocol: Protocol, table: GroupTable, truth: Truth) -> None:
@@ -87,6 +98,26 @@ def _check_groups(protocol: Protocol, table: GroupTable, truth: Truth) -> None:
 
 def _names(column: Column, subject: str) -> bool:
     return plain_word(subject) in {plain_word(word) for word in column.where.get("subject", ())}
+
+
+def _check_joints(protocol: Protocol, truth: Truth) -> None:
+    """Every joint of a set must be known somewhere: the set stands in the figure's name."""
+    for measure in protocol.measures:
+        if measure.key in SURFACE | SEGMENTS:
+            continue
+        field = "valid2d" if measure.key in PIXELS else "valid3d"
+        known = np.logical_or.reduce(np.asarray(truth.columns[field], bool), axis=0)
+        joints = JOINT_SETS[measure.joints]
+        lacking = [JOINTS[joint] for joint in joints if not known[joint]]
+        if lacking:
+            many = "all joints" if len(lacking) == len(joints) else some(lacking)
+            raise DataError(
+                f"{many} of the joint set {measure.joints} are annotated in no sample",
+                where=f"protocol {protocol.name}, {measure.key}",
+                expected="a joint set that the dataset annotates, since it is part of every name",
+                remedy="choose the dataset's protocol, or a joint set without these joints in a "
+                f"protocol file of your own: {', '.join(JOINT_SETS)}",
+            )
 
 
 def _check_frames(protocol: Protocol, truth: Truth) -> None:

@@ -44,6 +44,8 @@ MEANINGS: Final[dict[str, str]] = {
 }
 
 _OVER: Final = {
+    "13j-limbs-pelvis": "the pelvis and the 12 joints of the limbs",
+    "13j-no-head-top": "13 of LSP's 14 joints (all but the head top)",
     "14j": "LSP's 14 joints",
     "16j": "MPII's 16 joints",
     "17j": "Human3.6M's 17 joints",

@@ -12,16 +12,25 @@ import numpy as np
 import numpy.typing as npt
 
 from hemlets.evaluation import metrics
+from hemlets.evaluation.alignment import checked
 from hemlets.evaluation.joint_sets import JOINT_SETS
 from hemlets.evaluation.names import MetricName
 from hemlets.evaluation.predictions import Predictions, PredictionsInfo
-from hemlets.evaluation.protocols.protocol import PIXELS, SEGMENTS, SURFACE, Measure, Protocol
+from hemlets.evaluation.protocols.protocol import PIXELS, SEGMENTS, SURFACE, Measure
+from hemlets.evaluation.units import check_millimetres
 from hemlets.skeleton import Joint
 
 if TYPE_CHECKING:
     from hemlets.body import BodyModel
 
-__all__ = ["PCK_THRESHOLDS", "measurable", "measure_block", "metric_name", "pck2d_pct"]
+__all__ = [
+    "PCK_THRESHOLDS",
+    "joint_errors_mm",
+    "measurable",
+    "measure_block",
+    "metric_name",
+    "pck2d_pct",
+]
 
 PCK_THRESHOLDS = {"pckh50_pct": 0.5, "pck20_torso_pct": 0.2}
 """Of the reference length: the head segment (PCKh@0.5), the torso (PCK@0.2)."""
@@ -33,21 +42,30 @@ _ALIGNED = {"pa_mpjpe_mm": "similarity", "rigid_mpjpe_mm": "rigid"}
 
 
 def metric_name(
-    measure: Measure, protocol: Protocol, info: PredictionsInfo, *, n_vertices: int | None = None
+    measure: Measure, samples: str, info: PredictionsInfo, *, n_vertices: int | None = None
 ) -> MetricName:
-    """A measure's full name, with everything that its value depends on."""
+    """A measure's full name, with everything that its value depends on.
+
+    Args:
+        measure: of samples.
+        samples: name of the split, or of the protocol that chose them.
+        info: how they were predicted.
+        n_vertices: of the body, for its surface.
+    """
     align = _ALIGNED.get(measure.key, "none")
     root = "centroid" if measure.key in _ALIGNED else "pelvis"
     over = measure.joints
-    if measure.key in PIXELS | SEGMENTS:
+    if measure.key in PIXELS | SEGMENTS | {"root_mm"}:
         root = "none"
     if measure.key in SEGMENTS:
         over = "pixels"
+    if measure.key == "root_mm":
+        over = "pelvis"
     if measure.key == "per_vertex_mm":
         over = f"{n_vertices}v"
     return MetricName(
         key=measure.key,
-        split=protocol.samples,
+        split=samples,
         over=over,
         root=root,
         align=align,
@@ -66,9 +84,24 @@ def measurable(measure: Measure, info: PredictionsInfo, body: BodyModel | None) 
         if measure.key in SEGMENTS and "root_mm" in absent:
             return "the predictions have no position of the pelvis"
         return "no body model was given" if body is None else None
+    if measure.key == "root_mm":
+        return "the predictions have no position of the pelvis" if "root_mm" in absent else None
     if measure.key in PIXELS:
         return "the predictions have no 2D joints" if "joints2d_px" in absent else None
     return "the predictions have no 3D joints" if "joints3d_mm" in absent else None
+
+
+def joint_errors_mm(predicted: Predictions, true: Mapping[str, Array]) -> Float:
+    """Errors of all 18 joints with the root at the pelvis, (B, 18) millimetres.
+
+    Raises:
+        DataError: Lengths are not millimetres, or a joint is not finite; samples are named.
+    """
+    pose, joints, known = checked(predicted.joints3d_mm, true["joints3d_mm"], true["valid3d"])
+    valid = known & known[:, Joint.PELVIS, None]
+    true_pose = np.where(valid[..., None], joints - joints[:, Joint.PELVIS, None], 0.0)
+    check_millimetres(pose, true_pose, valid, predicted.sample_id)
+    return metrics.root_aligned_errors_mm(pose, joints, known)
 
 
 def measure_block(
@@ -86,9 +119,10 @@ def measure_block(
         joint_errors_BJ: of all 18 joints with the root at the pelvis, millimetres.
     """
     found: dict[str, Float] = {}
+    fits: dict[str, dict[str, Float]] = {}
     for measure in measures:
         joints = list(JOINT_SETS[measure.joints])
-        errors = joint_errors_BJ[:, joints]
+        errors = joint_errors_BJ.T[joints].T
         if measure.key == "mpjpe_mm":
             found[measure.key] = metrics.mean_over_joints(errors)
         elif measure.key == "pck3d_150mm_pct":
@@ -96,12 +130,25 @@ def measure_block(
         elif measure.key == "auc3d_150mm_pct":
             found[measure.key] = metrics.auc_pct(errors)
         elif measure.key in _ALIGNED:
-            fit = metrics.pa_mpjpe_mm if measure.key == "pa_mpjpe_mm" else metrics.rigid_mpjpe_mm
-            found[measure.key] = fit(
-                predicted.joints3d_mm[:, joints],
-                true["joints3d_mm"][:, joints],
-                true["valid3d"][:, joints],
-            )
+            if measure.joints not in fits:
+                # One fit gives both.
+                pair = metrics.aligned_mpjpe_mm(
+                    *(
+                        _of_joints(pose, joints)
+                        for pose in (predicted.joints3d_mm, true["joints3d_mm"], true["valid3d"])
+                    )
+                )
+                fits[measure.joints] = dict(zip(_ALIGNED, pair, strict=True))
+            found[measure.key] = fits[measure.joints][measure.key]
+        elif measure.key == "root_mm":
+            pelvis, known = (true[n][:, Joint.PELVIS] for n in ("joints3d_mm", "valid3d"))
+            gap = np.linalg.norm(predicted.root_mm - pelvis.astype(np.float64), axis=-1)
+            found[measure.key] = np.where(known, gap, np.nan)
+        elif measure.key == "joints2d_px":
+            offset = predicted.joints2d_px[:, joints] - true["joints2d_px"][:, joints]
+            error = np.linalg.norm(offset, axis=-1).astype(np.float64)
+            known = true["valid2d"][:, joints]
+            found[measure.key] = metrics.mean_over_joints(np.where(known, error, np.nan))
         elif measure.key in PIXELS:
             found[measure.key] = pck2d_pct(
                 predicted.joints2d_px[:, joints],
@@ -111,6 +158,11 @@ def measure_block(
                 share=PCK_THRESHOLDS[measure.key],
             )
     return found
+
+
+def _of_joints(values_BJ: Array, joints: list[int]) -> Array:
+    """Some joints, with the samples next to each other in memory as ``checked`` has them."""
+    return np.asarray(values_BJ.T[..., joints, :].T)
 
 
 def pck2d_pct(

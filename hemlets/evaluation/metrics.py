@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hemlets.errors import DataError
-from hemlets.evaluation.alignment import align, checked
+from hemlets.evaluation.alignment import aligned_errors_mm, checked, lengths
 from hemlets.skeleton import Joint
 
 __all__ = [
     "AUC_THRESHOLDS_MM",
     "PCK_THRESHOLD_MM",
+    "aligned_mpjpe_mm",
     "auc_pct",
     "mean_over_joints",
     "moving_joints",
@@ -45,11 +46,6 @@ Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 
-def _distances(predicted_NJ3: Float, true_NJ3: Float, valid_NJ: Bool) -> Float:
-    distance = np.linalg.norm(predicted_NJ3 - true_NJ3, axis=-1)
-    return np.asarray(np.where(valid_NJ, distance, np.nan))
-
-
 def root_aligned_errors_mm(
     predicted_NJ3: Array,
     true_NJ3: Array,
@@ -68,7 +64,8 @@ def root_aligned_errors_mm(
     """
     predicted, true, valid = checked(predicted_NJ3, true_NJ3, valid_NJ)
     valid = valid & valid[:, root, None]
-    return _distances(predicted - predicted[:, root, None], true - true[:, root, None], valid)
+    gap = (predicted - predicted[:, root, None]) - (true - true[:, root, None])
+    return np.where(valid, lengths(gap), np.nan)
 
 
 def similarity_aligned_errors_mm(
@@ -86,23 +83,22 @@ def similarity_aligned_errors_mm(
     Raises:
         DataError: Shapes differ or a valid joint is not finite.
     """
-    _, true, valid = checked(predicted_NJ3, true_NJ3, valid_NJ)
-    fitted = align(predicted_NJ3, true_NJ3, valid, scale=True)
-    return _distances(fitted.aligned, true, valid)
+    return aligned_errors_mm(predicted_NJ3, true_NJ3, valid_NJ)[0]
 
 
 def rigid_aligned_errors_mm(
     predicted_NJ3: Array, true_NJ3: Array, valid_NJ: Array | None = None
 ) -> Float:
     """As :func:`similarity_aligned_errors_mm`, with the scale left at 1."""
-    _, true, valid = checked(predicted_NJ3, true_NJ3, valid_NJ)
-    fitted = align(predicted_NJ3, true_NJ3, valid, scale=False)
-    return _distances(fitted.aligned, true, valid)
+    return aligned_errors_mm(predicted_NJ3, true_NJ3, valid_NJ)[1]
 
 
 def mean_over_joints(errors_NJ: Array) -> Float:
     """Mean over the joints that are not NaN, (N,); NaN for a sample without any."""
     errors = np.asarray(errors_NJ, np.float64)
+    total = errors.sum(1)
+    if errors.shape[1] and not np.isnan(total).any():
+        return np.asarray(total / errors.shape[1])
     known = ~np.isnan(errors)
     count = known.sum(1)
     total = np.where(known, errors, 0.0).sum(1)
@@ -141,6 +137,18 @@ def pa_mpjpe_mm(predicted_NJ3: Array, true_NJ3: Array, valid_NJ: Array | None = 
     return mean_over_joints(similarity_aligned_errors_mm(predicted_NJ3, true_NJ3, valid_NJ))
 
 
+def aligned_mpjpe_mm(
+    predicted_NJ3: Array, true_NJ3: Array, valid_NJ: Array | None = None
+) -> tuple[Float, Float]:
+    """:func:`pa_mpjpe_mm` and :func:`rigid_mpjpe_mm` of one fit, (N,) millimetres each.
+
+    Raises:
+        DataError: Shapes differ or a valid joint is not finite.
+    """
+    similarity, rigid = aligned_errors_mm(predicted_NJ3, true_NJ3, valid_NJ)
+    return mean_over_joints(similarity), mean_over_joints(rigid)
+
+
 def rigid_mpjpe_mm(predicted_NJ3: Array, true_NJ3: Array, valid_NJ: Array | None = None) -> Float:
     """Mean joint error after rigid alignment, (N,) millimetres.
 
@@ -172,7 +180,11 @@ def auc_pct(errors_NJ: Array, thresholds_mm: tuple[float, ...] = AUC_THRESHOLDS_
     No error is strictly below 0, so a perfect pose reaches 30/31 = 96.8 %, as it does in
     MPI-INF-3DHP's own evaluation.
     """
-    return np.asarray(np.mean([pck_pct(errors_NJ, limit) for limit in thresholds_mm], axis=0))
+    errors = np.asarray(errors_NJ, np.float64)
+    limits = np.sort(np.asarray(thresholds_mm, np.float64))
+    # A joint counts at every threshold strictly above its error; NaN would sort behind them all.
+    shares = 1.0 - np.searchsorted(limits, errors, side="right") / len(limits)
+    return np.asarray(100.0 * mean_over_joints(np.where(np.isnan(errors), np.nan, shares)))
 
 
 def vertex_errors_mm(

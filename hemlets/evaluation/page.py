@@ -61,20 +61,30 @@ PICTURE_LEGEND = (
 """What pictures of samples show, for the sentence before them."""
 
 
-def write_page(path: Path, summary: Summary, gallery: Sequence[tuple[str, bytes]] = ()) -> None:
+def write_page(
+    path: Path,
+    summary: Summary,
+    gallery: Sequence[tuple[str, bytes]] = (),
+    remarks: Sequence[str] = (),
+) -> None:
     """Write the page of a benchmark, whole or not at all.
 
     Args:
         path: of the HTML file.
         summary: of the benchmark.
         gallery: captions and PNG pictures of the worst samples.
+        remarks: what else is to be said of the figures, a paragraph each.
     """
-    text = page_html(summary, gallery)
+    text = page_html(summary, gallery, remarks)
     with atomic_path(path) as scratch:
         scratch.write_text(text, encoding="utf-8")
 
 
-def page_html(summary: Summary, gallery: Sequence[tuple[str, bytes]] = ()) -> str:
+def page_html(
+    summary: Summary,
+    gallery: Sequence[tuple[str, bytes]] = (),
+    remarks: Sequence[str] = (),
+) -> str:
     """The page as text; arguments as of :func:`write_page`."""
     protocol, info = summary.protocol, summary.predictions
     parts = [
@@ -90,6 +100,7 @@ def page_html(summary: Summary, gallery: Sequence[tuple[str, bytes]] = ()) -> st
         f"the sequences were drawn anew with replacement {summary.resamples:,} times, since frames "
         "of one sequence resemble each other. A sequence here is "
         f"{escape(protocol.sequences)}.{_too_few(summary.sequences)}</p>",
+        *(f"<p>{escape(remark)}</p>" for remark in remarks),
         *(_table(table, summary) for table in summary.tables),
         _paper(summary),
         _joints(summary),

@@ -133,7 +133,7 @@ class Predictions:
                 f"{len(twice)} samples are predicted more than once",
                 where=f"{where}: {some(twice)}",
                 expected="one row a sample",
-                remedy=_REMEDY,
+                remedy="remove the rows that are there twice",
             )
         for name, shape in COLUMNS.items():
             values = getattr(self, name)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +13,15 @@ from hemlets.annotations import Annotations
 from hemlets.errors import DataError
 from hemlets.evaluation import metrics
 from hemlets.evaluation.bootstrap import RESAMPLES
+from hemlets.evaluation.measures import joint_errors_mm, measurable, measure_block, metric_name
 from hemlets.evaluation.names import MetricName
-from hemlets.evaluation.predictions import Predictions
+from hemlets.evaluation.predictions import Predictions, PredictionsInfo
+from hemlets.evaluation.protocols.protocol import Measure
 from hemlets.evaluation.samples import SampleScores
 from hemlets.evaluation.scores import Scores, summarise
 from hemlets.evaluation.surface import BLOCK, mesh_errors_mm
-from hemlets.evaluation.units import check_millimetres
 from hemlets.evaluation.wording import some
-from hemlets.skeleton import N_JOINTS, Joint
+from hemlets.skeleton import N_JOINTS
 
 if TYPE_CHECKING:
     from hemlets.body import BodyModel
@@ -29,9 +31,20 @@ __all__ = ["BLOCK", "STRETCH_FRAMES", "score", "score_samples"]
 STRETCH_FRAMES = 15
 """Frames of a stretch: a quarter to a whole second at the open clips' 16 to 60 a second."""
 
-Array = npt.NDArray[Any]
-Float = npt.NDArray[np.float64]
-Bool = npt.NDArray[np.bool_]
+MEASURES: Final = (
+    Measure(key="mpjpe_mm"),
+    Measure(key="pa_mpjpe_mm"),
+    Measure(key="rigid_mpjpe_mm"),
+    Measure(key="pck3d_150mm_pct", joints="17j-no-pelvis"),
+    Measure(key="auc3d_150mm_pct", joints="17j-no-pelvis"),
+    Measure(key="root_mm"),
+    Measure(key="joints2d_px"),
+)
+"""What every split is measured by, by the code that measures the protocols."""
+
+BODY_MEASURES: Final = (Measure(key="per_vertex_mm"), Measure(key="mesh_joints_mm"))
+
+_TRUTH: Final = ("joints3d_mm", "valid3d", "joints2d_px", "valid2d")
 
 
 def score(
@@ -80,47 +93,15 @@ def score_samples(
     """
     predicted = _in_order(predictions, annotations)
     info, absent = predictions.info, set(predictions.info.absent)
-    found: dict[MetricName, Float] = {}
-    unknown = np.full(len(annotations), np.nan)
-    joint_errors = np.full((len(annotations), N_JOINTS), np.nan)
-    rotations = np.full((len(annotations), 24), np.nan)
-
-    def add(key: str, values: Float, *, over: str, root: str, align: str = "none") -> None:
-        name = MetricName(
-            key=key,
-            split=info.split,
-            over=over,
-            root=root,
-            align=align,
-            box=info.box_source,
-            depth=info.depth_source,
-            flip="yes" if info.flip_test else "no",
-        )
-        found[name] = values
-
-    true = annotations.joints3d_mm.astype(np.float64)
-    valid = annotations.valid3d
+    rows = len(annotations)
+    unknown = np.full(rows, np.nan)
+    joint_errors, rotations = np.full((rows, N_JOINTS), np.nan), np.full((rows, 24), np.nan)
+    true = {name: annotations.column(name) for name in _TRUTH}
     if "joints3d_mm" not in absent:
-        pose = predicted.joints3d_mm.astype(np.float64)
-        rooted = valid & valid[:, Joint.PELVIS, None]
-        true_pose = np.where(rooted[..., None], true - true[:, Joint.PELVIS, None], 0.0)
-        check_millimetres(pose, true_pose, rooted, annotations.sample_id)
-        joint_errors = metrics.root_aligned_errors_mm(pose, true, valid)
-        no_root = np.delete(joint_errors, Joint.PELVIS, axis=1)
-        add("mpjpe_mm", metrics.mean_over_joints(joint_errors), over="18j", root="pelvis")
-        add("pa_mpjpe_mm", metrics.pa_mpjpe_mm(pose, true, valid),
-            over="18j", root="centroid", align="similarity")  # fmt: skip
-        add("rigid_mpjpe_mm", metrics.rigid_mpjpe_mm(pose, true, valid),
-            over="18j", root="centroid", align="rigid")  # fmt: skip
-        add("pck3d_150mm_pct", metrics.pck_pct(no_root), over="17j-no-pelvis", root="pelvis")
-        add("auc3d_150mm_pct", metrics.auc_pct(no_root), over="17j-no-pelvis", root="pelvis")
-    if "root_mm" not in absent:
-        gap = np.linalg.norm(predicted.root_mm - true[:, Joint.PELVIS], axis=-1)
-        add("root_mm", np.where(valid[:, Joint.PELVIS], gap, np.nan), over="pelvis", root="none")
-    if "joints2d_px" not in absent:
-        offset = np.linalg.norm(predicted.joints2d_px - annotations.joints2d_px, axis=-1)
-        offset = np.where(annotations.valid2d, offset.astype(np.float64), np.nan)
-        add("joints2d_px", metrics.mean_over_joints(offset), over="18j", root="none")
+        joint_errors = joint_errors_mm(predicted, true)
+    measures = tuple(m for m in MEASURES if measurable(m, info, body) is None)
+    by_key = measure_block(measures, predicted, true, joint_errors)
+    found = {metric_name(m, info.split, info): by_key[m.key] for m in measures}
     known = np.flatnonzero(annotations.smpl_valid)
     if "theta" not in absent:
         over, mean = "24r", unknown.copy()
@@ -131,19 +112,20 @@ def score_samples(
                 metrics.rotation_errors_rad(predicted.theta[known], truth)
             )
             over, mean = f"{moving.sum()}r", metrics.mean_over_joints(rotations[:, moving])
-        add("theta_deg", mean, over=over, root="none")
-    if body is not None and not {"theta", "betas"} & absent:
-        surface, joints = unknown.copy(), unknown.copy()
-        surface[known], joints[known] = mesh_errors_mm(
+        found[_rotation_name(info, over)] = mean
+    bodies = tuple(m for m in BODY_MEASURES if measurable(m, info, body) is None)
+    if body is not None and bodies:
+        errors = mesh_errors_mm(
             body,
             (predicted.theta[known], predicted.betas[known]),
             (annotations.theta[known], annotations.betas[known]),
             block=block,
             progress=progress,
         )
-        over = f"{body.n_vertices}v"
-        add("per_vertex_mm", surface, over=over, root="pelvis")
-        add("mesh_joints_mm", joints, over="18j", root="pelvis")
+        for measure, values in zip(bodies, errors, strict=True):
+            name = metric_name(measure, info.split, info, n_vertices=body.n_vertices)
+            found[name] = unknown.copy()
+            found[name][known] = values
     return SampleScores(
         info=info,
         names=tuple(found),
@@ -156,6 +138,12 @@ def score_samples(
         joint_errors_mm=joint_errors,
         rotation_errors_deg=rotations,
     )
+
+
+def _rotation_name(info: PredictionsInfo, over: str) -> MetricName:
+    """Which rotations count depends on the samples, so no protocol has this measure."""
+    like = metric_name(Measure(key="root_mm"), info.split, info)
+    return replace(like, key="theta_deg", over=over)
 
 
 def _stretches(annotations: Annotations) -> npt.NDArray[np.object_]:

@@ -22,7 +22,7 @@ from hemlets.errors import DataError
 from hemlets.evaluation.protocols.protocol import PIXELS, SEGMENTS, SURFACE, Protocol, plain_word
 from hemlets.evaluation.wording import some
 
-__all__ = ["Facet", "Truth"]
+__all__ = ["Facet", "NoSamplesError", "Truth"]
 
 Array = npt.NDArray[Any]
 Bool = npt.NDArray[np.bool_]
@@ -34,6 +34,11 @@ _ALWAYS: Final = (
 )  # fmt: skip
 _SHAPES: Final = {field.name: field.shape for field in FIELDS}
 _BATCH: Final = 65_536
+_TRAINED: Final = "they are of a subject that the protocol trains on"
+
+
+class NoSamplesError(DataError):
+    """A table of annotations has no sample of a protocol."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,6 +100,12 @@ class Truth:
         return len(self.ids)
 
     @property
+    def untrained(self) -> pa.Array:
+        """Ids of the other rows, without those of a subject that the protocol trains on."""
+        ids = [ids for why, ids in self.other.items() if why != _TRAINED]
+        return pa.concat_arrays(ids) if ids else pa.array([], pa.string())
+
+    @property
     def sequence(self) -> Facet:
         """Unit that is resampled: a clip of a subject from all cameras together, or a stretch.
 
@@ -126,8 +137,8 @@ class Truth:
         """Rows of an annotation table that a protocol is about.
 
         Raises:
-            DataError: The table is absent, damaged, lacks a column, holds a sample twice, or has
-                no sample of the protocol.
+            NoSamplesError: The table has no sample of the protocol.
+            DataError: It is absent, damaged, lacks a column or holds a sample twice.
         """
         names = _columns(protocol)
         try:
@@ -192,7 +203,7 @@ class Truth:
             rows += part.num_rows
         outside = {reason: pa.concat_arrays(ids) for reason, ids in other.items()}
         if not rows:
-            raise DataError(
+            raise NoSamplesError(
                 f"no annotated sample is of the protocol {protocol.name}",
                 where=where,
                 expected=f"split {protocol.split}"
@@ -269,7 +280,7 @@ def _reasons(batch: pa.RecordBatch, protocol: Protocol) -> dict[str, Bool]:
         f"they are of another dataset than {' or '.join(datasets)}": (
             ~facet["source"].among(datasets) if datasets else none
         ),
-        "they are of a subject that the protocol trains on": trained,
+        _TRAINED: trained,
         f"they are of another subject than {', '.join(subjects)}": (
             ~facet["subject"].among(subjects) if subjects else none
         ),

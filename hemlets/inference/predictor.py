@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import roma
 import torch
+from torch import nn
 
-from hemlets.codecs import decode_heatmaps
+from hemlets.codecs import PERSON_STATISTIC, decode_heatmaps, person_confidence
 from hemlets.codecs.decode import metric_joints
 from hemlets.errors import InputError
+from hemlets.inference.flip import both_ways
 from hemlets.inference.types import BodyEstimate, Camera, Flag, PredictionRequest
-from hemlets.models import HemletsPosh
+from hemlets.models import HemletsPosh, PoshOutput
 from hemlets.models.crops import joints_in_images, network_input
+from hemlets.models.inference_form import InferenceForm, Precision, can_prepare
 from hemlets.models.model_folder import ModelCard, load_model
 from hemlets.transforms import Crop, square_crop
 
@@ -36,9 +39,24 @@ class Predictor:
     def __init__(
         self, model: HemletsPosh, card: ModelCard, *, device: str | torch.device = "cpu"
     ) -> None:
+        """Prepare a model, which stays as it is on a CPU and moves to any other device.
+
+        Args:
+            model: With its final weights.
+            card: Its description. A CPU that has no arithmetic of the precision that it declares
+                runs in float32, which is slower and exacter.
+            device: Where to run.
+        """
         self.device = torch.device(device)
-        self.model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.card = card
+        self.precision: Precision = card.precision
+        self._model: nn.Module = model.eval()
+        if self.device.type == "cpu":
+            if not can_prepare(self.precision):
+                self.precision = "float32"
+            if can_prepare(self.precision):
+                self._model = InferenceForm(model, self.precision)
+        self._model = self._model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
     def load(cls, folder: Path, *, device: str | torch.device = "cpu") -> Predictor:
@@ -54,6 +72,13 @@ class Predictor:
     def version(self) -> str:
         """Version of the model, carried by each estimate."""
         return self.card.version
+
+    def shows_person(self, person_confidence: float) -> bool | None:
+        """Whether a confidence is that of a person; None where the model can't tell."""
+        known = self.card.person
+        if known is None or known.statistic != PERSON_STATISTIC or np.isnan(person_confidence):
+            return None
+        return person_confidence >= known.threshold
 
     def predict(
         self, requests: Sequence[PredictionRequest], *, batch_size: int = 32
@@ -72,8 +97,15 @@ class Predictor:
         prepared = [_prepare(r, f"request {first + i}", self.card.pose.crop_px)
                     for i, r in enumerate(requests)]  # fmt: skip
         crops = [crop for crop, _, _ in prepared]
-        with torch.inference_mode():
-            out = self.model(network_input((r.image_HW3 for r in requests), crops, self.device))
+        # A form prepared for the CPU has its precision in its weights.
+        cast = self.device.type != "cpu" and self.precision == "bfloat16"
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, cast):
+            crop_B3HW = network_input((r.image_HW3 for r in requests), crops, self.device)
+            out: PoshOutput = (
+                both_ways(self._model, crop_B3HW, self.card.pose.volume.cells)
+                if self.card.flip_test
+                else self._model(crop_B3HW)
+            )
             found = joints_in_images(out.decoded.voxel_BJ3, self.card.pose.volume, crops)
             theta = roma.rotmat_to_rotvec(out.shape.rotation_BR33)
             if out.pose.heatmap_BJHW is not None:
@@ -84,19 +116,22 @@ class Predictor:
         joints, roots = metric_joints(
             found.image_px_BJ2, found.depth_mm_BJ, cameras, self.card.bone_length_mm
         )
+        confidence = peak.cpu().numpy().astype(np.float32)
+        persons = [self.shows_person(float(sure)) for sure in person_confidence(confidence)]
         theta_np, betas_np = theta.cpu().numpy(), out.shape.betas_BS.cpu().numpy()
         return [
             BodyEstimate(
                 joints3d_mm=joints[i].astype(np.float32),
                 root_mm=roots[i].astype(np.float32),
                 joints2d_px=found.image_px_BJ2[i].astype(np.float32),
-                confidence=peak[i].cpu().numpy().astype(np.float32),
+                confidence=confidence[i],
                 theta=theta_np[i],
                 betas=betas_np[i],
                 box_xyxy=_box(requests[i]),
                 camera=camera,
                 flags=flags,
                 model_version=self.version,
+                person=persons[i],
             )
             for i, (_, camera, flags) in enumerate(prepared)
         ]

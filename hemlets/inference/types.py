@@ -77,6 +77,9 @@ class BodyEstimate:
         camera: The camera that was used.
         flags: Assumptions made for want of input.
         model_version: What predicted it.
+        person: Whether `person_confidence` reaches the threshold that was set on the validation
+            split; None where the model has none. Where it is False, everything else is what the
+            network sees in a place with probably nobody in it.
     """
 
     joints3d_mm: Float
@@ -89,6 +92,7 @@ class BodyEstimate:
     camera: Camera
     flags: tuple[Flag, ...] = ()
     model_version: str = "unversioned"
+    person: bool | None = None
     units: dict[str, str] = field(
         default_factory=lambda: {
             "joints3d": "mm, pelvis-relative, camera frame: x right, y down, z forward",
@@ -99,9 +103,20 @@ class BodyEstimate:
         }
     )
 
+    @property
+    def person_confidence(self) -> float:
+        """Confidence in 0–1 that there is a person: `hemlets.codecs.person_confidence`.
+
+        NaN (null in JSON) from a network without heatmaps.
+        """
+        # It brings torch; the types alone must stay cheap to import.
+        from hemlets.codecs import person_confidence
+
+        return float(person_confidence(self.confidence))
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, with names, units, flags and model version."""
-        camera = self.camera
+        camera, sure = self.camera, self.person_confidence
         return {
             "joint_names": list(JOINTS),
             "theta_names": list(SMPL_JOINTS),
@@ -109,6 +124,8 @@ class BodyEstimate:
             "root_mm": self.root_mm.astype(float).tolist(),
             "joints2d_px": self.joints2d_px.astype(float).tolist(),
             "confidence": [None if np.isnan(c) else float(c) for c in self.confidence],
+            "person_confidence": None if np.isnan(sure) else sure,
+            "person": self.person,
             "theta_rad": self.theta.astype(float).tolist(),
             "betas": self.betas.astype(float).tolist(),
             "box_xyxy_px": [float(v) for v in self.box_xyxy],
@@ -137,5 +154,6 @@ class BodyEstimate:
             camera=Camera(**value["camera_px"]),
             flags=tuple(Flag(name) for name in value["flags"]),
             model_version=value["model_version"],
+            person=value["person"],
             units=value["units"],
         )

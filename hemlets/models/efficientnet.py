@@ -10,7 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["EfficientNetLite0"]
+from hemlets.models.depthwise import depthwise
+
+__all__ = ["EfficientNetLite0", "PaddedConvolution"]
 
 _MOMENTUM = 0.05
 
@@ -28,7 +30,7 @@ _LAST_BLOCKS = (2, 4, 10, 15)
 """The last block at a quarter, an eighth, a sixteenth and a thirty-second of the resolution."""
 
 
-class _Convolution(nn.Conv2d):
+class PaddedConvolution(nn.Conv2d):
     """A convolution with TensorFlow's padding, which is uneven where it halves an even size."""
 
     def __init__(
@@ -39,20 +41,15 @@ class _Convolution(nn.Conv2d):
         self.border = (total // 2, total - total // 2) * 2
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.groups > 1 and torch.is_grad_enabled() and x.device.type == "cpu":
-            # The gradients of depthwise convolutions in bfloat16 take ten times as long here.
-            with torch.autocast("cpu", enabled=False):
-                return self._apply_padded(x.float()).to(x.dtype)
-        return self._apply_padded(x)
-
-    def _apply_padded(self, x: Tensor) -> Tensor:
+        """Convolve the padded image."""
         left, right = self.border[:2]
-        if left == right:
-            return nn.functional.conv2d(
-                x, self.weight, None, self.stride, left, 1, groups=self.groups
-            )
-        padded = nn.functional.pad(x, self.border)
-        return nn.functional.conv2d(padded, self.weight, None, self.stride, groups=self.groups)
+        padding = left
+        if left != right:
+            x, padding = nn.functional.pad(x, self.border), 0
+        learns = self.groups > 1 and torch.is_grad_enabled()
+        if learns and x.device.type == "cpu" and x.dtype == torch.bfloat16:
+            return depthwise(x, self.weight, self.stride[0], padding)
+        return nn.functional.conv2d(x, self.weight, None, self.stride, padding, groups=self.groups)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -68,11 +65,11 @@ class _Block(nn.Module):
         self.expands = expansion != 1
         self.skips = stride == 1 and inputs == outputs
         if self.expands:
-            self._expand_conv = _Convolution(inputs, width)
+            self._expand_conv = PaddedConvolution(inputs, width)
             self._bn0 = _norm(width)
-        self._depthwise_conv = _Convolution(width, width, kernel, stride, groups=width)
+        self._depthwise_conv = PaddedConvolution(width, width, kernel, stride, groups=width)
         self._bn1 = _norm(width)
-        self._project_conv = _Convolution(width, outputs)
+        self._project_conv = PaddedConvolution(width, outputs)
         self._bn2 = _norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,7 +90,7 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self._conv_stem = _Convolution(3, 32, 3, 2)
+        self._conv_stem = PaddedConvolution(3, 32, 3, 2)
         self._bn0 = _norm(32)
         blocks: list[nn.Module] = []
         inputs = 32

@@ -2,24 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 from torch import nn
 
 from hemlets.config import Config
-from hemlets.errors import CheckpointError, DataError
+from hemlets.errors import CheckpointError, ConfigError, DataError
 from hemlets.files import atomic_folder, content_hash, read_json, sha256_file, write_json
+from hemlets.models.inference_form import Precision
 from hemlets.models.pose import PoseNetworkConfig
 from hemlets.models.posh import HemletsPosh
 from hemlets.models.shape import ShapeNetworkConfig
 
-__all__ = ["ModelCard", "load_model", "load_weights", "save_model"]
+__all__ = [
+    "InferenceConfig",
+    "ModelCard",
+    "PersonThreshold",
+    "load_model",
+    "load_weights",
+    "save_model",
+]
 
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
 BONE_LENGTH_RANGE_MM = (500.0, 10_000.0)
+
+
+class PersonThreshold(Config):
+    """From which confidence on a prediction is taken for a person.
+
+    Attributes:
+        statistic: What the confidence is: `hemlets.codecs.PERSON_STATISTIC`.
+        threshold: Below it there is probably nobody.
+        missed: Share of the images of people below it.
+        false_alarms: Share of the images without a person that reach it.
+        people: Images of people that this was measured on.
+        backgrounds: Images without.
+    """
+
+    statistic: str
+    threshold: float = Field(ge=0, le=1)
+    missed: float = Field(ge=0, le=1)
+    false_alarms: float = Field(ge=0, le=1)
+    people: int = Field(ge=1)
+    backgrounds: int = Field(ge=1)
+
+    @classmethod
+    def measured(
+        cls,
+        threshold: float,
+        of_people: Sequence[float] | npt.NDArray[np.floating],
+        of_backgrounds: Sequence[float] | npt.NDArray[np.floating],
+        *,
+        statistic: str,
+    ) -> PersonThreshold:
+        """A threshold with its error rates on some confidences, at least one of each kind."""
+        return cls(
+            statistic=statistic,
+            threshold=threshold,
+            missed=float((np.asarray(of_people) < threshold).mean()),
+            false_alarms=float((np.asarray(of_backgrounds) >= threshold).mean()),
+            people=len(of_people),
+            backgrounds=len(of_backgrounds),
+        )
+
+
+class InferenceConfig(Config):
+    """How a model predicts, in the benchmark and when served: a part of what it is.
+
+    Attributes:
+        precision: On a processor that lacks it, float32.
+        flip_test: Average with the prediction of the mirrored crop, at twice the cost.
+    """
+
+    precision: Precision = "float32"
+    flip_test: bool = False
 
 
 class ModelCard(Config):
@@ -28,8 +90,11 @@ class ModelCard(Config):
     Attributes:
         bone_length_mm: Mean summed length of the 14 parts of predicted skeletons at known
             distance, measured on the validation split; gives the metric scale of predictions.
-        precision: Inference runs at this precision, in the benchmark and when served.
+        precision: See `InferenceConfig`.
+        flip_test: See `InferenceConfig`.
         body: Name of the body model that θ and β belong to.
+        person: Tells people from empty scenes, set and measured on the validation split; None
+            where it was not.
         weights_sha256: Hash of the weights file.
         training: Where the weights come from: data version, configuration, metrics.
     """
@@ -38,15 +103,28 @@ class ModelCard(Config):
     pose: PoseNetworkConfig
     shape: ShapeNetworkConfig
     bone_length_mm: float = Field(gt=BONE_LENGTH_RANGE_MM[0], lt=BONE_LENGTH_RANGE_MM[1])
-    precision: Literal["float32"] = "float32"
+    precision: Precision = "float32"
+    flip_test: bool = False
     body: str = "open-body-lite"
+    person: PersonThreshold | None = None
     weights_sha256: str
     training: dict[str, Any] = Field(default_factory=dict)
 
     @property
+    def inference(self) -> InferenceConfig:
+        """How the model predicts."""
+        return InferenceConfig(precision=self.precision, flip_test=self.flip_test)
+
+    @property
     def version(self) -> str:
         """Short content hash of weights and description."""
-        return content_hash(self.model_dump(mode="json", exclude={"training"}))[:12]
+        described = self.model_dump(mode="json", exclude={"training"})
+        if self.person is None:
+            # A model that was never asked about empty scenes is the same as before one could ask.
+            del described["person"]
+        if not self.flip_test:
+            del described["flip_test"]
+        return content_hash(described)[:12]
 
 
 def save_model(
@@ -57,6 +135,8 @@ def save_model(
     shape: ShapeNetworkConfig,
     bone_length_mm: float,
     training: dict[str, Any],
+    person: PersonThreshold | None = None,
+    inference: InferenceConfig | None = None,
     half: bool = False,
 ) -> ModelCard:
     """Write a model folder whole; with ``half`` its weights take half the space (float16)."""
@@ -73,6 +153,8 @@ def save_model(
             pose=pose,
             shape=shape,
             bone_length_mm=bone_length_mm,
+            person=person,
+            **(inference or InferenceConfig()).model_dump(),
             weights_sha256=sha256_file(scratch / WEIGHTS),
             training=training,
         )
@@ -108,6 +190,13 @@ def load_model(folder: Path) -> tuple[HemletsPosh, ModelCard]:
         card = ModelCard.from_mapping(read_json(folder / CARD), where=str(folder / CARD))
     except DataError as error:
         raise CheckpointError(error.what, where=folder / CARD) from error
+    except ConfigError as error:
+        raise CheckpointError(
+            error.what,
+            where=folder / CARD,
+            expected="a card of this version of hemlets",
+            remedy="fetch the model again, or use the version of hemlets that wrote it",
+        ) from error
     found = sha256_file(folder / WEIGHTS) if (folder / WEIGHTS).exists() else "no file"
     if found != card.weights_sha256:
         raise CheckpointError(

@@ -16,7 +16,7 @@ from hemlets.config import Config
 from hemlets.models.backbone import BackboneName, build_backbone
 from hemlets.skeleton import N_JOINTS, N_PARTS
 
-__all__ = ["DecodedVolume", "PoseNetwork", "PoseNetworkConfig", "PoseOutput"]
+__all__ = ["DecodedVolume", "PoseNetwork", "PoseNetworkConfig", "PoseOutput", "decode_volume"]
 
 
 class PoseNetworkConfig(Config):
@@ -166,7 +166,11 @@ class PoseNetwork(nn.Module):
 
     def decode(self, output: PoseOutput) -> DecodedVolume:
         """Joints in voxels of the configured volume, from crops of any size."""
-        volume_BJDHW = output.volume_BJDHW
-        with torch.autocast(volume_BJDHW.device.type, enabled=False):
-            p_xyz = marginals(volume_BJDHW)
-            return DecodedVolume(p_xyz, expectation(p_xyz, self.config.volume_cells))
+        return decode_volume(output.volume_BJDHW, self.config.volume_cells)
+
+
+def decode_volume(volume_BJDHW: Tensor, cells: int) -> DecodedVolume:
+    """Joints in voxels of a volume of ``cells`` a side, which the logits may be coarser than."""
+    with torch.autocast(volume_BJDHW.device.type, enabled=False):
+        p_xyz = marginals(volume_BJDHW)
+        return DecodedVolume(p_xyz, expectation(p_xyz, cells))

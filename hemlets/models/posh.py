@@ -8,11 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from hemlets.codecs import VolumeSpec
-from hemlets.models.pose import DecodedVolume, PoseNetwork, PoseNetworkConfig, PoseOutput
+from hemlets.models.pose import (
+    DecodedVolume,
+    PoseNetwork,
+    PoseNetworkConfig,
+    PoseOutput,
+    decode_volume,
+)
 from hemlets.models.shape import ShapeNetwork, ShapeNetworkConfig, ShapeOutput
 from hemlets.skeleton import Joint
 
-__all__ = ["HemletsPosh", "PoshOutput", "nominal_metres"]
+__all__ = ["HemletsPosh", "PoshOutput", "nominal_metres", "with_body"]
 
 
 class PoshOutput(NamedTuple):
@@ -46,9 +52,12 @@ class HemletsPosh(nn.Module):
 
     def forward(self, image_B3HW: Tensor) -> PoshOutput:
         """Run both stages; decoding and shape run in float32."""
-        pose = self.pose(image_B3HW)
-        decoded = self.pose.decode(pose)
-        with torch.autocast(image_B3HW.device.type, enabled=False):
-            joints = nominal_metres(decoded.voxel_BJ3, self.pose.config.volume)
-            shape = self.shape(joints, pose.feature_BC)
-        return PoshOutput(pose, decoded, shape)
+        return with_body(self.pose(image_B3HW), self.shape, self.pose.config.volume)
+
+
+def with_body(pose: PoseOutput, shape: ShapeNetwork, volume: VolumeSpec) -> PoshOutput:
+    """Decode what the pose network gave and regress the body from it, in float32."""
+    decoded = decode_volume(pose.volume_BJDHW, volume.cells)
+    with torch.autocast(pose.volume_BJDHW.device.type, enabled=False):
+        body = shape(nominal_metres(decoded.voxel_BJ3, volume), pose.feature_BC)
+    return PoshOutput(pose, decoded, body)

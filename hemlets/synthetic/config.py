@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from hemlets.annotations import BACKGROUND_SPLITS
 from hemlets.config import Config
 
 __all__ = ["OpenDataConfig", "SplitSizes"]
@@ -45,6 +46,9 @@ class OpenDataConfig(Config):
 
     seed: Count = 0
     samples: SplitSizes = SplitSizes()
+    background_share: Probability = 0.03
+    """Scenes without a person beside the people of training, validation and test each, over the
+    people: what a confidence learns from that there may be nobody."""
     image_px: Annotated[int, Field(ge=64, le=1024)] = 160
     """Side of the square image."""
     shard_size: Annotated[int, Field(ge=1)] = 512
@@ -77,3 +81,10 @@ class OpenDataConfig(Config):
     """Objects stand in front of the person."""
     clutter_probability: Probability = 0.6
     """Objects stand behind the person."""
+
+    def count(self, split: str) -> int:
+        """Images of a split, of people or of scenes without one."""
+        if split in BACKGROUND_SPLITS:
+            people = self.samples.of(split.removesuffix("-background"))
+            return round(self.background_share * people)
+        return self.samples.of(split)

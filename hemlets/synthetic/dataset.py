@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from hemlets.annotations import SPLITS, Annotations, ShardWriter
+from hemlets.annotations import ALL_SPLITS, BACKGROUND_SPLITS, Annotations, ShardWriter
 from hemlets.assets import asset_path
 from hemlets.body.model import BodyModel
 from hemlets.crew import work_through
@@ -56,16 +56,16 @@ class ShardPlan:
 
 
 def plan_shards(config: OpenDataConfig) -> list[ShardPlan]:
-    """All shards of a configuration, in the table's order."""
+    """All shards of a configuration, in the table's order: people before empty scenes."""
     return [
         ShardPlan(
             name=f"{split}-{number:05d}.arrow",
             split=split,
             start=start,
-            stop=min(start + config.shard_size, config.samples.of(split)),
+            stop=min(start + config.shard_size, config.count(split)),
         )
-        for split in SPLITS
-        for number, start in enumerate(range(0, config.samples.of(split), config.shard_size))
+        for split in ALL_SPLITS
+        for number, start in enumerate(range(0, config.count(split), config.shard_size))
     ]
 
 
@@ -169,13 +169,12 @@ class _Rendering:
 
 
 def _render_shard(studio: Studio, folder: Path, plan: ShardPlan) -> None:
-    people = [studio.person(plan.split, index) for index in range(plan.start, plan.stop)]
-    rows = [
-        person.row | {"shard": plan.name, "shard_row": row} for row, person in enumerate(people)
-    ]
+    render = studio.scene if plan.split in BACKGROUND_SPLITS else studio.person
+    images = [render(plan.split, index) for index in range(plan.start, plan.stop)]
+    rows = [image.row | {"shard": plan.name, "shard_row": row} for row, image in enumerate(images)]
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     names = columns["sample_id"]
-    ShardWriter.write(folder / "shards" / plan.name, names, [person.jpeg for person in people])
+    ShardWriter.write(folder / "shards" / plan.name, names, [image.jpeg for image in images])
     Annotations.from_columns(columns).write(_rows_path(folder, plan))
 
 

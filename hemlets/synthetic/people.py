@@ -1,4 +1,4 @@
-"""One rendered person: a pure function of the configuration, the split and the index.
+"""One rendered person, or one scene without: a function of configuration, split and index.
 
 Bodies are posed in blocks of `BLOCK` consecutive samples, since posing one by one is slow. A
 matrix product may round differently when its batch changes, so the blocks are always whole and
@@ -21,7 +21,7 @@ import torch
 from scipy.sparse import csr_matrix
 from scipy.spatial.transform import Rotation
 
-from hemlets.annotations import SPLITS, encode_jpeg
+from hemlets.annotations import ALL_SPLITS, encode_jpeg
 from hemlets.body.model import BodyModel
 from hemlets.body.raster import (
     FAR_MM,
@@ -31,7 +31,7 @@ from hemlets.body.raster import (
     SquareCamera,
     vertex_normals,
 )
-from hemlets.skeleton import N_JOINTS, Joint, depth_relations
+from hemlets.skeleton import N_JOINTS, N_PARTS, Joint, depth_relations
 from hemlets.synthetic.appearance import Landmarks, draw_look
 from hemlets.synthetic.backdrop import draw_background, draw_effects, draw_occluders
 from hemlets.synthetic.camera import draw_view, frame_person
@@ -61,7 +61,7 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class RenderedPerson:
-    """An image with one person and everything that is known about them.
+    """An image with one person, or a scene without, and everything that is known about them.
 
     Units and frames are those of `hemlets.annotations.table`.
 
@@ -138,22 +138,40 @@ class Studio:
     def person(self, split: str, index: int) -> RenderedPerson:
         """Render one sample. Consecutive calls within a block share its posing."""
         with one_thread():
-            key = split, index // BLOCK
-            if key != self._block_key:
-                self._block = self._pose_block(*key)
-                self._block_key = key
-            # A copy of the generator, so that rendering a sample again gives the same again.
-            posed = self._block[index % BLOCK]
-            rng = np.random.Generator(np.random.PCG64())
-            rng.bit_generator.state = posed.rng.bit_generator.state
-            return self._render(split, posed, rng)
+            return self._render(split, *self._posed(split, index))
+
+    def scene(self, split: str, index: int) -> RenderedPerson:
+        """Render a scene without a person, with the box of one who might have been there.
+
+        A person is posed and framed as in the other splits, and then not drawn; what stands
+        behind and in front of people stands here too. Nothing is annotated.
+
+        Args:
+            split: One of `hemlets.annotations.BACKGROUND_SPLITS`.
+            index: Of the sample.
+        """
+        with one_thread():
+            return self._render_scene(split, *self._posed(split, index))
+
+    def _posed(self, split: str, index: int) -> tuple[_Posed, np.random.Generator]:
+        """A person before the camera, and the random numbers that rendering them goes on with."""
+        key = split, index // BLOCK
+        if key != self._block_key:
+            self._block = self._pose_block(*key)
+            self._block_key = key
+        # A copy of the generator, so that rendering a sample again gives the same again.
+        posed = self._block[index % BLOCK]
+        rng = np.random.Generator(np.random.PCG64())
+        rng.bit_generator.state = posed.rng.bit_generator.state
+        return posed, rng
 
     def _pose_block(self, split: str, block: int) -> list[_Posed]:
         config = self.config
         indices = range(block * BLOCK, (block + 1) * BLOCK)
-        split_number = SPLITS.index(split)
+        split_number = ALL_SPLITS.index(split)
+        motion = split.removesuffix("-background")
         rngs = [np.random.default_rng([config.seed, split_number, i]) for i in indices]
-        poses = [draw_pose(rng, self.library, split, config) for rng in rngs]
+        poses = [draw_pose(rng, self.library, motion, config) for rng in rngs]
         views = [draw_view(rng, config) for rng in rngs]
         betas = np.stack([rng.standard_normal(10) * config.shape_std for rng in rngs])
         theta = np.stack([pose.theta_J3 for pose in poses])
@@ -201,6 +219,29 @@ class Studio:
         row |= _seen(camera, posed.joints_J3_mm, layer, cover)
         row["image_hash"] = hashlib.sha256(jpeg).hexdigest()
         row["mask"] = _encode_mask(mask)
+        return RenderedPerson(image=image, jpeg=jpeg, row=row)
+
+    def _render_scene(self, split: str, posed: _Posed, rng: np.random.Generator) -> RenderedPerson:
+        config, side = self.config, self.config.image_px
+        camera = frame_person(rng, config, posed.vertices_V3_mm, posed.joints_J3_mm)
+        outline = camera.project(posed.vertices_V3_mm)
+        box = np.concatenate([outline.min(0), outline.max(0)]).clip(0.0, side)
+        image = draw_background(rng, side, config.clutter_probability)
+        if rng.random() < config.occluder_probability:
+            image, _ = draw_occluders(rng, image, box)
+        effects = draw_effects(rng, config.jpeg_quality)
+        image = effects.apply(image)
+        jpeg = encode_jpeg(image, quality=effects.jpeg_quality)
+        row = _unknown_row() | {
+            "sample_id": f"open-{split}-{posed.index:06d}",
+            "source": SOURCE,
+            "split": split,
+            "image_width": side,
+            "image_height": side,
+            "box_xyxy": box.astype(np.float32),
+            "box_source": "mesh",
+            "image_hash": hashlib.sha256(jpeg).hexdigest(),
+        }
         return RenderedPerson(image=image, jpeg=jpeg, row=row)
 
     def _draw_body(
@@ -261,6 +302,33 @@ class Studio:
             "smpl_valid": True,
             "transl_valid": True,
         }
+
+
+def _unknown_row() -> dict[str, Any]:
+    """The values of a row in which nothing is annotated."""
+    nothing = np.zeros(N_JOINTS, bool)
+    return {
+        "subject": "",
+        "clip": "",
+        "family": "",
+        "frame": 0,
+        "joints2d_px": np.zeros((N_JOINTS, 2), np.float32),
+        "joints3d_mm": np.zeros((N_JOINTS, 3), np.float32),
+        "valid2d": nothing,
+        "valid3d": nothing,
+        "visible": nothing,
+        "truncated": nothing,
+        "camera": np.zeros(4, np.float32),
+        "camera_valid": False,
+        "relations": np.zeros(N_PARTS, np.int8),
+        "relations_valid": np.zeros(N_PARTS, bool),
+        "theta": np.zeros((24, 3), np.float32),
+        "betas": np.zeros(10, np.float32),
+        "transl_mm": np.zeros(3, np.float32),
+        "smpl_valid": False,
+        "transl_valid": False,
+        "mask": b"",
+    }
 
 
 def _wound_outwards(body: BodyModel) -> npt.NDArray[np.int32]:

@@ -2,7 +2,8 @@
 
 The stream is a sequence of windows of people; training shows each `StreamConfig.reuse` times, as
 so many epochs, before the next one comes. Who is where depends on the seed alone, so any number
-of workers, and a run that goes on in the middle, sees the same people.
+of workers, and a run that goes on in the middle, sees the same people. Scenes without a person are
+not streamed: few are needed, and a data version has them.
 """
 
 from __future__ import annotations

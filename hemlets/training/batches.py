@@ -75,6 +75,7 @@ class Batch(NamedTuple):
         rotation_BR33: SMPL θ as matrices.
         betas_BS: SMPL β.
         smpl_known_B: 1 where θ and β are known.
+        absent_B: 1 where there is no person: no heatmap has a peak then, which is known of all.
     """
 
     image_BHW3: Tensor
@@ -87,6 +88,7 @@ class Batch(NamedTuple):
     rotation_BR33: Tensor
     betas_BS: Tensor
     smpl_known_B: Tensor
+    absent_B: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device."""
@@ -143,6 +145,7 @@ class Samples:
         theta = torch.from_numpy(a.theta.copy())
         self._rotation = roma.rotvec_to_rotmat(theta).numpy()
         self._betas, self._smpl_valid = a.betas, a.smpl_valid
+        self._absent = ~a.shows_person
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -178,6 +181,7 @@ class Samples:
             rotation_BR33=torch.from_numpy(np.stack(rotations).astype(np.float32)),
             betas_BS=torch.from_numpy(self._betas[indices]),
             smpl_known_B=torch.from_numpy(self._smpl_valid[indices].astype(np.float32)),
+            absent_B=torch.from_numpy(self._absent[indices].astype(np.float32)),
         )
 
     def _sample(

@@ -33,6 +33,8 @@ from hemlets.models.model_folder import (
     BONE_LENGTH_RANGE_MM,
     CARD,
     WEIGHTS,
+    ModelCard,
+    PersonThreshold,
     load_strictly,
     save_model,
 )
@@ -191,12 +193,17 @@ def _train(
     annotations = Annotations.read(_table(job))
     train_rows = annotations.split("train")
     validation_rows = _spread(annotations.split("validation"), config.validation_samples)
+    background_rows = _spread(annotations.split("validation-background"), config.validation_samples)
     if not len(train_rows) or not len(validation_rows):
         raise DataError("a split has no rows", where=job.data, expected="train and validation")
     bone_length_mm = _mean_bone_length(train_rows)
     stage = stage_of(job)
+    # People first: a row's number draws its augmentation.
+    samples = stage.samples(
+        Annotations.concatenate([train_rows, annotations.split("train-background")])
+    )
     loader = Loader(
-        stage.samples(train_rows),
+        samples,
         batch_size=config.batch_size,
         seed=config.seed,
         rank=rank,
@@ -254,6 +261,7 @@ def _train(
 
     shadow = _shadow(job, device)
     figures: dict[str, float] = {}
+    person = _person_before(job)
     clock, clocked = time.perf_counter(), 0
     for step, batch in enumerate(loader.batches(start, config.steps), start):
         optimiser.set_rate(learning_rate(config, step))
@@ -284,6 +292,10 @@ def _train(
                     shadow, validation_rows, precision=precision, device=device
                 )
                 row |= {f"validation/{k}": v for k, v in figures.items()}
+                if last:
+                    person = (
+                        stage.person(shadow, validation_rows, background_rows, device) or person
+                    )
                 _show(job, done, stage.picture(shadow, validation_rows, device), reporter)
             history.add(done, row)
             write_json(job.out / PROGRESS, {"step": done, "steps": config.steps, **row})
@@ -309,6 +321,8 @@ def _train(
                 max(_predicted_length(job, figures, bone_length_mm), 0.5 * bone_length_mm),
                 1.1 * bone_length_mm,
             ),
+            person=person,
+            inference=job.inference,
             training={
                 "true_bone_length_mm": bone_length_mm,
                 "stage": job.stage,
@@ -384,6 +398,20 @@ def _predicted_length(job: StageJob, figures: dict[str, float], true_mm: float) 
         if card and card.exists():
             return float(read_json(card)["bone_length_mm"])
     return true_mm
+
+
+def _person_before(job: StageJob) -> PersonThreshold | None:
+    """What tells people from empty scenes in the pose network that a job starts from.
+
+    It holds on where the stage leaves that network as it is.
+    """
+    if job.stage != "shape":
+        return None
+    weights = job.initial_pose or job.initial
+    card = weights and weights.with_name(CARD)
+    if not card or not card.exists():
+        return None
+    return ModelCard.from_mapping(read_json(card), where=str(card)).person
 
 
 def _backward(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
@@ -14,13 +16,23 @@ from hemlets.losses import (
     marginal_loss,
     rotation_loss,
 )
-from hemlets.models import DecodedVolume, HemletsPosh, PoseNetwork, PoseOutput, ShapeNetwork
+from hemlets.models import (
+    DecodedVolume,
+    HemletsPosh,
+    PoseNetwork,
+    PoseOutput,
+    ShapeNetwork,
+    ShapeOutput,
+)
 from hemlets.training.batches import Batch
 from hemlets.training.config import LossConfig
 from hemlets.training.shape_samples import ShapeBatch
 from hemlets.transforms import normalise
 
-__all__ = ["PoseObjective", "PoshObjective", "ShapeObjective", "shrunk"]
+if TYPE_CHECKING:
+    from hemlets.body.posed_joints import PosedJoints
+
+__all__ = ["BodyObjective", "PoseObjective", "PoshObjective", "ShapeObjective", "shrunk"]
 
 
 def shrunk(image_B3HW: Tensor, factor: int) -> Tensor:
@@ -36,7 +48,8 @@ class PoseObjective(nn.Module):
     """L_tot = α·(L_HEM + L_2D) + L_3D, equations (7) and (8), and the marginal term.
 
     ``forward`` gives the terms as sums over the batch, unweighted, with their weighted sum
-    under ``total``; the engine divides by the global batch.
+    under ``total``; the engine divides by the global batch. An image without a person has all
+    heatmaps zero for its target, and no other term.
     """
 
     def __init__(self, network: PoseNetwork, losses: LossConfig, *, shrink: int = 1) -> None:
@@ -76,30 +89,70 @@ class PoseObjective(nn.Module):
             heatmap_BJHW = encode_heatmaps(
                 batch.voxel_BJ3[..., :2] * (size / cells), size, config.sigma_cells * size / cells
             )
+            # Where there is nobody, that no heatmap has a peak is known of every joint and part.
+            heatmap_BJHW = heatmap_BJHW * (1 - batch.absent_B)[:, None, None, None]
+            absent_B1 = batch.absent_B[:, None]
             if self.weights.supervision in ("hemlets", "both"):
                 relation, steep, states = batch.relation_BK, batch.steep_BK, config.states
                 terms["hemlets"] = hemlets_loss(
                     output.triplet_BKLHW,
                     encode_triplets(heatmap_BJHW, relation, steep, states),
-                    known_layers(relation, batch.relation_known_BK, steep, states),
+                    known_layers(
+                        relation, torch.maximum(batch.relation_known_BK, absent_B1), steep, states
+                    ),
                 )
                 total = total + self.weights.alpha * terms["hemlets"]
             if self.weights.supervision in ("2d", "both"):
                 terms["heatmaps"] = heatmap_loss(
-                    output.heatmap_BJHW, heatmap_BJHW, batch.known2d_BJ
+                    output.heatmap_BJHW, heatmap_BJHW, torch.maximum(batch.known2d_BJ, absent_B1)
                 )
                 total = total + self.weights.alpha * terms["heatmaps"]
         return {**terms, "total": total}
 
 
+class BodyObjective(nn.Module):
+    """L_θ + L_β, equations (9) and (10), and the distances between the posed bodies' joints."""
+
+    def __init__(self, losses: LossConfig) -> None:
+        super().__init__()
+        self.weights = losses
+        self.posed_joints: PosedJoints | None = None
+        if losses.posed_joints:
+            from hemlets.body import BodyModel
+            from hemlets.body.posed_joints import PosedJoints
+
+            self.posed_joints = PosedJoints(BodyModel.load(losses.body))
+
+    def forward(
+        self, found: ShapeOutput, rotation_BR33: Tensor, betas_BS: Tensor, known_B: Tensor
+    ) -> dict[str, Tensor]:
+        """Loss terms of predicted bodies, where the true ones are known."""
+        weights = self.weights
+        terms = {
+            "theta": rotation_loss(found.rotation_BR33, rotation_BR33, known_B),
+            "betas": betas_loss(found.betas_BS, betas_BS, known_B),
+        }
+        total = weights.theta * terms["theta"] + weights.betas * terms["betas"]
+        if self.posed_joints is not None:
+            ours_BJ3 = self.posed_joints(found.rotation_BR33, found.betas_BS)
+            with torch.no_grad():
+                true_BJ3 = self.posed_joints(rotation_BR33, betas_BS)
+            # Not squared, as L_θ is not: people seen from the wrong side would rule the mean. Nor
+            # by axis, since the turn of the crop in its plane is arbitrary.
+            squared_BJ = ((ours_BJ3 - true_BJ3) ** 2).sum(-1)
+            terms["posed_joints"] = ((squared_BJ + 1e-12).sqrt().sum(-1) * known_B).sum()
+            total = total + weights.posed_joints * terms["posed_joints"]
+        return {**terms, "total": total}
+
+
 class PoshObjective(nn.Module):
-    """L_mesh = L_θ + L_β + L_tot, equation (11), end to end."""
+    """L_mesh = L_θ + L_β + L_tot, equation (11), end to end; and the term on posed joints."""
 
     def __init__(self, network: HemletsPosh, losses: LossConfig, *, shrink: int = 1) -> None:
         super().__init__()
         self.network = network
-        self.weights = losses
         self._pose = PoseObjective(network.pose, losses, shrink=shrink)
+        self._body = BodyObjective(losses).to(_device(network))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss terms of a batch."""
@@ -107,26 +160,17 @@ class PoshObjective(nn.Module):
         output = self.network(image)
         with torch.autocast(batch.image_BHW3.device.type, enabled=False):
             terms = self._pose.terms(output.pose, output.decoded, batch)
-            shape = output.shape
-            terms["theta"] = rotation_loss(
-                shape.rotation_BR33, batch.rotation_BR33, batch.smpl_known_B
-            )
-            terms["betas"] = betas_loss(shape.betas_BS, batch.betas_BS, batch.smpl_known_B)
-            terms["total"] = (
-                terms["total"]
-                + self.weights.theta * terms["theta"]
-                + self.weights.betas * terms["betas"]
-            )
-        return terms
+            body = self._body(output.shape, batch.rotation_BR33, batch.betas_BS, batch.smpl_known_B)
+        return {**terms, **body, "total": terms["total"] + body["total"]}
 
 
 class ShapeObjective(nn.Module):
-    """L_θ + L_β, equations (9) and (10), from joints without image features."""
+    """The body's terms, from joints without image features."""
 
     def __init__(self, network: ShapeNetwork, losses: LossConfig) -> None:
         super().__init__()
         self.network = network
-        self.weights = losses
+        self._body = BodyObjective(losses).to(_device(network))
 
     def forward(self, batch: ShapeBatch) -> dict[str, Tensor]:
         """Loss terms of a batch."""
@@ -135,9 +179,11 @@ class ShapeObjective(nn.Module):
         with torch.autocast(joints.device.type, enabled=False):
             shape = self.network(joints, features)
             known_B = joints.new_ones(len(joints))
-            terms = {
-                "theta": rotation_loss(shape.rotation_BR33, batch.rotation_BR33, known_B),
-                "betas": betas_loss(shape.betas_BS, batch.betas_BS, known_B),
-            }
-            total = self.weights.theta * terms["theta"] + self.weights.betas * terms["betas"]
-        return {**terms, "total": total}
+            terms: dict[str, Tensor] = self._body(
+                shape, batch.rotation_BR33, batch.betas_BS, known_B
+            )
+        return terms
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device

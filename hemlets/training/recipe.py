@@ -10,20 +10,20 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
+from safetensors.torch import save_file
 
-from hemlets.annotations import Annotations
 from hemlets.config import Config, read_toml
 from hemlets.errors import HemletsError
+from hemlets.files import atomic_path
 from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
-from hemlets.models.model_folder import load_model, save_model
-from hemlets.skeleton import Joint
+from hemlets.models.model_folder import load_model, load_weights, save_model
+from hemlets.models.resize import resized, with_depth_cells
 from hemlets.synthetic.config import OpenDataConfig
 from hemlets.training.config import LossConfig, StageJob, StageName, TrainingConfig
 from hemlets.training.reporting import Rows
 from hemlets.transforms import AugmentationConfig
 
-__all__ = ["Phase", "Recipe", "easy", "run"]
+__all__ = ["Phase", "Recipe", "run"]
 
 
 class Phase(Config):
@@ -31,12 +31,13 @@ class Phase(Config):
 
     Attributes:
         stage: What is trained; the last phase trains both networks, ``posh``.
-        easy: Only upright people who are whole in the image: a curriculum's first lessons.
+        crop_px: Side of its crops where that is not the recipe's: smaller ones teach the same
+            weights at a fraction of the cost.
     """
 
     name: str
     stage: StageName = "posh"
-    easy: bool = False
+    crop_px: int | None = None
     losses: LossConfig = LossConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     training: TrainingConfig
@@ -51,19 +52,6 @@ class Recipe(Config):
     phases: list[Phase]
 
 
-def easy(annotations: Annotations) -> Annotations:
-    """Training rows with the trunk within 40° of upright and no joint outside the image.
-
-    The rows of the other splits stay as they are.
-    """
-    trunk = annotations.joints2d_px[:, Joint.THORAX] - annotations.joints2d_px[:, Joint.PELVIS]
-    tilt = np.arctan2(np.abs(trunk[:, 0]), -trunk[:, 1])
-    # A trunk that points at the camera has no direction in the image.
-    long_enough = np.linalg.norm(trunk, axis=1) > annotations.image_width / 8
-    chosen = (tilt < np.deg2rad(40)) & long_enough & ~annotations.truncated.any(1)
-    return annotations.take(chosen | (annotations.column("split") != "train"))
-
-
 def run(recipe: Recipe, folder: Path, *, workers: int = 2) -> Path:
     """Run a recipe to its end.
 
@@ -73,25 +61,22 @@ def run(recipe: Recipe, folder: Path, *, workers: int = 2) -> Path:
     from hemlets.synthetic import build_open_data
     from hemlets.training.engine import train
 
-    everything, simple = folder / "data", folder / "data-easy"
-    build_open_data(recipe.data, everything, workers=workers)
-    if not (simple / "annotations.parquet").exists():
-        simple.mkdir(parents=True, exist_ok=True)
-        (simple / "shards").unlink(missing_ok=True)
-        (simple / "shards").symlink_to(everything.resolve() / "shards")
-        table = Annotations.read(everything / "annotations.parquet")
-        easy(table).write(simple / "annotations.parquet")
+    data = folder / "data"
+    build_open_data(recipe.data, data, workers=workers)
     weights: Path | None = None
     for phase in recipe.phases:
         out = folder / phase.name
+        pose = resized(recipe.pose, phase.crop_px or recipe.pose.crop_px)
+        if weights is not None:
+            weights = _carried_over(weights, out.with_suffix(".safetensors"), pose)
         job = StageJob(
             stage=phase.stage,
-            pose=recipe.pose,
+            pose=pose,
             shape=recipe.shape,
             losses=phase.losses,
             augmentation=phase.augmentation,
             training=phase.training,
-            data=simple if phase.easy else everything,
+            data=data,
             out=out,
             initial=weights,
         )
@@ -104,10 +89,20 @@ def run(recipe: Recipe, folder: Path, *, workers: int = 2) -> Path:
         pose=card.pose,
         shape=card.shape,
         bone_length_mm=card.bone_length_mm,
+        person=card.person,
+        inference=card.inference,
         training=card.training,
         half=True,
     )
     return folder / "starter"
+
+
+def _carried_over(weights: Path, to: Path, pose: PoseNetworkConfig) -> Path:
+    """The weights as a network for other crops starts from them."""
+    state = with_depth_cells(load_weights(weights), pose.volume_cells)
+    with atomic_path(to) as path:
+        save_file({name: value.contiguous() for name, value in state.items()}, path)
+    return to
 
 
 def main(argv: list[str]) -> int:

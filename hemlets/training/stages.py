@@ -13,11 +13,12 @@ from torch import nn
 from hemlets.annotations import Annotations
 from hemlets.models import HemletsPosh
 from hemlets.models.backbone import freeze_levels
-from hemlets.models.model_folder import load_strictly, load_weights
+from hemlets.models.model_folder import PersonThreshold, load_strictly, load_weights
 from hemlets.models.pretrained import backbone_file, load_backbone
 from hemlets.training.batches import Samples, Source
 from hemlets.training.config import StageJob, TrainingConfig
 from hemlets.training.objectives import PoseObjective, PoshObjective, ShapeObjective
+from hemlets.training.person import person_threshold
 from hemlets.training.pictures import validation_picture
 from hemlets.training.shape_samples import ShapeSamples
 from hemlets.training.validation import validate, validate_shape
@@ -60,6 +61,16 @@ class Stage(ABC):
     ) -> dict[str, float]:
         """Figures on some rows."""
 
+    def person(
+        self,
+        model: HemletsPosh,
+        people: Annotations,
+        backgrounds: Annotations,
+        device: torch.device,
+    ) -> PersonThreshold | None:
+        """What tells people from empty scenes, where the stage trains that."""
+        return None
+
     def picture(
         self, model: HemletsPosh, rows: Annotations, device: torch.device
     ) -> npt.NDArray[np.uint8] | None:
@@ -93,6 +104,20 @@ class _FromImages(Stage):
             precision=precision,
             device=device,
             shrink=self.job.training.shrink,
+        )
+
+    def person(
+        self,
+        model: HemletsPosh,
+        people: Annotations,
+        backgrounds: Annotations,
+        device: torch.device,
+    ) -> PersonThreshold | None:
+        if self.job.losses.supervision not in ("2d", "both"):
+            # Its heatmaps, whose peaks the confidence is, were never trained.
+            return None
+        return person_threshold(
+            model.pose, people, backgrounds, self.job.data / "shards", device=device
         )
 
     def picture(

@@ -56,6 +56,7 @@ def batch_of(count: int, config: PoseNetworkConfig, device: torch.device) -> Bat
         rotation_BR33=torch.eye(3).repeat(count, 24, 1, 1),
         betas_BS=torch.zeros(count, 10),
         smpl_known_B=torch.ones(count),
+        absent_B=torch.zeros(count),
     ).to(device)
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from conditions import machine
 
 from hemlets.datasets.contract import Dataset, ImageRef, ReadOptions, SourceRows
 from hemlets.datasets.ingest import ingest
@@ -75,14 +76,6 @@ DATASET = Dataset(
     conventions="the table's own",
     reader="bench_ingest:read",
 )
-
-
-def machine() -> str:
-    """The processor's name."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return "unknown"
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from bench_codecs import batch_of, milliseconds, step_of
-from bench_rendering import machine
+from conditions import machine
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 import csv
-import platform
 import sys
 import time
 from pathlib import Path
+
+from conditions import machine
 
 from hemlets.body.model import BodyModel
 from hemlets.synthetic import MotionLibrary, OpenDataConfig, Studio
@@ -21,16 +22,6 @@ from hemlets.synthetic.people import BLOCK
 RESULTS = Path(__file__).parent / "results" / "rendering.csv"
 COLUMNS = ("machine", "image_px", "samples", "samples_per_s", "limit")
 LIMIT_PER_S = {128: 150, 160: 120}
-
-
-def machine() -> str:
-    """The processor's name."""
-    listing = Path("/proc/cpuinfo")
-    if listing.exists():
-        for line in listing.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def measure(image_px: int, samples: int) -> float:

@@ -12,7 +12,6 @@ import argparse
 import csv
 import hashlib
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from conditions import machine
 
 RESULTS = Path(__file__).parent / "results" / "validation.csv"
 COLUMNS = ("machine", "rows", "images", "seconds", "cpu_seconds", "peak_mib", "findings")
@@ -35,16 +35,6 @@ _REST_MM = np.array([
     (60, 280, 0), (30, 250, -40), (-170, 0, 0), (-60, 280, 0), (-30, 250, -40), (0, -470, 0),
 ])  # fmt: skip
 _PARENT = (-1, 0, 1, 2, 0, 4, 5, 0, 17, 8, 8, 17, 11, 12, 17, 14, 15, 0)
-
-
-def machine() -> str:
-    """The processor's name."""
-    listing = Path("/proc/cpuinfo")
-    if listing.exists():
-        for line in listing.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def people(start: int, stop: int) -> dict[str, Any]:

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Timing", "cores", "machine", "timed"]
 
@@ -46,6 +48,8 @@ class Timing:
 
 def timed(work: Callable[[], object], device: torch.device, repeats: int) -> Timing:
     """Times of a call, after two to warm up."""
+    import torch
+
     wall, busy = [], []
     for turn in range(repeats + 2):
         begun = time.perf_counter(), time.process_time()

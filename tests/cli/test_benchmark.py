@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
 import numpy as np
 import pytest
-from layouts import annotations_of, human36m, predictions_of, with_info, written
 
-from hemlets.annotations import ShardWriter, encode_jpeg
+from hemlets.annotations import Annotations, ShardWriter, encode_jpeg
 from hemlets.cli import main
 
-TABLES = {
-    "human36m-p1": lambda: human36m("S9", "S11"),
-    "human36m-p2": lambda: human36m("S11"),
-    "humaneva": lambda: annotations_of(
-        "humaneva", [(s, a) for s in ("S1", "S2", "S3") for a in ("Walking", "Jog")]
-    ),
-    "mpi-inf-3dhp": lambda: annotations_of(
-        "mpi-inf-3dhp", [(f"TS{i}", "Sports") for i in range(1, 7)]
-    ),
-    "surreal": lambda: annotations_of("surreal", [("a", "x"), ("b", "y")]),
-    "up-3d": lambda: annotations_of("up-3d", [("a", "x"), ("b", "y")]),
-    "3dpw": lambda: annotations_of("3dpw", [("a", "x"), ("b", "y")]),
-    "open": lambda: annotations_of("open-rendered", [("a", "x"), ("b", "y")]),
-}
-"""Tables 1-8 of the paper, but for the segmentation, which needs masks."""
+from ..evaluation.layouts import (
+    annotations_of,
+    human36m,
+    layout_of,
+    predictions_of,
+    with_info,
+    written,
+)
+
+TABLES = ("human36m-p1", "human36m-p2", "humaneva", "mpi_inf_3dhp", "surreal", "up3d", "threedpw",
+          "open")  # fmt: skip
 
 
 @pytest.fixture
 def scored(tmp_path):
     def score(protocol, name="out", annotations=None, noise_mm=20.0, extra=(), **info):
-        rows = TABLES[protocol]() if annotations is None else annotations
+        rows = layout_of(protocol) if annotations is None else annotations
         folder = tmp_path / name
         folder.mkdir()
         files = written(folder, rows, with_info(predictions_of(rows, noise_mm=noise_mm), **info))
@@ -46,7 +42,7 @@ def scored(tmp_path):
 
 
 @pytest.mark.parametrize("protocol", TABLES)
-def test_one_command_makes_each_table_of_the_paper(protocol, scored):
+def test_one_command_scores_each_protocol_of_the_papers_tables(protocol, scored):
     code, folder = scored(protocol)
     assert code == 0
     stored = json.loads((folder / "benchmark.json").read_text())
@@ -128,7 +124,7 @@ def test_a_wrong_table_ends_with_a_message_and_no_report(scored, capsys):
 
 
 def test_an_unknown_protocol_is_answered_with_the_nearest_one(scored, capsys, tmp_path):
-    rows = TABLES["open"]()
+    rows = layout_of("open")
     files = written(tmp_path, rows, predictions_of(rows))
     code = main(["benchmark", "score", str(files[0]), "--annotations", str(files[1]),
                  "--protocol", "human36-p1"])  # fmt: skip
@@ -155,7 +151,7 @@ def with_images(rows, folder, seed):
 
 
 def test_nearly_the_same_images_stop_the_benchmark(scored, tmp_path, capsys):
-    test, train = TABLES["open"](), annotations_of("mpii", [("c", "z")] * 2, split="train", seed=9)
+    test, train = layout_of("open"), annotations_of("mpii", [("c", "z")] * 2, split="train", seed=9)
     test_folder, train_folder = tmp_path / "test", tmp_path / "train"
     for rows, folder in ((test, test_folder), (train, train_folder)):
         folder.mkdir()
@@ -170,7 +166,7 @@ def test_nearly_the_same_images_stop_the_benchmark(scored, tmp_path, capsys):
 
 
 def test_the_report_shows_the_worst_samples_as_pictures(scored, tmp_path):
-    rows, folder = TABLES["open"](), tmp_path / "shards"
+    rows, folder = layout_of("open"), tmp_path / "shards"
     folder.mkdir()
     with_images(rows, folder, seed=5)
     code, out = scored("open", extra=["--shards", str(folder), "--pictures", "3"])
@@ -243,3 +239,67 @@ def test_a_run_alone_and_a_page_in_a_folders_place_are_refused_before_anything_i
     said = capsys.readouterr().err
     assert "two runs or more" in said
     assert f"--out {tmp_path}" in said
+
+
+def wrong_subject(rows, predictions):
+    return Annotations.concatenate([rows, human36m("S5", actions=["Walking"], each=1)]), None
+
+
+def missing_action(rows, predictions):
+    return rows, predictions.take(np.flatnonzero(rows.action != "Eating"))
+
+
+def metres_for_millimetres(rows, predictions):
+    joints = predictions.joints3d_mm.copy()
+    joints[17] /= 1000
+    return rows, dataclasses.replace(predictions, joints3d_mm=joints)
+
+
+REFUSALS = {
+    wrong_subject: (
+        "error: 1 predictions can't count (S5/Walking/00000): they are of a subject that the "
+        "protocol trains on",
+        "remedy: remove these rows",
+    ),
+    missing_action: (
+        "error: 8 samples have no prediction (S9/Eating/00008, S9/Eating/00009",
+        "no sample of action Eating is predicted",
+    ),
+    metres_for_millimetres: (
+        "error: 1 predicted poses are in metres",
+        "where: S9/Phoning/00017",
+        "expected: millimetres",
+    ),
+}
+
+
+@pytest.mark.parametrize("spoil", REFUSALS)
+def test_spoiled_predictions_are_refused_with_the_rows_named(spoil, tmp_path, capsys):
+    rows = layout_of("human36m-p1")
+    rows, predictions = spoil(rows, predictions_of(rows))
+    files = written(tmp_path, rows, predictions or predictions_of(rows))
+    code = main(["benchmark", "score", str(files[0]), "--annotations", str(files[1]),
+                 "--protocol", "human36m-p1", "--out", str(tmp_path / "out")])  # fmt: skip
+    said = capsys.readouterr().err
+
+    assert code == 1
+    assert all(part in " ".join(said.split()) for part in REFUSALS[spoil])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_sample_that_was_predicted_twice_is_refused_with_its_row_named(tmp_path, capsys):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = layout_of("human36m-p1")
+    files = written(tmp_path, rows, predictions_of(rows))
+    # No writer of ours would write such a file.
+    table = pq.read_table(files[0])
+    pq.write_table(pa.concat_tables([table, table.slice(5, 1)]), files[0])
+    code = main(["benchmark", "score", str(files[0]), "--annotations", str(files[1]),
+                 "--protocol", "human36m-p1", "--out", str(tmp_path / "out")])  # fmt: skip
+    said = capsys.readouterr().err
+
+    assert code == 1
+    assert "1 samples are predicted more than once" in said
+    assert "S9/Discussion/00005" in said

@@ -34,7 +34,7 @@ def open_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data version of 150 rendered people."""
     folder = tmp_path_factory.mktemp("datasets") / "open-rendered"
     sizes = SplitSizes(train=120, validation=10, gate=10, test=10)
-    build_open_data(OpenDataConfig(samples=sizes, image_px=64), folder)
+    build_open_data(OpenDataConfig(samples=sizes, image_px=64, background_share=0.0), folder)
     return folder
 
 

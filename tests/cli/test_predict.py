@@ -287,3 +287,39 @@ def test_real_photos_are_predicted(run: Run, samples: Path) -> None:
         value = read(photo.stem)
         assert np.isfinite(value["joints3d_mm"]).all()
         assert cv2.imread(f"predictions/{photo.stem}.overlay.png") is not None
+
+
+@pytest.mark.parametrize(("threshold", "somebody"), [(1.0, False), (0.0, True)])
+def test_a_result_of_probably_nobody_is_kept_and_says_so(
+    photo: Path,
+    model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    threshold: float,
+    somebody: bool,
+) -> None:
+    from hemlets.codecs import PERSON_STATISTIC
+    from hemlets.models.model_folder import PersonThreshold, load_model, save_model
+
+    model, card = load_model(model_folder)
+    folder = tmp_path / "asked"
+    known = PersonThreshold.measured(threshold, [0.9], [0.1], statistic=PERSON_STATISTIC)
+    save_model(
+        folder,
+        model.state_dict(),
+        pose=card.pose,
+        shape=card.shape,
+        bone_length_mm=card.bone_length_mm,
+        person=known,
+        training={},
+    )
+
+    code = main(["predict", str(photo), "--model", str(folder), "--page"])
+
+    out = capsys.readouterr().out
+    assert code == 0
+    assert read("photo")["person"] is somebody
+    assert len(read("photo")["joints3d_mm"]) == 18
+    assert ("there is probably no person in the box" in out) is not somebody
+    page = Path("predictions/photo.html").read_text()
+    assert f"A person: {'yes' if somebody else 'probably not'} (confidence 0." in page

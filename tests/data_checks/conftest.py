@@ -21,7 +21,8 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("rendered") / "version"
     sizes = SplitSizes(train=24, validation=12, gate=12, test=12)
-    build_open_data(OpenDataConfig(samples=sizes, shard_size=24), folder)
+    config = OpenDataConfig(samples=sizes, shard_size=24, background_share=0.0)
+    build_open_data(config, folder)
     return folder
 
 

@@ -15,7 +15,7 @@ from hemlets.synthetic import OpenDataConfig, SplitSizes, build_open_data
 def table(tmp_path_factory) -> Annotations:
     folder = tmp_path_factory.mktemp("open") / "data"
     sizes = SplitSizes(train=300, validation=10, gate=10, test=10)
-    build_open_data(OpenDataConfig(samples=sizes, image_px=64), folder)
+    build_open_data(OpenDataConfig(samples=sizes, image_px=64, background_share=0.0), folder)
     return Annotations.read(folder / "annotations.parquet")
 
 
@@ -70,3 +70,15 @@ def test_each_changed_field_names_its_rows(table) -> None:
 def test_a_folder_without_a_table_is_named(tmp_path) -> None:
     with pytest.raises(DataError, match="annotation table does not exist"):
         diff_versions(tmp_path, tmp_path)
+
+
+def test_scenes_without_a_person_are_counted_but_thin_out_no_share_of_labels(table) -> None:
+    names = [field.name for field in FIELDS]
+    columns = {name: table.column(name).copy() for name in names}
+    columns["split"][:60] = "train-background"
+    for name in ("valid2d", "valid3d", "visible", "relations_valid", "camera_valid", "smpl_valid"):
+        columns[name][:60] = False
+    mixed = Annotations.from_columns(columns)
+    found = {shift.what for shift in diff_tables(table.take(np.arange(60, 330)), mixed).shifts}
+    assert "rows with split = train-background" in found
+    assert not {what for what in found if "known" in what or "visible" in what}

@@ -10,6 +10,7 @@ import numpy as np
 
 from hemlets.annotations import Annotations
 from hemlets.evaluation import Predictions, PredictionsInfo
+from hemlets.evaluation.protocols import load_protocol
 from hemlets.skeleton import N_JOINTS, N_PARTS, Joint
 
 H36M_ACTIONS = (
@@ -36,15 +37,20 @@ def annotations_of(
     groups: Sequence[tuple[str, str]],
     *,
     each: int = 4,
-    step: int = 5,
+    step: int = 64,
     split: str = "test",
     seed: int = 0,
+    lacking: Sequence[Joint] = (),
 ) -> Annotations:
-    """``each`` frames of every (subject, action), a person standing about in front of a camera."""
+    """``each`` frames of every (subject, action), a person standing about in front of a camera.
+
+    ``lacking`` are joints that the dataset doesn't annotate.
+    """
     rng = np.random.default_rng(seed)
     subject = [s for s, _ in groups for _ in range(each)]
     action = [a for _, a in groups for _ in range(each)]
     count = len(subject)
+    known = ~np.isin(np.arange(N_JOINTS), lacking)
     joints = POSE_MM + rng.normal(0, 30, (count, N_JOINTS, 3)) + [0, 0, 4000]
     pixels = joints[..., :2] / joints[..., 2:] * 1000 + 500
     return Annotations.from_columns(
@@ -69,8 +75,8 @@ def annotations_of(
             "head_px": np.full(count, 50.0),
             "joints2d_px": pixels,
             "joints3d_mm": joints,
-            "valid2d": np.ones((count, N_JOINTS), bool),
-            "valid3d": np.ones((count, N_JOINTS), bool),
+            "valid2d": np.tile(known, (count, 1)),
+            "valid3d": np.tile(known, (count, 1)),
             "visible": np.ones((count, N_JOINTS), bool),
             "truncated": np.zeros((count, N_JOINTS), bool),
             "camera": np.tile([1000, 1000, 500, 500], (count, 1)),
@@ -85,6 +91,40 @@ def annotations_of(
             "mask": [b""] * count,
         }
     )
+
+
+LAYOUTS = {
+    "human36m-p1": ("human36m", [(s, a) for s in ("S9", "S11") for a in H36M_ACTIONS]),
+    "human36m-p2": ("human36m", [("S11", a) for a in H36M_ACTIONS]),
+    "human36m-pa": ("human36m", [(s, a) for s in ("S9", "S11") for a in H36M_ACTIONS]),
+    "humaneva": ("humaneva", [(s, a) for s in ("S1", "S2", "S3") for a in ("Walking", "Jog")]),
+    "mpi_inf_3dhp": (
+        "mpi_inf_3dhp",
+        [(f"TS{i}", a) for i, a in enumerate(("Stand/Walk", "Exercise", "Sit On Chair",
+                                              "Crouch/Reach", "On the Floor", "Sports"), 1)],
+    ),
+    "threedpw": ("threedpw", [("courtyard_0", ""), ("courtyard_1", "")]),
+    "surreal": ("surreal", [("01_01", ""), ("01_02", "")]),
+    "up3d": ("up3d", [("", "")]),
+    "open": ("open-rendered", [("a", "x"), ("b", "y")]),
+    "lsp-pck": ("lsp", [("", "")]),
+    "lspet-pck": ("lspet", [("", "")]),
+    "mpii-pckh": ("mpii", [("", "walking")]),
+}  # fmt: skip
+"""Source and (subject, action) pairs by protocol, as the readers spell them."""
+
+_LACKING = {
+    "humaneva": (Joint.SPINE, Joint.NECK, Joint.NOSE, Joint.HEAD_TOP),
+    "threedpw": (Joint.NOSE, Joint.HEAD_TOP),
+    "surreal": (Joint.NOSE, Joint.HEAD_TOP),
+}
+
+
+def layout_of(protocol: str, **more) -> Annotations:
+    """Samples of a protocol as its dataset has them."""
+    source, groups = LAYOUTS[protocol]
+    more.setdefault("split", load_protocol(protocol).split)
+    return annotations_of(source, groups, lacking=_LACKING.get(source, ()), **more)
 
 
 def human36m(*subjects: str, actions: Sequence[str] = H36M_ACTIONS, **more) -> Annotations:
@@ -110,7 +150,12 @@ def predictions_of(
     seed: int = 1,
     info: PredictionsInfo = INFO,
 ) -> Predictions:
-    """The truth, moved to the pelvis, with noise on every joint but the pelvis."""
+    """The truth, moved to the pelvis, with noise on every joint but the pelvis.
+
+    They are of the split of the first sample, whatever ``info`` says.
+    """
+    split = str(annotations.column("split")[0])
+    info = PredictionsInfo.model_validate(info.model_dump() | {"split": split})
     rng = np.random.default_rng(seed)
     true, count = annotations.joints3d_mm, len(annotations)
     noise = rng.normal(0, 1, true.shape) * noise_mm

@@ -1,21 +1,34 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
-from layouts import H36M_ACTIONS, annotations_of, human36m, predictions_of, with_info, written
 
 from hemlets.annotations import Annotations
 from hemlets.errors import DataError
-from hemlets.evaluation import Predictions
+from hemlets.evaluation import Predictions, protocols
 from hemlets.evaluation.benchmark import score_file
 from hemlets.evaluation.joint_sets import JOINT_SETS
 from hemlets.evaluation.protocols import load_protocol
+from hemlets.evaluation.protocols.protocol import SEGMENTS, SURFACE
 from hemlets.evaluation.truth import Truth
 from hemlets.skeleton import Joint
 
+from .layouts import (
+    H36M_ACTIONS,
+    LAYOUTS,
+    annotations_of,
+    human36m,
+    layout_of,
+    predictions_of,
+    with_info,
+    written,
+)
+
 P1 = load_protocol("human36m-p1")
+PROTOCOLS = Path(protocols.__file__).parent
 
 
 def scored(folder, annotations, predictions, protocol=P1, **more):
@@ -50,7 +63,7 @@ def test_our_eighteenth_joint_does_not_count_on_human36m(truth, tmp_path):
 
 
 def test_the_similarity_protocols_agree_with_scipy_on_their_joints(truth, tmp_path):
-    from test_metrics_against_scipy import scipy_errors_mm
+    from .test_metrics_against_scipy import scipy_errors_mm
 
     protocol = load_protocol("human36m-pa")
     predictions = predictions_of(truth, noise_mm=60)
@@ -185,7 +198,7 @@ def test_nan_is_refused_by_name(truth, tmp_path):
 def test_frames_off_the_protocols_step_are_refused_by_name(truth, tmp_path):
     frame = truth.frame.copy()
     frame[6] += 1
-    with pytest.raises(DataError, match=r"multiple of 5 frames[\s\S]*S9/Discussion/00006"):
+    with pytest.raises(DataError, match=r"multiple of 64 frames[\s\S]*S9/Discussion/00006"):
         scored(tmp_path, changed(truth, frame=frame), predictions_of(truth))
 
 
@@ -227,25 +240,30 @@ def test_a_mirrored_prediction_is_not_aligned_by_a_reflection(truth, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "source", "groups"),
-    [
-        ("humaneva", "humaneva", [(s, a) for s in ("S1", "S2", "S3") for a in ("Walking", "Jog")]),
-        ("mpi-inf-3dhp", "mpi-inf-3dhp", [(f"TS{i}", "Sports") for i in range(1, 7)]),
-        ("3dpw", "3dpw", [("courtyard", "boxing")]),
-        ("lsp-pck", "lsp", [("", "")]),
-    ],
-)  # fmt: skip
-def test_every_pose_protocol_scores_its_datasets_layout(name, source, groups, tmp_path):
-    annotations = annotations_of(source, groups)
+    "name", [name for name in LAYOUTS if not load_protocol(name).needs(SURFACE | SEGMENTS)]
+)
+def test_every_pose_protocol_scores_its_datasets_layout(name, tmp_path):
+    annotations = layout_of(name)
     protocol = load_protocol(name)
     found = scored(tmp_path, annotations, predictions_of(annotations), protocol)
     assert found.keys == tuple(measure.key for measure in protocol.measures)
     assert np.isfinite(found.values).all()
 
 
-@pytest.mark.parametrize("name", ["surreal", "up-3d"])
+def test_a_joint_set_with_a_joint_that_the_dataset_never_annotates_is_refused(tmp_path):
+    annotations = layout_of("threedpw")
+    mine = tmp_path / "mine.toml"
+    text = (PROTOCOLS / "threedpw.toml").read_text()
+    mine.write_text(text.replace("13j-no-head-top", "14j"))
+    with pytest.raises(
+        DataError, match=r"head_top of the joint set 14j are annotated in no sample"
+    ):
+        scored(tmp_path, annotations, predictions_of(annotations), load_protocol(mine))
+
+
+@pytest.mark.parametrize("name", ["surreal", "up3d"])
 def test_body_protocols_measure_the_surface(name, tmp_path, body):
-    annotations = annotations_of(name, [("", "")])
+    annotations = layout_of(name)
     protocol = load_protocol(name)
     predictions = predictions_of(annotations)
     found = scored(tmp_path, annotations, predictions, protocol, body=body)

@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-from layouts import annotations_of, human36m, predictions_of, with_info, written
 
 from hemlets.annotations import Annotations
 from hemlets.errors import DataError
@@ -22,6 +21,8 @@ from hemlets.evaluation.side_by_side import compare_runs, read_run
 from hemlets.evaluation.summary import Summary, summarise_protocol
 from hemlets.evaluation.truth import Truth
 from hemlets.synthetic.people import SOURCE
+
+from .layouts import annotations_of, human36m, predictions_of, with_info, written
 
 
 def rendered(clips: list[tuple[str, int]]) -> Annotations:

@@ -55,7 +55,7 @@ def test_a_protocol_file_of_ones_own_is_checked(tmp_path):
 
 
 P1_NAME = MetricName(
-    key="mpjpe_mm", split="human36m-p1.every5", over="17j", root="pelvis", align="none",
+    key="mpjpe_mm", split="human36m-p1.every64", over="17j", root="pelvis", align="none",
     box="ground-truth", depth="bone-length-prior", flip="yes",
 )  # fmt: skip
 

@@ -9,7 +9,10 @@ import pytest
 from hemlets.annotations import Annotations
 from hemlets.errors import DataError
 from hemlets.evaluation import Predictions, SampleScores, Scores, compare, score, score_samples
+from hemlets.evaluation.benchmark import score_file
 from hemlets.evaluation.predictions import PredictionsInfo
+from hemlets.evaluation.protocols import load_protocol
+from hemlets.evaluation.truth import Truth
 from hemlets.skeleton import JOINTS, Joint
 
 
@@ -245,3 +248,22 @@ def test_predictions_are_not_changed_by_scoring(predictions, annotations, body):
     before = Predictions.take(predictions, np.arange(len(predictions)))
     score(predictions, annotations, body=body, resamples=10)
     np.testing.assert_array_equal(before.joints3d_mm, predictions.joints3d_mm)
+
+
+def test_the_flows_figures_are_the_protocols_on_the_same_predictions(
+    predictions, annotations, body, tmp_path
+):
+    # Half of the samples lack a joint, so that what counts differs by sample.
+    valid = annotations.valid3d.copy()
+    valid[::2, Joint.LEFT_WRIST] = False
+    kept = {"source": ["open-rendered"] * len(annotations), "valid3d": valid}
+    rows = changed(annotations, **kept)
+    ours = score_samples(predictions, rows, body=body)
+    protocol, path = load_protocol("open"), tmp_path / "predictions.parquet"
+    predictions.write(path)
+    theirs = score_file(path, Truth.of(rows, protocol), protocol, body=body)
+    assert set(theirs.keys) <= {name.key for name in ours.names}
+    for name in theirs.names:
+        np.testing.assert_array_equal(theirs.of(name.key), ours.of(name.key), err_msg=name.key)
+        # One name, but for what it calls the samples: the protocol or the split.
+        assert dataclasses.replace(name, split="test") == ours.name(name.key)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from layouts import annotations_of, predictions_of, written
 
 from hemlets.annotations import Annotations
 from hemlets.evaluation.benchmark import score_file
@@ -11,6 +10,8 @@ from hemlets.evaluation.protocols import load_protocol
 from hemlets.evaluation.segmentation import draw_labels, figures_pct, read_mask, vertex_labels
 from hemlets.evaluation.summary import summarise_protocol
 from hemlets.evaluation.truth import Truth
+
+from .layouts import annotations_of, predictions_of, written
 
 CAMERA = np.array([300.0, 300, 64, 64])
 
@@ -84,7 +85,7 @@ def test_a_mask_of_0_and_255_tells_no_parts():
 
 
 def test_a_body_in_its_own_mask_is_right_everywhere(body, tmp_path):
-    rows = annotations_of("up-3d", [("a", "x"), ("b", "y")], each=2)
+    rows = annotations_of("up3d", [("a", "x"), ("b", "y")], each=2)
     kept = {f: rows.column(f) for f in rows.table.column_names}
     theta = np.tile(facing_camera(), (len(rows), 1, 1))
     predictions = predictions_of(rows, noise_mm=0)
@@ -95,7 +96,7 @@ def test_a_body_in_its_own_mask_is_right_everywhere(body, tmp_path):
     rows = Annotations.from_columns(
         kept | {"theta": theta, "mask": masks, "camera": np.tile(CAMERA, (len(rows), 1))}
     )
-    protocol = load_protocol("up-3d-segmentation")
+    protocol = load_protocol("up3d-segmentation")
     files = written(tmp_path, rows, predictions_of(rows, noise_mm=0))
     scores = score_file(files[0], Truth.read(files[1], protocol), protocol, body=body)
     summary = summarise_protocol(scores, resamples=200)

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from layouts import human36m, predictions_of, written
 
 from flows.compare import fetch_run, log_benchmark
 from hemlets.cli import main
 from hemlets.errors import DataError
 from hemlets.evaluation.results import read_summary
+
+from ..evaluation.layouts import human36m, predictions_of, written
 
 
 @pytest.fixture

@@ -50,6 +50,23 @@ def test_the_first_champion_needs_the_floors_and_the_canary_only():
     assert "there was no champion" in decision.reasons
 
 
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["mpjpe_mm"], "the floor of mpjpe_mm is passed"),
+        (["pck3d", "mpjpe_mm"], "both floors are passed: mpjpe_mm and pck3d"),
+        (
+            list(GOOD),
+            "all 3 floors are passed: mpjpe_mm, mpjpe_ratio_to_mean_pose and pck3d",
+        ),
+    ],
+)
+def test_a_promotion_names_the_floors_that_were_passed(names, told):
+    floors = {name: RULES.floors[name] for name in names}
+    decision = decide(RULES.model_copy(update={"floors": floors}), GOOD, None, True)
+    assert decision.reasons[0] == told
+
+
 def test_a_first_champion_below_the_floors_is_rejected():
     assert not decide(RULES, GOOD | {"mpjpe_mm": 100.1}, None, True).promote
 

@@ -11,11 +11,12 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from hemlets.codecs import PERSON_STATISTIC
 from hemlets.errors import InputError
 from hemlets.inference import BodyEstimate, Camera, Flag, PredictionRequest, Predictor
 from hemlets.inference.predictor import DEFAULT_FOV_DEG, default_camera
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
-from hemlets.models.model_folder import save_model
+from hemlets.models.model_folder import PersonThreshold, load_model, save_model
 
 SHAPE = ShapeNetworkConfig(hidden=32, blocks=1)
 CAMERA = Camera(fx=300.0, fy=300.0, cx=60.0, cy=50.0)
@@ -162,3 +163,33 @@ def test_an_image_of_another_form_is_refused(predictor: Predictor, pixels: Any) 
 def test_a_camera_that_can_not_be_is_refused(focal: Any) -> None:
     with pytest.raises(InputError, match="camera"):
         Camera(fx=focal, fy=300.0, cx=0.0, cy=0.0)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "statistic", "expected"),
+    [
+        (0.0, PERSON_STATISTIC, True),
+        (1.0, PERSON_STATISTIC, False),
+        (0.5, "another-statistic", None),
+        (None, "", None),
+    ],
+)
+def test_the_models_threshold_says_whether_there_is_a_person(
+    folder: Path,
+    image: npt.NDArray[np.uint8],
+    threshold: float | None,
+    statistic: str,
+    expected: bool | None,
+) -> None:
+    person = None if threshold is None else PersonThreshold.measured(
+        threshold, [0.9], [0.1], statistic=statistic
+    )  # fmt: skip
+    model, card = load_model(folder)
+    asked = Predictor(model, card.model_copy(update={"person": person}))
+    (estimate,) = asked.predict([PredictionRequest(image_HW3=image)])
+    assert estimate.person is expected
+    value = json.loads(json.dumps(estimate.to_json()))
+    assert value["person"] is expected
+    assert 0 <= value["person_confidence"] <= 1
+    again = BodyEstimate.from_json(value)
+    assert (again.person, again.person_confidence) == (expected, value["person_confidence"])

@@ -126,6 +126,7 @@ def _batch(draw: torch.Generator) -> Batch:
         rotation_BR33=torch.eye(3).expand(2, 24, 3, 3).contiguous(),
         betas_BS=torch.randn(2, 10, generator=draw),
         smpl_known_B=torch.ones(2),
+        absent_B=torch.zeros(2),
     )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from hemlets.errors import CheckpointError
+from hemlets.files import content_hash
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
-from hemlets.models.model_folder import load_model, load_strictly, save_model
+from hemlets.models.model_folder import PersonThreshold, load_model, load_strictly, save_model
 
 
 def _save(folder: Path, intermediate: str = "hemlets") -> None:
@@ -66,9 +68,37 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
         load_model(tmp_path / "model")
 
 
+def test_a_card_that_this_version_does_not_know_names_file_and_key(tmp_path: Path) -> None:
+    _save(tmp_path / "model")
+    card = tmp_path / "model/model.json"
+    card.write_text(json.dumps({"colour": "red", **json.loads(card.read_text())}))
+    with pytest.raises(CheckpointError, match=r"unknown key 'colour'") as caught:
+        load_model(tmp_path / "model")
+    assert caught.value.where == str(card)
+
+
 def test_the_first_tensor_that_does_not_fit_is_named() -> None:
     layer = torch.nn.Linear(2, 3)
     with pytest.raises(CheckpointError, match=r"'weight' has shape \(3, 5\)[\s\S]*\(3, 2\)"):
         load_strictly(layer, {"weight": torch.zeros(3, 5)}, where=Path("w"))
     with pytest.raises(CheckpointError, match="no tensor 'bias'"):
         load_strictly(layer, {"weight": torch.zeros(3, 2)}, where=Path("w"))
+
+
+def test_a_card_from_before_thresholds_loads_and_keeps_its_version(tmp_path: Path) -> None:
+    _save(tmp_path / "model")
+    path = tmp_path / "model/model.json"
+    card = json.loads(path.read_text())
+    assert card.pop("person") is None
+    before = content_hash({k: v for k, v in card.items() if k != "training"})[:12]
+    path.write_text(json.dumps(card))
+    assert load_model(tmp_path / "model")[1].version == before
+
+
+def test_a_threshold_is_part_of_what_a_model_is(tmp_path: Path) -> None:
+    _save(tmp_path / "model")
+    card = load_model(tmp_path / "model")[1]
+    person = PersonThreshold.measured(0.5, [0.9, 0.4, 0.8, 0.7], [0.1, 0.5], statistic="mean")
+    assert (person.missed, person.false_alarms) == (0.25, 0.5)
+    assert (person.people, person.backgrounds) == (4, 2)
+    assert card.model_copy(update={"person": person}).version != card.version

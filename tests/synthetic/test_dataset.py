@@ -20,7 +20,10 @@ from hemlets.synthetic import OpenDataConfig, SplitSizes, build_open_data
 from hemlets.synthetic.dataset import plan_shards
 
 CONFIG = OpenDataConfig(
-    samples=SplitSizes(train=150, validation=20, gate=20, test=20), image_px=64, shard_size=50
+    samples=SplitSizes(train=150, validation=20, gate=20, test=20),
+    image_px=64,
+    shard_size=50,
+    background_share=0.0,
 )
 ENDLESS = CONFIG.model_copy(update={"samples": SplitSizes(train=50_000)})
 

@@ -44,10 +44,22 @@ def _read_until_step(process: subprocess.Popen[str], step: int) -> None:
     pytest.fail("the process ended too early")
 
 
-def test_losses_of_twenty_steps_are_the_golden_ones(whole_run: Any) -> None:
-    golden = json.loads(GOLDEN.read_text())
-    found = _losses(whole_run.history)
-    assert len(found) == len(golden) == 20
+@pytest.mark.parametrize("statistics", ["frozen", "of-the-batch"])
+def test_losses_of_the_first_steps_are_the_golden_ones(
+    statistics: str, job_for: Callable[..., StageJob], tmp_path: Path
+) -> None:
+    """Twenty steps with BatchNorm frozen, and five with the statistics of batches.
+
+    Statistics of eight samples amplify the rounding that differs from machine to machine: over
+    twenty steps to half a percent, over five to a ten-thousandth. Frozen, they don't.
+    """
+    golden = json.loads(GOLDEN.read_text())[statistics]
+    frozen = statistics == "frozen"
+    changes = {"learning_rate": 1e-4, "freeze_batch_norm": frozen, "steps": len(golden)}
+    train(job_for(tmp_path, training=changes))
+    lines = (tmp_path / "history.jsonl").read_text().splitlines()
+    found = _losses([json.loads(line) for line in lines])
+    assert len(found) == len(golden) == (20 if frozen else 5)
     for row, expected in zip(found, golden, strict=True):
         assert row == pytest.approx(expected, rel=1e-3)
 

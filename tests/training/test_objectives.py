@@ -25,6 +25,7 @@ def batch(voxels_BJ3):
         rotation_BR33=torch.eye(3).repeat(count, 24, 1, 1),
         betas_BS=torch.zeros(count, 10),
         smpl_known_B=torch.ones(count),
+        absent_B=torch.zeros(count),
     )
 
 

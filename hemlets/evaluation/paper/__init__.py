@@ -3,10 +3,23 @@
 from hemlets.evaluation.paper.cells import (
     Apart,
     Beside,
+    Block,
     PaperCell,
     PaperTable,
+    Row,
+    apart_because,
     beside,
     paper_tables,
 )
 
-__all__ = ["Apart", "Beside", "PaperCell", "PaperTable", "beside", "paper_tables"]
+__all__ = [
+    "Apart",
+    "Beside",
+    "Block",
+    "PaperCell",
+    "PaperTable",
+    "Row",
+    "apart_because",
+    "beside",
+    "paper_tables",
+]

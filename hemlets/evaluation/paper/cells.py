@@ -9,8 +9,12 @@ from pydantic import Field
 
 from hemlets.config import Config, read_toml
 from hemlets.evaluation.names import MetricName
+from hemlets.evaluation.protocols.protocol import Key
 
-__all__ = ["Apart", "Beside", "PaperCell", "PaperTable", "beside", "paper_tables"]
+__all__ = [
+    "Apart", "Beside", "Block", "PaperCell", "PaperTable", "Row", "apart_because", "beside",
+    "paper_tables",
+]  # fmt: skip
 
 _FOLDER: Final = Path(__file__).parent
 _TITLES: Final = {
@@ -57,6 +61,33 @@ class PaperCell(Config):
     quirk: str = ""
 
 
+class Block(Config):
+    """Columns of a table that have one protocol and one quantity.
+
+    Attributes:
+        title: above the columns.
+        protocol: its name; empty for the one of the table's that the samples are of.
+        key: the quantity.
+        groups: title of the protocol's table whose columns these are; empty for none.
+        whole: title of the last column, over all samples or the mean of the groups; empty for none.
+        setting: which of a row's predictions; empty for its only or first ones.
+    """
+
+    title: str
+    protocol: str = ""
+    key: Key
+    groups: str = ""
+    whole: str = ""
+    setting: str = ""
+
+
+class Row(Config):
+    """A row that a table must have: the word by which its predictions are given, and its title."""
+
+    name: str
+    title: str
+
+
 class PaperTable(Config):
     """A table of the paper, as far as its cells could be read.
 
@@ -66,6 +97,9 @@ class PaperTable(Config):
         protocols: that give such figures.
         missing: which cells are not here, and why.
         quirks: what a reader of the table should know.
+        blocks: the columns in the paper's order.
+        rows: in the paper's order; empty where every method is one.
+        given: whether rows differ in what of the truth the predictor was given.
         cells: those that were read.
     """
 
@@ -74,6 +108,9 @@ class PaperTable(Config):
     protocols: tuple[str, ...]
     missing: str = ""
     quirks: tuple[str, ...] = ()
+    blocks: tuple[Block, ...] = Field(min_length=1)
+    rows: tuple[Row, ...] = ()
+    given: bool = False
     cells: tuple[PaperCell, ...] = ()
 
 
@@ -101,6 +138,15 @@ def paper_tables() -> tuple[PaperTable, ...]:
     return tuple(sorted(tables, key=lambda table: table.number))
 
 
+def apart_because(cell: PaperCell, name: MetricName) -> str:
+    """Why a cell of the same quantity may not stand beside a figure of ours; empty if it may."""
+    return "; ".join(
+        f"{title}: ours {getattr(name, field)}, the paper's {getattr(cell, field)}"
+        for field, title in _TITLES.items()
+        if getattr(cell, field) != getattr(name, field)
+    )
+
+
 def beside(protocol: str, names: tuple[MetricName, ...]) -> tuple[list[Beside], list[Apart]]:
     """The paper's cells of a protocol: those that may stand beside ours, and those that may not.
 
@@ -117,14 +163,9 @@ def beside(protocol: str, names: tuple[MetricName, ...]) -> tuple[list[Beside], 
         for cell in table.cells:
             if cell.protocol != protocol or cell.key not in ours:
                 continue
-            name = ours[cell.key]
-            differs = [
-                f"{title}: ours {getattr(name, field)}, the paper's {getattr(cell, field)}"
-                for field, title in _TITLES.items()
-                if getattr(cell, field) != getattr(name, field)
-            ]
-            if differs:
-                apart.append(Apart(table.number, cell, "; ".join(differs)))
+            why = apart_because(cell, ours[cell.key])
+            if why:
+                apart.append(Apart(table.number, cell, why))
             else:
                 same.append(Beside(table.number, cell))
     return same, apart

@@ -39,13 +39,15 @@ Key = Literal[
     "mesh_joints_mm",
     "pckh50_pct",
     "pck20_torso_pct",
+    "joints2d_px",
+    "root_mm",
     "foreground_accuracy_pct",
     "foreground_f1_pct",
     "parts_accuracy_pct",
     "parts_f1_pct",
 ]
 SURFACE: Final = frozenset(("per_vertex_mm", "mesh_joints_mm"))
-PIXELS: Final = frozenset(("pckh50_pct", "pck20_torso_pct"))
+PIXELS: Final = frozenset(("pckh50_pct", "pck20_torso_pct", "joints2d_px"))
 SEGMENTS: Final = frozenset(
     ("foreground_accuracy_pct", "foreground_f1_pct", "parts_accuracy_pct", "parts_f1_pct")
 )

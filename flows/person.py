@@ -1,0 +1,68 @@
+"""How often a model overlooks people and sees people where nobody is, on the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from hemlets.files import read_json, write_json
+from hemlets.inference.predictor import Predictor
+from hemlets.inference.types import BodyEstimate
+from hemlets.models.model_folder import PersonThreshold
+
+__all__ = ["person_metrics", "person_sentence", "read_person", "write_person"]
+
+_FILE: Final = "person.json"
+
+
+def write_person(
+    folder: Path,
+    predictor: Predictor,
+    people: Sequence[BodyEstimate],
+    backgrounds: Sequence[BodyEstimate],
+) -> None:
+    """Note both error rates at the threshold that the model's card has; nothing without one.
+
+    Args:
+        folder: Of the benchmark.
+        predictor: The model.
+        people: Its predictions of the test split.
+        backgrounds: Its predictions of test images without a person.
+    """
+    known = predictor.card.person
+    if known is None or not people or not backgrounds:
+        return
+    measured = PersonThreshold.measured(
+        known.threshold,
+        [estimate.person_confidence for estimate in people],
+        [estimate.person_confidence for estimate in backgrounds],
+        statistic=known.statistic,
+    )
+    write_json(folder / _FILE, measured.model_dump(mode="json"))
+
+
+def read_person(folder: Path) -> PersonThreshold | None:
+    """What was noted in a benchmark's folder; None where nothing was."""
+    path = folder / _FILE
+    return PersonThreshold.from_mapping(read_json(path), where=str(path)) if path.exists() else None
+
+
+def person_metrics(found: PersonThreshold | None) -> dict[str, float]:
+    """The rates and what they are of, as a tracker takes them."""
+    if found is None:
+        return {}
+    names = ("missed", "false_alarms", "people", "backgrounds", "threshold")
+    return {f"person/{name}": float(getattr(found, name)) for name in names}
+
+
+def person_sentence(found: PersonThreshold) -> str:
+    """The rates in words."""
+    return (
+        f"Of {found.people:,} images of people, the model takes {100 * found.missed:.1f} % for "
+        f"empty; of {found.backgrounds:,} images without a person, it sees one in "
+        f"{100 * found.false_alarms:.1f} %. A prediction whose confidence is below "
+        f"{found.threshold:.3f}, which the validation split has set, is answered all the same and "
+        "says that there is probably nobody. The images are rendered: photographs are harder. "
+        "These figures decide nothing."
+    )

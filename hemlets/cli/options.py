@@ -1,0 +1,60 @@
+"""Options that commands share, each with one name and one help text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hemlets.errors import ConfigError
+
+__all__ = [
+    "BodyOption",
+    "CameraOption",
+    "ModelOption",
+    "QuietOption",
+    "RefineOption",
+    "require_folder",
+]
+
+CameraOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FX,FY,CX,CY",
+        help="Focal lengths and principal point in pixels, or a JSON file with them. "
+        "A field of view of 55° when omitted.",
+    ),
+]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Model folder. The workspace's champion when omitted, else the starter weights.",
+    ),
+]
+BodyOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Body file (.npz in SMPL's form) of a model that wasn't trained on the open body.",
+    ),
+]
+RefineOption = Annotated[
+    bool,
+    typer.Option(
+        "--refine/--no-refine",
+        help="Fit the body to the joints; the joints reported are then the body's.",
+    ),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No summary.")]
+
+
+def require_folder(out: Path) -> None:
+    """Refuse results into a file before anything is computed.
+
+    Raises:
+        ConfigError: There is such a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise ConfigError("this is a file", where=f"--out {out}", expected="a folder")

@@ -1,0 +1,166 @@
+"""Images without a person: what they teach, and the threshold that is set on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from hemlets.annotations import Annotations, ShardWriter
+from hemlets.codecs import PERSON_STATISTIC, VolumeSpec, person_confidence
+from hemlets.models import PoseNetwork, PoseNetworkConfig
+from hemlets.models.model_folder import load_model
+from hemlets.training.batches import Samples
+from hemlets.training.config import LossConfig
+from hemlets.training.engine import train
+from hemlets.training.objectives import PoseObjective
+from hemlets.training.person import best_threshold, person_threshold
+from hemlets.transforms import AugmentationConfig
+from tests.training.conftest import IMAGE_PX, SHARD, make_columns
+
+CONFIG = PoseNetworkConfig(crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=32)
+VOLUME = VolumeSpec(crop_px=64, cells=16)
+CPU = torch.device("cpu")
+
+
+def write_data(folder: Path, splits: list[str]) -> Annotations:
+    columns, images = make_columns(np.random.default_rng(7), splits)
+    empty = np.array([split.endswith("-background") for split in splits])
+    for name, values in columns.items():
+        is_label = name.startswith(("joints", "relations", "theta", "betas", "transl", "camera"))
+        if is_label or name in ("valid2d", "valid3d", "visible", "smpl_valid"):
+            columns[name] = np.where(empty.reshape(-1, *[1] * (np.ndim(values) - 1)), 0, values)
+        elif name in ("subject", "clip", "family"):
+            columns[name] = np.where(empty, "", np.asarray(values, object))
+    grey = cv2.imencode(".png", np.full((IMAGE_PX, IMAGE_PX, 3), 90, np.uint8))[1].tobytes()
+    images = [grey if nobody else image for image, nobody in zip(images, empty, strict=True)]
+    table = Annotations.from_columns(columns)
+    table.write(folder / "annotations.parquet")
+    ShardWriter.write(folder / "shards" / SHARD, list(columns["sample_id"]), images)
+    return table
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data version of people and of empty images."""
+    folder = tmp_path_factory.mktemp("mixed")
+    write_data(folder, ["train"] * 20 + ["validation"] * 6 + ["train-background"] * 4
+               + ["validation-background"] * 3)  # fmt: skip
+    return folder
+
+
+def samples_of(folder: Path, split: str, augmentation: AugmentationConfig | None = None) -> Samples:
+    rows = Annotations.read(folder / "annotations.parquet").split(split)
+    return Samples(rows, folder / "shards", VOLUME, seed=0, augmentation=augmentation)
+
+
+@pytest.mark.parametrize("states", [2, 3, 5])
+def test_an_empty_image_wants_heatmaps_without_a_peak_and_nothing_else(
+    mixed: Path, states: int
+) -> None:
+    torch.manual_seed(0)
+    network = PoseNetwork(CONFIG.model_copy(update={"states": states}))
+    batch = samples_of(mixed, "train-background", AugmentationConfig()).batch(np.arange(4), 0)
+    assert batch.absent_B.tolist() == [1.0] * 4
+    objective = PoseObjective(network, LossConfig(alpha=0.5))
+    output = network(torch.randn(4, 3, 64, 64))
+    terms = objective.terms(output, network.decode(output), batch)
+    assert output.heatmap_BJHW is not None
+    assert output.triplet_BKLHW is not None
+    assert float(terms["heatmaps"]) == pytest.approx(float((output.heatmap_BJHW**2).sum()))
+    assert float(terms["hemlets"]) == pytest.approx(float((output.triplet_BKLHW**2).sum()))
+    assert float(terms["joints"]) == float(terms["marginal"]) == 0.0
+    expected = 0.5 * (terms["heatmaps"] + terms["hemlets"])
+    assert float(terms["total"]) == pytest.approx(float(expected))
+
+
+def test_a_person_in_the_same_batch_keeps_their_own_targets(mixed: Path) -> None:
+    torch.manual_seed(0)
+    network = PoseNetwork(CONFIG).eval()
+    objective = PoseObjective(network, LossConfig())
+    people = samples_of(mixed, "train").batch(np.arange(2), 0)
+    empty = samples_of(mixed, "train-background").batch(np.arange(2), 0)
+    both = type(people)(*(torch.cat(pair) for pair in zip(people, empty, strict=True)))
+    alone, nobody, together = (objective(batch) for batch in (people, empty, both))
+    for name, value in together.items():
+        assert float(value) == pytest.approx(float(alone[name] + nobody[name]), rel=1e-4), name
+
+
+def test_training_sees_the_empty_images_and_the_card_tells_the_threshold(
+    mixed: Path, job_for: Callable[..., Any], tmp_path: Path
+) -> None:
+    steps = {"steps": 2, "validate_every": 1, "batch_size": 24}
+    # More than the 20 people: the batch is filled with empty images.
+    train(job_for(tmp_path, data=mixed, training=steps))
+    _, card = load_model(tmp_path / "model")
+    person = card.person
+    assert person is not None
+    assert (person.people, person.backgrounds) == (6, 3)
+    assert person.statistic == PERSON_STATISTIC
+    assert card.training["families"] == ["standing"]
+
+
+def test_no_threshold_is_told_where_nothing_trained_the_heatmaps_or_no_image_is_empty(
+    mixed: Path, data: Path, job_for: Callable[..., Any], tmp_path: Path
+) -> None:
+    steps = {"steps": 1, "validate_every": 1}
+    train(job_for(tmp_path / "a", data=mixed, training=steps, losses={"supervision": "hemlets"}))
+    train(job_for(tmp_path / "b", data=data, training=steps))
+    for name in ("a", "b"):
+        assert load_model(tmp_path / name / "model")[1].person is None
+
+
+def test_a_shape_stage_keeps_the_threshold_of_the_pose_network_that_it_starts_from(
+    mixed: Path, job_for: Callable[..., Any], tmp_path: Path
+) -> None:
+    steps = {"steps": 1, "validate_every": 1}
+    train(job_for(tmp_path / "pose", data=mixed, training=steps))
+    weights = str(tmp_path / "pose" / "model" / "model.safetensors")
+    train(job_for(tmp_path / "shape", data=mixed, training=steps, stage="shape", initial=weights))
+    before, after = (load_model(tmp_path / name / "model")[1].person for name in ("pose", "shape"))
+    assert before is not None
+    assert after == before
+
+
+def test_the_error_rates_are_those_at_the_threshold(mixed: Path) -> None:
+    torch.manual_seed(0)
+    table = Annotations.read(mixed / "annotations.parquet")
+    people, empty = table.split("validation"), table.split("validation-background")
+    network = PoseNetwork(CONFIG)
+    found = person_threshold(network, people, empty, mixed / "shards", device=CPU, batch_size=4)
+    assert found is not None
+    assert found.missed + found.false_alarms <= 1.0
+    assert person_threshold(network, people, people.take(np.zeros(6, bool)), mixed, device=CPU) is (
+        None
+    )
+
+
+def test_the_threshold_lies_in_the_middle_of_the_gap() -> None:
+    assert best_threshold(np.array([0.7, 0.9, 0.6]), np.array([0.1, 0.2])) == pytest.approx(0.4)
+
+
+def test_the_threshold_makes_the_mean_of_both_error_rates_least() -> None:
+    people, backgrounds = np.array([0.3, 0.5, 0.6, 0.8]), np.array([0.1, 0.2, 0.55, 0.4])
+    threshold = best_threshold(people, backgrounds)
+
+    def errors(at: float) -> float:
+        return float((people < at).mean() + (backgrounds >= at).mean())
+
+    assert errors(threshold) == min(errors(at) for at in np.linspace(0, 1, 1001)) == 0.5
+
+
+def test_confidences_that_tell_nothing_still_give_a_threshold() -> None:
+    same = np.full(5, 0.5)
+    assert 0 <= best_threshold(same, same) <= 1
+
+
+def test_half_a_person_is_as_much_a_person_as_a_whole_one() -> None:
+    half = np.r_[np.full(9, 0.8), np.zeros(9)]
+    assert person_confidence(half) == pytest.approx(0.8)
+    assert person_confidence(np.full(18, 0.8)) == pytest.approx(0.8)
+    assert np.isnan(person_confidence(np.full(18, np.nan)))
