@@ -17,6 +17,7 @@ __all__ = [
     "FLIP_JOINTS",
     "FLIP_PARTS",
     "JOINTS",
+    "MIRROR_SMPL_JOINTS",
     "N_JOINTS",
     "N_PARTS",
     "PARTS",
@@ -105,6 +106,14 @@ SMPL_JOINTS: tuple[str, ...] = (
     "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hand", "right_hand",
 )  # fmt: skip
 """The 24 joints whose rotations are SMPL's θ (Loper et al. 2015)."""
+
+MIRROR_SMPL_JOINTS: tuple[int, ...] = tuple(
+    SMPL_JOINTS.index(
+        name.replace("left_", "right_") if "left_" in name else name.replace("right_", "left_")
+    )
+    for name in SMPL_JOINTS
+)
+"""The 24 kinematic joints with left and right exchanged."""
 
 SMPL_PARENTS: tuple[int, ...] = (
     -1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21,

@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING
 
 from hemlets.body.body_file import read_body_arrays
-from hemlets.body.mirror import MIRROR_SMPL_JOINTS, mirror_theta
+from hemlets.body.mirror import mirror_theta
 
 if TYPE_CHECKING:
     from hemlets.body.model import Body, BodyModel
 
-__all__ = ["MIRROR_SMPL_JOINTS", "Body", "BodyModel", "mirror_theta", "read_body_arrays"]
+__all__ = ["Body", "BodyModel", "mirror_theta", "read_body_arrays"]
 
 
 def __getattr__(name: str) -> object:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from hemlets.skeleton import SMPL_JOINTS
+from hemlets.skeleton import MIRROR_SMPL_JOINTS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MIRROR_SMPL_JOINTS", "mirror_theta"]
-
-MIRROR_SMPL_JOINTS: Final[tuple[int, ...]] = tuple(
-    SMPL_JOINTS.index(
-        name.replace("left_", "right_") if "left_" in name else name.replace("right_", "left_")
-    )
-    for name in SMPL_JOINTS
-)
-"""The 24 kinematic joints with left and right exchanged."""
+__all__ = ["mirror_theta"]
 
 
 def mirror_theta(pose: Tensor) -> Tensor:

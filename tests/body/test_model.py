@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from hemlets.assets.clips import load_clips
-from hemlets.body import MIRROR_SMPL_JOINTS, BodyModel, mirror_theta, read_body_arrays
+from hemlets.body import BodyModel, mirror_theta, read_body_arrays
 from hemlets.errors import AssetError, InputError
-from hemlets.skeleton import FLIP_JOINTS, SMPL_JOINTS, Joint
+from hemlets.skeleton import FLIP_JOINTS, MIRROR_SMPL_JOINTS, SMPL_JOINTS, Joint
 
 MIRROR_X = torch.tensor((-1.0, 1.0, 1.0))
 

@@ -41,9 +41,8 @@ from hemlets.assets.rebuild.rest_pose import (
     aim,
     side_sign,
 )
-from hemlets.body import MIRROR_SMPL_JOINTS
 from hemlets.errors import AssetError
-from hemlets.skeleton import SMPL_JOINTS, SMPL_PARENTS, Joint
+from hemlets.skeleton import MIRROR_SMPL_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
 
 __all__ = [
     "LANDMARK_SOURCES",
