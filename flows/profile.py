@@ -48,6 +48,8 @@ class BenchmarkConfig(Config):
             gate split.
         resamples: Draws of the bootstrap.
         pictures: Samples in the contact sheets.
+        bodies: Test samples, spread evenly over the split, on which bodies are studied: refined,
+            with the truth put in, and beside what they have to beat. 0 leaves the study out.
     """
 
     promotion_metric: Literal[
@@ -55,6 +57,7 @@ class BenchmarkConfig(Config):
     ] = "mpjpe_mm"
     resamples: int = Field(2000, ge=100)
     pictures: int = Field(12, ge=4)
+    bodies: int = Field(128, ge=0)
 
 
 class CanaryConfig(Config):

@@ -80,6 +80,7 @@ def write_report(
     """
     from jinja2 import Environment, PackageLoader
 
+    from flows.bodies import body_page, read_bodies
     from flows.person import person_sentence, read_person
 
     path = workspace.reports / f"retrain-{profile.name}-{key[:8]}.html"
@@ -90,7 +91,7 @@ def write_report(
         return path
     figures = read_json(scored.result.folder / "figures.json")
     champion = _champion(facts)
-    person = read_person(scored.result.folder)
+    bodies, person = read_bodies(scored.result.folder), read_person(scored.result.folder)
     pictures = scored.result.folder / "test"
     environment = Environment(loader=PackageLoader("flows"), autoescape=True)
     page = environment.get_template("report.html").render(
@@ -107,6 +108,7 @@ def write_report(
         meanings=_meanings(figures["test"]["model"]),
         names=[entry["name"] for entry in figures["test"]["model"].values()],
         validation=validation,
+        bodies=None if bodies is None else body_page(bodies),
         person=None if person is None else person_sentence(person),
         pictures={
             title: (told, _png(pictures / f"{name}.png"))

@@ -184,6 +184,7 @@ def _last_validation(result: StageResult) -> str:
 
 @task(name="benchmark", persist_result=False, cache_policy=NO_CACHE)
 def _benchmark(context: _Context, data: stages.Data, model: Path) -> stages.Benchmark:
+    from flows.bodies import body_metrics, body_table, read_bodies
     from flows.person import person_metrics, read_person
 
     with context.progress.stage("benchmark") as bar:
@@ -217,6 +218,10 @@ def _benchmark(context: _Context, data: stages.Data, model: Path) -> stages.Benc
                 run.files([scored.predictions(split)], folder=f"predictions/{split}")
             run.metrics(person_metrics(read_person(scored.result.folder)))
             run.table("figures", figures.rows())
+            bodies = read_bodies(scored.result.folder)
+            run.metrics(body_metrics(bodies))
+            if bodies is not None:
+                run.table("bodies", body_table(bodies))
             log_benchmark(run.run_id, scored.open_page, uri=context.tracking.uri)
     return scored
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from flows.bodies import write_bodies
 from flows.held_out import HeldOut, write_held_out
 from flows.person import write_person
 from flows.profile import BenchmarkConfig
@@ -27,6 +28,7 @@ from hemlets.evaluation import (
     check_no_leak,
     score,
 )
+from hemlets.evaluation.bodies import pick_bodies, study_bodies
 from hemlets.evaluation.pictures import contact_sheet, pick_samples
 from hemlets.files import write_json
 from hemlets.inference.predictor import Predictor
@@ -77,7 +79,8 @@ def score_model(
 ) -> None:
     """Write predictions, scores and pictures of a model and its baselines into a folder.
 
-    With the test split, images without a person are predicted, too: see `flows.person`.
+    With the test split, images without a person are predicted, too, and the bodies of some
+    samples are studied: see `flows.person` and `flows.bodies`.
 
     The model runs on the GPU where there is one, at the precision that its card declares.
 
@@ -93,8 +96,12 @@ def score_model(
     held_out = {split: table.split(split) for split in splits}
     figures: dict[str, dict[str, Any]] = {split: {} for split in splits}
     # Whatever the gate would make of them decides nothing, so the test split has them alone.
-    backgrounds = table.split("test-background")
-    total, done = sum(len(rows) for rows in held_out.values()) + len(backgrounds), 0
+    backgrounds = table.split("test-background" if "test" in splits else "")
+    studied = np.zeros(0, np.int64)
+    if "test" in held_out:
+        studied = pick_bodies(held_out["test"], config.bodies)
+    total = sum(len(rows) for rows in held_out.values()) + len(backgrounds) + len(studied)
+    done = 0
 
     def count(more: int) -> None:
         nonlocal done
@@ -135,6 +142,13 @@ def score_model(
             with _declared_precision():
                 empty = predict_rows(predictor, backgrounds, data_folder / "shards", count)
             write_person(folder, predictor, estimates, empty)
+            if len(studied):
+                study = study_bodies(
+                    body, [estimates[i] for i in studied], rows.take(studied), mean_pose, info
+                )
+                available = len(pick_bodies(rows, len(rows)))
+                write_bodies(folder, study, available=available, resamples=config.resamples)
+                count(len(studied))
     write_held_out(folder, {split: HeldOut.of(rows) for split, rows in held_out.items()})
     write_json(folder / "figures.json", figures)
 

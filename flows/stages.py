@@ -49,18 +49,23 @@ _CORE: Final = (
     "hemlets/transforms",
     "hemlets/models",
 )
+_MOTIONS: Final = (
+    "hemlets/assets/clips.py",
+    "hemlets/assets/motions/motions.npz",
+    "hemlets/assets/motions/families.json",
+)
 _DATA: Final = (
     "hemlets/skeleton.py",
     "hemlets/annotations",
     "hemlets/synthetic",
     "hemlets/body",
-    "hemlets/assets/clips.py",
     "hemlets/assets/body/open_body_lite.npz",
-    "hemlets/assets/motions/motions.npz",
-    "hemlets/assets/motions/families.json",
+    *_MOTIONS,
 )
 _TRAINING: Final = (
     *_CORE,
+    "hemlets/body",
+    "hemlets/assets/body/open_body_lite.npz",
     "hemlets/losses",
     "hemlets/training",
     "hemlets/inference",
@@ -73,6 +78,9 @@ _SCORING: Final = (
     "hemlets/drawing",
     "hemlets/body",
     "hemlets/assets/body/open_body_lite.npz",
+    # Refinement's prior of poses is learned from them.
+    *_MOTIONS,
+    "flows/bodies.py",
     "flows/held_out.py",
     "flows/open_benchmark.py",
     "flows/person.py",
@@ -282,6 +290,8 @@ def _train(
         "training": training.hash,
         "processes": profile.processes,
     }
+    if profile.losses.body:
+        settings["body"] = sha256_file(profile.losses.body)
     # The pose stage's model predicts nothing yet.
     inference = profile.inference if stage == "posh" else InferenceConfig()
     if stage == "posh":

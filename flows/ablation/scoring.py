@@ -87,9 +87,7 @@ def score(
             image_B3HW = shrunk(network_input(images, crops, torch.device("cpu")), shrink)
             voxels = model.pose.decode(model.pose(image_B3HW)).voxel_BJ3
         found = joints_in_images(voxels, volume, crops)
-        found_mm, _ = metric_joints(
-            found.image_px_BJ2, found.depth_mm_BJ, a.camera, card.bone_length_mm
-        )
+        found_mm, _ = metric_joints(found.image_px_BJ2, found.depth_mm_BJ, a.camera, card.bones)
         joints.append(found_mm)
         true_px = np.stack([c.to_crop(px) for c, px in zip(crops, a.joints2d_px, strict=True)])
         pixels.append(np.linalg.norm(found.crop_px_BJ2 - true_px, axis=-1).mean(1))

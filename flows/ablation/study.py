@@ -47,7 +47,10 @@ class Study(Config):
     validation_samples: int = Field(512, ge=1)
     test_samples: int = Field(2048, ge=1)
     data: OpenDataConfig = OpenDataConfig(
-        seed=7, samples=SplitSizes(train=16_384, validation=512, gate=0, test=2048)
+        seed=7,
+        # They would teach the arms with heatmaps only, and thin out the others' batches.
+        background_share=0.0,
+        samples=SplitSizes(train=16_384, validation=512, gate=0, test=2048),
     )
     pose: PoseNetworkConfig = PoseNetworkConfig(backbone="efficientnet_lite0", lateral=True)
     shape: ShapeNetworkConfig = ShapeNetworkConfig(hidden=32, blocks=0)

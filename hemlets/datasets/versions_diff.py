@@ -147,12 +147,12 @@ def _shifts(before: Annotations, after: Annotations) -> list[Shift]:
             )
             for value in sorted(counts[0] | counts[1])
         ]
+    # Scenes without a person have no names and no labels, whose shares they would thin out.
+    before, after = (table.take(table.shows_person) for table in (before, after))
     for name in _NAMED:
         sizes = [len(set(table.column(name))) for table in (before, after)]
         found.append(Shift(what=f"different {name}s", before=sizes[0], after=sizes[1], unit="rows"))
     found = [shift for shift in found if shift.before != shift.after]
-    # Scenes without a person have no labels, whose shares they would thin out.
-    before, after = (table.take(table.shows_person) for table in (before, after))
     shares = [_shares(table) for table in (before, after)]
     for what in shares[0]:
         one, other = shares[0][what], shares[1][what]

@@ -52,8 +52,8 @@ def place_body(
     """
     with torch.inference_mode():
         body = model(
-            torch.as_tensor(np.asarray(theta_J3, np.float32))[None],
-            torch.as_tensor(np.asarray(betas_K, np.float32))[None],
+            torch.from_numpy(np.array(theta_J3, np.float32))[None],
+            torch.from_numpy(np.array(betas_K, np.float32))[None],
         )
     vertices = body.vertices_BV3_mm[0].contiguous().numpy()
     joints = body.joints18_B183_mm[0].numpy()

@@ -77,7 +77,8 @@ def _side_panel(
 
 
 def _framing(points_mm: npt.NDArray[np.floating[Any]], size: tuple[int, int]) -> Camera:
-    """The camera that shows the points in the middle and at a size that fits."""
+    """The camera that shows the known points in the middle and at a size that fits."""
+    points_mm = points_mm[np.isfinite(points_mm).all(-1)]
     slopes = points_mm[:, :2] / np.maximum(points_mm[:, 2:], 1_000.0)
     low, high = slopes.min(0), slopes.max(0)
     focal = _FILL * float((np.array(size) / np.maximum(high - low, 1e-6)).min())

@@ -22,7 +22,8 @@ from hemlets.evaluation.fits import check_fits
 from hemlets.evaluation.measures import joint_errors_mm, measurable, measure_block, metric_name
 from hemlets.evaluation.names import MetricName
 from hemlets.evaluation.predictions import Predictions, PredictionsInfo
-from hemlets.evaluation.protocols.protocol import SEGMENTS, SURFACE, Protocol
+from hemlets.evaluation.protocols.protocol import ROTATIONS, SEGMENTS, SURFACE, Protocol
+from hemlets.evaluation.rotations import pose_errors_deg, turning_joints
 from hemlets.evaluation.segmentation import count_pixels, figures_pct
 from hemlets.evaluation.surface import mesh_errors_mm
 from hemlets.evaluation.truth import Truth
@@ -36,6 +37,8 @@ __all__ = ["TILT_BINS", "ProtocolScores", "score_file"]
 
 TILT_BINS: Final = ("0-30°", "30-60°", "60-90°")
 """How far a part points at the camera or away from it; beyond 30° it is Forward or Backward."""
+
+_NOTHING_TURNS: Final = "no joint below the root turns in these samples"
 
 Array = npt.NDArray[Any]
 Float = npt.NDArray[np.float64]
@@ -119,6 +122,11 @@ def score_file(
             remedy=f"predict the {protocol.split} split",
         )
     why_not: dict[str, str | None] = {m.key: measurable(m, info, body) for m in protocol.measures}
+    turning = None
+    if protocol.needs(ROTATIONS):
+        turning = turning_joints(truth.columns["theta"][truth.columns["smpl_valid"]])
+        if not turning.any():
+            why_not |= {key: _NOTHING_TURNS for key in ROTATIONS if why_not[key] is None}
     measures = tuple(m for m in protocol.measures if why_not[m.key] is None)
     left_out = {key: why for key, why in why_not.items() if why is not None}
     if not measures:
@@ -150,8 +158,12 @@ def score_file(
             joint_errors[place] = errors
         for key, found in measure_block(measures, predicted, true, errors).items():
             values[place, column[key]] = found
+        known = np.flatnonzero(true.get("smpl_valid", ()))
+        if turning is not None and column.keys() >= ROTATIONS:
+            pair = pose_errors_deg(predicted.theta[known], true["theta"][known], turning)
+            for key, found in zip(("theta_deg", "theta_rest_deg"), pair, strict=True):
+                values[place[known], column[key]] = found
         if body is not None and SURFACE & column.keys():
-            known = np.flatnonzero(true["smpl_valid"])
             found_pair = mesh_errors_mm(
                 body,
                 (predicted.theta[known], predicted.betas[known]),
@@ -173,12 +185,14 @@ def score_file(
             if key in column:
                 values[:, column[key]] = found
     n_vertices = None if body is None else body.n_vertices
+    n_rotations = None if turning is None else int(turning.sum())
     return ProtocolScores(
         protocol=protocol,
         info=info,
         truth=truth,
         names=tuple(
-            metric_name(m, protocol.samples, info, n_vertices=n_vertices) for m in measures
+            metric_name(m, protocol.samples, info, n_vertices=n_vertices, n_rotations=n_rotations)
+            for m in measures
         ),
         values=values,
         left_out=left_out,

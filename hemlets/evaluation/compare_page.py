@@ -9,7 +9,8 @@ from pathlib import Path
 
 from hemlets.evaluation.meanings import explain
 from hemlets.evaluation.names import MetricName
-from hemlets.evaluation.page import PICTURE_LEGEND, STYLE, figure_html
+from hemlets.evaluation.page import PICTURE_LEGEND, STYLE, figure_html, rest_figures
+from hemlets.evaluation.rotations import REST_OF
 from hemlets.evaluation.side_by_side import ComparedRow, Comparison
 from hemlets.files import atomic_path
 
@@ -71,14 +72,21 @@ def _head(found: Comparison) -> str:
 
 
 def _figures(found: Comparison) -> str:
+    rest = rest_figures(found.runs[0].summary.metrics)
     rows = ""
     for row in found.rows:
+        key = MetricName.parse(row.name).key
+        if key in REST_OF.values():
+            continue
         cells = "".join(
             f"<td>{'–' if figure is None else figure_html(figure, row.unit)}"
             + (_change(row, i - 1) if i else "")
             + "</td>"
             for i, figure in enumerate(row.figures)
         )
+        # The same for all runs: it depends on the samples alone.
+        beside = figure_html(rest[key], row.unit) if key in rest else ""
+        cells += f"<td>{beside}</td>" if rest else ""
         rows += f"<tr><td>{escape(row.title)}</td>{cells}</tr>"
     meanings = "".join(
         f"<li><strong>{escape(row.title)}</strong>: {escape(explain(MetricName.parse(row.name)))}"
@@ -87,7 +95,8 @@ def _figures(found: Comparison) -> str:
     )
     names = "".join(f"<li><code>{escape(row.name)}</code></li>" for row in found.rows)
     return (
-        f"<div class='scroll'><table><tr><th>figure</th>{_head(found)}</tr>{rows}</table></div>"
+        f"<div class='scroll'><table><tr><th>figure</th>{_head(found)}"
+        f"{'<th>rest pose</th>' if rest else ''}</tr>{rows}</table></div>"
         f"<details open><summary>What the figures mean and how they were got</summary>"
         f"<ul class='note'>{meanings}</ul></details>"
         f"<details><summary>Full names</summary><ul>{names}</ul></details>"

@@ -9,6 +9,7 @@ from hemlets.errors import DataError
 from hemlets.evaluation.joint_sets import JOINT_SETS
 from hemlets.evaluation.protocols.protocol import (
     PIXELS,
+    ROTATIONS,
     SEGMENTS,
     SURFACE,
     Column,
@@ -103,7 +104,7 @@ def _names(column: Column, subject: str) -> bool:
 def _check_joints(protocol: Protocol, truth: Truth) -> None:
     """Every joint of a set must be known somewhere: the set stands in the figure's name."""
     for measure in protocol.measures:
-        if measure.key in SURFACE | SEGMENTS:
+        if measure.key in SURFACE | SEGMENTS | ROTATIONS:
             continue
         field = "valid2d" if measure.key in PIXELS else "valid3d"
         known = np.logical_or.reduce(np.asarray(truth.columns[field], bool), axis=0)

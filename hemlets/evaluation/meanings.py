@@ -35,8 +35,11 @@ MEANINGS: Final[dict[str, str]] = {
     "parts_accuracy_pct": "Share of pixels with the right one of seven labels (six parts and "
     "background), all images together. Larger is better.",
     "parts_f1_pct": "Mean F1 over the seven labels, all images together. Larger is better.",
-    "theta_deg": "Mean angle between the predicted and the true rotation of a joint. Smaller is "
-    "better.",
+    "theta_deg": "Mean angle between the predicted and the true rotation of a joint against the "
+    "one above it, over the joints that move anywhere in the samples. Smaller is better; what does "
+    "not stay below the rest pose's is worth nothing.",
+    "theta_rest_deg": "The same angle of a body at rest, which knows nothing of the image: what a "
+    "prediction must stay below.",
     "root_mm": "Distance of the predicted from the true pelvis in front of the camera: place and "
     "depth in the room. Smaller is better.",
     "joints2d_px": "Mean distance of the predicted from the true joints in the image. Smaller is "

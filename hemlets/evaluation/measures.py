@@ -16,7 +16,7 @@ from hemlets.evaluation.alignment import checked
 from hemlets.evaluation.joint_sets import JOINT_SETS
 from hemlets.evaluation.names import MetricName
 from hemlets.evaluation.predictions import Predictions, PredictionsInfo
-from hemlets.evaluation.protocols.protocol import PIXELS, SEGMENTS, SURFACE, Measure
+from hemlets.evaluation.protocols.protocol import PIXELS, ROTATIONS, SEGMENTS, SURFACE, Measure
 from hemlets.evaluation.units import check_millimetres
 from hemlets.skeleton import Joint
 
@@ -42,7 +42,12 @@ _ALIGNED = {"pa_mpjpe_mm": "similarity", "rigid_mpjpe_mm": "rigid"}
 
 
 def metric_name(
-    measure: Measure, samples: str, info: PredictionsInfo, *, n_vertices: int | None = None
+    measure: Measure,
+    samples: str,
+    info: PredictionsInfo,
+    *,
+    n_vertices: int | None = None,
+    n_rotations: int | None = None,
 ) -> MetricName:
     """A measure's full name, with everything that its value depends on.
 
@@ -51,11 +56,12 @@ def metric_name(
         samples: name of the split, or of the protocol that chose them.
         info: how they were predicted.
         n_vertices: of the body, for its surface.
+        n_rotations: that a mean of rotations is over, which depends on the samples.
     """
     align = _ALIGNED.get(measure.key, "none")
     root = "centroid" if measure.key in _ALIGNED else "pelvis"
     over = measure.joints
-    if measure.key in PIXELS | SEGMENTS | {"root_mm"}:
+    if measure.key in PIXELS | SEGMENTS | ROTATIONS | {"root_mm"}:
         root = "none"
     if measure.key in SEGMENTS:
         over = "pixels"
@@ -63,6 +69,8 @@ def metric_name(
         over = "pelvis"
     if measure.key == "per_vertex_mm":
         over = f"{n_vertices}v"
+    if measure.key in ROTATIONS:
+        over = f"{n_rotations}r"
     return MetricName(
         key=measure.key,
         split=samples,
@@ -84,6 +92,8 @@ def measurable(measure: Measure, info: PredictionsInfo, body: BodyModel | None) 
         if measure.key in SEGMENTS and "root_mm" in absent:
             return "the predictions have no position of the pelvis"
         return "no body model was given" if body is None else None
+    if measure.key in ROTATIONS:
+        return "the predictions have no θ" if "theta" in absent else None
     if measure.key == "root_mm":
         return "the predictions have no position of the pelvis" if "root_mm" in absent else None
     if measure.key in PIXELS:
@@ -110,7 +120,7 @@ def measure_block(
     true: Mapping[str, Array],
     joint_errors_BJ: Float,
 ) -> dict[str, Float]:
-    """Figures of joints, (B,) by key; surfaces and masks are measured elsewhere.
+    """Figures of joints, (B,) by key; rotations, surfaces and masks are measured elsewhere.
 
     Args:
         measures: of joints, in 3D or in the image.

@@ -22,7 +22,8 @@ _TITLES = {
     "auc3d_150mm_pct": "3D AUC to 150 mm",
     "per_vertex_mm": "Per-vertex error",
     "mesh_joints_mm": "MPJPE of the mesh",
-    "theta_deg": "Rotation error",
+    "theta_deg": "Rotation error, moving joints",
+    "theta_rest_deg": "Rotation error of the rest pose",
     "root_mm": "Root position error",
     "joints2d_px": "2D joint error",
 }
@@ -38,7 +39,7 @@ class MetricName:
     Attributes:
         key: the quantity with its unit, e.g. ``mpjpe_mm``.
         split: the samples, e.g. ``test``.
-        over: the joint, rotation or vertex set, e.g. ``18j``, ``17j-no-pelvis``, ``24r``.
+        over: the joint, rotation or vertex set, e.g. ``18j``, ``17j-no-pelvis``, ``23r``.
         root: the point that both poses share when they are compared: ``pelvis``, ``centroid``
             (after a fitted alignment), or ``none``.
         align: ``none``, ``rigid`` or ``similarity``.

@@ -8,12 +8,20 @@ from html import escape
 from pathlib import Path
 
 from hemlets.drawing import joint_error_chart
-from hemlets.evaluation.meanings import explain
+from hemlets.evaluation.meanings import MEANINGS, explain
 from hemlets.evaluation.names import MetricName
-from hemlets.evaluation.summary import Figure, PaperFigure, SliceSummary, Summary, TableSummary
+from hemlets.evaluation.rotations import REST_OF
+from hemlets.evaluation.summary import (
+    Figure,
+    MetricSummary,
+    PaperFigure,
+    SliceSummary,
+    Summary,
+    TableSummary,
+)
 from hemlets.files import atomic_path
 
-__all__ = ["PICTURE_LEGEND", "STYLE", "figure_html", "page_html", "write_page"]
+__all__ = ["PICTURE_LEGEND", "STYLE", "figure_html", "page_html", "rest_figures", "write_page"]
 
 _ENOUGH = 20
 """Sequences below which a bootstrap interval is too narrow."""
@@ -162,18 +170,29 @@ def _list(items: Sequence[str]) -> str:
 
 
 def _metrics(summary: Summary) -> str:
+    rest = rest_figures(summary.metrics)
     rows = "".join(
         f"<tr><td title='{escape(m.name)}'>{escape(m.title)}</td>"
         f"<td>{figure_html(m.figure, m.unit)}</td>"
-        f"<td class='meaning'>{escape(explain(MetricName.parse(m.name)))}</td></tr>"
+        + (f"<td>{figure_html(rest[m.key], m.unit) if m.key in rest else ''}</td>" if rest else "")
+        + f"<td class='meaning'>{escape(explain(MetricName.parse(m.name)))}</td></tr>"
         for m in summary.metrics
+        if m.key not in REST_OF.values()
     )
+    beside = f"<th title='{escape(MEANINGS['theta_rest_deg'])}'>rest pose</th>" if rest else ""
     left = _list([f"{key} is not here: {why}" for key, why in summary.left_out.items()])
     return (
-        "<div class='scroll'><table><tr><th>figure</th><th>value</th>"
-        f"<th class='meaning'>what it means and how it was got</th></tr>{rows}"
+        f"<div class='scroll'><table><tr><th>figure</th><th>value</th>{beside}"
+        "<th class='meaning'>what it means and how it was got</th></tr>"
+        f"{rows}"
         "</table></div>" + left
     )
+
+
+def rest_figures(metrics: Sequence[MetricSummary]) -> dict[str, Figure]:
+    """By key of a figure, what a body at rest has of it; empty where θ isn't measured."""
+    by_key = {metric.key: metric.figure for metric in metrics}
+    return {key: by_key[rest] for key, rest in REST_OF.items() if rest in by_key}
 
 
 def _table(table: TableSummary, summary: Summary) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -14,9 +13,9 @@ from hemlets.errors import DataError
 from hemlets.evaluation import metrics
 from hemlets.evaluation.bootstrap import RESAMPLES
 from hemlets.evaluation.measures import joint_errors_mm, measurable, measure_block, metric_name
-from hemlets.evaluation.names import MetricName
-from hemlets.evaluation.predictions import Predictions, PredictionsInfo
+from hemlets.evaluation.predictions import Predictions
 from hemlets.evaluation.protocols.protocol import Measure
+from hemlets.evaluation.rotations import pose_errors_deg, turning_joints
 from hemlets.evaluation.samples import SampleScores
 from hemlets.evaluation.scores import Scores, summarise
 from hemlets.evaluation.surface import BLOCK, mesh_errors_mm
@@ -42,6 +41,7 @@ MEASURES: Final = (
 )
 """What every split is measured by, by the code that measures the protocols."""
 
+ROTATION_MEASURES: Final = (Measure(key="theta_deg"), Measure(key="theta_rest_deg"))
 BODY_MEASURES: Final = (Measure(key="per_vertex_mm"), Measure(key="mesh_joints_mm"))
 
 _TRUTH: Final = ("joints3d_mm", "valid3d", "joints2d_px", "valid2d")
@@ -104,15 +104,14 @@ def score_samples(
     found = {metric_name(m, info.split, info): by_key[m.key] for m in measures}
     known = np.flatnonzero(annotations.smpl_valid)
     if "theta" not in absent:
-        over, mean = "24r", unknown.copy()
-        if known.size:
-            truth = annotations.theta[known]
-            moving = metrics.moving_joints(truth) if known.size > 1 else np.ones(24, bool)
-            rotations[known] = np.degrees(
-                metrics.rotation_errors_rad(predicted.theta[known], truth)
-            )
-            over, mean = f"{moving.sum()}r", metrics.mean_over_joints(rotations[:, moving])
-        found[_rotation_name(info, over)] = mean
+        truth = annotations.theta[known]
+        moving = turning_joints(truth)
+        pair = pose_errors_deg(predicted.theta[known], truth, moving)
+        for measure, values in zip(ROTATION_MEASURES, pair, strict=True):
+            name = metric_name(measure, info.split, info, n_rotations=int(moving.sum()))
+            found[name] = unknown.copy()
+            found[name][known] = values
+        rotations[known] = np.degrees(metrics.rotation_errors_rad(predicted.theta[known], truth))
     bodies = tuple(m for m in BODY_MEASURES if measurable(m, info, body) is None)
     if body is not None and bodies:
         errors = mesh_errors_mm(
@@ -138,12 +137,6 @@ def score_samples(
         joint_errors_mm=joint_errors,
         rotation_errors_deg=rotations,
     )
-
-
-def _rotation_name(info: PredictionsInfo, over: str) -> MetricName:
-    """Which rotations count depends on the samples, so no protocol has this measure."""
-    like = metric_name(Measure(key="root_mm"), info.split, info)
-    return replace(like, key="theta_deg", over=over)
 
 
 def _stretches(annotations: Annotations) -> npt.NDArray[np.object_]:

@@ -173,13 +173,22 @@ def make_table(
         paper=paper,
         columns=columns,
         rows=tuple(_rows(paper, found, columns)),
-        privileges={
-            _title(paper, row): summary.privileges
-            for (row, _), summary in found.items()
-            if summary.privileges
-        },
+        privileges=_privileges(paper, found),
         resamples=resamples,
     )
+
+
+def _privileges(
+    paper: PaperTable, found: Mapping[tuple[str, int], Summary]
+) -> dict[str, tuple[str, ...]]:
+    """What of the truth each row was helped by, in any of its figures."""
+    said: dict[str, tuple[str, ...]] = {}
+    for (row, _), summary in found.items():
+        title = _title(paper, row)
+        both = dict.fromkeys((*said.get(title, ()), *summary.privileges))
+        if both:
+            said[title] = tuple(both)
+    return said
 
 
 def _filled(blocks: Sequence[tuple[Block, Chosen | None]]) -> Iterator[tuple[Block, Chosen]]:

@@ -19,7 +19,14 @@ import pyarrow.parquet as pq
 
 from hemlets.annotations import FIELDS, Annotations
 from hemlets.errors import DataError
-from hemlets.evaluation.protocols.protocol import PIXELS, SEGMENTS, SURFACE, Protocol, plain_word
+from hemlets.evaluation.protocols.protocol import (
+    PIXELS,
+    ROTATIONS,
+    SEGMENTS,
+    SURFACE,
+    Protocol,
+    plain_word,
+)
 from hemlets.evaluation.wording import some
 
 __all__ = ["Facet", "NoSamplesError", "Truth"]
@@ -241,7 +248,7 @@ def _columns(protocol: Protocol) -> tuple[str, ...]:
     names = [*_ALWAYS]
     if protocol.needs(PIXELS):
         names += ["joints2d_px", "valid2d", "head_px"]
-    if protocol.needs(SURFACE) or protocol.needs(SEGMENTS):
+    if protocol.needs(SURFACE | SEGMENTS | ROTATIONS):
         names += ["theta", "betas", "smpl_valid"]
     if protocol.needs(SEGMENTS):
         names += ["mask", "camera", "camera_valid"]

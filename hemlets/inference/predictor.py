@@ -13,10 +13,10 @@ from torch import nn
 from hemlets.codecs import PERSON_STATISTIC, decode_heatmaps, person_confidence
 from hemlets.codecs.decode import metric_joints
 from hemlets.errors import InputError
-from hemlets.inference.flip import both_ways
 from hemlets.inference.types import BodyEstimate, Camera, Flag, PredictionRequest
 from hemlets.models import HemletsPosh, PoshOutput
 from hemlets.models.crops import joints_in_images, network_input
+from hemlets.models.flip import both_ways
 from hemlets.models.inference_form import InferenceForm, Precision, can_prepare
 from hemlets.models.model_folder import ModelCard, load_model
 from hemlets.transforms import Crop, square_crop
@@ -55,7 +55,9 @@ class Predictor:
             if not can_prepare(self.precision):
                 self.precision = "float32"
             if can_prepare(self.precision):
-                self._model = InferenceForm(model, self.precision)
+                self._model = InferenceForm(model.cpu(), self.precision)
+        elif self.precision == "bfloat16" and not torch.cuda.is_bf16_supported():
+            self.precision = "float32"
         self._model = self._model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
@@ -114,7 +116,7 @@ class Predictor:
                 peak = torch.full(found.depth_mm_BJ.shape, float("nan"))
         cameras = np.array([(c.fx, c.fy, c.cx, c.cy) for _, c, _ in prepared])
         joints, roots = metric_joints(
-            found.image_px_BJ2, found.depth_mm_BJ, cameras, self.card.bone_length_mm
+            found.image_px_BJ2, found.depth_mm_BJ, cameras, self.card.bones
         )
         confidence = peak.cpu().numpy().astype(np.float32)
         persons = [self.shows_person(float(sure)) for sure in person_confidence(confidence)]

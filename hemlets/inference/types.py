@@ -154,6 +154,6 @@ class BodyEstimate:
             camera=Camera(**value["camera_px"]),
             flags=tuple(Flag(name) for name in value["flags"]),
             model_version=value["model_version"],
-            person=value["person"],
+            person=value.get("person"),
             units=value["units"],
         )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydantic import Field
 from torch import nn
 
+from hemlets.codecs.bones import BoneLengths
 from hemlets.config import Config
 from hemlets.errors import CheckpointError, ConfigError, DataError
 from hemlets.files import atomic_folder, content_hash, read_json, sha256_file, write_json
@@ -30,7 +31,6 @@ __all__ = [
 
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
-BONE_LENGTH_RANGE_MM = (500.0, 10_000.0)
 
 
 class PersonThreshold(Config):
@@ -88,8 +88,8 @@ class ModelCard(Config):
     """What the weights are.
 
     Attributes:
-        bone_length_mm: Mean summed length of the 14 parts of predicted skeletons at known
-            distance, measured on the validation split; gives the metric scale of predictions.
+        bones: Lengths of the 14 parts of predicted skeletons at known distance, measured on the
+            validation split; give the metric scale of predictions.
         precision: See `InferenceConfig`.
         flip_test: See `InferenceConfig`.
         body: Name of the body model that θ and β belong to.
@@ -99,10 +99,10 @@ class ModelCard(Config):
         training: Where the weights come from: data version, configuration, metrics.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     pose: PoseNetworkConfig
     shape: ShapeNetworkConfig
-    bone_length_mm: float = Field(gt=BONE_LENGTH_RANGE_MM[0], lt=BONE_LENGTH_RANGE_MM[1])
+    bones: BoneLengths
     precision: Precision = "float32"
     flip_test: bool = False
     body: str = "open-body-lite"
@@ -133,7 +133,7 @@ def save_model(
     *,
     pose: PoseNetworkConfig,
     shape: ShapeNetworkConfig,
-    bone_length_mm: float,
+    bones: BoneLengths,
     training: dict[str, Any],
     person: PersonThreshold | None = None,
     inference: InferenceConfig | None = None,
@@ -152,7 +152,7 @@ def save_model(
         card = ModelCard(
             pose=pose,
             shape=shape,
-            bone_length_mm=bone_length_mm,
+            bones=bones,
             person=person,
             **(inference or InferenceConfig()).model_dump(),
             weights_sha256=sha256_file(scratch / WEIGHTS),

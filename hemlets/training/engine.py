@@ -25,16 +25,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from hemlets.annotations import Annotations
-from hemlets.codecs.decode import bone_length_sum
+from hemlets.codecs.bones import BoneLengths, part_lengths
 from hemlets.errors import ConfigError, DataError, HemletsError, TrainingError
 from hemlets.files import atomic_path, lock, read_json, sha256_file, write_json
 from hemlets.models import HemletsPosh
 from hemlets.models.model_folder import (
-    BONE_LENGTH_RANGE_MM,
     CARD,
     WEIGHTS,
     ModelCard,
-    PersonThreshold,
     load_strictly,
     save_model,
 )
@@ -43,6 +41,7 @@ from hemlets.processes import die_with_parent
 from hemlets.skeleton import Joint
 from hemlets.training.averaging import Average
 from hemlets.training.batches import AnyBatch, Loader, micro_batches
+from hemlets.training.calibration import Calibration
 from hemlets.training.checkpoints import History, load_checkpoint, save_checkpoint
 from hemlets.training.config import StageJob, TrainingConfig
 from hemlets.training.optimisers import StageOptimiser
@@ -51,6 +50,7 @@ from hemlets.training.stages import WARM_UP, initial_model, stage_of, warm_up_jo
 
 __all__ = ["learning_rate", "resolve_precision", "train"]
 
+_BONE_LENGTH_RANGE_MM = (500.0, 10_000.0)
 CHECKPOINT, HISTORY, PROGRESS, MODEL = "checkpoint.pt", "history.jsonl", "progress.json", "model"
 PICTURES = "pictures"
 FINISHED, LOCK = "finished.json", "training.lock"
@@ -185,6 +185,7 @@ def _train(
         "job": job.model_copy(update={"out": Path(), "data": Path()}).hash,
         "annotations": sha256_file(_table(job)),
         "backbone": _backbone_hash(job),
+        "body": sha256_file(job.losses.body) if job.losses.body else "",
     }
     finished = _finished(job, identity)
     if finished is not None:
@@ -196,12 +197,10 @@ def _train(
     background_rows = _spread(annotations.split("validation-background"), config.validation_samples)
     if not len(train_rows) or not len(validation_rows):
         raise DataError("a split has no rows", where=job.data, expected="train and validation")
-    bone_length_mm = _mean_bone_length(train_rows)
+    true_bones = _true_bones(train_rows)
     stage = stage_of(job)
     # People first: a row's number draws its augmentation.
-    samples = stage.samples(
-        Annotations.concatenate([train_rows, annotations.split("train-background")])
-    )
+    samples = stage.samples(Annotations.concatenate([train_rows, *_empty(job, annotations)]))
     loader = Loader(
         samples,
         batch_size=config.batch_size,
@@ -261,7 +260,7 @@ def _train(
 
     shadow = _shadow(job, device)
     figures: dict[str, float] = {}
-    person = _person_before(job)
+    calibration = _calibration_before(job)
     clock, clocked = time.perf_counter(), 0
     for step, batch in enumerate(loader.batches(start, config.steps), start):
         optimiser.set_rate(learning_rate(config, step))
@@ -293,8 +292,10 @@ def _train(
                 )
                 row |= {f"validation/{k}": v for k, v in figures.items()}
                 if last:
-                    person = (
-                        stage.person(shadow, validation_rows, background_rows, device) or person
+                    found = stage.calibrate(shadow, validation_rows, background_rows, device)
+                    calibration = Calibration(
+                        found.bones or calibration.bones,
+                        found.person or (calibration.person if job.stage == "shape" else None),
                     )
                 _show(job, done, stage.picture(shadow, validation_rows, device), reporter)
             history.add(done, row)
@@ -317,14 +318,11 @@ def _train(
             {k: v.cpu() for k, v in final.items()},
             pose=job.pose,
             shape=job.shape,
-            bone_length_mm=min(
-                max(_predicted_length(job, figures, bone_length_mm), 0.5 * bone_length_mm),
-                1.1 * bone_length_mm,
-            ),
-            person=person,
+            bones=_within(calibration.bones or true_bones, true_bones),
+            person=calibration.person,
             inference=job.inference,
             training={
-                "true_bone_length_mm": bone_length_mm,
+                "true_bone_length_mm": true_bones.sum_mm,
                 "stage": job.stage,
                 "steps": config.steps,
                 "batch_size": config.batch_size,
@@ -369,49 +367,52 @@ def _finished(job: StageJob, identity: dict[str, str]) -> dict[str, float] | Non
     return figures
 
 
-def _mean_bone_length(rows: Annotations) -> float:
-    """Mean summed bone length of whole skeletons: the metric scale that a model carries."""
+def _empty(job: StageJob, annotations: Annotations) -> list[Annotations]:
+    """The training scenes without a person, where they teach something: heatmaps."""
+    taught = job.pose.intermediate != "none" and job.losses.supervision != "none"
+    return [annotations.split("train-background")] if taught else []
+
+
+def _true_bones(rows: Annotations) -> BoneLengths:
+    """Lengths of the parts of whole skeletons: the metric scale of the data."""
     known = rows.valid3d.all(-1)
-    mean_mm = float(bone_length_sum(rows.joints3d_mm[known]).mean()) if known.any() else 0.0
-    low, high = BONE_LENGTH_RANGE_MM
-    if not low < mean_mm < high:
+    lengths_NK = part_lengths(rows.joints3d_mm[known])
+    mean_mm = float(lengths_NK.sum(-1).mean()) if known.any() else 0.0
+    low, high = _BONE_LENGTH_RANGE_MM
+    if not low < mean_mm < high or not (lengths_NK.mean(0) > 0).all():
         raise DataError(
             f"the mean summed bone length of {int(known.sum())} whole training skeletons is "
             f"{mean_mm:g} mm",
             where="joints3d_mm",
-            expected=f"between {low:g} and {high:g} mm",
+            expected=f"between {low:g} and {high:g} mm, and no part without a length",
             remedy="train on data with whole 3D skeletons in millimetres",
         )
-    return mean_mm
+    return BoneLengths.measured(lengths_NK)
 
 
-def _predicted_length(job: StageJob, figures: dict[str, float], true_mm: float) -> float:
-    """Bone length of predicted skeletons: measured, else that of the weights started from.
+def _within(found: BoneLengths, true: BoneLengths) -> BoneLengths:
+    """Predicted lengths, not below half of people's own nor above 1.1 of them.
 
-    Where nothing says how short the network's skeletons are, people's own length.
+    A network that has learnt next to nothing folds its skeletons into a point.
     """
-    if "bone_length_mm" in figures:
-        return figures["bone_length_mm"]
+    mean_K, true_K = np.array(found.mean_mm), np.array(true.mean_mm)
+    mean_K = np.clip(mean_K, 0.5 * true_K, 1.1 * true_K)
+    return BoneLengths(mean_mm=tuple(mean_K.tolist()), spread_mm=found.spread_mm)
+
+
+def _calibration_before(job: StageJob) -> Calibration:
+    """What is known of the predictions of the pose network that a job starts from."""
     # In the order in which they give the pose network.
     for weights in (job.initial_pose, job.initial):
-        card = weights and weights.with_name(CARD)
-        if card and card.exists():
-            return float(read_json(card)["bone_length_mm"])
-    return true_mm
-
-
-def _person_before(job: StageJob) -> PersonThreshold | None:
-    """What tells people from empty scenes in the pose network that a job starts from.
-
-    It holds on where the stage leaves that network as it is.
-    """
-    if job.stage != "shape":
-        return None
-    weights = job.initial_pose or job.initial
-    card = weights and weights.with_name(CARD)
-    if not card or not card.exists():
-        return None
-    return ModelCard.from_mapping(read_json(card), where=str(card)).person
+        path = weights and weights.with_name(CARD)
+        if path and path.exists():
+            try:
+                card = ModelCard.from_mapping(read_json(path), where=str(path))
+            except ConfigError:
+                # Weights are checked on their own; a card of another version says nothing.
+                break
+            return Calibration(card.bones, card.person)
+    return Calibration(None, None)
 
 
 def _backward(

@@ -68,7 +68,7 @@ def run(recipe: Recipe, folder: Path, *, workers: int = 2) -> Path:
         out = folder / phase.name
         pose = resized(recipe.pose, phase.crop_px or recipe.pose.crop_px)
         if weights is not None:
-            weights = _carried_over(weights, out.with_suffix(".safetensors"), pose)
+            weights = _carried_over(weights, folder / f"{phase.name}.safetensors", pose)
         job = StageJob(
             stage=phase.stage,
             pose=pose,
@@ -88,7 +88,7 @@ def run(recipe: Recipe, folder: Path, *, workers: int = 2) -> Path:
         model.state_dict(),
         pose=card.pose,
         shape=card.shape,
-        bone_length_mm=card.bone_length_mm,
+        bones=card.bones,
         person=card.person,
         inference=card.inference,
         training=card.training,

@@ -13,12 +13,12 @@ from torch import nn
 from hemlets.annotations import Annotations
 from hemlets.models import HemletsPosh
 from hemlets.models.backbone import freeze_levels
-from hemlets.models.model_folder import PersonThreshold, load_strictly, load_weights
+from hemlets.models.model_folder import load_strictly, load_weights
 from hemlets.models.pretrained import backbone_file, load_backbone
 from hemlets.training.batches import Samples, Source
+from hemlets.training.calibration import Calibration, calibrate
 from hemlets.training.config import StageJob, TrainingConfig
 from hemlets.training.objectives import PoseObjective, PoshObjective, ShapeObjective
-from hemlets.training.person import person_threshold
 from hemlets.training.pictures import validation_picture
 from hemlets.training.shape_samples import ShapeSamples
 from hemlets.training.validation import validate, validate_shape
@@ -61,15 +61,15 @@ class Stage(ABC):
     ) -> dict[str, float]:
         """Figures on some rows."""
 
-    def person(
+    def calibrate(
         self,
         model: HemletsPosh,
         people: Annotations,
         backgrounds: Annotations,
         device: torch.device,
-    ) -> PersonThreshold | None:
-        """What tells people from empty scenes, where the stage trains that."""
-        return None
+    ) -> Calibration:
+        """What its predictions are read by, where the stage trains what they come from."""
+        return Calibration(None, None)
 
     def picture(
         self, model: HemletsPosh, rows: Annotations, device: torch.device
@@ -106,19 +106,26 @@ class _FromImages(Stage):
             shrink=self.job.training.shrink,
         )
 
-    def person(
+    def calibrate(
         self,
         model: HemletsPosh,
         people: Annotations,
         backgrounds: Annotations,
         device: torch.device,
-    ) -> PersonThreshold | None:
+    ) -> Calibration:
+        found = calibrate(
+            model,
+            people,
+            backgrounds,
+            self.job.data / "shards",
+            flip_test=self.job.inference.flip_test,
+            shrink=self.job.training.shrink,
+            device=device,
+        )
         if self.job.losses.supervision not in ("2d", "both"):
             # Its heatmaps, whose peaks the confidence is, were never trained.
-            return None
-        return person_threshold(
-            model.pose, people, backgrounds, self.job.data / "shards", device=device
-        )
+            return found._replace(person=None)
+        return found
 
     def picture(
         self, model: HemletsPosh, rows: Annotations, device: torch.device

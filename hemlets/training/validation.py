@@ -14,7 +14,8 @@ from torch import Tensor
 
 from hemlets.annotations import Annotations, ShardReader, decode_image
 from hemlets.codecs import VolumeSpec
-from hemlets.codecs.decode import length_at_depth, metric_joints
+from hemlets.codecs.bones import BoneLengths
+from hemlets.codecs.decode import lengths_at_depth, metric_joints
 from hemlets.models import DecodedVolume, HemletsPosh, PoseNetwork, ShapeNetwork, ShapeOutput
 from hemlets.models.crops import joints_in_images, network_input
 from hemlets.skeleton import N_JOINTS, Joint
@@ -44,7 +45,7 @@ def validate(
 
     Returns:
         ``bone_length_mm``, the mean summed bone length of the predicted skeletons at their true
-        distance; ``mpjpe_mm`` (18 joints, pelvis-aligned, root depth from that length),
+        distance; ``mpjpe_mm`` (18 joints, pelvis-aligned, root depth from the parts' lengths),
         ``joints_px`` (of the crop), ``depth_mm`` (relative to the pelvis) and, of the whole
         model, ``theta_deg`` (mean geodesic over 24 rotations) and ``betas``. A figure without
         any annotated sample is left out.
@@ -118,10 +119,10 @@ def _metric_errors(image_px_BJ2: Array, depth_mm_BJ: Array, a: Annotations) -> d
     whole = valid.all(1) & a.camera_valid
     if whole.any():
         args = image_px_BJ2[whole], depth_mm_BJ[whole], a.camera[whole]
-        lengths = length_at_depth(*args, a.joints3d_mm[whole, Joint.PELVIS, 2])
-        joints, _ = metric_joints(*args, float(lengths.mean()))
+        lengths = lengths_at_depth(*args, a.joints3d_mm[whole, Joint.PELVIS, 2])
+        joints, _ = metric_joints(*args, BoneLengths.measured(lengths))
         errors |= {
-            "bone_length_mm": lengths,
+            "bone_length_mm": lengths.sum(-1),
             "mpjpe_mm": np.linalg.norm(joints - truth3d[whole], axis=-1),
         }
     return errors

@@ -64,8 +64,8 @@ def _info_of(model: Predictor, split: str) -> PredictionsInfo:
     """Where predictions come from."""
     return PredictionsInfo(
         model_version=model.version, data_version="", split=split,
-        precision=model.card.precision, depth_source="bone-length-prior",
-        box_source="ground-truth", flip_test=False, code_version="",
+        precision=model.precision, depth_source="bone-length-prior",
+        box_source="ground-truth", flip_test=model.card.flip_test, code_version="",
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from scipy.io import loadmat
 from hemlets.body.export import export_mesh
 from hemlets.body.smplify import Smplify
 from hemlets.body.targets import FitTargets
-from hemlets.skeleton import SMPL_PARENTS
+from hemlets.skeleton import SMPL_JOINTS, SMPL_PARENTS
 
 SAMPLES = Path(os.environ.get("HEMLETS_SAMPLES", "../shared/samples"))
 pytestmark = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample data are not here")
@@ -35,12 +35,66 @@ def chained(offset_J3, world_TJ33):
     return at
 
 
-def test_surreals_joints_follow_from_its_pose_but_for_the_bodys_bones(full_body):
+@pytest.fixture(scope="module")
+def surreal(full_body):
+    """SURREAL's θ, β and 24 joints (T, 24, 3), and the open body's of β = 0 with that θ."""
     clip = loadmat(SAMPLES / "surreal/01_01_c0001_info.mat")
     theta = torch.from_numpy(clip["pose"].T.astype(np.float32)).view(-1, 24, 3)
+    betas = torch.from_numpy(clip["shape"].T.astype(np.float32))
     truth = clip["joints3D"].transpose(2, 1, 0) * 1000.0
+    return theta, betas, truth, posed(full_body, theta, torch.zeros(1, 10))
+
+
+def posed(body, theta, betas):
     with torch.inference_mode():
-        ours = full_body(theta, torch.zeros(1, 10)).joints24_B243_mm.double().numpy()
+        return body(theta, betas).joints24_B243_mm.double().numpy()
+
+
+def pelvis_aligned(points, target):
+    """Points (T, 24, 3) turned frame by frame as the target, both with the pelvis at 0."""
+    points, target = (p - p[:, :1] for p in (points, target))
+    covariance = torch.from_numpy(np.einsum("tni,tnj->tij", target, points))
+    rotation = roma.special_procrustes(covariance).numpy()
+    return np.einsum("tij,tnj->tni", rotation, points), target
+
+
+def mean_gap(pair):
+    """Mean distance of the joints below the pelvis."""
+    return np.linalg.norm(pair[0] - pair[1], axis=-1)[:, 1:].mean()
+
+
+def bones_of(points, names):
+    """Vectors (T, n, 3) from the joint above to each of these."""
+    joints = [SMPL_JOINTS.index(name) for name in names]
+    return points[:, joints] - points[:, [SMPL_PARENTS[joint] for joint in joints]]
+
+
+LIMBS = [f"{side}_{joint}" for side in ("left", "right")
+         for joint in ("knee", "ankle", "elbow", "wrist")]  # fmt: skip
+
+
+def test_surreals_limbs_point_as_its_pose_says_and_are_longer_than_the_open_bodys(surreal):
+    *_, truth, ours = surreal
+    found, wanted = (bones_of(p, LIMBS) for p in pelvis_aligned(ours, truth))
+    lengths = [np.linalg.norm(bone, axis=-1) for bone in (found, wanted)]
+    cosine = np.einsum("tni,tni->tn", found, wanted) / lengths[0] / lengths[1]
+    degrees = np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean(0)
+    assert degrees.max() < 10
+    assert degrees.mean() < 6
+    ratio = (lengths[1] / lengths[0]).mean(0)
+    assert ((ratio > 1.03) & (ratio < 1.27)).all()
+
+
+def test_the_betas_of_another_bodys_space_make_it_worse_not_better(surreal, full_body):
+    # β belongs to the body it was made for; the open body has a shape space of its own.
+    theta, betas, truth, ours = surreal
+    its_own = posed(full_body, theta, betas)
+    assert 95 < mean_gap(pelvis_aligned(ours, truth)) < 115
+    assert mean_gap(pelvis_aligned(its_own, truth)) > 130
+
+
+def test_surreals_joints_follow_from_its_pose_but_for_the_bodys_bones(surreal):
+    theta, _, truth, ours = surreal
     other_body = np.linalg.norm(np.subtract(*aligned(ours, truth)), axis=-1).mean()
 
     world = np.zeros((len(theta), 24, 3, 3))

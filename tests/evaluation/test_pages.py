@@ -89,6 +89,44 @@ def test_surface_points_and_rotations_are_counted_in_words() -> None:
     assert "over pelvis on" in of["pelvis"]
 
 
+def posed(rows: Annotations) -> Annotations:
+    """The same people with θ, drawn anew for each."""
+    theta = np.random.default_rng(0).normal(0, 0.3, (len(rows), 24, 3)).astype(np.float32)
+    columns = {name: rows.column(name) for name in rows.table.column_names}
+    return Annotations.from_columns(
+        columns | {"theta": theta, "smpl_valid": np.ones(len(rows), bool)}
+    )
+
+
+def cells_of(page: str, title: str) -> list[str]:
+    """Values in a figure's row, without their intervals."""
+    row = next(r for r in page.split("<tr>") if title in r.partition("</td>")[0])
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", row)[1:]
+    return [re.sub(r"<span class='interval'>.*|<[^>]*>", "", cell) for cell in cells]
+
+
+def test_the_rest_poses_error_stands_in_a_column_beside_that_of_theta(rows, tmp_path) -> None:
+    summary = summarised(tmp_path, posed(rows))
+    by_key = {metric.key: metric for metric in summary.metrics}
+    rest = by_key["theta_rest_deg"].figure.mean
+    page = page_html(summary)
+    assert ">rest pose</th>" in page
+    assert 20 < rest < 35
+    assert cells_of(page, by_key["theta_deg"].title)[:2] == ["0.0", f"{rest:.1f}"]
+    assert cells_of(page, by_key["mpjpe_mm"].title)[1] == ""
+    assert by_key["theta_rest_deg"].title not in page.split("Full names")[0]
+
+
+def test_without_theta_there_is_no_column_of_the_rest_pose(tmp_path) -> None:
+    assert "rest pose</th>" not in page_html(summarised(tmp_path, human36m("S9", "S11")))
+
+
+def test_where_nothing_moves_it_says_so_in_place_of_an_error_of_theta(rows, tmp_path) -> None:
+    summary = summarised(tmp_path, rows)
+    assert "no joint below the root turns in these samples" in summary.left_out["theta_deg"]
+    assert "rest pose</th>" not in page_html(summary)
+
+
 def test_pictures_come_with_their_legend_and_captions_with_their_unit(rows, tmp_path) -> None:
     summary = summarised(tmp_path, rows)
     (first, caption), *_ = worst_samples(summary, 3)
@@ -122,6 +160,17 @@ class TestSideBySide:
         seen = page.split("<details open>")[1].split("</details>")[0]
         assert MEANINGS["mpjpe_mm"] in seen
         assert "A sequence is a clip of one subject" in page
+
+    def test_the_rest_pose_has_a_column_there_too(self, rows, tmp_path) -> None:
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            summarised(tmp_path / name, posed(rows))
+        found = compare_runs([read_run(tmp_path / name, name) for name in ("one", "two")])
+        page = compare_html(found)
+        one, two, rest = cells_of(page, "Rotation error, moving joints")
+        assert one == two == "0.0"
+        assert float(rest) > 20
+        assert page.count("Rotation error of the rest pose") == 1
 
     def test_its_charts_shrink_with_the_paper_instead_of_being_cut_off(self, tmp_path) -> None:
         page = compare_html(compare_runs(self.runs(tmp_path)))

@@ -49,6 +49,33 @@ def test_the_names_are_ones_that_mlflow_takes(scores):
         validation._validate_metric_name(name)
 
 
+def test_an_error_of_theta_is_over_the_joints_that_move_beside_that_of_the_rest_pose(
+    annotations, make_predictions, body
+):
+    theta = annotations.theta.copy()
+    theta[:, 1:] = 0
+    theta[:, 4] = [0.4, 0, 0]
+    theta[::2, 4] = [0.8, 0, 0]
+    bent = changed(annotations, theta=theta)
+    predictions = make_predictions(bent)
+    # Wrong at a joint that never moves, and in its facing: neither is a matter of the pose.
+    guess = theta.copy()
+    guess[:, 0], guess[:, 22], guess[:, 4] = 0, 1, [0.5, 0, 0]
+    guessed = dataclasses.replace(predictions, theta=guess)
+    found = score(guessed, bent, body=None, resamples=10)
+    assert found.samples.name("theta_deg").over == found.samples.name("theta_rest_deg").over == "1r"
+    assert found.mean("theta_deg") == pytest.approx(np.degrees((0.1 + 0.3) / 2), abs=1e-4)
+    assert found.mean("theta_rest_deg") == pytest.approx(np.degrees((0.4 + 0.8) / 2), abs=1e-4)
+
+
+def test_predictions_without_theta_have_neither_its_error_nor_the_rest_poses(
+    annotations, predictions
+):
+    info = predictions.info.model_copy(update={"absent": ("theta", "betas")})
+    found = score(dataclasses.replace(predictions, info=info), annotations, body=None, resamples=10)
+    assert not {"theta_deg", "theta_rest_deg"} & set(found.metrics)
+
+
 def test_joint_errors_average_to_the_mpjpe(scores):
     assert np.mean(list(scores.joints_mm.values())) == pytest.approx(scores.mean("mpjpe_mm"))
     assert scores.joints_mm["pelvis"] == 0

@@ -309,7 +309,7 @@ def scaled(trained: Path, folder: Path, factor: float) -> Path:
     state = model.state_dict()
     state["pose.volume_head.weight"] = state["pose.volume_head.weight"] * factor
     save_model(
-        folder, state, pose=card.pose, shape=card.shape, bone_length_mm=card.bone_length_mm,
+        folder, state, pose=card.pose, shape=card.shape, bones=card.bones,
         training=card.training,
     )  # fmt: skip
     return folder

@@ -14,9 +14,12 @@ from flows.person import person_metrics, person_sentence, read_person
 from flows.profile import BenchmarkConfig
 from flows.scoring import score_model
 from hemlets.codecs import PERSON_STATISTIC
+from hemlets.codecs.bones import BoneLengths
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.model_folder import PersonThreshold, save_model
 from hemlets.synthetic import OpenDataConfig, SplitSizes, build_open_data
+
+BONES = BoneLengths(mean_mm=(320.0,) * 14, spread_mm=(40.0,) * 14)
 
 CONFIG = BenchmarkConfig(resamples=100, pictures=4)
 
@@ -38,7 +41,7 @@ def scored(data: Path, folder: Path, person: PersonThreshold | None) -> Path:
         HemletsPosh(pose, shape).state_dict(),
         pose=pose,
         shape=shape,
-        bone_length_mm=4000.0,
+        bones=BONES,
         person=person,
         training={},
     )

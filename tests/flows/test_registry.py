@@ -13,6 +13,7 @@ from PIL import Image
 from flows import registry, services
 from flows.tracking import connect
 from hemlets.annotations import decode_image
+from hemlets.codecs.bones import BoneLengths
 from hemlets.errors import (
     AssetError,
     CheckpointError,
@@ -22,6 +23,8 @@ from hemlets.errors import (
 )
 from hemlets.inference import Camera, PredictionRequest
 from hemlets.workspace import Workspace
+
+BONES = BoneLengths(mean_mm=(320.0,) * 14, spread_mm=(40.0,) * 14)
 
 TAGS = {
     "code_version": "abc1234",
@@ -231,7 +234,7 @@ def real_model(tmp_path_factory):
         HemletsPosh(pose, shape).state_dict(),
         pose=pose,
         shape=shape,
-        bone_length_mm=4000.0,
+        bones=BONES,
         training={},
     )
     return path

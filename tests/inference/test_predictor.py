@@ -12,11 +12,14 @@ import pytest
 import torch
 
 from hemlets.codecs import PERSON_STATISTIC
+from hemlets.codecs.bones import BoneLengths
 from hemlets.errors import InputError
 from hemlets.inference import BodyEstimate, Camera, Flag, PredictionRequest, Predictor
 from hemlets.inference.predictor import DEFAULT_FOV_DEG, default_camera
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.model_folder import PersonThreshold, load_model, save_model
+
+BONES = BoneLengths(mean_mm=(320.0,) * 14, spread_mm=(40.0,) * 14)
 
 SHAPE = ShapeNetworkConfig(hidden=32, blocks=1)
 CAMERA = Camera(fx=300.0, fy=300.0, cx=60.0, cy=50.0)
@@ -29,7 +32,7 @@ def _save(folder: Path, intermediate: str = "hemlets") -> None:
          "intermediate": intermediate}
     )  # fmt: skip
     state = HemletsPosh(pose, SHAPE).state_dict()
-    save_model(folder, state, pose=pose, shape=SHAPE, bone_length_mm=4500.0, training={})
+    save_model(folder, state, pose=pose, shape=SHAPE, bones=BONES, training={})
 
 
 @pytest.fixture(scope="module")

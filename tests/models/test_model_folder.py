@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from hemlets.codecs.bones import BoneLengths
 from hemlets.errors import CheckpointError
 from hemlets.files import content_hash
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.model_folder import PersonThreshold, load_model, load_strictly, save_model
+
+BONES = BoneLengths(mean_mm=(320.0,) * 14, spread_mm=(40.0,) * 14)
 
 
 def _save(folder: Path, intermediate: str = "hemlets") -> None:
@@ -22,7 +25,7 @@ def _save(folder: Path, intermediate: str = "hemlets") -> None:
     )  # fmt: skip
     shape = ShapeNetworkConfig(hidden=32, blocks=1)
     state = HemletsPosh(pose, shape).state_dict()
-    save_model(folder, state, pose=pose, shape=shape, bone_length_mm=4500.0, training={})
+    save_model(folder, state, pose=pose, shape=shape, bones=BONES, training={})
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_model_survives_its_folder(folder: Path) -> None:
     model, card = load_model(folder)
     again, _ = load_model(folder)
-    assert card.bone_length_mm == 4500.0
+    assert card.bones == BONES
     for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 
@@ -89,7 +92,7 @@ def test_a_card_from_before_thresholds_loads_and_keeps_its_version(tmp_path: Pat
     _save(tmp_path / "model")
     path = tmp_path / "model/model.json"
     card = json.loads(path.read_text())
-    assert card.pop("person") is None
+    assert (card.pop("person"), card.pop("flip_test")) == (None, False)
     before = content_hash({k: v for k, v in card.items() if k != "training"})[:12]
     path.write_text(json.dumps(card))
     assert load_model(tmp_path / "model")[1].version == before

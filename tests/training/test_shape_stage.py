@@ -205,7 +205,7 @@ def test_the_shape_stage_keeps_the_scale_of_the_pose_network_that_it_carries_alo
     pose = tmp_path / "pose"
     saved = save_model(
         pose, model.state_dict(), pose=card.pose, shape=card.shape, training={},
-        bone_length_mm=0.7 * card.training["true_bone_length_mm"],
+        bones=card.bones.scaled(1.1),
     )  # fmt: skip
     job = job_for(
         tmp_path / "shape",
@@ -215,7 +215,7 @@ def test_the_shape_stage_keeps_the_scale_of_the_pose_network_that_it_carries_alo
     )
     train(job)
     _, card = load_model(job.out / "model")
-    assert card.bone_length_mm == pytest.approx(saved.bone_length_mm)
+    assert card.bones == saved.bones
 
 
 def test_a_validation_split_without_bodies_leaves_the_bodies_figures_out(

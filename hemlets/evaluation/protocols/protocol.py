@@ -37,6 +37,8 @@ Key = Literal[
     "auc3d_150mm_pct",
     "per_vertex_mm",
     "mesh_joints_mm",
+    "theta_deg",
+    "theta_rest_deg",
     "pckh50_pct",
     "pck20_torso_pct",
     "joints2d_px",
@@ -46,6 +48,7 @@ Key = Literal[
     "parts_accuracy_pct",
     "parts_f1_pct",
 ]
+ROTATIONS: Final = frozenset(("theta_deg", "theta_rest_deg"))
 SURFACE: Final = frozenset(("per_vertex_mm", "mesh_joints_mm"))
 PIXELS: Final = frozenset(("pckh50_pct", "pck20_torso_pct", "joints2d_px"))
 SEGMENTS: Final = frozenset(
@@ -70,7 +73,7 @@ class Measure(Config):
 
     Attributes:
         key: the quantity; it also tells root and alignment.
-        joints: name of a joint set; ignored for surfaces and masks.
+        joints: name of a joint set; ignored for rotations, surfaces and masks.
     """
 
     key: Key
@@ -162,6 +165,8 @@ class Protocol(Config):
         keys = [measure.key for measure in self.measures]
         if len(set(keys)) != len(keys):
             raise ValueError("a measure is listed twice")
+        if len(ROTATIONS & set(keys)) == 1:
+            raise ValueError("theta_deg and theta_rest_deg are measured together or not at all")
         for table in self.tables:
             if table.key not in keys:
                 raise ValueError(f"table {table.title!r} is of {table.key}, which isn't measured")

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from hemlets.body import mirror_theta
-from hemlets.inference.flip import both_ways
 from hemlets.models import HemletsPosh, PoseNetworkConfig, PoshOutput, ShapeNetworkConfig
+from hemlets.models.flip import both_ways
 from hemlets.skeleton import FLIP_JOINTS
 
 POSE = PoseNetworkConfig(crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=32)

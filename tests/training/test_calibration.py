@@ -1,4 +1,4 @@
-"""Images without a person: what they teach, and the threshold that is set on them."""
+"""Images without a person: what they teach; and what predictions are read by."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import torch
 
 from hemlets.annotations import Annotations, ShardWriter
 from hemlets.codecs import PERSON_STATISTIC, VolumeSpec, person_confidence
-from hemlets.models import PoseNetwork, PoseNetworkConfig
+from hemlets.models import HemletsPosh, PoseNetwork, PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.model_folder import load_model
 from hemlets.training.batches import Samples
+from hemlets.training.calibration import Calibration, best_threshold, calibrate
 from hemlets.training.config import LossConfig
 from hemlets.training.engine import train
 from hemlets.training.objectives import PoseObjective
-from hemlets.training.person import best_threshold, person_threshold
-from hemlets.transforms import AugmentationConfig
+from hemlets.transforms import AugmentationConfig, normalise
 from tests.training.conftest import IMAGE_PX, SHARD, make_columns
 
 CONFIG = PoseNetworkConfig(crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=32)
@@ -127,17 +127,54 @@ def test_a_shape_stage_keeps_the_threshold_of_the_pose_network_that_it_starts_fr
     assert after == before
 
 
+def look(model: HemletsPosh, folder: Path, split: str, empty: str, *, flip: bool) -> Calibration:
+    table = Annotations.read(folder / "annotations.parquet")
+    rows = table.split(split), table.split(empty)
+    return calibrate(
+        model, *rows, folder / "shards", flip_test=flip, shrink=1, device=CPU, batch_size=4
+    )
+
+
+def test_the_model_is_read_by_what_it_predicts_with_and_without_the_flip_test(mixed: Path) -> None:
+    torch.manual_seed(0)
+    model = HemletsPosh(CONFIG, ShapeNetworkConfig(hidden=32, blocks=0))
+    plain = look(model, mixed, "validation", "validation-background", flip=False)
+    flipped = look(model, mixed, "validation", "validation-background", flip=True)
+    for found in (plain, flipped):
+        assert found.person is not None
+        assert (found.person.people, found.person.backgrounds) == (6, 3)
+        assert found.bones is not None
+    assert plain.bones != flipped.bones
+
+
 def test_the_error_rates_are_those_at_the_threshold(mixed: Path) -> None:
     torch.manual_seed(0)
-    table = Annotations.read(mixed / "annotations.parquet")
-    people, empty = table.split("validation"), table.split("validation-background")
-    network = PoseNetwork(CONFIG)
-    found = person_threshold(network, people, empty, mixed / "shards", device=CPU, batch_size=4)
-    assert found is not None
-    assert found.missed + found.false_alarms <= 1.0
-    assert person_threshold(network, people, people.take(np.zeros(6, bool)), mixed, device=CPU) is (
-        None
-    )
+    model = HemletsPosh(CONFIG, ShapeNetworkConfig(hidden=32, blocks=0))
+    person = look(model, mixed, "validation", "validation-background", flip=False).person
+    assert person is not None
+    shares = []
+    for split in ("validation", "validation-background"):
+        rows = Annotations.read(mixed / "annotations.parquet").split(split)
+        images = Samples(rows, mixed / "shards", VOLUME, seed=0, augmentation=None)
+        batch = images.batch(np.arange(len(rows)), 0)
+        with torch.inference_mode():
+            heatmaps = model.eval().pose(normalise(batch.image_BHW3)).heatmap_BJHW
+        sure = person_confidence(heatmaps.amax((2, 3)).clamp(0, 1).numpy())
+        shares.append(float((sure < person.threshold).mean()))
+    assert person.missed == pytest.approx(shares[0])
+    assert person.false_alarms == pytest.approx(1 - shares[1])
+
+
+def test_without_empty_scenes_there_is_no_threshold_and_without_depth_no_length(
+    mixed: Path,
+) -> None:
+    torch.manual_seed(0)
+    model = HemletsPosh(CONFIG, ShapeNetworkConfig(hidden=32, blocks=0))
+    found = look(model, mixed, "validation", "gate", flip=False)
+    assert found.person is None
+    assert found.bones is not None
+    nobody = look(model, mixed, "validation-background", "gate", flip=False)
+    assert nobody == Calibration(None, None)
 
 
 def test_the_threshold_lies_in_the_middle_of_the_gap() -> None:

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from hemlets.body import mirror_theta
-from hemlets.models import DecodedVolume, ShapeOutput
+from hemlets.models.pose import DecodedVolume
 from hemlets.models.posh import PoshOutput
+from hemlets.models.shape import ShapeOutput
 from hemlets.skeleton import FLIP_JOINTS
 
 __all__ = ["both_ways"]
