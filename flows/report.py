@@ -155,6 +155,8 @@ def _table(
         ("mean pose", predictors["mean-pose"]),
         ("linear lifter from true 2D", predictors["linear-lifter"]),
     ]
+    if "theta_rest_deg" in predictors["model"]:
+        columns.append(("rest pose", {"theta_deg": predictors["model"]["theta_rest_deg"]}))
     rows = []
     for key, title, unit in _ROWS:
         if key not in predictors["model"]:
