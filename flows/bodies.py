@@ -48,10 +48,10 @@ _MEANINGS: Final[Mapping[BodyRow, str]] = {
     BodyRow.REFINED: "The same body fitted to the network's joints in space and in the image "
     "(SMPLify), which costs time and is off unless asked for.",
     BodyRow.SKELETON: "No body: the joints of the pose network, which refinement fits to.",
-    BodyRow.TRUE_SHAPE: "Table 8's oracle: the true β put in, so that what is left is the "
-    "pose's error.",
-    BodyRow.TRUE_POSE: "Table 8's oracle: the true θ put in, so that what is left is the "
-    "shape's error.",
+    BodyRow.TRUE_SHAPE: "As in the paper's Table 8: the true β put in, so that what is left is "
+    "the pose's error.",
+    BodyRow.TRUE_POSE: "As in the paper's Table 8: the true θ put in, so that what is left is "
+    "the shape's error.",
     BodyRow.MEAN_SHAPE: "The predicted θ on a body of mean shape: how much the predicted β is "
     "worth.",
     BodyRow.LAID: "To be beaten: a body of mean shape fitted to the predicted joints, without "
@@ -206,9 +206,12 @@ def _samples(found: Bodies) -> str:
     )
     return (
         f"{found.samples:,} samples of {found.stretches:,} stretches of clips: {taken}. All rows "
-        "are of the same samples. For millimetres the pelvises are laid on each other, nothing is "
-        "turned or scaled; pixels are of the body where it was placed. These figures decide "
-        "nothing."
+        "are of the same samples, so they differ a little from the test table's. A body has a "
+        "shape β and rotations θ of its joints. For millimetres both pelves are at the same point, "
+        "nothing is turned or scaled; pixels are of the whole image, with the body where it was "
+        "placed. Joints are all 18, computed from the body but for the skeleton's; rotations are "
+        "of the joints below the pelvis that move. Brackets, box, scale and mirrored image: as "
+        "below the tables above. A dash: not measured. These figures decide nothing."
     )
 
 
@@ -248,8 +251,8 @@ def _beaten(found: Bodies) -> list[str]:
             elif min(surface.low, joints.low) > 0:
                 verdict = "is beaten by"
             told.append(
-                f"The body “{row.value}” {verdict} “{other.value}”: surface {_percent(surface)}, "
-                f"joints {_percent(joints)}."
+                f"The body “{row.value}” {verdict} “{other.value}”: error of the surface "
+                f"{_percent(surface)}, of the joints {_percent(joints)}."
             )
     return told
 
@@ -264,5 +267,6 @@ def _percent(change: Change) -> str:
 
 
 def _third(change: Change) -> str:
-    cut = 1 + change.ratio <= _MOST_LEFT
-    return "cut by the third that it should be" if cut else "less than the third that it should be"
+    if 1 + change.ratio <= _MOST_LEFT:
+        return "cut by the third that is the aim, or more"
+    return "less than the third that is the aim"

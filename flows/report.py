@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flows.figures import LIFTER_RATIO, MEAN_POSE_RATIO
 from flows.profile import Profile
 from flows.stages import Benchmark, Data, Package
 from hemlets.files import atomic_path, read_json
@@ -27,21 +28,29 @@ _ROWS = (
 )
 
 _SKELETONS = (
-    "Left the image, right both poses from the side with the camera on the left, by their MPJPE. "
-    "Bold with filled dots: predicted; thin and pale with open dots: the truth."
+    "Left the image, right both poses from the side with the camera on the left and both pelves "
+    "where the lines cross; above it the sample's MPJPE. Bold with filled dots: predicted; thin "
+    "and pale with open dots: the truth. Orange is the person's right, blue the left."
 )
 _PICTURES = (
-    ("Held-out samples from best to worst", "best-to-worst", "Of the test split. " + _SKELETONS),
+    (
+        "Held-out samples from best to worst",
+        "best-to-worst",
+        "Of the test split, at even steps from the smallest to the largest MPJPE. " + _SKELETONS,
+    ),
     (
         "The same samples' bodies on the image and from the side",
         "mesh",
-        "The predicted body; the box is the one that the model was given.",
+        "In the same order. The grey body is the shape network's, not refined; the skeleton drawn "
+        "over it is the pose network's own: where they part, the networks disagree. The truth is "
+        "not drawn. The box is the one that the model was given.",
     ),
-    ("The worst held-out samples", "worst", "Of the test split. " + _SKELETONS),
+    ("The worst held-out samples", "worst", "Of the test split, by MPJPE. " + _SKELETONS),
     (
         "Error by joint",
         "joint-errors",
-        "Mean distance on the test split with both pelves at the same point, nothing else aligned.",
+        "Mean distance on the test split in mm with both pelves at the same point, nothing else "
+        "aligned; the pelvis has no error by construction. The darker and larger, the worse.",
     ),
 )
 
@@ -106,6 +115,11 @@ def write_report(
         counts={split: figures[split]["model"]["mpjpe_mm"] for split in ("test", "gate")},
         titles={key: title for key, title, _ in _ROWS},
         meanings=_meanings(figures["test"]["model"]),
+        better={split: _lifter_better(figures[split]) for split in ("test", "gate")},
+        given=_given(figures["test"]["model"]),
+        floors=_floors(profile, facts),
+        families={split: _families(scored.result.folder, split) for split in ("test", "gate")},
+        model_version=_model_version(scored.result.folder),
         names=[entry["name"] for entry in figures["test"]["model"].values()],
         validation=validation,
         bodies=None if bodies is None else body_page(bodies),
@@ -126,14 +140,66 @@ def write_report(
 
 def _meanings(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     """Title and explanation of each figure that the tables have."""
-    from hemlets.evaluation.meanings import explain
+    from hemlets.evaluation.meanings import MEANINGS, compared_over
     from hemlets.evaluation.names import MetricName
 
+    names = [(title, MetricName.parse(metrics[key]["name"])) for key, title, _ in _ROWS
+             if key in metrics]  # fmt: skip
+    return [(title, f"{MEANINGS.get(name.key, '')} {compared_over(name)}") for title, name in names]
+
+
+def _given(metrics: dict[str, Any]) -> str:
+    """What the model had for all of its figures."""
+    from hemlets.evaluation.meanings import what_was_given
+    from hemlets.evaluation.names import MetricName
+
+    return what_was_given(MetricName.parse(metrics["mpjpe_mm"]["name"]))
+
+
+def _lifter_better(predictors: dict[str, Any]) -> list[str]:
+    """Titles of the figures that the linear lifter has a better mean of."""
+    found = []
+    for key, title, unit in _ROWS:
+        own, other = (predictors[name].get(key, {}).get("mean") for name in
+                      ("model", "linear-lifter"))  # fmt: skip
+        larger_is_better = unit == "%"
+        if own is not None and other is not None and own != other:
+            found += [title] if (other > own) == larger_is_better else []
+    return found
+
+
+def _floors(profile: Profile, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each floor with the figure that was held against it; empty where they weren't noted."""
+    titles = {key: (f"{title} ({unit})", 1) for key, title, unit in _ROWS} | {
+        LIFTER_RATIO: ("MPJPE as a share of the linear lifter's", 2),
+        MEAN_POSE_RATIO: ("MPJPE as a share of the mean pose's", 2),
+    }
+    found: Mapping[str, float | None] = facts.get("figures", {})
+    floors = profile.promotion.model_dump(mode="json")["floors"]
+    rows = []
+    for key, floor in sorted(floors.items()) if found else ():
+        title, places = titles.get(key, (key, 2))
+        ends = [f"{word} {floor[end]:g}" for word, end in (("at least", "min"), ("at most", "max"))
+                if floor[end] is not None]  # fmt: skip
+        value = found.get(key)
+        said = "–" if value is None else f"{value:.{places}f}"
+        rows.append({"title": title, "key": key, "value": said, "floor": ", ".join(ends)})
+    return rows
+
+
+def _families(folder: Path, split: str) -> list[dict[str, Any]]:
+    """Families of motions in a split, with samples and MPJPE of the model."""
     return [
-        (title, explain(MetricName.parse(metrics[key]["name"])))
-        for key, title, _ in _ROWS
-        if key in metrics
-    ]
+        {"name": part["value"], "samples": part["samples"],
+         "mean": part["metrics"]["mpjpe_mm"]["mean"]}
+        for part in read_json(folder / split / "model" / "scores.json")["slices"]
+        if part["by"] == "family"
+    ]  # fmt: skip
+
+
+def _model_version(folder: Path) -> str:
+    found = read_json(folder / "test" / "model" / "scores.json")
+    return str(found["predictions"]["model_version"])
 
 
 def _champion(facts: dict[str, Any]) -> dict[str, Any] | None:
@@ -208,6 +274,8 @@ def _curves(stages_done: Mapping[str, Path]) -> str:
         start = samples[-1] if samples else start
     left.set(title="Training loss", xlabel="samples trained on", yscale="log")
     right.set(title="Validation MPJPE (mm)", xlabel="samples trained on")
+    for set_formatter in (left.yaxis.set_major_formatter, left.yaxis.set_minor_formatter):
+        set_formatter("{x:g}")
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend()

@@ -6,7 +6,7 @@ from typing import Final
 
 from hemlets.evaluation.names import MetricName
 
-__all__ = ["MEANINGS", "explain", "how_measured"]
+__all__ = ["MEANINGS", "compared_over", "explain", "how_measured", "what_was_given"]
 
 MEANINGS: Final[dict[str, str]] = {
     "mpjpe_mm": "Mean distance of the predicted from the true joints with both pelves at the same "
@@ -36,8 +36,8 @@ MEANINGS: Final[dict[str, str]] = {
     "background), all images together. Larger is better.",
     "parts_f1_pct": "Mean F1 over the seven labels, all images together. Larger is better.",
     "theta_deg": "Mean angle between the predicted and the true rotation of a joint against the "
-    "one above it, over the joints that move anywhere in the samples. Smaller is better; what does "
-    "not stay below the rest pose's is worth nothing.",
+    "one above it, over the joints below the pelvis that move anywhere in the samples. Smaller is "
+    "better; what does not stay below the rest pose's is worth nothing.",
     "theta_rest_deg": "The same angle of a body at rest, which knows nothing of the image: what a "
     "prediction must stay below.",
     "root_mm": "Distance of the predicted from the true pelvis in front of the camera: place and "
@@ -66,7 +66,8 @@ _BOXES: Final = {
     "mask": "around the annotated person's pixels",
 }
 _DEPTHS: Final = {
-    "bone-length-prior": "from the mean bone lengths of other people, never the sample's own",
+    "bone-length-prior": "from the camera and the mean bone lengths of other samples' skeletons, "
+    "never the sample's own",
     "training-mean": "the training set's mean pose as it is",
     "linear-lifter": "from a linear map of the true 2D joints",
 }
@@ -79,11 +80,24 @@ def explain(name: MetricName) -> str:
 
 def how_measured(name: MetricName) -> str:
     """The protocol of a figure, in sentences: over what, moved how, given what."""
-    flip = "averaged with the mirrored image's" if name.flip == "yes" else "of the image as it is"
     aligned = _ALIGNED.get((name.root, name.align), f"root {name.root}, alignment {name.align}")
     return (
-        f"Measured over {_over(name.over)} on the samples “{name.split}”; {aligned}. Person's "
-        f"box: {_BOXES.get(name.box, name.box)}; metric scale and depth: "
+        f"Measured over {_over(name.over)} on the samples “{name.split}”; {aligned}. "
+        f"{what_was_given(name)}"
+    )
+
+
+def compared_over(name: MetricName) -> str:
+    """The part of a figure's protocol that is its own: over what, moved how."""
+    aligned = _ALIGNED.get((name.root, name.align), f"root {name.root}, alignment {name.align}")
+    return f"Over {_over(name.over)}; {aligned}."
+
+
+def what_was_given(name: MetricName) -> str:
+    """The part of a figure's protocol that the predictor had: box, scale, mirrored image."""
+    flip = "averaged with the mirrored image's" if name.flip == "yes" else "of the image as it is"
+    return (
+        f"Person's box: {_BOXES.get(name.box, name.box)}; metric scale and depth: "
         f"{_DEPTHS.get(name.depth, name.depth)}; prediction {flip}."
     )
 

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from hemlets.drawing import joint_error_chart
-from hemlets.evaluation.meanings import MEANINGS, explain
+from hemlets.evaluation.meanings import MEANINGS, compared_over, explain, what_was_given
 from hemlets.evaluation.names import MetricName
 from hemlets.evaluation.rotations import REST_OF
 from hemlets.evaluation.summary import (
@@ -49,7 +49,11 @@ img, svg { max-width: 100%; height: auto; }
 @media print {
   body { margin: 0; max-width: none; font-size: 11px; print-color-adjust: exact; }
   h2, h2 + p { break-after: avoid; }
-  tr, figure, svg, img { break-inside: avoid; }
+  h2 + p.alone { break-after: auto; }
+  tr, figure, svg, img, p, li { break-inside: avoid; }
+  tr:first-child, summary { break-after: avoid; }
+  details table { break-inside: avoid; }
+  details td, details th { padding: .1rem .7rem; }
   .scroll { overflow: visible; }
   figure { width: 47%; margin: .2rem; }
   .pictures figure { width: auto; }
@@ -103,11 +107,19 @@ def page_html(
         f"code version <code>{escape(info.code_version)}</code>.</p>",
         _given(summary),
         "<h2>Figures</h2>",
+        _shared(summary),
         _metrics(summary),
         "<p class='note'>A figure is a mean over samples. Below it stands its 95&nbsp;% interval: "
         f"the sequences were drawn anew with replacement {summary.resamples:,} times, since frames "
         "of one sequence resemble each other. A sequence here is "
-        f"{escape(protocol.sequences)}.{_too_few(summary.sequences)}</p>",
+        f"{escape(protocol.sequences)}.{_too_few(summary.sequences)}"
+        + (
+            " “Rest pose” is what a body at rest has of the same figure, which knows nothing of "
+            "the image; it has no error of joints or surface here."
+            if rest_figures(summary.metrics)
+            else ""
+        )
+        + "</p>",
         *(f"<p>{escape(remark)}</p>" for remark in remarks),
         *(_table(table, summary) for table in summary.tables),
         _paper(summary),
@@ -169,13 +181,41 @@ def _list(items: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(i)}</li>" for i in items) + "</ul>" if items else ""
 
 
+def _given_to_all(summary: Summary) -> str:
+    """What every figure's predictor was given; empty where the figures differ in it."""
+    given = {what_was_given(MetricName.parse(metric.name)) for metric in summary.metrics}
+    return given.pop() if len(given) == 1 else ""
+
+
+def _shared(summary: Summary) -> str:
+    """What holds for all figures, said once."""
+    given = _given_to_all(summary)
+    if not given:
+        return ""
+    sets = list(dict.fromkeys(MetricName.parse(metric.name).split for metric in summary.metrics))
+    named = " and ".join(f"“{escape(word)}”" for word in sets)
+    return (
+        f"<p>All figures are of these samples, which the figures' full names call {named}. "
+        f"{escape(given)}</p>"
+    )
+
+
+def _told(metric: MetricSummary, *, shared: bool) -> str:
+    """What a figure means and how it was got, without what is said of all."""
+    name = MetricName.parse(metric.name)
+    if not shared:
+        return explain(name)
+    return f"{MEANINGS.get(name.key, '')} {compared_over(name)}".strip()
+
+
 def _metrics(summary: Summary) -> str:
+    shared = bool(_given_to_all(summary))
     rest = rest_figures(summary.metrics)
     rows = "".join(
         f"<tr><td title='{escape(m.name)}'>{escape(m.title)}</td>"
         f"<td>{figure_html(m.figure, m.unit)}</td>"
         + (f"<td>{figure_html(rest[m.key], m.unit) if m.key in rest else ''}</td>" if rest else "")
-        + f"<td class='meaning'>{escape(explain(MetricName.parse(m.name)))}</td></tr>"
+        + f"<td class='meaning'>{escape(_told(m, shared=shared))}</td></tr>"
         for m in summary.metrics
         if m.key not in REST_OF.values()
     )
@@ -211,6 +251,11 @@ def _table(table: TableSummary, summary: Summary) -> str:
         f"<tr><td>{escape(summary.predictions.model_version)}</td>{ours}"
         f"<td><strong>{figure_html(table.average, metric.unit)}</strong></td></tr>{paper}"
         "</table></div>"
+        + (
+            f"<p class='note'>All samples are of “{escape(titles[0])}”.</p>"
+            if len(titles) == 1
+            else ""
+        )
     )
 
 
@@ -244,8 +289,9 @@ def _paper(summary: Summary) -> str:
     beside = [figure for figure in summary.paper if not figure.why_apart]
     if not apart and not beside:
         return (
-            "<h2>The paper</h2><p class='note'>No cell of the paper's tables that could be read "
-            "was measured by this protocol, so none stands beside these figures.</p>"
+            "<h2>The paper</h2><p class='note alone'>No cell of the tables of the paper (“HEMlets "
+            "PoSh”) that could be read was measured by this protocol, so none stands beside these "
+            "figures.</p>"
         )
     said = []
     if beside:
@@ -273,7 +319,8 @@ def _joints(summary: Summary) -> str:
     )
     return (
         "<h2>Error by joint</h2><p>Mean distance in mm with both pelves at the same point, not "
-        "aligned otherwise; right and left are the person's own.</p>"
+        "aligned otherwise; right and left are the person's own. The darker and larger a dot, the "
+        "larger the error; the pelvis has none by construction.</p>"
         "<img class='chart' alt='Skeleton with the error of each joint' "
         f"src='data:image/png;base64,{chart}'>"
         f"<details><summary>As a table</summary><table>{rows}</table></details>"
@@ -303,8 +350,23 @@ def _slices(summary: Summary) -> str:
     return (
         f"<h2>Where it is worst</h2><p>{escape(metric.title)} over parts of the samples, each of "
         "at least five samples and less than all; the worst first. Over all samples: "
-        f"{'–' if metric.figure.mean is None else f'{metric.figure.mean:.1f}'}.</p>{table}"
-        f"<details><summary>All parts</summary><table>{head}{every}</table></details>"
+        f"{'–' if metric.figure.mean is None else f'{metric.figure.mean:.1f}'}. Intervals as above"
+        ". Visible joints are those that the annotation calls so; the height is that of the "
+        f"person's box in the image.</p>{table}"
+        f"<details><summary>All parts</summary>{_tilts(summary)}"
+        f"<table>{head}{every}</table></details>"
+    )
+
+
+def _tilts(summary: Summary) -> str:
+    """What the rows by tilt are, which are of some joints only."""
+    if not any(part.by.startswith("tilt") for part in summary.slices):
+        return ""
+    return (
+        "<p class='note'>Rows by tilt are of bones, not of samples: the mean error of the joint at "
+        "a bone's outer end, by how far the true bone leans out of the image plane. A sample "
+        "counts in each row that it has a bone of, so these can't be set beside the MPJPE of all "
+        "joints.</p>"
     )
 
 
@@ -341,8 +403,9 @@ def _calibration(summary: Summary) -> str:
     return (
         "<h2>Confidence</h2><p>A confidence is honest if joints that carry 0.8 are right eight "
         "times of ten; right means nearer than 150 mm with both pelves at the same point. Dots on "
-        "the line would be honest, below it too sure. Mean distance from the line over all joints: "
-        f"{found['expected_error']:.3f} of 1.</p>"
+        "the line would be honest, below it too sure, above it not sure enough. Mean distance from "
+        f"the line over all joints: {found['expected_error']:.3f}, where 0 is honest and 1 the "
+        "worst. The pelvis counts among the joints, though it is right by construction.</p>"
         f"<svg width='{side + 50}' height='{side + 40}' role='img' aria-label='Confidence against "
         f"share of right joints'><rect x='30' y='10' width='{side}' height='{side}' fill='none' "
         f"stroke='#999'/><line x1='30' y1='{10 + side}' x2='{30 + side}' y2='10' stroke='#999'/>"
@@ -369,8 +432,10 @@ def _gallery(summary: Summary, gallery: Sequence[tuple[str, bytes]]) -> str:
     )
     return (
         f"<h2>The worst samples</h2><p>By {escape(metric.title)}, the worst first."
-        f"{PICTURE_LEGEND if gallery else ''}</p>{pictures}"
+        f"{PICTURE_LEGEND if gallery else ''}"
+        " After the error: the subject, the action and the camera, as far as they are known."
+        f"</p>{pictures}"
         f"<details><summary>As a table</summary><table><tr><th>sample</th>"
-        f"<th>{escape(metric.title)}</th><th class='meaning'>who, what, camera</th></tr>"
+        f"<th>{escape(metric.title)}</th><th class='meaning'>subject, action, camera</th></tr>"
         f"{listed}</table></details>"
     )

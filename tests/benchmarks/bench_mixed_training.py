@@ -52,7 +52,7 @@ from hemlets.evaluation import MetricName, Predictions
 from hemlets.evaluation.bootstrap import bootstrap_mean
 from hemlets.files import content_hash, sha256_file
 from hemlets.inference.predictor import Predictor
-from hemlets.models.model_folder import WEIGHTS
+from hemlets.models.model_folder import WEIGHTS, load_model
 from hemlets.synthetic import OpenDataConfig, build_open_data
 from hemlets.synthetic.config import SplitSizes
 from hemlets.training.config import LossConfig, StageJob, TrainingConfig
@@ -137,13 +137,19 @@ class Study:
         return job.model_copy(update={"data": data, "out": out})
 
 
+def _one_look(folder: Path) -> Predictor:
+    """A predictor without the flip test, which the start may declare and the arms don't."""
+    model, card = load_model(folder)
+    return Predictor(model, card.model_copy(update={"flip_test": False}))
+
+
 def run(study: Study) -> Iterator[tuple[dict[Run, Figures], list[int]]]:
     """Figures of the start and of both arms under the seeds so far, after each; draws pictures."""
     photographs = Annotations.read(study.photographs / "annotations.parquet").split("validation")
     rendered = spread(study.table.split("test"), TEST)
 
     def scored(model: Path, out: Path) -> tuple[Figures, Predictions]:
-        predictor = Predictor.load(model)
+        predictor = _one_look(model)
         shards = study.photographs / "shards"
         found, predicted = score_photographs(
             predictor, photographs, shards, out / "predictions.parquet"
