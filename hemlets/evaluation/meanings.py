@@ -66,8 +66,8 @@ _BOXES: Final = {
     "mask": "around the annotated person's pixels",
 }
 _DEPTHS: Final = {
-    "bone-length-prior": "from the camera and the mean bone lengths of other samples' skeletons, "
-    "never the sample's own",
+    "bone-length-prior": "from the camera, which is given, and the mean bone lengths of skeletons "
+    "predicted or annotated elsewhere, never the sample's own",
     "training-mean": "the training set's mean pose as it is",
     "linear-lifter": "from a linear map of the true 2D joints",
 }

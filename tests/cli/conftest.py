@@ -6,7 +6,10 @@ import pytest
 
 from hemlets.annotations import encode_jpeg
 from hemlets.body import BodyModel
+from hemlets.codecs.bones import BoneLengths
 from hemlets.synthetic import MotionLibrary, OpenDataConfig, RenderedPerson, render_person
+
+BONES = BoneLengths(mean_mm=(320.0,) * 14, spread_mm=(40.0,) * 14)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +44,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()},
         pose=pose,
         shape=shape,
-        bone_length_mm=4000.0,
+        bones=BONES,
         training={"note": "test"},
     )
     return folder

@@ -10,11 +10,14 @@ from PIL import Image
 from hemlets.body import BodyModel
 from hemlets.cli import main
 from hemlets.cli.prediction import read_photo
+from hemlets.codecs.bones import BoneLengths
 from hemlets.drawing import place_body
 from hemlets.errors import InputError
 from hemlets.inference import BodyEstimate, Camera, PredictionRequest, Predictor
 from hemlets.inference.champion import point_to_champion
 from hemlets.workspace import Workspace
+
+BONES = BoneLengths(mean_mm=(320.0,) * 14, spread_mm=(40.0,) * 14)
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -255,7 +258,7 @@ def test_a_model_without_heatmaps_has_no_confidence_and_its_json_no_nan(
         HemletsPosh(pose, shape).state_dict(),
         pose=pose,
         shape=shape,
-        bone_length_mm=4000.0,
+        bones=BONES,
         training={},
     )
 
@@ -309,7 +312,7 @@ def test_a_result_of_probably_nobody_is_kept_and_says_so(
         model.state_dict(),
         pose=card.pose,
         shape=card.shape,
-        bone_length_mm=card.bone_length_mm,
+        bones=card.bones,
         person=known,
         training={},
     )

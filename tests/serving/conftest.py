@@ -6,11 +6,14 @@ import psutil
 import pytest
 
 from hemlets.annotations import encode_jpeg
+from hemlets.codecs.bones import BoneLengths
 from hemlets.inference.predictor import Predictor
 from serving.archive import build_archive
 from serving.client import Client
 from serving.settings import ServerSettings
 from serving.torchserve import TorchServe
+
+BONES = BoneLengths(mean_mm=(320.0,) * 14, spread_mm=(40.0,) * 14)
 
 
 @pytest.fixture(scope="session")
@@ -30,9 +33,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model.shape.output.weight.mul_(10)
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     folder = tmp_path_factory.mktemp("model") / "whole"
-    save_model(
-        folder, state, pose=pose, shape=shape, bone_length_mm=4000.0, training={"note": "test"}
-    )
+    save_model(folder, state, pose=pose, shape=shape, bones=BONES, training={"note": "test"})
     return folder
 
 
