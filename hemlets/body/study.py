@@ -13,22 +13,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import roma
 import torch
 from torch import Tensor
 
 from hemlets.body.model import BodyModel
 from hemlets.body.smplify import FitConfig, Smplify
 from hemlets.body.targets import FitTargets
-from hemlets.skeleton import SMPL_JOINTS, Joint
+from hemlets.skeleton import Joint
 
 __all__ = [
     "BodyError",
-    "ThetaError",
     "body_error",
     "mean_shape_on_skeletons",
     "study_rows",
-    "theta_errors",
 ]
 
 _CHUNK = 64
@@ -124,39 +121,3 @@ def mean_shape_on_skeletons(body: BodyModel, joints_BN3_mm: Tensor) -> tuple[Ten
     """
     fit = Smplify(body, _SKELETON_FIT).fit(FitTargets(joints_BN3_mm=joints_BN3_mm))
     return fit.theta_BJ3, torch.zeros_like(fit.betas_BK)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ThetaError:
-    """Error of θ over the joints that move, beside that of no motion at all.
-
-    Attributes:
-        joints: Names of the joints that move, the root left out.
-        error_rad: Mean angle between predicted and true rotations.
-        rest_rad: The same of the rest pose: what a prediction must stay below.
-    """
-
-    joints: tuple[str, ...]
-    error_rad: float
-    rest_rad: float
-
-
-def theta_errors(theta_BJ3: Tensor, true_BJ3: Tensor, *, moving_rad: float = 0.05) -> ThetaError:
-    """Mean geodesic error over joints whose true angle is above a threshold on average.
-
-    Joints which the data leave at rest would make any model look good.
-
-    Args:
-        theta_BJ3: Predicted axis-angles (B, 24, 3).
-        true_BJ3: The truth.
-        moving_rad: A joint moves when its mean angle is above this.
-    """
-    angle_BJ = true_BJ3.norm(dim=-1)
-    moving = [j for j in range(1, len(SMPL_JOINTS)) if float(angle_BJ[:, j].mean()) > moving_rad]
-    ours, theirs = (roma.rotvec_to_rotmat(t[:, moving].double()) for t in (theta_BJ3, true_BJ3))
-    still = torch.eye(3, dtype=torch.float64).expand_as(theirs)
-    return ThetaError(
-        joints=tuple(SMPL_JOINTS[j] for j in moving),
-        error_rad=float(roma.rotmat_geodesic_distance(ours, theirs).mean()),
-        rest_rad=float(roma.rotmat_geodesic_distance(still, theirs).mean()),
-    )

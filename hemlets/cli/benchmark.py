@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hemlets.cli.options import require_folder
 from hemlets.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -85,8 +86,7 @@ def score(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no table.")] = False,
 ) -> None:
     """Score predictions against annotations, from these files alone."""
-    if out.exists() and not out.is_dir():
-        raise ConfigError("this is a file", where=f"--out {out}", expected="a folder")
+    require_folder(out)
     _check_files(predictions, annotations, shards)
     from hemlets.evaluation.benchmark import score_file
     from hemlets.evaluation.page import write_page
@@ -183,8 +183,7 @@ def table(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no table.")] = False,
 ) -> None:
     """Make a table of the paper from predictions, its printed figures beside ours."""
-    if out.exists() and not out.is_dir():
-        raise ConfigError("this is a file", where=f"--out {out}", expected="a folder")
+    require_folder(out)
     from hemlets.evaluation.protocols import load_protocol
     from hemlets.evaluation.table import make_table, paper_table
     from hemlets.evaluation.table_page import write_table

@@ -29,7 +29,7 @@ from hemlets.evaluation.metrics import mean_over_joints, mpjpe_mm
 from hemlets.evaluation.names import MetricName
 from hemlets.evaluation.predictions import PredictionsInfo
 from hemlets.evaluation.rotations import pose_errors_deg, turning_joints
-from hemlets.evaluation.score import STRETCH_FRAMES
+from hemlets.evaluation.score import stretches
 from hemlets.inference.refine import Refiner
 from hemlets.inference.types import BodyEstimate
 from hemlets.skeleton import Joint
@@ -168,7 +168,7 @@ def study_bodies(
     figures |= _pixels(
         body, {BodyRow.PREDICTED: estimates, BodyRow.REFINED: refined}, estimates, rows, info
     )
-    return BodyStudy(figures=figures, stretch_N=_stretches(rows))
+    return BodyStudy(figures=figures, stretch_N=stretches(rows))
 
 
 Figures = dict[tuple[BodyRow, MetricName], Float]
@@ -278,14 +278,3 @@ def _distances_px(
     """Mean distance of each sample's known joints."""
     distances = np.linalg.norm(found_NJ2 - wanted_NJ2, axis=-1)
     return mean_over_joints(np.where(known_NJ, distances, np.nan))
-
-
-def _stretches(rows: Annotations) -> npt.NDArray[np.object_]:
-    """As the benchmark's: frames in a row of a clip, a mixture with the clip of its frame."""
-    return np.array(
-        [
-            f"{str(clip).partition('+')[0]}@{frame // STRETCH_FRAMES}"
-            for clip, frame in zip(rows.clip, rows.frame, strict=True)
-        ],
-        object,
-    )

@@ -25,7 +25,7 @@ from hemlets.skeleton import N_JOINTS
 if TYPE_CHECKING:
     from hemlets.body import BodyModel
 
-__all__ = ["BLOCK", "STRETCH_FRAMES", "score", "score_samples"]
+__all__ = ["BLOCK", "STRETCH_FRAMES", "score", "score_samples", "stretches"]
 
 STRETCH_FRAMES = 15
 """Frames of a stretch: a quarter to a whole second at the open clips' 16 to 60 a second."""
@@ -129,7 +129,7 @@ def score_samples(
         info=info,
         names=tuple(found),
         sample_id=annotations.sample_id,
-        stretch=_stretches(annotations),
+        stretch=stretches(annotations),
         family=annotations.family,
         truncated_joints=annotations.truncated.sum(1).astype(np.int64),
         visible_joints=annotations.visible.sum(1).astype(np.int64),
@@ -139,7 +139,7 @@ def score_samples(
     )
 
 
-def _stretches(annotations: Annotations) -> npt.NDArray[np.object_]:
+def stretches(annotations: Annotations) -> npt.NDArray[np.object_]:
     """The unit that is resampled: some frames in a row of a clip.
 
     Whole clips would be more careful, but a split of motion families holds two or three; body,

@@ -1,11 +1,9 @@
 """Table 8's rows part the error of pose from that of shape."""
 
-import math
-
 import pytest
 import torch
 
-from hemlets.body.study import body_error, mean_shape_on_skeletons, study_rows, theta_errors
+from hemlets.body.study import body_error, mean_shape_on_skeletons, study_rows
 from hemlets.skeleton import SMPL_JOINTS
 
 
@@ -36,26 +34,6 @@ def test_a_true_shape_leaves_only_the_poses_error(lite_body, truth):
     assert rows["true shape"].surface_mm == pytest.approx(0, abs=1e-3)
     assert rows["true pose"].joints_mm == pytest.approx(rows["predicted"].joints_mm)
     assert rows["mean pose and shape"].surface_mm > rows["mean shape"].surface_mm
-
-
-def test_theta_is_judged_over_joints_that_move_only():
-    truth = torch.zeros(5, 24, 3)
-    knee = SMPL_JOINTS.index("left_knee")
-    truth[:, knee, 0] = 0.8
-    predicted = truth.clone()
-    predicted[:, knee, 0] = 1.0
-    error = theta_errors(predicted, truth)
-    assert error.joints == ("left_knee",)
-    assert error.error_rad == pytest.approx(0.2, abs=1e-5)
-    assert error.rest_rad == pytest.approx(0.8, abs=1e-5)
-
-
-def test_turns_beyond_half_a_circle_are_measured_the_short_way():
-    truth = torch.zeros(1, 24, 3)
-    truth[0, 1, 2] = math.pi - 0.1
-    predicted = torch.zeros(1, 24, 3)
-    predicted[0, 1, 2] = -(math.pi - 0.1)
-    assert theta_errors(predicted, truth).error_rad == pytest.approx(0.2, abs=1e-4)
 
 
 def test_the_mean_body_is_laid_on_a_skeleton_as_well_as_its_own_bones_allow(lite_body, truth):
