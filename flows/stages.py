@@ -68,7 +68,6 @@ _TRAINING: Final = (
     "hemlets/assets/body/open_body_lite.npz",
     "hemlets/losses",
     "hemlets/training",
-    "hemlets/inference",
     "flows/training_process.py",
 )
 _SCORING: Final = (

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hemlets.annotations import Annotations, ShardReader, decode_image
+from hemlets.annotations import Annotations, ShardReader, stored_images
 from hemlets.codecs.decode import metric_joints
 from hemlets.evaluation.alignment import align
 from hemlets.models.crops import joints_in_images, network_input
@@ -79,10 +79,7 @@ def score(
     for start in range(0, len(rows), batch_size):
         a = rows.take(np.arange(start, min(start + batch_size, len(rows))))
         crops = [square_crop(box, volume.crop_px) for box in a.box_xyxy]
-        images = (
-            decode_image(reader.jpeg(a.shard[i], int(a.shard_row[i]), a.sample_id[i]))
-            for i in range(len(a))
-        )
+        images = stored_images(a, range(len(a)), reader)
         with torch.inference_mode():
             image_B3HW = shrunk(network_input(images, crops, torch.device("cpu")), shrink)
             voxels = model.pose.decode(model.pose(image_B3HW)).voxel_BJ3

@@ -6,6 +6,7 @@ A data version is a folder: ``annotations.parquet`` (one typed row a person), ``
 
 from hemlets.annotations.images import decode_image, encode_jpeg
 from hemlets.annotations.shards import ShardReader, ShardWriter
+from hemlets.annotations.stored import stored_images
 from hemlets.annotations.table import (
     ALL_SPLITS,
     BACKGROUND_SPLITS,
@@ -26,4 +27,5 @@ __all__ = [
     "ShardWriter",
     "decode_image",
     "encode_jpeg",
+    "stored_images",
 ]

@@ -6,7 +6,6 @@ confidence on there is a person.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hemlets.annotations import Annotations, ShardReader, decode_image
+from hemlets.annotations import Annotations, ShardReader, stored_images
 from hemlets.codecs import PERSON_STATISTIC, decode_heatmaps, person_confidence
 from hemlets.codecs.bones import BoneLengths
 from hemlets.codecs.decode import lengths_at_depth
@@ -138,19 +137,15 @@ def _look(
     volume = model.pose.config.volume
     reader = ShardReader(shards)
     crops = [square_crop(box, volume.crop_px) for box in rows.box_xyxy]
-
-    def images(part: range) -> Iterator[npt.NDArray[np.uint8]]:
-        for i in part:
-            name = rows.sample_id[i]
-            yield decode_image(reader.jpeg(rows.shard[i], int(rows.shard_row[i]), name))
-
     joints: list[ImageJoints] = []
     confidences: list[Array] = []
     for start in range(0, len(rows), batch_size):
         part = range(start, min(start + batch_size, len(rows)))
         own = crops[part.start : part.stop]
         with torch.inference_mode():
-            crop_B3HW = shrunk(network_input(images(part), own, device), shrink)
+            crop_B3HW = shrunk(
+                network_input(stored_images(rows, part, reader), own, device), shrink
+            )
             out = both_ways(model, crop_B3HW, volume.cells) if flip_test else model(crop_B3HW)
         joints.append(joints_in_images(out.decoded.voxel_BJ3, volume, own))
         if out.pose.heatmap_BJHW is not None:

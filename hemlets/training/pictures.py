@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hemlets.annotations import Annotations, ShardReader, decode_image
+from hemlets.annotations import Annotations, ShardReader, stored_images
 from hemlets.models import HemletsPosh, PoseNetwork
 from hemlets.models.crops import joints_in_images, network_input
 from hemlets.training.objectives import shrunk
@@ -40,10 +40,7 @@ def validation_picture(
     rows = annotations.take(np.arange(min(TILES, len(annotations))))
     reader = ShardReader(shards)
     crops = [square_crop(box, pose.config.crop_px) for box in rows.box_xyxy]
-    images = [
-        decode_image(reader.jpeg(rows.shard[i], int(rows.shard_row[i]), rows.sample_id[i]))
-        for i in range(len(rows))
-    ]
+    images = list(stored_images(rows, range(len(rows)), reader))
     was_training = pose.training
     pose.eval()
     with torch.inference_mode():

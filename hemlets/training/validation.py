@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +11,7 @@ import roma
 import torch
 from torch import Tensor
 
-from hemlets.annotations import Annotations, ShardReader, decode_image
+from hemlets.annotations import Annotations, ShardReader, stored_images
 from hemlets.codecs import VolumeSpec
 from hemlets.codecs.bones import BoneLengths
 from hemlets.codecs.decode import lengths_at_depth, metric_joints
@@ -62,7 +61,7 @@ def validate(
     for start in range(0, len(a), batch_size):
         part = slice(start, min(start + batch_size, len(a)))
         rows = range(part.start, part.stop)
-        images = _images(a, reader, rows)
+        images = stored_images(a, rows, reader)
         image_B3HW = shrunk(network_input(images, crops[part], device), shrink)
         with (
             torch.inference_mode(),
@@ -82,14 +81,6 @@ def validate(
     joined = {name: np.concatenate([v.ravel() for v in values]) for name, values in errors.items()}
     joined |= _metric_errors(image_px, depth_mm, a)
     return {name: float(values.mean()) for name, values in joined.items() if values.size}
-
-
-def _images(
-    a: Annotations, reader: ShardReader, rows: Iterable[int]
-) -> Iterator[npt.NDArray[np.uint8]]:
-    for i in rows:
-        jpeg = reader.jpeg(a.shard[i], int(a.shard_row[i]), a.sample_id[i])
-        yield decode_image(jpeg, where=a.sample_id[i])
 
 
 def _run(
