@@ -17,8 +17,6 @@ from hemlets.errors import DataError, WorkspaceError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from flows.tracking import Tracking
-
 __all__ = ["Run", "flatten", "shortened", "write_tags"]
 
 # Limits of one log_batch call (mlflow.utils.validation) and of a value over REST.
@@ -34,14 +32,16 @@ class Run:
     """One run. Every method may be repeated after a crash without logging anything twice.
 
     Attributes:
-        tracking: The connection.
+        client: The connection.
+        uri: Of the server, or the database, behind it.
         run_id: MLflow's id.
         key: Content hash of what the run computes.
         started_ms: First start, milliseconds since 1970; stays when the run is adopted.
         finished: The run was already whole when it was found.
     """
 
-    tracking: Tracking
+    client: MlflowClient
+    uri: str
     run_id: str
     key: str
     started_ms: int
@@ -49,7 +49,7 @@ class Run:
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags; an existing one is replaced."""
-        write_tags(self.tracking.client, self.run_id, tags)
+        write_tags(self.client, self.run_id, tags)
 
     def params(self, config: Mapping[str, Any]) -> None:
         """Log a nested configuration, whole as ``config.json`` and flat as parameters.
@@ -59,14 +59,14 @@ class Run:
         """
         from mlflow.entities import Param
 
-        client = self.tracking.client
+        client = self.client
         flat = {k: _cut(v, _LONGEST_PARAM) for k, v in flatten(config).items()}
         known = client.get_run(self.run_id).data.params
         other = sorted(k for k in flat if k in known and known[k] != flat[k])
         if other:
             raise WorkspaceError(
                 f"parameters of this run differ from those it began with: {', '.join(other)}",
-                where=f"{self.tracking.uri}, run {self.run_id}",
+                where=f"{self.uri}, run {self.run_id}",
                 expected="the same configuration under the same stage key",
                 remedy="delete that run in MLflow, or give the stage another key",
             )
@@ -103,7 +103,7 @@ class Run:
 
     def files(self, paths: Iterable[Path], *, folder: str | None = None) -> None:
         """Store files or folders as they are."""
-        client = self.tracking.client
+        client = self.client
         for path in paths:
             if not path.exists():
                 raise DataError("the file to be stored with the run does not exist", where=path)
@@ -125,7 +125,7 @@ class Run:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerows([columns, *data])
-        client = self.tracking.client
+        client = self.client
         # MLflow's log_table appends to what is there, which a rerun would double.
         client.log_dict(self.run_id, {"columns": columns, "data": data}, f"tables/{name}.json")
         client.log_text(self.run_id, text.getvalue(), f"tables/{name}.csv")
@@ -141,7 +141,7 @@ class Run:
 
     def finish(self, status: str = "FINISHED") -> None:
         """Close the run: FINISHED, FAILED or KILLED."""
-        self.tracking.client.set_terminated(self.run_id, status=status)
+        self.client.set_terminated(self.run_id, status=status)
 
     def _log(self, points: Sequence[tuple[str, float, int]]) -> None:
         from mlflow.entities import Metric
@@ -160,7 +160,7 @@ class Run:
         ]
         for start in range(0, len(metrics), _METRICS_PER_BATCH):
             block = metrics[start : start + _METRICS_PER_BATCH]
-            self.tracking.client.log_batch(self.run_id, metrics=block)
+            self.client.log_batch(self.run_id, metrics=block)
 
 
 def write_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:

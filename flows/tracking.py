@@ -162,7 +162,8 @@ class Tracking:
 
     def _run(self, record: MlflowRun, key: str) -> Run:
         return Run(
-            tracking=self,
+            client=self.client,
+            uri=self.uri,
             run_id=record.info.run_id,
             key=key,
             started_ms=record.info.start_time,
