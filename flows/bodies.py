@@ -11,6 +11,7 @@ from pydantic import Field
 from hemlets.config import Config
 from hemlets.evaluation.bodies import BodyRow, BodyStudy
 from hemlets.evaluation.names import MetricName
+from hemlets.evaluation.wording import counted
 from hemlets.files import read_json, write_json
 
 __all__ = [
@@ -27,8 +28,9 @@ _FILE: Final = "bodies.json"
 
 _REPROJECTED: Final = ("reprojection_from_network_px", "reprojection_from_truth_px")
 _SOLID: Final = ("per_vertex_mm", "mesh_joints_mm")
+_ROTATIONS: Final = "theta_deg"
 _COMPARED: Final[tuple[tuple[BodyRow, BodyRow, tuple[str, ...]], ...]] = (
-    (BodyRow.REFINED, BodyRow.PREDICTED, (*_SOLID, *_REPROJECTED)),
+    (BodyRow.REFINED, BodyRow.PREDICTED, (*_SOLID, *_REPROJECTED, _ROTATIONS)),
     (BodyRow.PREDICTED, BodyRow.LAID, _SOLID),
     (BodyRow.REFINED, BodyRow.LAID, _SOLID),
     (BodyRow.PREDICTED, BodyRow.MEAN_PERSON, _SOLID),
@@ -48,17 +50,20 @@ _MEANINGS: Final[Mapping[BodyRow, str]] = {
     BodyRow.REFINED: "The same body fitted to the network's joints in space and in the image "
     "(SMPLify), which costs time and is off unless asked for.",
     BodyRow.SKELETON: "No body: the joints of the pose network, which refinement fits to.",
-    BodyRow.TRUE_SHAPE: "As in the paper's Table 8: the true β put in, so that what is left is "
-    "the pose's error.",
-    BodyRow.TRUE_POSE: "As in the paper's Table 8: the true θ put in, so that what is left is "
-    "the shape's error.",
-    BodyRow.MEAN_SHAPE: "The predicted θ on a body of mean shape: how much the predicted β is "
-    "worth.",
-    BodyRow.LAID: "To be beaten: a body of mean shape fitted to the predicted joints, without "
-    "any shape network.",
-    BodyRow.MEAN_PERSON: "To be beaten: the training set's mean θ and β whatever the image shows.",
-    BodyRow.RESTING: "A body at rest and of mean shape that is told which way the truth faces: "
-    "how far a body is off that doesn't move at all.",
+    BodyRow.TRUE_SHAPE: "As in Table 8 of the paper (HEMlets PoSh): the true β put in, so that "
+    "what is left is the pose's error. It may be larger than with the predicted β: errors of "
+    "pose and shape partly make up for each other.",
+    BodyRow.TRUE_POSE: "As in Table 8 of the paper (HEMlets PoSh): the true θ put in, so that what "
+    "is left is the shape's error.",
+    BodyRow.MEAN_SHAPE: "The predicted θ on the body of mean shape, β = 0: how much the predicted "
+    "β is worth.",
+    BodyRow.LAID: "To be beaten: the body of mean shape, β = 0, fitted (SMPLify) to the 18 "
+    "predicted joints in space alone, starting from the pose prior's mean, without any shape "
+    "network.",
+    BodyRow.MEAN_PERSON: "To be beaten: the training set's mean θ, facing included, and mean β, "
+    "whatever the image shows.",
+    BodyRow.RESTING: "A body at rest and of mean shape, β = 0, that is told which way the truth "
+    "faces: how far a body is off that doesn't move at all.",
     BodyRow.REST: "The rotation error of a body at rest, below which a prediction must stay.",
 }
 
@@ -70,10 +75,10 @@ class Figure(Config):
         row: Whose bodies.
         name: Full name of the metric, with its protocol.
         mean: Over the samples that have it; None without any.
-        low: Lower end of the interval; None with fewer than two stretches.
+        low: Lower end of the interval; None with fewer than two sequences.
         high: Upper end.
         samples: That have it.
-        stretches: They come from.
+        sequences: Sequences that they come from.
     """
 
     row: BodyRow
@@ -82,7 +87,7 @@ class Figure(Config):
     low: float | None
     high: float | None
     samples: int
-    stretches: int
+    sequences: int
 
     @property
     def key(self) -> str:
@@ -106,14 +111,14 @@ class Bodies(Config):
 
     Attributes:
         samples: That were studied.
-        stretches: Of motion that they come from.
+        sequences: Sequences that they come from.
         available: Test samples with a known body that they were taken from.
         figures: Every row's.
-        changes: From one row to another; empty with fewer than two stretches.
+        changes: From one row to another; empty with fewer than two sequences.
     """
 
     samples: int = Field(ge=1)
-    stretches: int = Field(ge=1)
+    sequences: int = Field(ge=1)
     available: int = Field(ge=1)
     figures: tuple[Figure, ...]
     changes: tuple[Change, ...]
@@ -132,9 +137,9 @@ def write_bodies(folder: Path, study: BodyStudy, *, available: int, resamples: i
         {"row": row, "name": name.full, **interval.to_json()}
         for (row, name), interval in study.intervals(resamples=resamples).items()
     ]
-    stretches, changes = len(set(study.stretch_N)), []
+    sequences, changes = len(set(study.sequence_N)), []
     measured = {row for row, _ in study.figures}
-    for row, other, keys in _COMPARED if stretches > 1 else ():
+    for row, other, keys in _COMPARED if sequences > 1 else ():
         for key in keys if {row, other} <= measured else ():
             found = study.change(row, other, key, resamples=resamples)
             ends = {"ratio": found.ratio, "low": found.low, "high": found.high}
@@ -142,7 +147,7 @@ def write_bodies(folder: Path, study: BodyStudy, *, available: int, resamples: i
     noted = Bodies.from_mapping(
         {
             "samples": len(study),
-            "stretches": stretches,
+            "sequences": sequences,
             "available": available,
             "figures": figures,
             "changes": changes,
@@ -205,13 +210,17 @@ def _samples(found: Bodies) -> str:
         else f"spread evenly over the {found.available:,} test samples with a known body"
     )
     return (
-        f"{found.samples:,} samples of {found.stretches:,} stretches of clips: {taken}. All rows "
+        f"{counted(found.samples, 'sample')} of {counted(found.sequences, 'sequence')}: {taken}. "
+        "All rows "
         "are of the same samples, so they differ a little from the test table's. A body has a "
         "shape β and rotations θ of its joints. For millimetres both pelves are at the same point, "
-        "nothing is turned or scaled; pixels are of the whole image, with the body where it was "
-        "placed. Joints are all 18, computed from the body but for the skeleton's; rotations are "
-        "of the joints below the pelvis that move. Brackets, box, scale and mirrored image: as "
-        "below the tables above. A dash: not measured. These figures decide nothing."
+        "nothing is turned or scaled; how large a body is follows from its β alone, and the scale "
+        "from bone lengths says where it stands (and how large the skeleton is that “refined” is "
+        "fitted to). Pixels are of the whole image: “predicted” has its pelvis where the pose "
+        "network has it, “refined” where the fit put it. Joints are all 18, computed from the body "
+        "but for the skeleton's; rotations are of the joints below the pelvis that move. Brackets, "
+        "box, scale and mirrored image: as below the tables above. A dash: not measured. These "
+        "figures decide nothing."
     )
 
 
@@ -219,7 +228,7 @@ def _refinement(found: Bodies) -> list[str]:
     """What refinement does, and why the two errors in the image are told apart."""
     changes = _changes(found, BodyRow.REFINED, BodyRow.PREDICTED)
     if not changes:
-        return ["Too few stretches of clips to say what refinement changes."]
+        return ["Too few sequences to say what refinement changes."]
     network, truth = (changes[key] for key in _REPROJECTED)
     own = next(
         (f.mean for f in found.figures if f.row == BodyRow.SKELETON and f.key == "joints2d_px"),
@@ -235,7 +244,25 @@ def _refinement(found: Bodies) -> list[str]:
         f"own joints{limit} are the limit there, and no fit to them sees beyond their error.",
         f"Refinement changes the error of the surface by {_percent(surface)} and that of the "
         f"joints by {_percent(joints)}.",
+        *_turned(changes.get(_ROTATIONS)),
     ]
+
+
+def _turned(change: Change | None) -> list[str]:
+    """What refinement does to rotations, which it doesn't fit: a fit to points may twist limbs."""
+    if change is None:
+        return []
+    verdict = "is not surely better or worse with"
+    if change.low > 0:
+        verdict = "becomes worse by"
+    elif change.high < 0:
+        verdict = "becomes better by"
+    reason = (
+        ": joints don't tell how a limb is turned about itself, so a fit may turn it wrongly"
+        if change.low > 0
+        else ""
+    )
+    return [f"The error of the rotations {verdict} refinement, {_percent(change)}{reason}."]
 
 
 def _beaten(found: Bodies) -> list[str]:
@@ -263,10 +290,10 @@ def _changes(found: Bodies, row: BodyRow, other: BodyRow) -> dict[str, Change]:
 
 def _percent(change: Change) -> str:
     ratio, low, high = (100 * value for value in (change.ratio, change.low, change.high))
-    return f"{ratio:+.0f} % (95 % interval {low:+.0f} % to {high:+.0f} %)"
+    return f"{ratio:+.1f} % (95 % interval {low:+.1f} % to {high:+.1f} %)"
 
 
 def _third(change: Change) -> str:
     if 1 + change.ratio <= _MOST_LEFT:
-        return "cut by the third that is the aim, or more"
-    return "less than the third that is the aim"
+        return "the aim, a cut by one third, is reached"
+    return "the aim, a cut by one third, is missed"

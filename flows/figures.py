@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from flows.metric_words import said
 from hemlets.files import read_json
 
 __all__ = ["LIFTER_RATIO", "MEAN_POSE_RATIO", "Figures"]
@@ -77,5 +78,6 @@ class Figures:
             known = max(predictors[name].get(key, {}).get("samples", 0)
                         for name in _BASELINES.values())  # fmt: skip
             if 0 < entry["samples"] < known:
-                gaps.append(f"{key} is missing on {known - entry['samples']} of {known} samples")
+                missing = known - entry["samples"]
+                gaps.append(f"{said(key)} is missing on {missing} of {known} samples")
         return gaps

@@ -26,7 +26,7 @@ def write_open_benchmark(folder: Path, config: BenchmarkConfig, *, data_folder: 
     Raises:
         DataError: The files don't fit each other.
     """
-    from flows.person import person_sentence, read_person
+    from flows.person import PERSON_TITLE, person_sentence, read_person
     from hemlets.body import BodyModel
     from hemlets.evaluation.benchmark import score_file
     from hemlets.evaluation.gallery import pictures_of, worst_samples
@@ -46,5 +46,5 @@ def write_open_benchmark(folder: Path, config: BenchmarkConfig, *, data_folder: 
     gallery = pictures_of(predictions, annotations, data_folder / "shards", worst)
     write_results(out, scores, summary)
     person = read_person(folder)
-    remarks = () if person is None else (person_sentence(person),)
+    remarks = () if person is None else ((PERSON_TITLE, person_sentence(person)),)
     write_page(out / "report.html", summary, gallery, remarks)

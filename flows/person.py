@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from hemlets.evaluation.wording import counted
 from hemlets.files import read_json, write_json
 from hemlets.inference.predictor import Predictor
 from hemlets.inference.types import BodyEstimate
 from hemlets.models.model_folder import PersonThreshold
 
-__all__ = ["person_metrics", "person_sentence", "read_person", "write_person"]
+__all__ = ["PERSON_TITLE", "person_metrics", "person_sentence", "read_person", "write_person"]
+
+PERSON_TITLE: Final = "Is there anybody at all?"
+"""Heading of what :func:`person_sentence` says."""
 
 _FILE: Final = "person.json"
 
@@ -59,11 +63,15 @@ def person_metrics(found: PersonThreshold | None) -> dict[str, float]:
 def person_sentence(found: PersonThreshold) -> str:
     """The rates in words."""
     return (
-        f"On the test split: of {found.people:,} images of people, the model takes "
+        f"On the test split: of {counted(found.people, 'image')} of people, the model takes "
         f"{100 * found.missed:.1f} % for empty ({round(found.missed * found.people):,}); "
-        f"of {found.backgrounds:,} images without a person, it sees one in "
+        f"of {counted(found.backgrounds, 'image')} without a person, it sees one in "
         f"{100 * found.false_alarms:.1f} % ({round(found.false_alarms * found.backgrounds):,}). "
-        f"The confidence that there is a person is the {_words(found.statistic)}. Below "
+        "Images without a person are scenes drawn like the others in which nobody stands; the "
+        "model is given a box there, too, where a person who was left out would be. "
+        f"The confidence that there is a person is the {_words(found.statistic)}; that of a "
+        "joint is the height, 0 to 1, of the peak of its heatmap, which is averaged with that of "
+        "the mirrored image where this is predicted too. Below "
         f"{found.threshold:.3f}, where the mean of both error rates was least on the validation "
         "split, a prediction is answered all the same and says that there is probably nobody. No "
         "interval is drawn; of so few images a percentage is rough. The images are rendered: "

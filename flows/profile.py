@@ -14,6 +14,7 @@ from hemlets.errors import ConfigError
 from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.model_folder import InferenceConfig
 from hemlets.synthetic.config import OpenDataConfig
+from hemlets.synthetic.stream import StreamSettings
 from hemlets.training.config import LossConfig, TrainingConfig
 from hemlets.transforms import AugmentationConfig
 
@@ -80,10 +81,14 @@ class Profile(Config):
     Attributes:
         start: Weights that the pose stage starts from: the bundled starter weights, or random
             ones.
-        render_workers: Worker processes of ingest; changes no byte of its result.
+        render_workers: Worker processes that render, in ingest and for a stream; they change no
+            byte of what comes out.
         processes: Training processes that ``torchrun`` starts on this machine.
         datasets: Ingested datasets of the workspace whose training rows are trained on beside
             the rendered people.
+        stream: Where given, both training stages are shown people rendered while they train, as
+            ``data`` says, instead of the training rows. Those still give the scale of the body,
+            what the baselines learn from and the shape network's warm-up: some thousands do.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -93,6 +98,7 @@ class Profile(Config):
     processes: int = Field(1, ge=1)
     datasets: tuple[str, ...] = ()
     data: OpenDataConfig
+    stream: StreamSettings | None = None
     pose: PoseNetworkConfig = PoseNetworkConfig()
     shape: ShapeNetworkConfig = ShapeNetworkConfig()
     losses: LossConfig = LossConfig()
@@ -103,6 +109,15 @@ class Profile(Config):
     benchmark: BenchmarkConfig = BenchmarkConfig()
     canary: CanaryConfig = CanaryConfig()
     promotion: PromotionRules
+
+    @model_validator(mode="after")
+    def _streams_rendered_people_only(self) -> Self:
+        if self.stream is not None and self.datasets:
+            raise ValueError(
+                f"stream would leave out the training rows of {', '.join(self.datasets)}: only "
+                "rendered people can be streamed; remove [stream] or datasets"
+            )
+        return self
 
     @model_validator(mode="after")
     def _floors_name_metrics(self) -> Self:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 from pydantic import Field, model_validator
 
 from flows import registry
+from flows.metric_words import amount, said
 from hemlets.config import Config
 from hemlets.files import lock
 from hemlets.workspace import Workspace
@@ -56,6 +57,11 @@ class Bound(Config):
         if self.max is not None and self.min is not None and self.min > self.max:
             raise ValueError("min is above max, so that nothing passes")
         return self
+
+    def holds(self, value: float) -> bool:
+        """Whether a value passes."""
+        above = self.min is None or value >= self.min
+        return above and (self.max is None or value <= self.max)
 
 
 class PromotionRules(Config):
@@ -188,7 +194,7 @@ def decide(
         )
     return Decision(
         outcome=Outcome.PROMOTED,
-        reasons=(*_merits(rules, comparison), *notes),
+        reasons=(*_merits(rules, challenger_metrics, comparison), *notes),
         champion_version=against,
     )
 
@@ -275,7 +281,9 @@ def _about_the_gate(
 
 def _not_finite(metrics: Mapping[str, float | None]) -> list[str]:
     return [
-        f"{name} is {value}, not a finite number"
+        f"{said(name)} has no value"
+        if value is None
+        else f"{said(name)} is {value}, not a finite number"
         for name, value in sorted(metrics.items())
         if not _finite(value)
     ]
@@ -286,21 +294,29 @@ def _below_floors(rules: PromotionRules, metrics: Mapping[str, float | None]) ->
     for name, bound in sorted(rules.floors.items()):
         value = metrics.get(name)
         if name not in metrics:
-            failures.append(f"{name} is missing")
+            failures.append(f"{said(name)} is missing")
             continue
         if value is None or not _finite(value):
             continue
-        if bound.max is not None and value > bound.max:
-            failures.append(f"{name} is {value:.4g}, allowed are at most {bound.max:g}")
-        if bound.min is not None and value < bound.min:
-            failures.append(f"{name} is {value:.4g}, needed are at least {bound.min:g}")
+        if not bound.holds(value):
+            limits = _limits(name, bound)
+            failures.append(f"{said(name)} is {amount(name, value)}, but must be {limits}")
     return failures
+
+
+def _limits(name: str, bound: Bound) -> str:
+    limits = [f"at least {amount(name, bound.min)}"] if bound.min is not None else []
+    limits += [f"at most {amount(name, bound.max)}"] if bound.max is not None else []
+    return " and ".join(limits)
 
 
 def _regression(rules: PromotionRules, comparison: Comparison | None) -> list[str]:
     if comparison is None:
         return []
-    against = f"{comparison.metric} against champion version {comparison.champion_version}"
+    against = (
+        f"{said(comparison.metric)} can't be compared with that of champion version "
+        f"{comparison.champion_version}"
+    )
     if comparison.problem is not None:
         return [f"{against}: {comparison.problem}"]
     if comparison.samples < 1:
@@ -316,10 +332,28 @@ def _regression(rules: PromotionRules, comparison: Comparison | None) -> list[st
     # The point estimate is held to the limit too: an interval that lies below it is a fault.
     if max(ratio, upper) > rules.max_regression:
         return [
-            f"{against}: {ratio:+.1%}, interval up to {upper:+.1%}, "
-            f"allowed are at most {rules.max_regression:+.1%}"
+            f"{_compared(comparison.metric, ratio, upper, comparison.champion_version)}, but may "
+            f"be larger by {_percent(rules.max_regression)} at most"
         ]
     return []
+
+
+def _compared(metric: str, ratio: float, upper: float, version: int) -> str:
+    """Both ends of what is known of the ratio, in words."""
+    return (
+        f"{said(metric)} is {_change(ratio)} that of champion version {version}, at the worse end "
+        f"of the 95 % interval {_change(upper)} it"
+    )
+
+
+def _change(ratio: float) -> str:
+    if not round(1000 * ratio):
+        return "as large as"
+    return f"{_percent(abs(ratio))} {'larger' if ratio > 0 else 'smaller'} than"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _canary(passed: bool | None) -> list[str]:
@@ -332,21 +366,25 @@ def _canary(passed: bool | None) -> list[str]:
     )
 
 
-def _passed(floors: Sequence[str]) -> str:
-    if len(floors) == 1:
-        return f"the floor of {floors[0]} is passed"
-    names = f"{', '.join(floors[:-1])} and {floors[-1]}"
-    return f"{'both' if len(floors) == 2 else f'all {len(floors)}'} floors are passed: {names}"
+def _passed(rules: PromotionRules, metrics: Mapping[str, float | None]) -> str:
+    kept = [
+        f"{said(name)} is {amount(name, value)} ({_limits(name, bound)})"
+        for name, bound in sorted(rules.floors.items())
+        if (value := metrics.get(name)) is not None
+    ]
+    return f"every limit is kept: {', '.join(kept)}"
 
 
-def _merits(rules: PromotionRules, comparison: Comparison | None) -> tuple[str, ...]:
-    floors = _passed(sorted(rules.floors))
+def _merits(
+    rules: PromotionRules,
+    metrics: Mapping[str, float | None],
+    comparison: Comparison | None,
+) -> tuple[str, ...]:
+    floors = _passed(rules, metrics)
     if comparison is None:
         return (floors, "there was no champion", "the canary passed")
-    return (
-        floors,
-        f"{comparison.metric} against champion version {comparison.champion_version}: "
-        f"{comparison.ratio:+.1%}, interval up to {comparison.upper:+.1%}, on "
-        f"{comparison.samples} samples",
-        "the canary passed",
-    )
+    ratio, upper = comparison.ratio, comparison.upper
+    assert ratio is not None
+    assert upper is not None
+    against = _compared(comparison.metric, ratio, upper, comparison.champion_version)
+    return (floors, f"{against}, on {comparison.samples} samples", "the canary passed")

@@ -37,6 +37,8 @@ from hemlets.inference.types import BodyEstimate
 __all__ = ["predict_rows", "score_model"]
 
 _BLOCK = 32
+_TILE_PX = 512, 256
+"""Width and height of a mesh and its side view on the sheet of them."""
 
 
 def predict_rows(
@@ -220,17 +222,26 @@ def _meshes(
     body: BodyModel,
 ) -> npt.NDArray[np.uint8]:
     """Pictures of the predicted mesh on the image and from the side, two a row."""
-    import cv2
-
     tiles = []
     for index in chosen:
         estimate, image = estimates[int(index)], images[int(index)]
         placed = place_body(body, estimate.theta, estimate.betas, estimate.root_mm)
-        picture = prediction_picture(image, estimate, placed)
-        tiles.append(cv2.resize(picture, (512, 256), interpolation=cv2.INTER_AREA))
+        tiles.append(_fitted(prediction_picture(image, estimate, placed)))
     tiles += [np.zeros_like(tiles[0])] * (len(tiles) % 2)
     rows = [np.concatenate(tiles[at : at + 2], 1) for at in range(0, len(tiles), 2)]
     return np.concatenate(rows)
+
+
+def _fitted(picture_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A picture within a tile, its sides in proportion."""
+    import cv2
+
+    height, width = picture_HW3.shape[:2]
+    factor = min(_TILE_PX[0] / width, _TILE_PX[1] / height)
+    size = max(round(width * factor), 1), max(round(height * factor), 1)
+    tile = np.zeros((_TILE_PX[1], _TILE_PX[0], 3), np.uint8)
+    tile[: size[1], : size[0]] = cv2.resize(picture_HW3, size, interpolation=cv2.INTER_AREA)
+    return tile
 
 
 def _figures(scores: Scores) -> dict[str, Any]:

@@ -278,6 +278,7 @@ def _train(
     progress: Callable[[dict[str, Any]], None] | None,
 ) -> StageResult:
     from hemlets.models.pretrained import backbone_file
+    from hemlets.synthetic.stream import StreamConfig
 
     name = f"train-{stage}"
     weights = training.backbone_weights
@@ -289,6 +290,10 @@ def _train(
         "training": training.hash,
         "processes": profile.processes,
     }
+    stream = None
+    if profile.stream is not None:
+        stream = StreamConfig(data=profile.data, **profile.stream.model_dump())
+        settings["stream"] = stream.hash
     if profile.losses.body:
         settings["body"] = sha256_file(profile.losses.body)
     # The pose stage's model predicts nothing yet.
@@ -303,7 +308,7 @@ def _train(
         initial_pose=initial_pose and sha256_file(initial_pose),
         backbone=weights and sha256_file(backbone_file(weights, profile.pose.backbone)),
         machine=machine(),
-        code=code_hash(*_TRAINING),
+        code=code_hash(*_TRAINING, *(_DATA if stream else ())),
     )
 
     def build(folder: Path) -> None:
@@ -320,6 +325,8 @@ def _train(
                 "out": str(folder),
                 "initial": initial and str(initial),
                 "initial_pose": initial_pose and str(initial_pose),
+                "stream": stream and stream.model_dump(mode="json"),
+                "render_workers": max(profile.render_workers // profile.processes, 1),
             }
         )
         run_training(

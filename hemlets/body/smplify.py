@@ -1,10 +1,11 @@
 """Fits bodies to joints, image joints and silhouettes (the paper's "Ours*").
 
 SMPLify (Bogo et al. 2016) in spirit: the sum of data terms, a pose prior learned from motion, a
-shape prior and angle limits is minimised over θ, β and the translation. Every term is a sum of
-squares, so that Levenberg–Marquardt with exact derivatives (`hemlets.body.points`) needs a dozen
-steps where a first-order method needs hundreds; bodies of a batch are fitted side by side, each
-with its own damping, and stay independent.
+shape prior and angle limits is minimised over θ, β and the translation. A start that is worth
+something joins the sum as well, or instead of the priors (`hemlets.body.start`). Every term is a
+sum of squares, so that Levenberg–Marquardt with exact derivatives (`hemlets.body.points`) needs a
+dozen steps where a first-order method needs hundreds; bodies of a batch are fitted side by side,
+each with its own damping, and stay independent.
 
 Shape suffixes: B batch, N = 18 joints, M rows of a term, P = 75 + K parameters in the order root
 turn, 23 axis-angles, β, translation.
@@ -31,7 +32,9 @@ from hemlets.body.model import BodyModel
 from hemlets.body.points import Frames, PointModel, Points, Skeleton
 from hemlets.body.prior import learned_prior
 from hemlets.body.silhouette import Silhouette, matches, project
+from hemlets.body.start import Start, StartTrust
 from hemlets.body.targets import FitTargets, Goal, mean_point
+from hemlets.body.turns import left_jacobian
 from hemlets.config import Config
 from hemlets.errors import InputError
 from hemlets.skeleton import N_JOINTS, SMPL_JOINTS, SMPL_PARENTS
@@ -46,7 +49,10 @@ _NEAREST_MM: Final = 200.0
 
 
 class FitConfig(Config):
-    """How much each source is trusted: standard deviations of its errors."""
+    """How much each source is trusted: standard deviations of its errors.
+
+    Pixels are of the image, or of the unit that the targets give for each body.
+    """
 
     joint_mm: float = Field(25.0, gt=0)
     """Of each coordinate of a 3D joint, relative to the other joints."""
@@ -64,6 +70,8 @@ class FitConfig(Config):
     """Of the pose prior: 1 takes it as the Gaussian that it is."""
     shape_weight: float = Field(1.0, ge=0)
     """Of the shape prior, a unit Gaussian over β."""
+    start: StartTrust | None = None
+    """Of the body that the fit starts from; it only starts there when omitted."""
     limit_rad: float = Field(0.05, gt=0)
     """How far beyond an anatomical limit a joint goes as readily as one standard deviation."""
     max_steps: int = Field(40, ge=1)
@@ -171,11 +179,23 @@ class Smplify:
 
         Raises:
             InputError: Nothing to fit to, shapes that don't go together, a start that is not
-                finite, or targets that are not finite where their weight is not 0.
+                finite or that is missing where the fit is to stay near it, or targets that are
+                not finite where their weight is not 0.
         """
         goal = Goal.of(targets, self._device)
         with torch.no_grad():
             state = self._start(goal, theta_BJ3, betas_BK)
+            if theta_BJ3 is not None:
+                start = Start(
+                    root_B33=state.root_B33, theta_BJ3=state.theta_BJ3, betas_BK=state.betas_BK
+                )
+                goal = dataclasses.replace(goal, start=start)
+            elif self.config.start is not None:
+                raise InputError(
+                    "a fit that stays near its start has none",
+                    where="theta_BJ3",
+                    expected="the θ to start from",
+                )
             steps = 0
             for config in self._stages():
                 taken, converged, state = self._minimise(goal, state, config)
@@ -316,18 +336,22 @@ class Smplify:
         if outlines is not None and self._skin is not None:
             at, slope = self._seen(self._skin, frames, state, turns)
             residual, by_point = outlines.residuals(at)
-            scale = math.sqrt(N_JOINTS) / config.silhouette_px
+            share = math.sqrt(N_JOINTS) / config.silhouette_px
+            scale = (share / goal.unit_B_px)[:, None]
             yield Term(
                 residual_BM=scale * residual.flatten(1),
                 slope_BMP=None
                 if slope is None
-                else scale * torch.einsum("bmic,bmcp->bmip", by_point, outlines.chosen(slope))
-                .flatten(1, 2),
-                cut=(config.outlier_px * scale * outlines.weight_BM).repeat_interleave(2, 1) + 1e-9,
+                else scale[..., None] * torch.einsum(
+                    "bmic,bmcp->bmip", by_point, outlines.chosen(slope)
+                ).flatten(1, 2),
+                cut=(config.outlier_px * share * outlines.weight_BM).repeat_interleave(2, 1) + 1e-9,
             )  # fmt: skip
-        yield from self._prior_terms(state, config, slopes=slopes)
+        yield from self._prior_terms(goal, state, config, slopes=slopes)
 
-    def _prior_terms(self, state: _State, config: FitConfig, *, slopes: bool) -> Iterator[Term]:
+    def _prior_terms(
+        self, goal: Goal, state: _State, config: FitConfig, *, slopes: bool
+    ) -> Iterator[Term]:
         n_bodies, n_theta = len(state.betas_BK), 3 * _N_TURNS
         n_betas = self._skeleton.n_betas
         n_params = n_theta + n_betas + 3
@@ -339,6 +363,18 @@ class Smplify:
             slope[..., first : first + rows_MQ.shape[-1]] = rows_MQ
             return slope.expand(n_bodies, -1, -1)
 
+        if config.start is not None and goal.start is not None:
+            turn, by_turn = goal.start.root_residual(state.root_B33, config.start)
+            yield Term(residual_BM=turn, slope_BMP=padded(by_turn, 0))
+            bend, by_theta = goal.start.pose_residual(
+                state.theta_BJ3, self._whitening, config.start
+            )
+            yield Term(residual_BM=bend, slope_BMP=padded(by_theta, 3))
+            identity = torch.eye(n_betas).to(state.betas_BK) / config.start.betas
+            yield Term(
+                residual_BM=(state.betas_BK - goal.start.betas_BK) / config.start.betas,
+                slope_BMP=padded(identity, n_theta),
+            )
         if config.pose_weight:
             weight = math.sqrt(config.pose_weight)
             difference = (state.theta_BJ3 - self._mean).flatten(1)
@@ -365,7 +401,7 @@ class Smplify:
         """(B, J, 3, 3): a joint's turn about the model's axes by its own three parameters."""
         parents = list(SMPL_PARENTS[1:])
         # The left Jacobian of the exponential map: Q(θ) with d exp(θ) = [Q dθ]× exp(θ).
-        below = frames.rot_BJ33[:, parents] @ _left_jacobian(state.theta_BJ3)
+        below = frames.rot_BJ33[:, parents] @ left_jacobian(state.theta_BJ3)
         root = torch.eye(3).to(below).expand(len(below), 1, 3, 3)
         return torch.cat([root, below], 1)
 
@@ -423,7 +459,7 @@ def _image_term(goal: Goal, config: FitConfig, at_BN3: Tensor, slope_BN3P: Tenso
     assert goal.camera_B4 is not None
     pixels, by_point = project(at_BN3, goal.camera_B4)
     trust = goal.weight2d_BN.sqrt() * (at_BN3[..., 2] > _NEAREST_MM).to(pixels)
-    scale = (trust / config.joint_px)[..., None]
+    scale = (trust / (config.joint_px * goal.unit_B_px[:, None]))[..., None]
     slope = None
     if slope_BN3P is not None:
         slope = (by_point @ slope_BN3P * scale[..., None]).flatten(1, 2)
@@ -432,19 +468,6 @@ def _image_term(goal: Goal, config: FitConfig, at_BN3: Tensor, slope_BN3P: Tenso
         slope_BMP=slope,
         cut=config.outlier_px / config.joint_px,
     )
-
-
-def _left_jacobian(theta_BJ3: Tensor) -> Tensor:
-    """Q(θ) of the exponential map: exp(θ + dθ) = exp(Q dθ) exp(θ) to first order."""
-    angle = theta_BJ3.norm(dim=-1).clamp(min=1e-6)[..., None, None]
-    x, y, z = theta_BJ3.unbind(-1)
-    zero = torch.zeros_like(x)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).view(*x.shape, 3, 3)
-    identity = torch.eye(3).to(theta_BJ3)
-    first = (1 - angle.cos()) / angle**2
-    second = (angle - angle.sin()) / angle**3
-    jacobian: Tensor = identity + first * cross + second * (cross @ cross)
-    return jacobian
 
 
 def _spread_vertices(body: BodyModel, count: int = 250) -> list[int]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from hemlets.body.silhouette import Outline, outline_of
+from hemlets.body.start import Start
 from hemlets.errors import InputError
 from hemlets.skeleton import N_JOINTS, Joint
 
@@ -37,6 +38,8 @@ class FitTargets:
         weight2d_BN: Their weights; all 1 when omitted.
         camera_B4: fx, fy, cx, cy in pixels, where anything is given in the image.
         masks: For each body the mask (H, W) of the image's pixels that show it, or None.
+        unit_B_px: How many image pixels count as one where errors in pixels are spoken of: they
+            grow with the person's size in the image. 1 when omitted.
     """
 
     joints_BN3_mm: Tensor | None = None
@@ -45,6 +48,7 @@ class FitTargets:
     weight2d_BN: Tensor | None = None
     camera_B4: Tensor | None = None
     masks: Sequence[npt.NDArray[np.bool_] | None] | None = None
+    unit_B_px: Tensor | None = None
 
     @property
     def n_bodies(self) -> int:
@@ -65,6 +69,8 @@ class Goal:
         weight2d_BN: Their weights.
         camera_B4: fx, fy, cx, cy, where anything is given in the image.
         outlines: Of each body's mask; empty where no body has one.
+        start: What the bodies are held to, if to anything.
+        unit_B_px: Image pixels that count as one.
     """
 
     n_bodies: int
@@ -74,6 +80,8 @@ class Goal:
     weight2d_BN: Tensor
     camera_B4: Tensor | None
     outlines: list[Outline | None]
+    unit_B_px: Tensor
+    start: Start | None = None
 
     @classmethod
     def of(cls, targets: FitTargets, device: torch.device) -> Goal:
@@ -125,6 +133,12 @@ class Goal:
         if camera is not None:
             _require_shape(camera, (n_bodies, 4), "camera_B4")
             camera = camera.to(weight)
+        unit = torch.ones_like(weight[:, 0])
+        if targets.unit_B_px is not None:
+            _require_shape(targets.unit_B_px, (n_bodies,), "unit_B_px")
+            unit = targets.unit_B_px.to(weight)
+            if not bool((torch.isfinite(unit) & (unit > 0)).all()):
+                raise InputError("a unit is not above 0", where="unit_B_px", expected="pixels")
         outlines = [
             None if mask is None else outline_of(np.asarray(mask), device) for mask in masks
         ]
@@ -136,6 +150,7 @@ class Goal:
             weight2d_BN=weight2d,
             camera_B4=camera,
             outlines=outlines if any(outlines) else [],
+            unit_B_px=unit,
         )
 
     def take(self, chosen_B: Tensor) -> Goal:
@@ -155,6 +170,8 @@ class Goal:
             outlines=[o for o, kept in zip(self.outlines, keep, strict=True) if kept]
             if self.outlines
             else [],
+            unit_B_px=self.unit_B_px[chosen_B],
+            start=None if self.start is None else self.start.take(chosen_B),
         )
 
     def facing(self, joints_BN3: Tensor) -> Tensor:

@@ -262,9 +262,12 @@ def _print(summary: Summary) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from hemlets.evaluation.wording import counted
+
     console = Console(highlight=False, soft_wrap=True)
     console.print(
-        f"{summary.protocol.title}: {summary.samples} samples of {summary.sequences} sequences, "
+        f"{summary.protocol.title}: {counted(summary.samples, 'sample')} of "
+        f"{counted(summary.sequences, 'sequence')}, "
         f"model {summary.predictions.model_version}",
         markup=False,
     )

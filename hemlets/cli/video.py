@@ -87,6 +87,15 @@ def video(
         typer.echo(f"model: {predictor.origin}; {result.n_frames} frames, {who}")
         for path in written:
             typer.echo(f"wrote {path}")
+    for track in result.tracks:
+        empty = sum(estimate.person is False for estimate in track.estimates)
+        if empty:
+            typer.echo(
+                f"{file.name}: track {track.number}: there is probably no person in the box in "
+                f"{empty} of {len(track.estimates)} frames. Their confidence is below the model's "
+                "threshold, so don't rely on them; the .json and .npz say which they are.",
+                err=True,
+            )
 
 
 def _finder(openpose: Path | None, box: tuple[float, float, float, float] | None) -> Finder:

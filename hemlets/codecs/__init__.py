@@ -7,21 +7,24 @@ i + 0.5, so that a crop coordinate maps onto them by scale alone.
 from hemlets.codecs.confidence import PERSON_STATISTIC, person_confidence
 from hemlets.codecs.heatmaps import decode_heatmaps, encode_heatmaps
 from hemlets.codecs.triplets import States, encode_triplets, known_layers, layers, steepness
-from hemlets.codecs.volume import VolumeSpec, cell_centres, expectation, marginals, soft_argmax
+from hemlets.codecs.view import crop_views, from_view, into_view
+from hemlets.codecs.volume import VolumeSpec, cell_centres, expectation, marginals
 
 __all__ = [
     "PERSON_STATISTIC",
     "States",
     "VolumeSpec",
     "cell_centres",
+    "crop_views",
     "decode_heatmaps",
     "encode_heatmaps",
     "encode_triplets",
     "expectation",
+    "from_view",
+    "into_view",
     "known_layers",
     "layers",
     "marginals",
     "person_confidence",
-    "soft_argmax",
     "steepness",
 ]

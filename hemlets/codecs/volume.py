@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-__all__ = ["VolumeSpec", "cell_centres", "expectation", "marginals", "soft_argmax"]
+__all__ = ["VolumeSpec", "cell_centres", "expectation", "marginals"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +128,8 @@ def marginals(logits_BJDHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def expectation(marginals_xyz: tuple[Tensor, Tensor, Tensor], cells: int | None = None) -> Tensor:
     """Mean position (B, J, 3), x y z in continuous voxels, of three axis marginals.
 
+    Of a volume's own :func:`marginals` it is the soft-argmax, equation (5).
+
     Args:
         marginals_xyz: As :func:`marginals` gives them.
         cells: Voxels that every axis spans; an axis with fewer entries is coarser. By default
@@ -144,8 +146,3 @@ def cell_centres(entries: int, cells: int | None, like: Tensor) -> Tensor:
     """Centres of an axis's entries in voxels, where the axis spans ``cells`` voxels."""
     centres = torch.arange(entries, device=like.device, dtype=like.dtype) + 0.5
     return centres * ((cells or entries) / entries)
-
-
-def soft_argmax(logits_BJDHW: Tensor, cells: int | None = None) -> Tensor:
-    """Expected position (B, J, 3) of each joint, x y z in continuous voxels, equation (5)."""
-    return expectation(marginals(logits_BJDHW), cells)

@@ -82,10 +82,11 @@ def read_motion(path: Path, *, name: str | None = None, family: str | None = Non
             f"a pose has {poses.shape[1]} values", where=f"{path}: poses", expected="156 or 165"
         )
     if not _FPS[0] <= fps <= _FPS[1]:
-        raise DataError(f"the frame rate is {fps}", where=f"{path}: mocap_framerate")
-    if not (np.isfinite(poses).all() and np.isfinite(trans).all()):
-        row = int(np.argmax(~(np.isfinite(poses).all(1) & np.isfinite(trans).all(1))))
-        raise DataError("a value is not finite", where=f"{path}, row {row}")
+        raise DataError(
+            f"the frame rate is {fps}", where=f"{path}: mocap_framerate",
+            expected=f"{_FPS[0]:g} to {_FPS[1]:g} frames a second", remedy="fetch the file again",
+        )  # fmt: skip
+    _require_finite(path, poses=poses, trans=trans)
     if np.abs(trans).max() > _FAR_M:
         raise DataError(
             f"the person is {np.abs(trans).max():.0f} m away", where=f"{path}: trans",
@@ -103,6 +104,18 @@ def read_motion(path: Path, *, name: str | None = None, family: str | None = Non
         theta_F72=theta.reshape(-1, 72).astype(np.float32),
         translation_F3_m=((trans + _REST_PELVIS_M) @ _Y_UP.T).astype(np.float32),
     )
+
+
+def _require_finite(path: Path, **fields: Array) -> None:
+    for name, values in fields.items():
+        wrong = np.logical_not(np.isfinite(values).all(1))
+        if wrong.any():
+            raise DataError(
+                f"{int(wrong.sum())} of {len(values)} rows hold a value that is not finite",
+                where=f"{path}, row {int(np.argmax(wrong))}, {name}",
+                expected="finite numbers",
+                remedy="fetch the file again, or leave it out",
+            )
 
 
 def read_clips(
@@ -133,9 +146,7 @@ def read_poses(path: Path) -> tuple[Array, Array]:
     require(fields, ("pose", "shape"), where=path)
     pose = numbers(fields["pose"], (None, 72), where=f"{path}: pose")
     shape = numbers(fields["shape"], (len(pose), 10), where=f"{path}: shape")
-    wrong = ~(np.isfinite(pose).all(1) & np.isfinite(shape).all(1))
-    if wrong.any():
-        raise DataError("a value is not finite", where=f"{path}, row {int(np.argmax(wrong))}")
+    _require_finite(path, pose=pose, shape=shape)
     return pose.reshape(-1, 24, 3), shape
 
 

@@ -122,22 +122,23 @@ class SourceRows:
             DataError: Names the column.
         """
         rows = len(self.images)
+        file = f"rows of {self.images[0]}" if self.images else "no rows"
         shapes = {f.name: f.shape for f in FIELDS if f.name not in _INGEST_FILLS}
         for name in _REQUIRED:
             if name not in self.columns:
-                raise DataError("a reader left out a required column", where=name)
+                raise DataError("a reader left out a required column", where=f"{file}: {name}")
         for name, value in self.columns.items():
             if name not in shapes:
-                raise DataError("a reader gave an unknown column", where=name)
+                raise DataError("a reader gave an unknown column", where=f"{file}: {name}")
             found = np.shape(value) if shapes[name] else (len(value),)
             if found != (rows, *shapes[name]):
                 raise DataError(
                     f"a reader's column has shape {found}",
-                    where=name,
+                    where=f"{file}: {name}",
                     expected=f"{(rows, *shapes[name])}",
                 )
         if self.masks and len(self.masks) != rows:
-            raise DataError(f"{len(self.masks)} masks for {rows} rows", where="masks")
+            raise DataError(f"{len(self.masks)} masks for {rows} rows", where=f"{file}: masks")
 
     def __len__(self) -> int:
         return len(self.images)

@@ -22,13 +22,19 @@ _SMALLEST: Final = 512
 _LARGEST: Final = 1600
 _FILL: Final = 0.8
 """Share of the side panel that the body takes up in its longer direction."""
+_BACK_MM: Final = 6_000.0
+"""How far away the pelvis is put in the side panel: only what it looks like is of interest."""
+_BAR_MM: Final = 500.0
+_INK: Final = (225, 225, 225)
 
 
 def prediction_picture(image_HW3: Image, estimate: BodyEstimate, body: PlacedBody) -> Image:
     """The photo with mesh, skeleton and box, and beside it body and joints from the side.
 
     The 2D skeleton is the pose stage's, the mesh the shape stage's: where they part, the stages
-    disagree. In the side panel the camera stands to the left and depth grows to the right.
+    disagree. In the side panel the camera stands to the left, depth grows to the right, and a bar
+    is as long as half a metre at the pelvis. Of a square photo the picture is twice as wide as
+    high.
 
     Args:
         image_HW3: RGB, the photo that was predicted on. The picture's photo has a longer side of
@@ -50,7 +56,7 @@ def prediction_picture(image_HW3: Image, estimate: BodyEstimate, body: PlacedBod
     )
     _draw_box(front, np.asarray(estimate.box_xyxy) * factor)
 
-    size = min(max(round(0.75 * height), _SMALLEST // 2), height), height
+    size = height, height
     return np.concatenate([front, _side_panel(estimate, body, size, thickness)], axis=1)
 
 
@@ -62,18 +68,38 @@ def _side_panel(
     pivot = estimate.root_mm.astype(np.float64)
     joints = turn_to_side(estimate.joints3d_mm + pivot, pivot)
     skin = turn_to_side(body.vertices_V3_mm, pivot)
-    # Moved back to a comfortable distance: only what it looks like from the side is of interest.
-    shift = np.array([0.0, 0.0, 6_000.0]) - pivot
+    shift = np.array([0.0, 0.0, _BACK_MM]) - pivot
     camera = _framing(np.concatenate([joints, skin]) + shift, size)
     mesh = second_view(body.vertices_V3_mm + shift, body.faces_F3, camera, size, pivot + shift)
     panel = overlay(panel, mesh)
     draw_skeleton(panel, _project(joints + shift, camera), thickness=thickness)
-    scale = max(0.4, height / 1200)
+    # Legible in a contact sheet, too, where the picture is half as large.
+    scale = max(0.4, height / 700)
     cv2.putText(
         panel, "from the side: camera on the left", (8, round(8 + 20 * scale)),
-        cv2.FONT_HERSHEY_SIMPLEX, scale, (225, 225, 225), 1, cv2.LINE_AA,
+        cv2.FONT_HERSHEY_SIMPLEX, scale, _INK, _stroke(scale), cv2.LINE_AA,
     )  # fmt: skip
+    _draw_bar(panel, camera.fx * _BAR_MM / _BACK_MM, scale)
     return panel
+
+
+def _draw_bar(panel: Image, length_px: float, scale: float) -> None:
+    """A bar as long as half a metre at the pelvis's distance, at the panel's foot, in place."""
+    right, foot = panel.shape[1] - 9, panel.shape[0] - 9
+    left = right - round(length_px)
+    stroke = _stroke(scale)
+    cv2.line(panel, (left, foot), (right, foot), _INK, stroke, cv2.LINE_8)
+    for end in (left, right):
+        cv2.line(panel, (end, foot - 5 * stroke), (end, foot), _INK, stroke, cv2.LINE_8)
+    text, font = f"{_BAR_MM / 1000:g} m", cv2.FONT_HERSHEY_SIMPLEX
+    wide = cv2.getTextSize(text, font, scale, stroke)[0][0]
+    start = min((left + right - wide) // 2, right - wide)
+    cv2.putText(panel, text, (start, foot - 6), font, scale, _INK, stroke, cv2.LINE_AA)
+
+
+def _stroke(scale: float) -> int:
+    """Thickness of lines beside text of a size."""
+    return max(1, round(2.5 * scale))
 
 
 def _framing(points_mm: npt.NDArray[np.floating[Any]], size: tuple[int, int]) -> Camera:

@@ -1,7 +1,7 @@
 """Judging predictions: files first, scores second, always beside baselines.
 
 ``Predictions`` are written by whoever predicts; ``score`` compares the file with annotations;
-``Scores`` carry means, bootstrap intervals over stretches of clips and slices, under names that
+``Scores`` carry means, bootstrap intervals over sequences of clips and slices, under names that
 tell the protocol.
 """
 

@@ -27,7 +27,7 @@ from hemlets.evaluation.rotations import pose_errors_deg, turning_joints
 from hemlets.evaluation.segmentation import count_pixels, figures_pct
 from hemlets.evaluation.surface import mesh_errors_mm
 from hemlets.evaluation.truth import Truth
-from hemlets.evaluation.wording import some
+from hemlets.evaluation.wording import counted, some
 from hemlets.skeleton import N_JOINTS, PART_CHILD, PART_PARENT
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def score_file(
         true = {name: values_[place] for name, values_ in truth.columns.items()}
         errors = np.full((len(place), N_JOINTS), np.nan)
         if "joints3d_mm" not in info.absent:
-            errors = joint_errors_mm(predicted, true)
+            errors = joint_errors_mm(predicted, true, file=path)
             tilt_errors[place] = _by_tilt(errors, true)
             joint_errors[place] = errors
         for key, found in measure_block(measures, predicted, true, errors).items():
@@ -256,7 +256,7 @@ def _places(
     again = np.flatnonzero(seen[place])
     if again.size:
         raise DataError(
-            f"{again.size} samples are predicted more than once",
+            counted(again.size, "sample is", "samples are") + " predicted more than once",
             where=f"{path}: {some(predicted.sample_id[again])}",
             expected="one row a sample",
             remedy="remove the rows that are there twice",
@@ -278,12 +278,14 @@ def _why_unknown(unknown: pa.Array, truth: Truth) -> str:
         named = left.filter(inside)
         if len(named):
             parts.append(
-                f"{len(named)} predictions can't count ({some(named.to_pylist())}): {reason}"
+                f"{counted(len(named), 'prediction')} can't count "
+                f"({some(named.to_pylist())}): {reason}"
             )
             left = left.filter(pc.invert(inside))
     if len(left):
         parts.append(
-            f"{len(left)} predictions are of no annotated sample ({some(left.to_pylist())})"
+            f"{counted(len(left), 'prediction is', 'predictions are')} of no annotated sample "
+            f"({some(left.to_pylist())})"
         )
     return "; ".join(parts)
 
@@ -306,8 +308,8 @@ def _refuse_missing(
     names = truth.ids.take(missing[:10]).to_pylist()
     more = f" and {missing.size - 10} more" if missing.size > 10 else ""
     raise DataError(
-        f"{missing.size} samples have no prediction ({', '.join(names)}{more})"
-        + "".join(f"; {group}" for group in groups),
+        f"{counted(missing.size, 'sample has', 'samples have')} no prediction "
+        f"({', '.join(names)}{more})" + "".join(f"; {group}" for group in groups),
         where=f"{path}: predictions of {info.model_version}",
         expected="exactly one prediction for each annotated sample",
         remedy="predict the whole split of this data version",

@@ -29,7 +29,8 @@ from hemlets.evaluation.metrics import mean_over_joints, mpjpe_mm
 from hemlets.evaluation.names import MetricName
 from hemlets.evaluation.predictions import PredictionsInfo
 from hemlets.evaluation.rotations import pose_errors_deg, turning_joints
-from hemlets.evaluation.score import stretches
+from hemlets.evaluation.score import sequences
+from hemlets.evaluation.wording import counted
 from hemlets.inference.refine import Refiner
 from hemlets.inference.types import BodyEstimate
 from hemlets.skeleton import Joint
@@ -62,14 +63,14 @@ class BodyStudy:
 
     Attributes:
         figures: (N,) values by row and metric; NaN where a sample has none.
-        stretch_N: The stretch of motion that each sample is of.
+        sequence_N: The sequence of motion that each sample is of.
     """
 
     figures: dict[tuple[BodyRow, MetricName], Float]
-    stretch_N: npt.NDArray[np.object_]
+    sequence_N: npt.NDArray[np.object_]
 
     def __len__(self) -> int:
-        return len(self.stretch_N)
+        return len(self.sequence_N)
 
     def of(self, row: BodyRow, key: str) -> Float:
         """A row's values of a metric's key.
@@ -85,9 +86,9 @@ class BodyStudy:
     def intervals(
         self, *, resamples: int = RESAMPLES
     ) -> dict[tuple[BodyRow, MetricName], Interval]:
-        """Means with intervals from resampled stretches."""
+        """Means with intervals from resampled sequences."""
         return {
-            which: bootstrap_mean(values, self.stretch_N, resamples=resamples)
+            which: bootstrap_mean(values, self.sequence_N, resamples=resamples)
             for which, values in self.figures.items()
         }
 
@@ -97,10 +98,10 @@ class BodyStudy:
         """How much larger a row's mean is than another's, on the same samples.
 
         Raises:
-            DataError: Fewer than two stretches, or a row was not measured so.
+            DataError: Fewer than two sequences, or a row was not measured so.
         """
         return paired_ratio(
-            self.of(row, key), self.of(other, key), self.stretch_N, resamples=resamples
+            self.of(row, key), self.of(other, key), self.sequence_N, resamples=resamples
         )
 
 
@@ -140,7 +141,7 @@ def study_bodies(
     """
     if not len(rows) or len(estimates) != len(rows):
         raise DataError(
-            f"there are {len(estimates)} predictions of {len(rows)} samples",
+            f"there are {counted(len(estimates), 'prediction')} of {counted(len(rows), 'sample')}",
             where=f"split {info.split}",
             expected="one of each sample, and at least one",
         )
@@ -168,7 +169,7 @@ def study_bodies(
     figures |= _pixels(
         body, {BodyRow.PREDICTED: estimates, BodyRow.REFINED: refined}, estimates, rows, info
     )
-    return BodyStudy(figures=figures, stretch_N=stretches(rows))
+    return BodyStudy(figures=figures, sequence_N=sequences(rows))
 
 
 Figures = dict[tuple[BodyRow, MetricName], Float]

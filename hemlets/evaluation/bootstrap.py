@@ -1,9 +1,9 @@
-"""Intervals from resampled stretches.
+"""Intervals from resampled sequences.
 
-Frames of one stretch resemble each other, so resampling frames would make any difference look
-certain. Whole stretches are drawn with replacement (cluster bootstrap, Field & Welsh 2007); the
+Frames of one sequence resemble each other, so resampling frames would make any difference look
+certain. Whole sequences are drawn with replacement (cluster bootstrap, Field & Welsh 2007); the
 interval is the percentile interval (Efron & Tibshirani 1993, chapter 13). With fewer than about
-twenty stretches it is too narrow: the number of stretches is always reported beside it.
+twenty sequences it is too narrow: the number of sequences is always reported beside it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemlets.errors import DataError
+from hemlets.evaluation.wording import counted
 
 __all__ = ["RESAMPLES", "Interval", "PairedRatio", "bootstrap_mean", "paired_ratio"]
 
@@ -32,17 +33,17 @@ class Interval:
 
     Attributes:
         mean: over the samples that have the metric; NaN without any.
-        low: lower end; NaN with fewer than two stretches, from which nothing can be told.
+        low: lower end; NaN with fewer than two sequences, from which nothing can be told.
         high: upper end.
         samples: that have the metric.
-        stretches: they come from.
+        sequences: they come from.
     """
 
     mean: float
     low: float
     high: float
     samples: int
-    stretches: int
+    sequences: int
 
     def to_json(self) -> dict[str, float | int | None]:
         """Plain values; None for what is not defined."""
@@ -51,7 +52,7 @@ class Interval:
             "low": _number(self.low),
             "high": _number(self.high),
             "samples": self.samples,
-            "stretches": self.stretches,
+            "sequences": self.sequences,
         }
 
 
@@ -66,7 +67,7 @@ class PairedRatio:
         challenger: its mean.
         champion: its mean.
         samples: in both.
-        stretches: they come from.
+        sequences: they come from.
         level: of the interval.
         resamples: drawn.
     """
@@ -77,7 +78,7 @@ class PairedRatio:
     challenger: float
     champion: float
     samples: int
-    stretches: int
+    sequences: int
     level: float
     resamples: int
 
@@ -109,17 +110,17 @@ def _ends(replicates: Float, level: float) -> tuple[float, float]:
 
 def bootstrap_mean(
     values_N: Array,
-    stretches_N: Array,
+    sequences_N: Array,
     *,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
 ) -> Interval:
-    """Mean over samples, with an interval from resampled stretches.
+    """Mean over samples, with an interval from resampled sequences.
 
     Args:
         values_N: a metric by sample; samples without it (NaN) are left out.
-        stretches_N: the stretch of each sample.
+        sequences_N: the sequence of each sample.
         resamples: number of draws.
         level: share that the interval is to cover.
         seed: the same seed gives the same interval.
@@ -128,15 +129,15 @@ def bootstrap_mean(
         DataError: The lengths differ.
     """
     values = np.asarray(values_N, np.float64)
-    stretches = np.asarray(stretches_N)
-    if values.shape != stretches.shape or values.ndim != 1:
+    sequences = np.asarray(sequences_N)
+    if values.shape != sequences.shape or values.ndim != 1:
         raise DataError(
-            f"there are {values.shape} values and {stretches.shape} stretch names",
+            f"there are {values.shape} values and {sequences.shape} names of sequences",
             expected="one of each a sample",
         )
     known = ~np.isnan(values)
-    values, stretches = values[known], stretches[known]
-    names, cluster = np.unique(stretches, return_inverse=True)
+    values, sequences = values[known], sequences[known]
+    names, cluster = np.unique(sequences, return_inverse=True)
     mean = float(values.mean()) if values.size else math.nan
     low = high = math.nan
     if len(names) > 1:
@@ -144,56 +145,57 @@ def bootstrap_mean(
         total = _totals(values, cluster, len(names))
         count = _totals(np.ones_like(values), cluster, len(names))
         low, high = _ends((draws @ total) / (draws @ count), level)
-    return Interval(mean=mean, low=low, high=high, samples=int(values.size), stretches=len(names))
+    return Interval(mean=mean, low=low, high=high, samples=int(values.size), sequences=len(names))
 
 
 def paired_ratio(
     challenger_N: Array,
     champion_N: Array,
-    stretches_N: Array,
+    sequences_N: Array,
     *,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
 ) -> PairedRatio:
-    """Challenger's mean / champion's mean − 1, both over the same draws of stretches.
+    """Challenger's mean / champion's mean − 1, both over the same draws of sequences.
 
     Args:
         challenger_N: a metric by sample.
         champion_N: the same metric on the same samples in the same order.
-        stretches_N: the stretch of each sample.
+        sequences_N: the sequence of each sample.
         resamples: number of draws.
         level: share that the interval is to cover.
         seed: the same seed gives the same interval.
 
     Raises:
         DataError: The lengths differ, one model lacks a value that the other has, there are
-            fewer than two stretches, or the champion's mean is not above 0.
+            fewer than two sequences, or the champion's mean is not above 0.
     """
     challenger = np.asarray(challenger_N, np.float64)
     champion = np.asarray(champion_N, np.float64)
-    stretches = np.asarray(stretches_N)
-    if not challenger.shape == champion.shape == stretches.shape or stretches.ndim != 1:
+    sequences = np.asarray(sequences_N)
+    if not challenger.shape == champion.shape == sequences.shape or sequences.ndim != 1:
         raise DataError(
-            f"challenger, champion and stretches have {challenger.shape}, {champion.shape} and "
-            f"{stretches.shape} values",
+            f"challenger, champion and sequences have {challenger.shape}, {champion.shape} and "
+            f"{sequences.shape} values",
             expected="one of each a sample",
         )
     known = np.isfinite(challenger)
     if not np.array_equal(known, np.isfinite(champion)):
         rows = np.flatnonzero(known != np.isfinite(champion))
         raise DataError(
-            f"{rows.size} samples have a finite value from one model only",
+            counted(rows.size, "sample has", "samples have")
+            + " a finite value from one model only",
             where="rows " + ", ".join(str(row) for row in rows[:10]),
             remedy="score both models on the same samples",
         )
-    challenger, champion, stretches = challenger[known], champion[known], stretches[known]
-    names, cluster = np.unique(stretches, return_inverse=True)
+    challenger, champion, sequences = challenger[known], champion[known], sequences[known]
+    names, cluster = np.unique(sequences, return_inverse=True)
     if len(names) < 2:
         raise DataError(
-            f"the samples come from {len(names)} stretch(es): no interval can be drawn from them",
-            expected="at least two stretches",
-            remedy="compare on a split with more stretches",
+            f"the samples come from {counted(len(names), 'sequence')}: no interval can be drawn",
+            expected="at least two sequences",
+            remedy="compare on a split with more sequences",
         )
     if not champion.mean() > 0:
         raise DataError(
@@ -214,7 +216,7 @@ def paired_ratio(
         challenger=float(challenger.mean()),
         champion=float(champion.mean()),
         samples=int(challenger.size),
-        stretches=len(names),
+        sequences=len(names),
         level=level,
         resamples=resamples,
     )

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from hemlets.evaluation.meanings import explain
+from hemlets.evaluation.meanings import PREDICTORS, explain
 from hemlets.evaluation.names import MetricName
-from hemlets.evaluation.page import PICTURE_LEGEND, STYLE, figure_html, rest_figures
+from hemlets.evaluation.page import rest_figures
+from hemlets.evaluation.page_parts import (
+    PICTURE_LEGEND,
+    STYLE,
+    figure_html,
+    legend_html,
+    picture_html,
+)
 from hemlets.evaluation.rotations import REST_OF
 from hemlets.evaluation.side_by_side import ComparedRow, Comparison
+from hemlets.evaluation.wording import counted
 from hemlets.files import atomic_path
 
 __all__ = ["compare_html", "write_compare_page"]
@@ -40,13 +47,20 @@ def compare_html(found: Comparison, pictures: Pictures | None = None) -> str:
     parts = [
         f"<h1>{escape(protocol.title)}: {len(found.runs)} runs side by side</h1>",
         "<p>All figures in a row have the same full name, so they were measured in the same way on "
-        f"the same data: {summary.samples:,} samples of {summary.sequences:,} sequences of "
-        f"<code>{data}</code>, split {escape(summary.predictions.split)}. A sequence is "
+        f"the same data: {counted(summary.samples, 'sample')} of "
+        f"{counted(summary.sequences, 'sequence')} of <code>{data}</code>, "
+        f"{escape(summary.predictions.split)} split. A sequence is "
         f"{escape(protocol.sequences)}.</p>"
         "<p>Below each figure stands its 95&nbsp;% interval over sequences. The second line of a "
         "later run is the change of its mean against the first run's on the same samples, with "
         "the interval of the change: below 0 the error became smaller, and an interval that holds "
         "0 shows no difference. Shares (%) have no such line.</p>",
+        *(
+            f"<p>{escape(run.label)}: {escape(said)}</p>"
+            for run in found.runs
+            for name, said in PREDICTORS.items()
+            if run.summary.predictions.model_version.startswith(name)
+        ),
         "<div class='given'><strong>These figures were helped by the truth.</strong><ul>"
         + "".join(f"<li>{escape(line)}</li>" for line in given)
         + "</ul></div>"
@@ -95,8 +109,8 @@ def _figures(found: Comparison) -> str:
     )
     names = "".join(f"<li><code>{escape(row.name)}</code></li>" for row in found.rows)
     return (
-        f"<div class='scroll'><table><tr><th>figure</th>{_head(found)}"
-        f"{'<th>rest pose</th>' if rest else ''}</tr>{rows}</table></div>"
+        f"<div class='scroll'><table><thead><tr><th>figure</th>{_head(found)}"
+        f"{'<th>rest pose</th>' if rest else ''}</tr></thead>{rows}</table></div>"
         f"<details open><summary>What the figures mean and how they were got</summary>"
         f"<ul class='note'>{meanings}</ul></details>"
         f"<details><summary>Full names</summary><ul>{names}</ul></details>"
@@ -148,7 +162,8 @@ def _chart(title: str, rows: Sequence[ComparedRow], found: Comparison) -> str:
         f"<h2>{escape(_measured(rows))} {escape(title)} ({escape(unit)})</h2>"
         f"<svg width='{wide}' height='{y}' viewBox='0 0 {wide} {y}' role='img' "
         f"aria-label='{escape(title)}'>{bars}</svg>"
-        f"<details><summary>As a table</summary><table><tr><th></th>{_head(found)}</tr>{numbers}"
+        f"<details><summary>As a table</summary><table><thead><tr><th></th>"
+        f"{_head(found)}</tr></thead>{numbers}"
         "</table></details>"
     )
 
@@ -163,13 +178,13 @@ def _pictures(found: Comparison, pictures: Pictures) -> str:
     rows = ""
     for number in range(min(map(len, pictures.values()))):
         rows += "<tr>" + "".join(
-            f"<td><figure><img alt='{escape(caption)}' "
-            f"src='data:image/png;base64,{base64.b64encode(png).decode()}'>"
+            f"<td><figure>{picture_html(picture, caption)}"
             f"<figcaption>{escape(caption)}</figcaption></figure></td>"
-            for caption, png in (pictures[run.label][number] for run in found.runs)
+            for caption, picture in (pictures[run.label][number] for run in found.runs)
         )
         rows += "</tr>"
     return (
         f"<h2>The same samples</h2><p>Those on which the runs differ most.{PICTURE_LEGEND}</p>"
+        f"{legend_html()}"
         f"<div class='scroll'><table class='pictures'><tr>{_head(found)}</tr>{rows}</table></div>"
     )

@@ -18,7 +18,7 @@ from hemlets.evaluation.protocols.protocol import (
     plain_word,
 )
 from hemlets.evaluation.truth import Truth
-from hemlets.evaluation.wording import some
+from hemlets.evaluation.wording import counted, some
 from hemlets.skeleton import JOINTS
 
 __all__ = ["check_fits", "columns_of", "rows_of"]
@@ -75,8 +75,8 @@ def _check_groups(protocol: Protocol, table: GroupTable, truth: Truth) -> None:
         action = truth.facets["action"]
         words = sorted({action.words[code] for code in action.codes[outside]})
         raise DataError(
-            f"{outside.size} samples belong to no column of the table {table.title} "
-            f"(actions: {some(words)})",
+            f"{counted(outside.size, 'sample belongs', 'samples belong')} to no column of the "
+            f"table {table.title} (actions: {some(words)})",
             where=some(ids) + (" and more" if outside.size > 10 else ""),
             expected=", ".join(column.title for column in columns),
             remedy="correct the samples' action or subject in the annotations",
@@ -90,7 +90,8 @@ def _check_groups(protocol: Protocol, table: GroupTable, truth: Truth) -> None:
     ]
     if lacking:
         raise DataError(
-            f"{len(lacking)} groups of the table {table.title} have no sample: {some(lacking)}",
+            f"{counted(len(lacking), 'group')} of the table {table.title} "
+            f"{'has' if len(lacking) == 1 else 'have'} no sample: {some(lacking)}",
             where=f"protocol {protocol.name}",
             expected="samples in every column" + (" of every subject" if protocol.subjects else ""),
             remedy="predict and annotate the whole test set",
@@ -133,8 +134,8 @@ def _check_frames(protocol: Protocol, truth: Truth) -> None:
     if off.size:
         ids = truth.ids.take(off[:10]).to_pylist()
         raise DataError(
-            f"{off.size} samples are not a multiple of {protocol.frame_step} frames from the "
-            "first of their sequence",
+            f"{counted(off.size, 'sample is', 'samples are')} not a multiple of "
+            f"{protocol.frame_step} frames from the first of their sequence",
             where=some(ids) + (" and more" if off.size > 10 else ""),
             expected=f"every {protocol.frame_step}th frame, as {protocol.name} has it",
             remedy=f"ingest with a frame step of {protocol.frame_step}, or score with a protocol "

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
+from hemlets.evaluation.joint_sets import JOINT_SETS
 from hemlets.evaluation.names import MetricName
+from hemlets.skeleton import JOINTS, PARTS, Joint
 
-__all__ = ["MEANINGS", "compared_over", "explain", "how_measured", "what_was_given"]
+__all__ = [
+    "MEANINGS",
+    "PREDICTORS",
+    "RENDERED_ANEW",
+    "compared_over",
+    "explain",
+    "glossary",
+    "how_measured",
+    "what_was_given",
+]
 
 MEANINGS: Final[dict[str, str]] = {
     "mpjpe_mm": "Mean distance of the predicted from the true joints with both pelves at the same "
@@ -42,8 +53,8 @@ MEANINGS: Final[dict[str, str]] = {
     "prediction must stay below.",
     "root_mm": "Distance of the predicted from the true pelvis in front of the camera: place and "
     "depth in the room. Smaller is better.",
-    "joints2d_px": "Mean distance of the predicted from the true joints in the image. Smaller is "
-    "better.",
+    "joints2d_px": "Mean distance of the predicted from the true joints in the image, in its own "
+    "pixels. Smaller is better.",
 }
 
 _OVER: Final = {
@@ -54,6 +65,7 @@ _OVER: Final = {
     "17j": "Human3.6M's 17 joints",
     "17j-no-pelvis": "17 of the 18 joints (all but the pelvis, which is right by construction)",
     "18j": "all 18 joints",
+    "pelvis": "the pelvis alone",
 }
 _ALIGNED: Final = {
     ("pelvis", "none"): "both poses were moved to have the pelvis at the origin, nothing else",
@@ -66,11 +78,33 @@ _BOXES: Final = {
     "mask": "around the annotated person's pixels",
 }
 _DEPTHS: Final = {
-    "bone-length-prior": "from the camera, which is given, and the mean bone lengths of skeletons "
-    "predicted or annotated elsewhere, never the sample's own",
-    "training-mean": "the training set's mean pose as it is",
-    "linear-lifter": "from a linear map of the true 2D joints",
+    "bone-length-prior": "from the camera, which is given, and the mean lengths of the model's own "
+    "predicted bones on its validation split, never from the sample's truth",
+    "training-mean": "those of the training set's mean pose, which is answered as it is",
+    "linear-lifter": "learned: a linear map of the true 2D joints in the box answers millimetres",
 }
+
+PREDICTORS: Final = {
+    "mean-pose": "The same answer to every image: each joint's mean place relative to the pelvis "
+    "over the training split, in millimetres along the camera's axes (right, down, away), with the "
+    "mean rotations θ, the pelvis' facing among them, and the mean β. It is "
+    "given nothing of the sample, and nothing is normalised, turned or scaled to fit it.",
+    "linear-lifter": "It is given the true 2D joints in place of the image, with the person's "
+    "box and the image's size, but not the camera. Joints are taken relative to the middle of "
+    "the square around the box, in units of its side (a joint without a 2D annotation stands in "
+    "the middle); with them come the box's side, its shape and its place in the image. Each of "
+    "these 40 numbers is shifted and divided by its mean and spread over the training split, "
+    "and a linear map (ridge regression, its strength chosen on the validation split) gives the "
+    "joints relative to the pelvis in millimetres: nothing is scaled to the sample afterwards. "
+    "It has no rotations, no surface and no place in the room.",
+}
+"""What the predictors that a model has to beat are given, and what they do with it."""
+
+RENDERED_ANEW: Final = (
+    "each frame is rendered several times with other bodies, cameras and backgrounds, which are "
+    "drawn together"
+)
+"""What else a sequence of rendered people is."""
 
 
 def explain(name: MetricName) -> str:
@@ -80,17 +114,23 @@ def explain(name: MetricName) -> str:
 
 def how_measured(name: MetricName) -> str:
     """The protocol of a figure, in sentences: over what, moved how, given what."""
-    aligned = _ALIGNED.get((name.root, name.align), f"root {name.root}, alignment {name.align}")
     return (
-        f"Measured over {_over(name.over)} on the samples “{name.split}”; {aligned}. "
+        f"Measured over {_over(name.over)} on the samples of “{name.split}”; {_aligned(name)}. "
         f"{what_was_given(name)}"
     )
 
 
 def compared_over(name: MetricName) -> str:
     """The part of a figure's protocol that is its own: over what, moved how."""
-    aligned = _ALIGNED.get((name.root, name.align), f"root {name.root}, alignment {name.align}")
-    return f"Over {_over(name.over)}; {aligned}."
+    return f"Over {_over(name.over)}; {_aligned(name)}."
+
+
+def _aligned(name: MetricName) -> str:
+    """How poses were moved, and what that makes right by itself."""
+    said = _ALIGNED.get((name.root, name.align), f"root {name.root}, alignment {name.align}")
+    if name.root == "pelvis" and Joint.PELVIS in JOINT_SETS.get(name.over, ()):
+        said += ", so that the pelvis counts with an error of 0"
+    return said
 
 
 def what_was_given(name: MetricName) -> str:
@@ -102,10 +142,81 @@ def what_was_given(name: MetricName) -> str:
     )
 
 
+_BONE_LENGTHS: Final = "bone-length-prior"
+
+_GLOSSARY: Final = {
+    "Joints": "The 18 are {joints}. Right and left are the person's own.",
+    "Bones": "The 14 are {bones}.",
+    "Metric scale and depth": "The network places each joint in the image and says, in "
+    "millimetres, how much nearer or farther than the pelvis it is. With the camera and a distance "
+    "of the pelvis that is a skeleton in millimetres. On the validation split of its training the "
+    "pelvis' true distance was put in, and the mean length of each of the 14 bones noted (kept "
+    "within 0.5 to 1.1 times the training people's true one). In a test image the pelvis is put "
+    "where the bones come closest to those lengths.",
+}
+_GLOSSARY_RENDERED: Final = {
+    "Joints in the image": "A prediction's are the network's own places there, where pictures show "
+    "it in bold; its skeleton in space projects to the same, since each joint lies on the ray "
+    "through its pixel. Only "
+    "annotated joints count; of rendered people that is all 18, hidden and cut-off ones too.",
+    "Person's box": "The annotated one goes around the whole rendered body, hidden parts too, and "
+    "ends at the image's edge. The network sees the square around it with some margin. A "
+    "detector's box mostly follows what can be seen of a person.",
+    "Open body": "The project's own body model in SMPL's form, made from the package anny; people "
+    "are rendered with it. θ are the rotations of 24 joints: the pelvis', which is the facing, and "
+    "23 below it. β are ten numbers of body shape, all 0 for the mean of the 400 adults that it "
+    "was made from. Its small mesh has 1,229 points, and all of them count. Unless a column says "
+    "otherwise, the predicted body is the shape network's, not refined; its size comes from its "
+    "own β, not from bone lengths, which say where it stands.",
+    "Motions": "Poses are frames of captured motion clips (from the package pybullet), drawn at "
+    "random, so that one frame comes several "
+    "times, with another body, camera, light and background each. In a part of the samples (40 % "
+    "as the renderer is set by default) some limbs are another clip's of the same split: “A+B” is "
+    "a frame of family A with limbs of family B, “B+A” the other way round, and two clips of one "
+    "family keep its plain name. All poses carry a little noise, and 5 % are turned anyhow, upside "
+    "down too.",
+}
+
+
+def glossary(name: MetricName, *, rendered: bool) -> dict[str, str]:
+    """Words that a page of figures uses without stopping to explain them.
+
+    Args:
+        name: A figure of the page.
+        rendered: Whether its samples are this project's rendered people.
+    """
+    found = _GLOSSARY | (_GLOSSARY_RENDERED if rendered else {})
+    words = {
+        "joints": ", ".join(joint.replace("_", " ") for joint in JOINTS),
+        "bones": _bones(),
+    }
+    return {
+        word: text.format(**words)
+        for word, text in found.items()
+        if word != "Metric scale and depth" or name.depth == _BONE_LENGTHS
+    }
+
+
+def _bones() -> str:
+    """The 14 parts by the joints that they join, those of both sides once."""
+    middle, sides = [], []
+    for part in PARTS:
+        said = "–".join(
+            JOINTS[end].removeprefix("left_").replace("_", " ") for end in (part.parent, part.child)
+        )
+        if part.name.startswith("left_"):
+            sides.append(said)
+        elif not part.name.startswith("right_"):
+            middle.append(said)
+    return f"{', '.join(middle)} and, right and left, {', '.join(sides)}"
+
+
 def _over(word: str) -> str:
     """A joint, rotation or vertex set in words."""
     count, kind, rest = word.partition("r") if "r" in word else word.partition("v")
     if word in _OVER or not count.isdigit():
         return _OVER.get(word, word)
-    what = "rotations" if kind == "r" else "points of the body's surface"
-    return f"{int(count):,} {what}{rest.replace('-', ' ')}"
+    number, rest = f"{int(count):,}", rest.replace("-", " ")
+    if kind == "r":
+        return f"{number} of θ's 24 rotations{rest}"
+    return f"{number} points of the body's surface{rest}, which are all that the mesh has"

@@ -6,6 +6,7 @@ Shapes: B samples of a block, J joints.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,8 +102,15 @@ def measurable(measure: Measure, info: PredictionsInfo, body: BodyModel | None) 
     return "the predictions have no 3D joints" if "joints3d_mm" in absent else None
 
 
-def joint_errors_mm(predicted: Predictions, true: Mapping[str, Array]) -> Float:
+def joint_errors_mm(
+    predicted: Predictions, true: Mapping[str, Array], *, file: Path | None = None
+) -> Float:
     """Errors of all 18 joints with the root at the pelvis, (B, 18) millimetres.
+
+    Args:
+        predicted: B samples.
+        true: columns of the annotations for the same samples.
+        file: that the predictions are of, for messages.
 
     Raises:
         DataError: Lengths are not millimetres, or a joint is not finite; samples are named.
@@ -110,7 +118,7 @@ def joint_errors_mm(predicted: Predictions, true: Mapping[str, Array]) -> Float:
     pose, joints, known = checked(predicted.joints3d_mm, true["joints3d_mm"], true["valid3d"])
     valid = known & known[:, Joint.PELVIS, None]
     true_pose = np.where(valid[..., None], joints - joints[:, Joint.PELVIS, None], 0.0)
-    check_millimetres(pose, true_pose, valid, predicted.sample_id)
+    check_millimetres(pose, true_pose, valid, predicted.sample_id, file=file)
     return metrics.root_aligned_errors_mm(pose, joints, known)
 
 

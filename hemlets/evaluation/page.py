@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Final
 
 from hemlets.drawing import joint_error_chart
-from hemlets.evaluation.meanings import MEANINGS, compared_over, explain, what_was_given
+from hemlets.evaluation.meanings import (
+    MEANINGS,
+    PREDICTORS,
+    RENDERED_ANEW,
+    compared_over,
+    explain,
+    glossary,
+    what_was_given,
+)
 from hemlets.evaluation.names import MetricName
+from hemlets.evaluation.page_parts import (
+    MANY_COLUMNS,
+    PICTURE_LEGEND,
+    STYLE,
+    figure_html,
+    legend_html,
+    picture_html,
+)
 from hemlets.evaluation.rotations import REST_OF
 from hemlets.evaluation.summary import (
+    FEW_SAMPLES,
+    TILT,
     Figure,
     MetricSummary,
     PaperFigure,
@@ -19,65 +37,21 @@ from hemlets.evaluation.summary import (
     Summary,
     TableSummary,
 )
+from hemlets.evaluation.wording import counted
 from hemlets.files import atomic_path
 
-__all__ = ["PICTURE_LEGEND", "STYLE", "figure_html", "page_html", "rest_figures", "write_page"]
+__all__ = ["page_html", "rest_figures", "write_page"]
 
+_RENDERED: Final = "open-rendered"
 _ENOUGH = 20
 """Sequences below which a bootstrap interval is too narrow."""
-
-STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }
-th { vertical-align: bottom; }
-th:first-child, td:first-child { text-align: left; }
-td[title], th[title] { text-decoration: underline dotted #999; cursor: help; }
-.interval { color: #555; font-size: .8em; white-space: nowrap; display: block; }
-.paper, .paper td { color: #777; }
-td.meaning, th.meaning { text-align: left; }
-.given { color: #b00020; border-left: .4rem solid #b00020; background: #b0002010;
-  padding: .6rem 1rem; }
-.note { color: #444; font-size: .9em; }
-code { font-size: .85em; overflow-wrap: anywhere; }
-.pictures th { text-align: left; }
-figure { display: inline-block; margin: .4rem; text-align: left; } figcaption { font-size: .85em; }
-img, svg { max-width: 100%; height: auto; }
-@media print {
-  body { margin: 0; max-width: none; font-size: 11px; print-color-adjust: exact; }
-  h2, h2 + p { break-after: avoid; }
-  h2 + p.alone { break-after: auto; }
-  tr, figure, svg, img, p, li { break-inside: avoid; }
-  tr:first-child, summary { break-after: avoid; }
-  details table { break-inside: avoid; }
-  details td, details th { padding: .1rem .7rem; }
-  .scroll { overflow: visible; }
-  figure { width: 47%; margin: .2rem; }
-  .pictures figure { width: auto; }
-  .chart { max-height: 11cm; }
-  td[title], th[title] { text-decoration: none; }
-  /* Nothing can be unfolded on paper. */
-  details::details-content { content-visibility: visible; block-size: auto; }
-}
-"""
-
-
-PICTURE_LEGEND = (
-    " Left the image, right both poses from the side with the camera on the left. Bold with "
-    "filled dots: predicted; thin and pale with open dots: the truth. Orange is the person's "
-    "right, blue the left."
-)
-"""What pictures of samples show, for the sentence before them."""
 
 
 def write_page(
     path: Path,
     summary: Summary,
     gallery: Sequence[tuple[str, bytes]] = (),
-    remarks: Sequence[str] = (),
+    remarks: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Write the page of a benchmark, whole or not at all.
 
@@ -85,7 +59,7 @@ def write_page(
         path: of the HTML file.
         summary: of the benchmark.
         gallery: captions and PNG pictures of the worst samples.
-        remarks: what else is to be said of the figures, a paragraph each.
+        remarks: what else is to be said of the figures: a heading and a paragraph each.
     """
     text = page_html(summary, gallery, remarks)
     with atomic_path(path) as scratch:
@@ -95,24 +69,27 @@ def write_page(
 def page_html(
     summary: Summary,
     gallery: Sequence[tuple[str, bytes]] = (),
-    remarks: Sequence[str] = (),
+    remarks: Sequence[tuple[str, str]] = (),
 ) -> str:
     """The page as text; arguments as of :func:`write_page`."""
     protocol, info = summary.protocol, summary.predictions
     parts = [
         f"<h1>{escape(protocol.title)}</h1>",
         f"<p>Predictions of model <strong>{escape(info.model_version)}</strong> on data version "
-        f"<code>{escape(info.data_version)}</code>, split {escape(info.split)}: {summary.samples:,}"
-        f" samples of {summary.sequences:,} sequences. Predicted in {escape(info.precision)} by "
+        f"<code>{escape(info.data_version)}</code>, {escape(info.split)} split: "
+        f"{counted(summary.samples, 'sample')} of {counted(summary.sequences, 'sequence')}. "
+        f"Predicted in {escape(info.precision)} by "
         f"code version <code>{escape(info.code_version)}</code>.</p>",
+        _predictor(info.model_version),
         _given(summary),
         "<h2>Figures</h2>",
         _shared(summary),
         _metrics(summary),
-        "<p class='note'>A figure is a mean over samples. Below it stands its 95&nbsp;% interval: "
-        f"the sequences were drawn anew with replacement {summary.resamples:,} times, since frames "
-        "of one sequence resemble each other. A sequence here is "
-        f"{escape(protocol.sequences)}.{_too_few(summary.sequences)}"
+        "<p class='note'>A figure is a mean over samples. Below it stands its 95&nbsp;% interval, "
+        "the 2.5th to the 97.5th percentile of the means that come out when the sequences are "
+        f"drawn anew with replacement, {summary.resamples:,} times: frames of one sequence "
+        "resemble each other. A sequence here is "
+        f"{escape(protocol.sequences)}{_rendered_anew(summary)}.{_too_few(summary.sequences)}"
         + (
             " “Rest pose” is what a body at rest has of the same figure, which knows nothing of "
             "the image; it has no error of joints or surface here."
@@ -120,7 +97,8 @@ def page_html(
             else ""
         )
         + "</p>",
-        *(f"<p>{escape(remark)}</p>" for remark in remarks),
+        _words(summary),
+        *(f"<h2>{escape(head)}</h2><p class='alone'>{escape(text)}</p>" for head, text in remarks),
         *(_table(table, summary) for table in summary.tables),
         _paper(summary),
         _joints(summary),
@@ -144,20 +122,17 @@ def page_html(
     )
 
 
-def figure_html(figure: Figure, unit: str) -> str:
-    """A figure with its interval below it; a dash where it isn't defined."""
-    if figure.mean is None:
-        return "–"
-    text = f"{figure.mean:.1f}"
-    if figure.low is not None and figure.high is not None:
-        text += f"<span class='interval'>{figure.low:.1f}–{figure.high:.1f}</span>"
-    hover = f"{figure.samples:,} samples of {figure.sequences:,} sequences, in {unit}"
-    return f"<span title='{escape(hover)}'>{text}</span>"
+def _predictor(version: str) -> str:
+    """What a predictor of this project that is no network is given, and does with it."""
+    said = [text for name, text in PREDICTORS.items() if version.startswith(name)]
+    return f"<p>{escape(version)}: {escape(said[0])}</p>" if said else ""
 
 
 def _too_few(sequences: int) -> str:
     if sequences >= _ENOUGH:
         return ""
+    if sequences == 1:
+        return " <strong>From one sequence alone no interval can be drawn.</strong>"
     return f" <strong>With only {sequences} of them the intervals are too narrow.</strong>"
 
 
@@ -172,13 +147,38 @@ def _given(summary: Summary) -> str:
         return ""
     return (
         "<div class='given'><strong>These figures were helped by the truth.</strong>"
-        + _list(summary.privileges)
+        + _list([*summary.privileges, *_camera(summary)])
         + "</div>"
     )
 
 
+def _camera(summary: Summary) -> list[str]:
+    """The camera, where scale rests on it: a photo brings it at best in its metadata."""
+    given = summary.predictions.depth_source == "bone-length-prior"
+    return ["The camera's focal length and principal point were given."] if given else []
+
+
 def _list(items: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(i)}</li>" for i in items) + "</ul>" if items else ""
+
+
+def _rendered(summary: Summary) -> bool:
+    """Whether the samples are people whom this project rendered."""
+    return summary.protocol.datasets == (_RENDERED,)
+
+
+def _rendered_anew(summary: Summary) -> str:
+    return f"; {RENDERED_ANEW}" if _rendered(summary) else ""
+
+
+def _words(summary: Summary) -> str:
+    """What the page's own words mean, once for all figures."""
+    name = MetricName.parse(summary.metrics[0].name)
+    told = glossary(name, rendered=_rendered(summary))
+    items = "".join(
+        f"<li><strong>{escape(word)}</strong>: {escape(text)}</li>" for word, text in told.items()
+    )
+    return f"<h2>What the words mean</h2><ul class='note'>{items}</ul>"
 
 
 def _given_to_all(summary: Summary) -> str:
@@ -195,7 +195,8 @@ def _shared(summary: Summary) -> str:
     sets = list(dict.fromkeys(MetricName.parse(metric.name).split for metric in summary.metrics))
     named = " and ".join(f"“{escape(word)}”" for word in sets)
     return (
-        f"<p>All figures are of these samples, which the figures' full names call {named}. "
+        f"<p>All figures are of these samples of the {escape(summary.predictions.split)} split; in "
+        f"their full names, at the end of this page, {named} stands for this protocol. "
         f"{escape(given)}</p>"
     )
 
@@ -214,7 +215,13 @@ def _metrics(summary: Summary) -> str:
     rows = "".join(
         f"<tr><td title='{escape(m.name)}'>{escape(m.title)}</td>"
         f"<td>{figure_html(m.figure, m.unit)}</td>"
-        + (f"<td>{figure_html(rest[m.key], m.unit) if m.key in rest else ''}</td>" if rest else "")
+        + (
+            f"<td data-of='rest pose'>{figure_html(rest[m.key], m.unit)}</td>"
+            if m.key in rest
+            else "<td></td>"
+            if rest
+            else ""
+        )
         + f"<td class='meaning'>{escape(_told(m, shared=shared))}</td></tr>"
         for m in summary.metrics
         if m.key not in REST_OF.values()
@@ -222,8 +229,8 @@ def _metrics(summary: Summary) -> str:
     beside = f"<th title='{escape(MEANINGS['theta_rest_deg'])}'>rest pose</th>" if rest else ""
     left = _list([f"{key} is not here: {why}" for key, why in summary.left_out.items()])
     return (
-        f"<div class='scroll'><table><tr><th>figure</th><th>value</th>{beside}"
-        "<th class='meaning'>what it means and how it was got</th></tr>"
+        f"<div class='scroll'><table class='figures'><thead><tr><th>figure</th><th>value</th>"
+        f"{beside}<th class='meaning'>what it means and how it was got</th></tr></thead>"
         f"{rows}"
         "</table></div>" + left
     )
@@ -246,8 +253,10 @@ def _table(table: TableSummary, summary: Summary) -> str:
         for method, cells in _by_method(summary, table.key).items()
     )
     return (
-        f"<h2>{escape(metric.title)} {escape(table.title)}</h2><div class='scroll'><table>"
-        f"<tr><th></th>{head}<th title='{escape(table.average_name)}'>{average}</th></tr>"
+        f"<h2>{escape(metric.title)} {escape(table.title)}</h2><div class='scroll'>"
+        f"<table{' class=wide' if len(titles) > MANY_COLUMNS else ''}>"
+        f"<thead><tr><th></th>{head}<th title='{escape(table.average_name)}'>{average}</th></tr>"
+        "</thead>"
         f"<tr><td>{escape(summary.predictions.model_version)}</td>{ours}"
         f"<td><strong>{figure_html(table.average, metric.unit)}</strong></td></tr>{paper}"
         "</table></div>"
@@ -288,10 +297,12 @@ def _paper(summary: Summary) -> str:
     apart = [figure for figure in summary.paper if figure.why_apart]
     beside = [figure for figure in summary.paper if not figure.why_apart]
     if not apart and not beside:
+        why = "No cell of its tables that could be read was measured by this protocol"
+        if _rendered(summary):
+            why = "It measured nothing by this protocol, whose people are this project's own"
         return (
-            "<h2>The paper</h2><p class='note alone'>No cell of the tables of the paper (“HEMlets "
-            "PoSh”) that could be read was measured by this protocol, so none stands beside these "
-            "figures.</p>"
+            "<h2>The paper (“HEMlets PoSh”)</h2>"
+            f"<p class='note alone'>{why}, so none of its figures stands beside these.</p>"
         )
     said = []
     if beside:
@@ -312,7 +323,7 @@ def _joints(summary: Summary) -> str:
     known = {name: value for name, value in summary.joints_mm.items() if value is not None}
     if not known:
         return ""
-    chart = base64.b64encode(joint_error_chart(known)).decode()
+    chart = picture_html(joint_error_chart(known), "Skeleton with the error of each joint")
     rows = "".join(
         f"<tr><td>{escape(name.replace('_', ' '))}</td><td>{value:.1f}</td></tr>"
         for name, value in known.items()
@@ -321,9 +332,9 @@ def _joints(summary: Summary) -> str:
         "<h2>Error by joint</h2><p>Mean distance in mm with both pelves at the same point, not "
         "aligned otherwise; right and left are the person's own. The darker and larger a dot, the "
         "larger the error; the pelvis has none by construction.</p>"
-        "<img class='chart' alt='Skeleton with the error of each joint' "
-        f"src='data:image/png;base64,{chart}'>"
-        f"<details><summary>As a table</summary><table>{rows}</table></details>"
+        f"{chart.replace('<img', '<img class=chart')}"
+        "<details><summary>As a table</summary><table><thead><tr><th>joint</th><th>mm</th></tr>"
+        f"</thead>{rows}</table></details>"
     )
 
 
@@ -340,33 +351,51 @@ def _slices(summary: Summary) -> str:
         )
 
     head = (
-        "<tr><th>told apart by</th><th class='meaning'>part</th>"
-        f"<th>{escape(metric.title)}</th><th>samples</th></tr>"
+        "<thead><tr><th>told apart by</th><th class='meaning'>part</th>"
+        f"<th>{escape(metric.title)}</th><th>samples</th></tr></thead>"
     )
-    every = rows(_several(summary.slices))
-    # A part that is the whole says nothing about where it is worst.
-    worst = [part for part in summary.worst_slices if part.figure.samples < summary.samples]
-    table = f"<table>{head}{rows(worst)}</table>" if worst else "<p>No such part is left.</p>"
+    every = rows([part for part in _several(summary.slices) if part.by != TILT])
+    mean = metric.figure.mean
+    table = (
+        f"<table>{head}{rows(summary.worst_slices)}</table>"
+        if summary.worst_slices
+        else "<p>There is no such part.</p>"
+    )
     return (
-        f"<h2>Where it is worst</h2><p>{escape(metric.title)} over parts of the samples, each of "
-        "at least five samples and less than all; the worst first. Over all samples: "
-        f"{'–' if metric.figure.mean is None else f'{metric.figure.mean:.1f}'}. Intervals as above"
-        ". Visible joints are those that the annotation calls so; the height is that of the "
-        f"person's box in the image.</p>{table}"
-        f"<details><summary>All parts</summary>{_tilts(summary)}"
-        f"<table>{head}{every}</table></details>"
+        f"<h2>Where it is worst</h2><p>{escape(metric.title)} over parts of the samples: every "
+        f"part of at least {FEW_SAMPLES} samples that is worse than all samples together, which "
+        f"have {'–' if mean is None else f'{mean:.1f}'}; the worst first. Intervals as above. "
+        "What the samples are told apart by: “joints outside the image” and “visible joints” are "
+        "counted for each sample among its 18 joints; visible are those that the annotation "
+        "calls so, hidden ones are behind the own body, behind something else or outside the "
+        "image; the box is the annotated one, in pixels of the image as it is stored.</p>"
+        f"{table}<details><summary>All parts</summary><table>{head}{every}</table></details>"
+        f"{_tilts(summary, metric)}"
     )
 
 
-def _tilts(summary: Summary) -> str:
-    """What the rows by tilt are, which are of some joints only."""
-    if not any(part.by.startswith("tilt") for part in summary.slices):
+def _tilts(summary: Summary, metric: MetricSummary) -> str:
+    """Errors by how far bones lean, which are of some joints only."""
+    parts = [part for part in summary.slices if part.by == TILT]
+    if not parts:
         return ""
+    rows = "".join(
+        f"<tr><td>{escape(part.value)}</td><td>{figure_html(part.figure, metric.unit)}</td>"
+        f"<td>{part.figure.samples:,}</td></tr>"
+        for part in parts
+    )
     return (
-        "<p class='note'>Rows by tilt are of bones, not of samples: the mean error of the joint at "
-        "a bone's outer end, by how far the true bone leans out of the image plane. A sample "
-        "counts in each row that it has a bone of, so these can't be set beside the MPJPE of all "
-        "joints.</p>"
+        "<h2>Error by tilt of bones</h2><p>The 14 bones are named under “What the words "
+        "mean”, the outer end last; a bone's tilt is how far the true bone leans out of the plane "
+        "square to the camera's optical axis, towards the camera or away from it: 0° lies in the "
+        "plane, 90° points at the camera or straight away from it; from "
+        "30° on it is “forward” or “backward” in the paper's words. The error is that of the "
+        "joint at the bone's outer end, both pelves at the same point. It is first averaged over "
+        "a sample's bones of that tilt, then over the samples that have one, which the last "
+        "column counts: most samples count in several rows. So these rows can't be set beside "
+        "the MPJPE of all joints.</p><div class='scroll'><table><thead><tr><th>tilt of the bone"
+        "</th><th>error of its outer end (mm)</th><th>samples with such a bone</th></tr></thead>"
+        f"{rows}</table></div>"
     )
 
 
@@ -391,8 +420,8 @@ def _calibration(summary: Summary) -> str:
     )
     dots = "".join(
         f"<circle cx='{30 + side * b['confidence']:.1f}' cy='{10 + side * (1 - b['right']):.1f}' "
-        f"r='5' fill='#1f77b4'><title>{b['joints']:,} joints: confidence {b['confidence']:.2f}, "
-        f"right {100 * b['right']:.0f} %</title></circle>"
+        f"r='5' fill='#1f77b4'><title>{counted(b['joints'], 'joint')}: confidence "
+        f"{b['confidence']:.2f}, right {100 * b['right']:.0f} %</title></circle>"
         for b in found["bins"]
     )
     rows = "".join(
@@ -401,41 +430,51 @@ def _calibration(summary: Summary) -> str:
         for b in found["bins"]
     )
     return (
-        "<h2>Confidence</h2><p>A confidence is honest if joints that carry 0.8 are right eight "
-        "times of ten; right means nearer than 150 mm with both pelves at the same point. Dots on "
+        "<h2>Confidence</h2><p>Each joint of a prediction has a confidence from 0 to 1. From "
+        "this project's networks it is the height of the peak of the joint's 2D heatmap"
+        f"{', averaged with the mirrored image’s' if summary.predictions.flip_test else ''} (a "
+        "heatmap is taught to have a peak of 1 on the joint), as the network gives it: nothing "
+        "was fitted afterwards to calibrate it, and it is of the joint's place in the image. "
+        "This picture only checks it, against the error in space.</p>"
+        "<p>A confidence is honest if joints that carry 0.8 are right eight "
+        "times of ten; right means nearer than 150 mm with both pelves at the same point. Each dot "
+        "is all joints of one tenth of confidence, at their mean confidence and the share that is "
+        "right. Dots on "
         "the line would be honest, below it too sure, above it not sure enough. Mean distance from "
-        f"the line over all joints: {found['expected_error']:.3f}, where 0 is honest and 1 the "
-        "worst. The pelvis counts among the joints, though it is right by construction.</p>"
+        f"the line, each dot counted with its joints: {found['expected_error']:.3f}, where 0 is "
+        "honest and 1 the worst. The pelvis counts among the joints, though it is right by "
+        "construction.</p>"
         f"<svg width='{side + 50}' height='{side + 40}' role='img' aria-label='Confidence against "
         f"share of right joints'><rect x='30' y='10' width='{side}' height='{side}' fill='none' "
         f"stroke='#999'/><line x1='30' y1='{10 + side}' x2='{30 + side}' y2='10' stroke='#999'/>"
         f"{ticks}{dots}<text x='{side / 2}' y='{side + 36}' font-size='12'>confidence</text>"
         f"<text x='9' y='{middle}' font-size='12' transform='rotate(-90 9 {middle})'>"
         "share right</text></svg>"
-        "<details><summary>As a table</summary><table><tr><th>confidence</th><th>right</th>"
-        f"<th>joints</th></tr>{rows}</table></details>"
+        "<details><summary>As a table</summary><table><thead><tr><th>mean confidence</th>"
+        f"<th>right</th><th>joints</th></tr></thead>{rows}</table></details>"
     )
 
 
 def _gallery(summary: Summary, gallery: Sequence[tuple[str, bytes]]) -> str:
     metric = next(m for m in summary.metrics if m.key == summary.headline)
     listed = "".join(
-        f"<tr><td><code>{escape(w.sample_id)}</code></td><td>{w.value:.1f}</td>"
+        f"<tr><td class='name'><code>{escape(w.sample_id)}</code></td><td>{w.value:.1f}</td>"
         f"<td class='meaning'>{escape(w.about)}</td></tr>"
         for w in summary.worst
     )
+    colours = legend_html() if gallery else ""
     pictures = "".join(
-        f"<figure><img alt='{escape(caption)}' "
-        f"src='data:image/png;base64,{base64.b64encode(png).decode()}'>"
+        f"<figure>{picture_html(picture, caption)}"
         f"<figcaption>{escape(caption)}</figcaption></figure>"
-        for caption, png in gallery
+        for caption, picture in gallery
     )
     return (
         f"<h2>The worst samples</h2><p>By {escape(metric.title)}, the worst first."
         f"{PICTURE_LEGEND if gallery else ''}"
-        " After the error: the subject, the action and the camera, as far as they are known."
-        f"</p>{pictures}"
-        f"<details><summary>As a table</summary><table><tr><th>sample</th>"
+        " After the error: the subject, the action and the camera, as far as they are known"
+        f"{', of rendered people the body alone' if _rendered(summary) else ''}."
+        f"</p>{colours}{pictures}"
+        f"<details><summary>As a table</summary><table><thead><tr><th>sample</th>"
         f"<th>{escape(metric.title)}</th><th class='meaning'>subject, action, camera</th></tr>"
-        f"{listed}</table></details>"
+        f"</thead>{listed}</table></details>"
     )

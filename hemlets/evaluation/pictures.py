@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from hemlets.annotations import Annotations
-from hemlets.drawing import comparison_tile, sheet
+from hemlets.drawing import comparison_tile, draw_bones, sheet
+from hemlets.drawing.bones import put_text
 from hemlets.errors import DataError
 from hemlets.evaluation.metrics import mpjpe_mm
 from hemlets.evaluation.predictions import Predictions
-from hemlets.skeleton import Joint
+from hemlets.skeleton import N_JOINTS, Joint
 
-__all__ = ["contact_sheet", "pick_samples", "prediction_tile"]
+__all__ = ["BAR_MM", "contact_sheet", "legend", "pick_samples", "prediction_tile"]
+
+BAR_MM: Final = 500.0
+"""Length of the bar in side views."""
+
+_SPAN_MM: Final = 2_200.0
+"""From edge to edge of a side view, as `hemlets.drawing.side_view` has it."""
+
+_TEXT: Final = 0.4
+_LINE_PX: Final = 15
+_MARGIN_PX: Final = 6
 
 Image = npt.NDArray[np.uint8]
 Array = npt.NDArray[Any]
@@ -43,9 +55,10 @@ def prediction_tile(
     *,
     size: int = 256,
 ) -> Image:
-    """One sample: the image with both skeletons, and both from the side.
+    """One sample: the image with both skeletons, and both from the side with a scale bar.
 
-    See :func:`hemlets.drawing.comparison_tile` for what is drawn how.
+    See :func:`hemlets.drawing.comparison_tile` for what is drawn how. The sample's whole name
+    stands on the side view, over as many lines as it takes.
 
     Args:
         image_HW3: RGB, the annotated image.
@@ -73,7 +86,8 @@ def prediction_tile(
     pose = predictions.joints3d_mm[ours]
     error = mpjpe_mm(pose[None], true[None], valid[None])[0]
     has_px = "joints2d_px" not in predictions.info.absent
-    return comparison_tile(
+    note = f"MPJPE {error:.0f} mm" if math.isfinite(error) else "no 3D truth"
+    tile = comparison_tile(
         image_HW3,
         predicted_px=predictions.joints2d_px[ours] if has_px else None,
         true_px=annotations.joints2d_px[truth],
@@ -81,10 +95,37 @@ def prediction_tile(
         predicted_mm=pose,
         true_mm=true - true[Joint.PELVIS],
         valid3d=valid,
-        title=sample_id[:36],
-        note=f"MPJPE {error:.0f} mm" if math.isfinite(error) else "no 3D truth",
+        title="",
+        note="",
         size=size,
     )
+    side = tile[:, size:]
+    for number, line in enumerate([*_lines(sample_id, size - 2 * _MARGIN_PX), note], 1):
+        put_text(side, line, (_MARGIN_PX, number * _LINE_PX), scale=_TEXT)
+    _draw_bar(side)
+    return tile
+
+
+def legend() -> Image:
+    """What the colours of both skeletons mean: predicted above, true below; RGB."""
+    columns = (
+        ("person's right", Joint.RIGHT_ELBOW, Joint.RIGHT_WRIST),
+        ("person's left", Joint.LEFT_ELBOW, Joint.LEFT_WRIST),
+        ("spine and head", Joint.SPINE, Joint.THORAX),
+    )
+    high, first, wide = 26, 92, 176
+    picture: Image = np.full((2 * high, first + wide * len(columns), 3), (38, 40, 46), np.uint8)
+    for row, (title, truth) in enumerate((("predicted", False), ("truth", True))):
+        middle = row * high + high // 2
+        put_text(picture, title, (_MARGIN_PX, middle + 4), scale=_TEXT)
+        for column, (name, near, far) in enumerate(columns):
+            left = first + column * wide
+            joints_px, shown = np.zeros((N_JOINTS, 2)), np.zeros(N_JOINTS, bool)
+            joints_px[near], joints_px[far] = (left, middle + 0.5), (left + 40, middle + 0.5)
+            shown[[near, far]] = True
+            draw_bones(picture, joints_px, shown, truth=truth)
+            put_text(picture, name, (left + 52, middle + 4), scale=_TEXT)
+    return picture
 
 
 def contact_sheet(
@@ -122,3 +163,30 @@ def contact_sheet(
         prediction_tile(images[name], predictions, annotations, name, size=size) for name in names
     ]
     return sheet(tiles, columns=columns)
+
+
+def _lines(text: str, width_px: int) -> list[str]:
+    """A name in ASCII, broken where it would leave the picture."""
+    left, lines = text.encode("ascii", "replace").decode(), []
+    while left:
+        fits = next(n for n in range(len(left), 0, -1) if n == 1 or _wide(left[:n]) <= width_px)
+        lines.append(left[:fits])
+        left = left[fits:]
+    return lines
+
+
+def _wide(text: str) -> int:
+    return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, _TEXT, 1)[0][0])
+
+
+def _draw_bar(side_view: Image) -> None:
+    """A bar of half a metre at the foot of a side view, in place."""
+    size = side_view.shape[0]
+    right, foot = size - 1 - _MARGIN_PX, size - 1 - _MARGIN_PX
+    left = right - round(BAR_MM / _SPAN_MM * size)
+    white = (255, 255, 255)
+    cv2.line(side_view, (left, foot), (right, foot), white, 1, cv2.LINE_8)
+    for end in (left, right):
+        cv2.line(side_view, (end, foot - 4), (end, foot), white, 1, cv2.LINE_8)
+    text = f"{BAR_MM / 1000:g} m"
+    put_text(side_view, text, ((left + right - _wide(text)) // 2, foot - 5), scale=_TEXT)

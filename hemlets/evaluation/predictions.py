@@ -19,7 +19,7 @@ from pydantic import Field
 
 from hemlets.config import Config
 from hemlets.errors import ConfigError, DataError
-from hemlets.evaluation.wording import some
+from hemlets.evaluation.wording import counted, some
 from hemlets.files import atomic_path
 from hemlets.inference.types import BodyEstimate
 from hemlets.skeleton import N_JOINTS
@@ -124,13 +124,15 @@ class Predictions:
         rows = len(self.sample_id)
         if len(self.flags) != rows:
             raise DataError(
-                f"{len(self.flags)} rows of flags", where=where, expected=f"{rows}, one a sample"
+                f"{counted(len(self.flags), 'row')} of flags",
+                where=where,
+                expected=f"{rows}, one a sample",
             )
         ids, count = np.unique(self.sample_id.astype(str), return_counts=True)
         if (count > 1).any():
             twice = ids[count > 1]
             raise DataError(
-                f"{len(twice)} samples are predicted more than once",
+                counted(len(twice), "sample is", "samples are") + " predicted more than once",
                 where=f"{where}: {some(twice)}",
                 expected="one row a sample",
                 remedy="remove the rows that are there twice",
@@ -146,7 +148,7 @@ class Predictions:
             bad = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
             if bad.size:
                 raise DataError(
-                    f"{name} is not finite in {bad.size} rows",
+                    f"{name} is not finite in {counted(bad.size, 'row')}",
                     where=f"{where}: {some(self.sample_id[bad])} (rows {some(bad)})",
                     expected="finite numbers",
                     remedy="find out why the model predicts NaN for these samples",
@@ -164,7 +166,7 @@ class Predictions:
         """
         if len(sample_ids) != len(estimates):
             raise DataError(
-                f"{len(estimates)} estimates for {len(sample_ids)} samples",
+                f"{counted(len(estimates), 'estimate')} for {counted(len(sample_ids), 'sample')}",
                 expected="one estimate a sample",
             )
         others = {e.model_version for e in estimates} - {info.model_version}
@@ -278,7 +280,7 @@ class Predictions:
             if column.null_count:
                 rows = np.flatnonzero(column.is_null().to_numpy()) + first_row
                 raise DataError(
-                    f"{field.name} is empty in {rows.size} rows",
+                    f"{field.name} is empty in {counted(rows.size, 'row')}",
                     where=f"{path}: rows {some(rows)}",
                     remedy=_REMEDY,
                 )

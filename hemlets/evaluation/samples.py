@@ -35,7 +35,7 @@ class SampleScores:
         info: where the predictions come from.
         names: of the metrics, with their protocol.
         sample_id: (N,) in the annotations' order.
-        stretch: (N,) the unit that is resampled.
+        sequence: (N,) the unit that is resampled.
         family: (N,) of motions.
         truncated_joints: (N,) number of joints outside the image.
         visible_joints: (N,) number of joints that are seen.
@@ -47,7 +47,7 @@ class SampleScores:
     info: PredictionsInfo
     names: tuple[MetricName, ...]
     sample_id: Text
-    stretch: Text
+    sequence: Text
     family: Text
     truncated_joints: npt.NDArray[np.int64]
     visible_joints: npt.NDArray[np.int64]
@@ -80,7 +80,7 @@ class SampleScores:
         """Write as Parquet, atomically; NaN is stored as NaN."""
         columns: dict[str, Any] = {
             "sample_id": pa.array(self.sample_id.tolist(), pa.string()),
-            "stretch": pa.array(self.stretch.tolist(), pa.string()),
+            "sequence": pa.array(self.sequence.tolist(), pa.string()),
             "family": pa.array(self.family.tolist(), pa.string()),
             "truncated_joints": pa.array(self.truncated_joints, pa.int64()),
             "visible_joints": pa.array(self.visible_joints, pa.int64()),
@@ -127,7 +127,7 @@ class SampleScores:
                 info=info,
                 names=names,
                 sample_id=text("sample_id"),
-                stretch=text("stretch"),
+                sequence=text("sequence"),
                 family=text("family"),
                 truncated_joints=numbers("truncated_joints"),
                 visible_joints=numbers("visible_joints"),

@@ -19,16 +19,16 @@ from hemlets.evaluation.rotations import pose_errors_deg, turning_joints
 from hemlets.evaluation.samples import SampleScores
 from hemlets.evaluation.scores import Scores, summarise
 from hemlets.evaluation.surface import BLOCK, mesh_errors_mm
-from hemlets.evaluation.wording import some
+from hemlets.evaluation.wording import counted, some
 from hemlets.skeleton import N_JOINTS
 
 if TYPE_CHECKING:
     from hemlets.body import BodyModel
 
-__all__ = ["BLOCK", "STRETCH_FRAMES", "score", "score_samples", "stretches"]
+__all__ = ["BLOCK", "SEQUENCE_FRAMES", "score", "score_samples", "sequences"]
 
-STRETCH_FRAMES = 15
-"""Frames of a stretch: a quarter to a whole second at the open clips' 16 to 60 a second."""
+SEQUENCE_FRAMES = 15
+"""Frames of a sequence: a quarter to a whole second at the open clips' 16 to 60 a second."""
 
 MEASURES: Final = (
     Measure(key="mpjpe_mm"),
@@ -62,7 +62,7 @@ def score(
         predictions: in any order.
         annotations: the truth; scores come in its order.
         body: for the errors of the surface; without it those are left out.
-        resamples: draws of stretches for each interval.
+        resamples: draws of sequences for each interval.
         seed: of the draws.
         progress: called with the bodies posed so far and their number.
 
@@ -129,7 +129,7 @@ def score_samples(
         info=info,
         names=tuple(found),
         sample_id=annotations.sample_id,
-        stretch=stretches(annotations),
+        sequence=sequences(annotations),
         family=annotations.family,
         truncated_joints=annotations.truncated.sum(1).astype(np.int64),
         visible_joints=annotations.visible.sum(1).astype(np.int64),
@@ -139,13 +139,13 @@ def score_samples(
     )
 
 
-def stretches(annotations: Annotations) -> npt.NDArray[np.object_]:
+def sequences(annotations: Annotations) -> npt.NDArray[np.object_]:
     """The unit that is resampled: some frames in a row of a clip.
 
     Whole clips would be more careful, but a split of motion families holds two or three; body,
     camera and scene differ by sample anyway. A mixture counts with the clip that its frame is of.
     """
-    block = annotations.frame // STRETCH_FRAMES
+    block = annotations.frame // SEQUENCE_FRAMES
     names = [
         f"{clip.partition('+')[0]}@{number}"
         for clip, number in zip(annotations.clip, block, strict=True)
@@ -167,8 +167,13 @@ def _in_order(predictions: Predictions, annotations: Annotations) -> Predictions
     missing = [str(name) for name in annotations.sample_id if str(name) not in row_of]
     extra = sorted(set(row_of) - set(names.tolist()))
     if missing or extra:
-        what = [f"{len(missing)} samples have no prediction ({some(missing)})"] if missing else []
-        what += [f"{len(extra)} predictions are of no such sample ({some(extra)})"] if extra else []
+        what = []
+        if missing:
+            have = counted(len(missing), "sample has", "samples have")
+            what.append(f"{have} no prediction ({some(missing)})")
+        if extra:
+            are = counted(len(extra), "prediction is", "predictions are")
+            what.append(f"{are} of no such sample ({some(extra)})")
         raise DataError(
             "; ".join(what),
             where=f"predictions of {predictions.info.model_version}",

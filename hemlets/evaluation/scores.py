@@ -93,7 +93,7 @@ class Scores:
         return {
             "predictions": info.model_dump(mode="json"),
             "samples": len(self.samples),
-            "stretches": len(set(self.samples.stretch)),
+            "sequences": len(set(self.samples.sequence)),
             "metrics": [
                 {
                     "key": name.key,
@@ -139,7 +139,7 @@ def summarise(
 
     Args:
         samples: every metric of every sample.
-        resamples: draws of stretches for each interval.
+        resamples: draws of sequences for each interval.
         level: share that an interval is to cover.
         seed: the same seed gives the same intervals.
     """
@@ -148,7 +148,7 @@ def summarise(
         return {
             name.key: bootstrap_mean(
                 samples.values[rows, column],
-                samples.stretch[rows].astype(str),
+                samples.sequence[rows].astype(str),
                 resamples=resamples,
                 level=level,
                 seed=seed,
@@ -186,14 +186,14 @@ def compare(
         challenger: the new model's scores.
         champion: the scores of what it is compared with.
         key: the metric, e.g. ``mpjpe_mm``.
-        resamples: draws of stretches.
+        resamples: draws of sequences.
         level: share that the interval is to cover.
         seed: the same seed gives the same interval.
         same_protocol: refuse figures whose full names differ. Turn it off only to set a model
             beside a baseline, which has another source of depth by its nature.
 
     Raises:
-        DataError: Other samples, data or protocol; a metric missing; fewer than two stretches.
+        DataError: Other samples, data or protocol; a metric missing; fewer than two sequences.
     """
     one, other = challenger.samples, champion.samples
     names: tuple[MetricName, MetricName] = (one.name(key), other.name(key))
@@ -227,7 +227,7 @@ def compare(
     return paired_ratio(
         one.of(key),
         other.of(key),
-        one.stretch.astype(str),
+        one.sequence.astype(str),
         resamples=resamples,
         level=level,
         seed=seed,

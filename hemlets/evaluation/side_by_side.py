@@ -13,6 +13,7 @@ from hemlets.errors import DataError
 from hemlets.evaluation.bootstrap import PairedRatio, paired_ratio
 from hemlets.evaluation.results import SampleFigures, read_sample_figures, read_summary
 from hemlets.evaluation.summary import Figure, Summary
+from hemlets.evaluation.wording import counted
 
 __all__ = ["ComparedRow", "Comparison", "Run", "compare_runs", "read_run"]
 
@@ -102,7 +103,9 @@ def compare_runs(runs: Sequence[Run], *, seed: int = 0) -> Comparison:
             data; each difference is named.
     """
     if len(runs) < 2:
-        raise DataError(f"{len(runs)} run can't be compared", expected="two runs or more")
+        raise DataError(
+            f"{counted(len(runs), 'run')} can't be compared", expected="two runs or more"
+        )
     _refuse_apart(runs)
     first = runs[0].summary
     rows = tuple(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.evaluation.truth import Truth
+from hemlets.evaluation.truth import Facet, Truth
 from hemlets.skeleton import N_JOINTS
 
 __all__ = ["SLICE_FIELDS", "slices"]
@@ -27,27 +27,40 @@ _MOST_VALUES = 40
 def slices(truth: Truth) -> Iterator[tuple[str, str, Bool]]:
     """What samples are told apart by, a value of it, and the samples that have it.
 
-    A field with one value, or with more than 40 (every image its own subject), says nothing.
+    A field with one value, or with more than 40 (every image its own subject), says nothing, nor
+    does one that parts the samples as an earlier one does (an action that is its own family).
     """
+    told: list[Facet] = []
     for field, title in SLICE_FIELDS.items():
         facet = truth.facets[field]
         present = np.unique(facet.codes)
-        if 1 < len(present) <= _MOST_VALUES:
+        if 1 < len(present) <= _MOST_VALUES and not any(_alike(facet, one) for one in told):
+            told.append(facet)
             for code in sorted(present, key=lambda code: facet.words[code]):
                 yield title, facet.words[code] or "(none)", facet.codes == code
     truncated = truth.columns["truncated"].sum(1)
-    yield "truncation", "no joint outside the image", truncated == 0
-    yield "truncation", "1-4 joints outside", (truncated >= 1) & (truncated <= 4)
-    yield "truncation", "5 or more joints outside", truncated >= 5
-    seen = truth.columns["visible"].sum(1)
-    yield "visibility", "all joints visible", seen == N_JOINTS
-    yield "visibility", "half or more visible", (seen >= N_JOINTS / 2) & (seen < N_JOINTS)
-    yield "visibility", "less than half visible", seen < N_JOINTS / 2
+    title = "joints outside the image"
+    yield title, "none", truncated == 0
+    yield title, "1 to 4", (truncated >= 1) & (truncated <= 4)
+    yield title, "5 or more", truncated >= 5
+    seen, half = truth.columns["visible"].sum(1), N_JOINTS // 2
+    title = "visible joints"
+    yield title, f"all {N_JOINTS}", seen == N_JOINTS
+    yield title, f"{half} to {N_JOINTS - 1} of {N_JOINTS}", (seen >= half) & (seen < N_JOINTS)
+    yield title, f"0 to {half - 1} of {N_JOINTS}", seen < half
     height = _box_height_px(truth)
-    yield "size", "person below 100 px high", height < 100
-    yield "size", "100-200 px high", (height >= 100) & (height < 200)
-    yield "size", "200-400 px high", (height >= 200) & (height < 400)
-    yield "size", "400 px high or more", height >= 400
+    title = "height of the person's box"
+    yield title, "below 100 px", height < 100
+    yield title, "100 px to below 200 px", (height >= 100) & (height < 200)
+    yield title, "200 px to below 400 px", (height >= 200) & (height < 400)
+    yield title, "400 px or more", height >= 400
+
+
+def _alike(one: Facet, other: Facet) -> bool:
+    """Whether two fields tell the same samples apart."""
+    pairs = one.codes.astype(np.int64) * max(len(other.words), 1) + other.codes
+    parts = len(np.unique(pairs))
+    return parts == len(np.unique(one.codes)) == len(np.unique(other.codes))
 
 
 def _box_height_px(truth: Truth) -> npt.NDArray[Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from hemlets.config import Config
 from hemlets.evaluation.benchmark import TILT_BINS, ProtocolScores
@@ -18,9 +19,12 @@ from hemlets.evaluation.protocols.protocol import SEGMENTS, GroupTable, Protocol
 from hemlets.evaluation.resampling import Resampler
 from hemlets.evaluation.segmentation import figures_pct
 from hemlets.evaluation.slicing import slices
+from hemlets.evaluation.truth import Facet
 from hemlets.skeleton import JOINTS
 
 __all__ = [
+    "FEW_SAMPLES",
+    "TILT",
     "CellSummary",
     "Figure",
     "MetricSummary",
@@ -32,7 +36,12 @@ __all__ = [
     "summarise_protocol",
 ]
 
-_FEW = 5
+FEW_SAMPLES: Final = 5
+"""Samples that a part must have to be named among the worst."""
+
+TILT: Final = "tilt of bones"
+"""What the rows of errors by tilt are told apart by."""
+
 _WORST = 24
 
 
@@ -61,7 +70,7 @@ class Figure(Config):
             for value in (interval.mean, interval.low, interval.high)
         )
         return cls(
-            mean=mean, low=low, high=high, samples=interval.samples, sequences=interval.stretches
+            mean=mean, low=low, high=high, samples=interval.samples, sequences=interval.sequences
         )
 
 
@@ -142,7 +151,7 @@ class Summary(Config):
         tables: by groups.
         joints_mm: mean error by joint, pelvis at the origin.
         slices: of the headline measure; also error by tilt of the part.
-        worst_slices: the worst of those with at least five samples, worst first.
+        worst_slices: those that are worse than all samples and have at least five, worst first.
         worst: samples.
         calibration: of confidence; None without.
         privileges: what the predictor was given of the truth.
@@ -186,7 +195,7 @@ def summarise_protocol(
     """
     truth = scores.truth
     sequence = truth.sequence
-    draw = Resampler(sequence.codes, resamples=resamples, seed=seed)
+    draw = Resampler(_by_name(sequence), resamples=resamples, seed=seed)
     metrics = tuple(
         MetricSummary(
             key=name.key,
@@ -211,7 +220,7 @@ def summarise_protocol(
     if headline.unit == "mm" and not np.isnan(scores.tilt_errors_mm).all():
         parts += [
             SliceSummary(
-                by="tilt of the part (its child's error, not aligned)",
+                by=TILT,
                 value=title,
                 figure=Figure.of(draw.mean(scores.tilt_errors_mm[:, number])),
             )
@@ -234,7 +243,7 @@ def summarise_protocol(
         ),
         joints_mm=_joints(scores),
         slices=tuple(parts),
-        worst_slices=_worst_slices(parts, higher_is_better=headline.higher_is_better),
+        worst_slices=_worst_slices(parts, headline),
         worst=_worst(scores, headline),
         calibration=None if scores.calibration is None else scores.calibration.to_json(),
         privileges=privileges(scores.info),
@@ -243,6 +252,13 @@ def summarise_protocol(
             *(PaperFigure(table=a.table, cell=a.cell, why_apart=a.why) for a in apart),
         ),
     )
+
+
+def _by_name(facet: Facet) -> npt.NDArray[np.int64]:
+    """A facet's rows as numbers that sort like its words: millions of rows, few words."""
+    place = np.empty(len(facet.words), np.int64)
+    place[np.argsort(np.array(facet.words, str), kind="stable")] = np.arange(len(facet.words))
+    return np.asarray(place[facet.codes], np.int64)
 
 
 def _table(table: GroupTable, scores: ProtocolScores, draw: Resampler) -> TableSummary:
@@ -280,17 +296,20 @@ def _joints(scores: ProtocolScores) -> dict[str, float | None]:
     }
 
 
-def _worst_slices(parts: list[SliceSummary], *, higher_is_better: bool) -> tuple[SliceSummary, ...]:
-    sign = 1 if higher_is_better else -1
-    enough = [
-        part
+def _worst_slices(parts: list[SliceSummary], whole: MetricSummary) -> tuple[SliceSummary, ...]:
+    if whole.figure.mean is None:
+        return ()
+    sign, mean = (1 if whole.higher_is_better else -1), whole.figure.mean
+    worse = [
+        (sign * part.figure.mean, part)
         for part in parts
         # Errors by tilt are of some joints only: another figure, not a part of this one.
-        if not part.by.startswith("tilt")
-        and part.figure.samples >= _FEW
+        if not part.by.startswith(TILT)
+        and part.figure.samples >= FEW_SAMPLES
         and part.figure.mean is not None
+        and sign * part.figure.mean < sign * mean
     ]
-    return tuple(sorted(enough, key=lambda part: sign * (part.figure.mean or 0.0))[:_FEW])
+    return tuple(part for _, part in sorted(worse, key=lambda pair: pair[0]))
 
 
 def _worst(scores: ProtocolScores, headline: MetricSummary) -> tuple[WorstSample, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hemlets.evaluation.meanings import explain
 from hemlets.evaluation.names import MetricName
-from hemlets.evaluation.page import STYLE, figure_html
+from hemlets.evaluation.page_parts import MANY_COLUMNS, STYLE, figure_html
 from hemlets.evaluation.table import MISSING, WITHHELD, TableCell, WrittenTable
 from hemlets.files import atomic_path
 
@@ -76,6 +76,7 @@ def table_html(table: WrittenTable) -> str:
         *paper.quirks,
         *withheld,
     ]
+    wide = " class=wide" if len(table.columns) > MANY_COLUMNS else ""
     notes = "".join(f"<li>{escape(text)}</li>" for text in said)
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
@@ -88,7 +89,8 @@ def table_html(table: WrittenTable) -> str:
             if given
             else ""
         )
-        + f"<div class='scroll'><table><tr><th></th>{blocks}</tr><tr><th></th>{heads}</tr>{rows}"
+        + f"<div class='scroll'><table{wide}><thead><tr><th></th>{blocks}</tr>"
+        f"<tr><th></th>{heads}</tr></thead>{rows}"
         "</table></div><p class='note'>Rows in grey are the paper's own, as printed. Below our "
         "figures stand 95&nbsp;% intervals: sequences were drawn anew with replacement "
         f"{table.resamples:,} times.</p><h2>What the figures mean</h2><ul>{meanings}</ul>"

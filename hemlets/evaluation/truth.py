@@ -27,7 +27,7 @@ from hemlets.evaluation.protocols.protocol import (
     Protocol,
     plain_word,
 )
-from hemlets.evaluation.wording import some
+from hemlets.evaluation.wording import counted, some
 
 __all__ = ["Facet", "NoSamplesError", "Truth"]
 
@@ -93,7 +93,7 @@ class Truth:
         frame: (N,) within the clip.
         columns: further arrays of the annotation table by name, (N, *field shape).
         other: ids of the table's rows that the protocol isn't about, with why.
-        stretch_frames: as the protocol has it.
+        sequence_frames: as the protocol has it.
     """
 
     ids: pa.Array
@@ -101,7 +101,7 @@ class Truth:
     frame: npt.NDArray[np.int32]
     columns: dict[str, Array]
     other: dict[str, pa.Array]
-    stretch_frames: int | None = None
+    sequence_frames: int | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -114,12 +114,12 @@ class Truth:
 
     @property
     def sequence(self) -> Facet:
-        """Unit that is resampled: a clip of a subject from all cameras together, or a stretch.
+        """What is resampled: a clip of a subject from all cameras together, or some frames of it.
 
         A mixture of clips counts with the first, whose its frame is.
         """
-        if self.stretch_frames is not None:
-            return self._stretches(self.stretch_frames)
+        if self.sequence_frames is not None:
+            return self._sequences(self.sequence_frames)
         subject, clip = self.facets["subject"], self.facets["clip"]
         pair = subject.codes.astype(np.int64) * max(len(clip.words), 1) + clip.codes
         found, codes = np.unique(pair, return_inverse=True)
@@ -127,7 +127,7 @@ class Truth:
         words = tuple(f"{subject.words[p // many]} {clip.words[p % many]}" for p in found)
         return Facet(codes=codes.astype(np.int32), words=words)
 
-    def _stretches(self, frames: int) -> Facet:
+    def _sequences(self, frames: int) -> Facet:
         clip, place = self.facets["clip"], self.frame.astype(np.int64) // frames
         names, of_word = np.unique(
             [word.partition("+")[0] for word in clip.words], return_inverse=True
@@ -216,7 +216,10 @@ class Truth:
                 expected=f"split {protocol.split}"
                 + (f" of {' or '.join(protocol.datasets)}" if protocol.datasets else "")
                 + (f", subjects {', '.join(protocol.subjects)}" if protocol.subjects else ""),
-                remedy="; ".join(f"{len(ids)} rows: {why}" for why, ids in outside.items()) or None,
+                remedy="; ".join(
+                    f"{counted(len(ids), 'row')}: {why}" for why, ids in outside.items()
+                )
+                or None,
             )
         ids = pa.concat_arrays(kept["sample_id"])
         _refuse_twice(ids, where)
@@ -233,7 +236,7 @@ class Truth:
             frame=np.concatenate([c.to_numpy(zero_copy_only=False) for c in kept["frame"]]),
             columns=columns,
             other=outside,
-            stretch_frames=protocol.stretch_frames,
+            sequence_frames=protocol.sequence_frames,
         )
 
 

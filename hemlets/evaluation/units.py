@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from hemlets.errors import DataError
 from hemlets.evaluation.alignment import lengths
-from hemlets.evaluation.wording import some
+from hemlets.evaluation.wording import counted, some
 from hemlets.skeleton import PART_CHILD, PART_PARENT
 
 __all__ = ["LONGEST_BONE_MM", "check_millimetres"]
@@ -34,7 +35,12 @@ def _longest_bone(joints_NJ3: Float, valid_NJ: npt.NDArray[np.bool_]) -> Float:
 
 
 def check_millimetres(
-    predicted_NJ3: Array, true_NJ3: Array, valid_NJ: Array, sample_ids: Array
+    predicted_NJ3: Array,
+    true_NJ3: Array,
+    valid_NJ: Array,
+    sample_ids: Array,
+    *,
+    file: Path | None = None,
 ) -> None:
     """Refuse poses in another unit than millimetres.
 
@@ -47,6 +53,7 @@ def check_millimetres(
         true_NJ3: the same of the truth, 0 where not valid.
         valid_NJ: joints that are known.
         sample_ids: for the message.
+        file: of the predictions, for the message.
 
     Raises:
         DataError: With the samples named.
@@ -61,7 +68,7 @@ def check_millimetres(
         raise DataError(
             f"the longest bone of {odd.sum()} annotated poses is not of human length "
             f"({np.median(bone[odd]):.3g} mm in the median)",
-            where=some(sample_ids[odd]),
+            where=f"annotations: {some(sample_ids[odd])}",
             expected=f"{low:g}-{high:g} mm",
             remedy="give joints in millimetres",
         )
@@ -76,8 +83,8 @@ def check_millimetres(
     metres = human[distance(_METRE) < 0.5 * distance(1.0)]
     if metres.size:
         raise DataError(
-            f"{metres.size} predicted poses are in metres",
-            where=some(sample_ids[metres]),
+            f"{counted(metres.size, 'predicted pose is', 'predicted poses are')} in metres",
+            where=f"{file or 'predictions'}: {some(sample_ids[metres])}",
             expected="millimetres",
-            remedy="multiply the predictor's joints by 1000",
+            remedy="multiply the predictor's joints by 1000 (column joints3d_mm)",
         )

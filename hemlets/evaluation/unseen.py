@@ -11,7 +11,7 @@ from hemlets.annotations import Annotations, ShardReader, decode_image
 from hemlets.errors import DataError
 from hemlets.evaluation.near_duplicates import hashes_of, near_pairs
 from hemlets.evaluation.protocols.protocol import Protocol, plain_word
-from hemlets.evaluation.wording import some
+from hemlets.evaluation.wording import counted, some
 
 __all__ = ["check_unseen", "near_duplicates"]
 
@@ -60,12 +60,14 @@ def check_unseen(
         for name, digest in zip(test.sample_id, test.image_hash, strict=True)
         if digest in digests
     ]
-    shared += [f"the images of {len(images)} samples ({some(images, 5)})"] if images else []
+    shared += (
+        [f"the images of {counted(len(images), 'sample')} ({some(images, 5)})"] if images else []
+    )
     if training_shards is not None and test_shards is not None:
         pairs = near_duplicates(trained, test, training_shards, test_shards)
         if pairs:
             told = some((f"{ours} and {theirs}" for ours, theirs in pairs), 5)
-            shared.append(f"{len(pairs)} pairs of nearly the same image ({told})")
+            shared.append(f"{counted(len(pairs), 'pair')} of nearly the same image ({told})")
     if shared:
         raise DataError(
             "the test samples share " + "; ".join(shared) + " with the training",

@@ -1,10 +1,20 @@
-"""How messages list names."""
+"""How messages count things and list names."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["some"]
+__all__ = ["counted", "some"]
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun, in the plural unless it is 1.
+
+    Examples:
+        >>> counted(1, "sample"), counted(2_000, "sample"), counted(2, "has", "have")
+        ('1 sample', '2,000 samples', '2 have')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def some(values: Iterable[object], most: int = 10) -> str:

@@ -3,6 +3,9 @@
 Both hold θ over time and the root's path. AMASS's world has z up, BVH's y up; the camera frame
 (y down, z forward) is turned into either, so that a person who stands upright before a level
 camera stands upright in the file.
+
+The npz also says of each frame whether anybody is there, as single predictions do. BVH has no
+place for it.
 """
 
 from __future__ import annotations
@@ -47,6 +50,10 @@ class Motion:
         transl_T3_mm: Added to the body model's output to reach the camera frame.
         pelvis_T3_mm: SMPL's kinematic pelvis in the camera frame.
         rest_J3_mm: The 24 joints of the shaped body at rest, the model's axes.
+        person_confidence_T: Confidence in 0–1 that each frame shows a person; NaN from a network
+            without heatmaps.
+        person_T: Whether that reaches the model's threshold; None where the model has none.
+            Where it is False, the frame's pose is of a place with probably nobody in it.
     """
 
     fps: float
@@ -55,6 +62,8 @@ class Motion:
     transl_T3_mm: FloatArray
     pelvis_T3_mm: FloatArray
     rest_J3_mm: FloatArray
+    person_confidence_T: FloatArray
+    person_T: npt.NDArray[np.bool_] | None = None
 
     @classmethod
     def of(cls, estimates: Sequence[BodyEstimate], body: BodyModel, fps: float) -> Motion:
@@ -73,6 +82,7 @@ class Motion:
         # A prediction's root is the middle of the hips, not SMPL's pelvis.
         root = np.stack([e.root_mm for e in estimates])
         transl = root - posed.joints18_B183_mm[:, 0].numpy()
+        verdicts = [e.person for e in estimates if e.person is not None]
         return cls(
             fps=fps,
             theta_TJ3=theta.astype(np.float64),
@@ -80,11 +90,16 @@ class Motion:
             transl_T3_mm=transl.astype(np.float64),
             pelvis_T3_mm=(posed.joints24_B243_mm[:, 0].numpy() + transl).astype(np.float64),
             rest_J3_mm=rest.numpy().astype(np.float64),
+            person_confidence_T=np.array([e.person_confidence for e in estimates]),
+            person_T=np.array(verdicts) if len(verdicts) == len(estimates) else None,
         )
 
 
 def write_motion(path: Path, motion: Motion) -> None:
     """Write a motion; the file's ending says how.
+
+    Beside AMASS's own keys an npz holds ``person_confidence``, one a frame, and ``person``, its
+    verdict, where the model has a threshold. Readers of AMASS pass over them.
 
     Raises:
         ConfigError: Neither ``.npz`` nor ``.bvh``.
@@ -115,14 +130,18 @@ def _turned(motion: Motion, world_33: FloatArray) -> tuple[FloatArray, FloatArra
 
 def _amass(motion: Motion) -> dict[str, npt.NDArray[Any]]:
     theta, pelvis = _turned(motion, _TO_Z_UP)
-    return {
+    values: dict[str, npt.NDArray[Any]] = {
         "poses": theta.reshape(len(theta), -1),
         # θ turns about the pelvis at rest, which trans leaves out.
         "trans": (pelvis - motion.rest_J3_mm[0]) / MM_PER_M,
         "betas": motion.betas_K,
         "gender": np.array("neutral"),
         "mocap_framerate": np.array(motion.fps),
+        "person_confidence": motion.person_confidence_T,
     }
+    if motion.person_T is not None:
+        values["person"] = motion.person_T
+    return values
 
 
 def _bvh(motion: Motion) -> str:

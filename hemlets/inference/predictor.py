@@ -8,9 +8,14 @@ from pathlib import Path
 import numpy as np
 import roma
 import torch
-from torch import nn
 
-from hemlets.codecs import PERSON_STATISTIC, decode_heatmaps, person_confidence
+from hemlets.codecs import (
+    PERSON_STATISTIC,
+    crop_views,
+    decode_heatmaps,
+    from_view,
+    person_confidence,
+)
 from hemlets.codecs.decode import metric_joints
 from hemlets.errors import InputError
 from hemlets.inference.types import BodyEstimate, Camera, Flag, PredictionRequest
@@ -50,7 +55,7 @@ class Predictor:
         self.device = torch.device(device)
         self.card = card
         self.precision: Precision = card.precision
-        self._model: nn.Module = model.eval()
+        self._model: HemletsPosh | InferenceForm = model.eval()
         if self.device.type == "cpu":
             if not can_prepare(self.precision):
                 self.precision = "float32"
@@ -99,22 +104,21 @@ class Predictor:
         prepared = [_prepare(r, f"request {first + i}", self.card.pose.crop_px)
                     for i, r in enumerate(requests)]  # fmt: skip
         crops = [crop for crop, _, _ in prepared]
+        cameras = np.array([(c.fx, c.fy, c.cx, c.cy) for _, c, _ in prepared])
         # A form prepared for the CPU has its precision in its weights.
         cast = self.device.type != "cpu" and self.precision == "bfloat16"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, cast):
             crop_B3HW = network_input((r.image_HW3 for r in requests), crops, self.device)
             out: PoshOutput = (
-                both_ways(self._model, crop_B3HW, self.card.pose.volume.cells)
-                if self.card.flip_test
-                else self._model(crop_B3HW)
+                both_ways(self._model, crop_B3HW) if self.card.flip_test else self._model(crop_B3HW)
             )
             found = joints_in_images(out.decoded.voxel_BJ3, self.card.pose.volume, crops)
-            theta = roma.rotmat_to_rotvec(out.shape.rotation_BR33)
+            view_B33 = crop_views(np.array([crop.centre_px for crop in crops]), cameras)
+            theta = roma.rotmat_to_rotvec(from_view(out.shape.rotation_BR33, view_B33))
             if out.pose.heatmap_BJHW is not None:
                 peak = decode_heatmaps(out.pose.heatmap_BJHW)[1].clamp(0, 1)
             else:
                 peak = torch.full(found.depth_mm_BJ.shape, float("nan"))
-        cameras = np.array([(c.fx, c.fy, c.cx, c.cy) for _, c, _ in prepared])
         joints, roots = metric_joints(
             found.image_px_BJ2, found.depth_mm_BJ, cameras, self.card.bones
         )

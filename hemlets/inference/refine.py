@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,21 +12,49 @@ import torch
 
 from hemlets.body.model import BodyModel
 from hemlets.body.smplify import FitConfig, Smplify
+from hemlets.body.start import StartTrust
 from hemlets.body.targets import FitTargets
 from hemlets.inference.types import BodyEstimate
 
 __all__ = ["DETECTED_FIT", "PREDICTION_FIT", "Refiner"]
 
-PREDICTION_FIT = FitConfig(joint_mm=20.0, depth_mm=25.0, place_mm=400.0, joint_px=3.0)
-"""For joints of a network: image positions are sure to pixels, depths to centimetres, and the
-distance of the whole person, which rests on an average bone length, hardly at all."""
+_BOX_PX: Final = 100.0
+"""Errors in the image are told as if the box's longer side measured so much, that is in percent:
+a network sees every person at one size, so that its errors grow with the person's."""
 
-DETECTED_FIT = PREDICTION_FIT.model_copy(update={"joint_mm": 80.0, "depth_mm": 60.0})
-"""For joints that another program found in the image: they overrule the network's there."""
+PREDICTION_FIT = FitConfig(
+    joint_mm=150.0,
+    depth_mm=200.0,
+    place_mm=400.0,
+    joint_px=5.0,
+    outlier_px=13.0,
+    silhouette_px=2.0,
+    pose_weight=0.0,
+    shape_weight=0.0,
+    start=StartTrust(pose_share=0.5, root_rad=0.05, betas=0.5),
+)
+"""For joints of a network, as good as they are for people in motion that it has not seen.
+
+Its image joints are worth most: half lie within 2.5 percent of the box, a tenth far off. Its joints
+in space tell little that its θ doesn't: they are 100 mm off across and 130 mm in depth, whole limbs
+together, hence the wider numbers. The θ holds a pose to half of what motion varies, and the turn of
+the whole body nearly fast: image joints would tilt it in depth, where they know nothing. Box size
+and distance disagree, hence the 400 mm. A network's start comes with its own idea of what is
+likely, so that the general priors are left out. Chosen on the validation split, where most of these
+may be halved or doubled; with twice the freedom of pose the image fits better and space no better.
+"""
+
+DETECTED_FIT = PREDICTION_FIT.model_copy(
+    update={"joint_px": 1.5, "start": StartTrust(pose_share=0.5, root_rad=0.2, betas=0.5)}
+)
+"""For joints that another program found in the image: they overrule the network's there.
+
+They don't share the network's errors, and so tell something of the whole body's turn, too.
+"""
 
 
 class Refiner:
-    """Fits θ and β of predictions to the pose stage's joints.
+    """Fits θ and β of predictions to the pose stage's joints, near to where they are.
 
     Args:
         body: The body that θ and β belong to.
@@ -98,6 +127,7 @@ def _fit(
             weight2d_BN=torch.from_numpy(np.stack([weight for _, weight in seen])),
             camera_B4=torch.from_numpy(camera),
             masks=masks,
+            unit_B_px=torch.tensor([_side_px(e.box_xyxy) / _BOX_PX for e in estimates]),
         ),
         theta_BJ3=torch.from_numpy(np.stack([e.theta for e in estimates])),
         betas_BK=torch.from_numpy(np.stack([e.betas for e in estimates])),
@@ -120,6 +150,12 @@ def _in_image(
     known = np.asarray(np.isfinite(given_J2).all(-1))
     pixels = np.where(known[:, None], given_J2, 0.0).astype(np.float32)
     return pixels, known.astype(np.float64)
+
+
+def _side_px(box_xyxy: tuple[float, float, float, float]) -> float:
+    """The box's longer side; a box without extent was never predicted from."""
+    left, top, right, bottom = box_xyxy
+    return max(right - left, bottom - top, 1.0)
 
 
 def _trust(confidence: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import roma
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hemlets.body import mirror_theta
+from hemlets.models.inference_form import InferenceForm
 from hemlets.models.pose import DecodedVolume
-from hemlets.models.posh import PoshOutput
+from hemlets.models.posh import HemletsPosh, PoshOutput, body_from
 from hemlets.models.shape import ShapeOutput
 from hemlets.skeleton import FLIP_JOINTS
 
 __all__ = ["both_ways"]
 
 
-def both_ways(model: nn.Module, image_B3HW: Tensor, cells: int) -> PoshOutput:
+def both_ways(model: HemletsPosh | InferenceForm, image_B3HW: Tensor) -> PoshOutput:
     """What the model makes of crops, averaged with what it makes of their mirror images.
 
     A usual test-time augmentation (Newell et al. 2016 for heatmaps, Sun et al. 2018 for joints
-    by soft-argmax), at twice the cost. 2D heatmaps, joints and β are averaged, rotations by the
-    chordal mean (Hartley et al. 2013), so that a mirrored crop has the mirrored answer.
+    by soft-argmax), at twice the cost. 2D heatmaps and joints are averaged. The body is regressed
+    from the averaged joints, in both directions too, so that it agrees with the joints that are
+    reported: β is averaged, rotations by the chordal mean (Hartley et al. 2013). A mirrored crop
+    has the mirrored answer.
 
     Args:
-        model: A `HemletsPosh` or its form for inference.
+        model: In evaluation mode.
         image_B3HW: Normalised crops.
-        cells: Side of the model's volumes.
 
     Returns:
         The averages; volumes, marginals, HEMlets and features are those of the crop as it is.
@@ -33,12 +35,13 @@ def both_ways(model: nn.Module, image_B3HW: Tensor, cells: int) -> PoshOutput:
     B = len(image_B3HW)
     out: PoshOutput = model(torch.cat([image_B3HW, image_B3HW.flip(-1)]))
     joints = list(FLIP_JOINTS)
+    volume = model.volume
 
     voxel = out.decoded.voxel_BJ3
-    back = voxel[B:, joints]
-    back = torch.cat([cells - back[..., :1], back[..., 1:]], -1)
+    back = _mirrored(voxel[B:, joints], volume.cells)
+    mean_BJ3 = (voxel[:B] + back) / 2
     marginals = tuple(axis[:B] for axis in out.decoded.marginals_xyz)
-    decoded = DecodedVolume((marginals[0], marginals[1], marginals[2]), (voxel[:B] + back) / 2)
+    decoded = DecodedVolume((marginals[0], marginals[1], marginals[2]), mean_BJ3)
 
     heatmap = out.pose.heatmap_BJHW
     pose = out.pose._replace(
@@ -47,7 +50,12 @@ def both_ways(model: nn.Module, image_B3HW: Tensor, cells: int) -> PoshOutput:
         triplet_BKLHW=None if out.pose.triplet_BKLHW is None else out.pose.triplet_BKLHW[:B],
         feature_BC=out.pose.feature_BC[:B],
     )
-    rotation, betas = out.shape.rotation_BR33, out.shape.betas_BS
+    seen_BJ3 = torch.cat([mean_BJ3, _mirrored(mean_BJ3[:, joints], volume.cells)])
+    rotation, betas = body_from(seen_BJ3, out.pose.feature_BC, model.shape, volume)
     mean = rotation[:B] + mirror_theta(rotation[B:])
     shape = ShapeOutput(roma.special_procrustes(mean), (betas[:B] + betas[B:]) / 2)
     return PoshOutput(pose, decoded, shape)
+
+
+def _mirrored(voxel_BJ3: Tensor, cells: int) -> Tensor:
+    return torch.cat([cells - voxel_BJ3[..., :1], voxel_BJ3[..., 1:]], -1)

@@ -59,7 +59,7 @@ class InferenceForm(nn.Module):
         """
         super().__init__()
         self.dtype = torch.float32 if precision == "float32" else torch.bfloat16
-        self.volume = model.pose.config.volume
+        self.volume = model.volume
         self.pose = _prepared(model.pose, self.dtype)
         self.shape = model.shape
 

@@ -88,6 +88,7 @@ class ModelCard(Config):
     """What the weights are.
 
     Attributes:
+        format: 3 since the root's rotation is learnt in the crop's view.
         bones: Lengths of the 14 parts of predicted skeletons at known distance, measured on the
             validation split; give the metric scale of predictions.
         precision: See `InferenceConfig`.
@@ -99,7 +100,7 @@ class ModelCard(Config):
         training: Where the weights come from: data version, configuration, metrics.
     """
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     pose: PoseNetworkConfig
     shape: ShapeNetworkConfig
     bones: BoneLengths

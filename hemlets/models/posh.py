@@ -18,7 +18,7 @@ from hemlets.models.pose import (
 from hemlets.models.shape import ShapeNetwork, ShapeNetworkConfig, ShapeOutput
 from hemlets.skeleton import Joint
 
-__all__ = ["HemletsPosh", "PoshOutput", "nominal_metres", "with_body"]
+__all__ = ["HemletsPosh", "PoshOutput", "body_from", "nominal_metres", "with_body"]
 
 
 class PoshOutput(NamedTuple):
@@ -50,14 +50,27 @@ class HemletsPosh(nn.Module):
         self.pose = PoseNetwork(pose)
         self.shape = ShapeNetwork(shape, self.pose.backbone.channels)
 
+    @property
+    def volume(self) -> VolumeSpec:
+        """What decoded joints are in."""
+        return self.pose.config.volume
+
     def forward(self, image_B3HW: Tensor) -> PoshOutput:
         """Run both stages; decoding and shape run in float32."""
-        return with_body(self.pose(image_B3HW), self.shape, self.pose.config.volume)
+        return with_body(self.pose(image_B3HW), self.shape, self.volume)
 
 
 def with_body(pose: PoseOutput, shape: ShapeNetwork, volume: VolumeSpec) -> PoshOutput:
     """Decode what the pose network gave and regress the body from it, in float32."""
     decoded = decode_volume(pose.volume_BJDHW, volume.cells)
-    with torch.autocast(pose.volume_BJDHW.device.type, enabled=False):
-        body = shape(nominal_metres(decoded.voxel_BJ3, volume), pose.feature_BC)
+    body = body_from(decoded.voxel_BJ3, pose.feature_BC, shape, volume)
     return PoshOutput(pose, decoded, body)
+
+
+def body_from(
+    voxel_BJ3: Tensor, feature_BC: Tensor, shape: ShapeNetwork, volume: VolumeSpec
+) -> ShapeOutput:
+    """Regress the body from decoded joints, in float32."""
+    with torch.autocast(voxel_BJ3.device.type, enabled=False):
+        found: ShapeOutput = shape(nominal_metres(voxel_BJ3, volume), feature_BC)
+    return found

@@ -26,7 +26,8 @@ class ShapeOutput(NamedTuple):
     """SMPL parameters.
 
     Attributes:
-        rotation_BR33: The 24 rotation matrices of θ; the root's is in the camera frame.
+        rotation_BR33: The 24 rotation matrices of θ; the root's is in the crop's view,
+            see :mod:`hemlets.codecs.view`.
         betas_BS: β, 10.
     """
 

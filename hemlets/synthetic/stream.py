@@ -1,50 +1,49 @@
 """Rendered people without end, for training that never sees an image twice unless it wants to.
 
-The stream is a sequence of windows of people; training shows each `StreamConfig.reuse` times, as
-so many epochs, before the next one comes. Who is where depends on the seed alone, so any number
-of workers, and a run that goes on in the middle, sees the same people. Scenes without a person are
-not streamed: few are needed, and a data version has them.
+The stream is a sequence of windows; training shows each `StreamConfig.reuse` times, as so many
+epochs, before the next one comes. A window holds people and, after them, as many scenes without a
+person as a data version has beside so many people. Who is where depends on the seed alone, so any
+number of workers, and a run that goes on in the middle, sees the same.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Final, Self
+from itertools import groupby
+from typing import Annotated, Any, Final, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from hemlets.annotations import Annotations
+from hemlets.annotations import BACKGROUND_SPLITS, Annotations
 from hemlets.config import Config
 from hemlets.crew import Crew
 from hemlets.errors import DataError
 from hemlets.synthetic.config import OpenDataConfig
 from hemlets.synthetic.people import BLOCK, Studio
 
-__all__ = ["RenderStream", "StreamConfig", "StreamWindow"]
+__all__ = ["RenderStream", "StreamConfig", "StreamSettings", "StreamWindow"]
 
 _SHARD: Final = "stream"
 
 Indices = npt.NDArray[np.integer[Any]]
 
 
-class StreamConfig(Config):
-    """What is streamed.
+class StreamSettings(Config):
+    """How a stream is cut and how often it shows the same.
 
     Attributes:
-        data: How people are rendered; its numbers of samples don't matter here.
-        split: Whose motion they show.
-        window: People that a batch is drawn from, in whole blocks of 64.
-        reuse: Times that each person is shown, with another augmentation each time. Rendering
+        window: People that a batch is drawn from, in whole blocks of 64. Scenes without a person
+            come beside them: ``data.background_share`` of their number.
+        reuse: Times that each sample is shown, with another augmentation each time. Rendering
             costs more than augmenting, so that 2–4 feed a fast accelerator from few cores.
         ahead: Blocks that may be rendered before they are wanted: what bounds the memory.
     """
 
-    data: OpenDataConfig = OpenDataConfig()
-    split: str = "train"
     window: Annotated[int, Field(ge=BLOCK)] = 2048
     reuse: Annotated[int, Field(ge=1, le=100)] = 1
     ahead: Annotated[int, Field(ge=0, le=10_000)] = 16
@@ -56,14 +55,69 @@ class StreamConfig(Config):
         return self
 
 
+class StreamConfig(StreamSettings):
+    """What is streamed.
+
+    Attributes:
+        data: How people and scenes are rendered; its numbers of samples don't matter here.
+        split: Whose motion they show.
+    """
+
+    data: OpenDataConfig = OpenDataConfig()
+    split: str = "train"
+
+    @property
+    def scenes(self) -> int:
+        """Scenes without a person in a window."""
+        has_scenes = self._background in BACKGROUND_SPLITS
+        return round(self.data.background_share * self.window) if has_scenes else 0
+
+    @property
+    def size(self) -> int:
+        """Samples in a window: people and, after them, scenes."""
+        return self.window + self.scenes
+
+    @property
+    def blocks(self) -> int:
+        """Blocks in a window, none of people and scenes both."""
+        return self.window // BLOCK + math.ceil(self.scenes / BLOCK)
+
+    def block(self, number: int, slots: Indices) -> Block:
+        """What a block of the stream renders of some slots of its window."""
+        window, place = divmod(number, self.blocks)
+        of_scenes = place >= self.window // BLOCK
+        first, count = (self.window, self.scenes) if of_scenes else (0, self.window)
+        # People fill whole blocks, so that scenes begin with a block of their own.
+        start = place * BLOCK
+        stop = min(start + BLOCK, first + count)
+        inside = slots[(slots >= start) & (slots < stop)] - first
+        return Block(
+            number,
+            self._background if of_scenes else self.split,
+            tuple(int(window * count + index) for index in inside),
+        )
+
+    @property
+    def _background(self) -> str:
+        return f"{self.split}-background"
+
+
+class Block(NamedTuple):
+    """Samples of a split that are rendered together: their indices, rising."""
+
+    number: int
+    split: str
+    indices: tuple[int, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class StreamWindow:
-    """Some people of a window; the samples of a table with their images in memory.
+    """Some samples of a window; those of a table with their images in memory.
 
     Attributes:
         number: Of the window.
-        slots: Place of each row's person in the window.
-        annotations: One row a person.
+        slots: Place of each row's sample in the window.
+        annotations: One row a sample.
         jpegs: Their images.
     """
 
@@ -85,14 +139,6 @@ class StreamWindow:
         return self.jpegs[row]
 
 
-@dataclass(frozen=True)
-class _Block:
-    """People of one posing block that are to be rendered: their indices, rising."""
-
-    number: int
-    indices: tuple[int, ...]
-
-
 _Rendered = list[tuple[dict[str, Any], bytes]]
 
 
@@ -109,8 +155,8 @@ class RenderStream:
 
     def __init__(self, config: StreamConfig, *, workers: int = 1) -> None:
         self.config, self._workers = config, workers
-        self._crew: Crew[_Block, _Rendered] | None = None
-        self._render: Callable[[_Block], _Rendered] | None = None
+        self._crew: Crew[Block, _Rendered] | None = None
+        self._render: Callable[[Block], _Rendered] | None = None
 
     def __enter__(self) -> Self:
         if self._workers:
@@ -138,13 +184,13 @@ class RenderStream:
         """
         while self._crew is not None and self._crew.open_tasks:
             self._crew.answer()  # Of an iteration that was left.
-        blocks_a_window = self.config.window // BLOCK
+        blocks_a_window = self.config.blocks
         given = start * blocks_a_window
         done: dict[int, _Rendered] = {}
 
         def slots_of(window: int) -> Indices:
             if wanted is None:
-                return np.arange(self.config.window)
+                return np.arange(self.config.size)
             return np.unique(wanted(window))
 
         window = start
@@ -152,23 +198,18 @@ class RenderStream:
             stop = (window + 1) * blocks_a_window
             # No more than this is rendered before the window after it is asked for.
             while given < stop + (self.config.ahead if self._crew else 0):
-                self._give(self._block(given, slots_of(given // blocks_a_window)), done)
+                slots = slots_of(given // blocks_a_window)
+                self._give(self.config.block(given, slots), done)
                 given += 1
             numbers = range(window * blocks_a_window, stop)
             while self._crew is not None and any(number not in done for number in numbers):
                 block, rendered = self._crew.answer()
                 done[block.number] = rendered
-            people = [person for number in numbers for person in done.pop(number)]
-            yield _window(window, slots_of(window), people)
+            samples = [sample for number in numbers for sample in done.pop(number)]
+            yield _window(window, slots_of(window), samples)
             window += 1
 
-    def _block(self, number: int, slots: Indices) -> _Block:
-        window, place = divmod(number, self.config.window // BLOCK)
-        inside = slots[(slots >= place * BLOCK) & (slots < (place + 1) * BLOCK)]
-        first = window * self.config.window
-        return _Block(number, tuple(int(first + slot) for slot in inside))
-
-    def _give(self, block: _Block, done: dict[int, _Rendered]) -> None:
+    def _give(self, block: Block, done: dict[int, _Rendered]) -> None:
         if self._crew is not None:
             self._crew.give(block)
             return
@@ -177,25 +218,30 @@ class RenderStream:
         done[block.number] = self._render(block)
 
 
-def _window(number: int, slots: Indices, people: _Rendered) -> StreamWindow:
-    rows = [row | {"shard": _SHARD, "shard_row": i} for i, (row, _) in enumerate(people)]
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
+def _window(number: int, slots: Indices, samples: _Rendered) -> StreamWindow:
+    rows = [row | {"shard": _SHARD, "shard_row": i} for i, (row, _) in enumerate(samples)]
+    # Rows of scenes say less than rows of people.
+    tables = []
+    for _, part in groupby(rows, lambda row: row["split"]):
+        own = list(part)
+        tables.append(Annotations.from_columns({k: [row[k] for row in own] for k in own[0]}))
     return StreamWindow(
         number=number,
         slots=slots,
-        annotations=Annotations.from_columns(columns),
-        jpegs=tuple(jpeg for _, jpeg in people),
+        annotations=Annotations.concatenate(tables),
+        jpegs=tuple(jpeg for _, jpeg in samples),
     )
 
 
-def _renderer(config: StreamConfig) -> Callable[[_Block], _Rendered]:
+def _renderer(config: StreamConfig) -> Callable[[Block], _Rendered]:
     from hemlets.body.model import BodyModel
     from hemlets.synthetic.poses import MotionLibrary
 
     studio = Studio(config.data, MotionLibrary.bundled(), BodyModel.load(resolution="lite"))
 
-    def render(block: _Block) -> _Rendered:
-        people = [studio.person(config.split, index) for index in block.indices]
-        return [(person.row, person.jpeg) for person in people]
+    def render(block: Block) -> _Rendered:
+        draw = studio.person if block.split == config.split else studio.scene
+        samples = [draw(block.split, index) for index in block.indices]
+        return [(sample.row, sample.jpeg) for sample in samples]
 
     return render

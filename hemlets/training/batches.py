@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +16,10 @@ from torch import Tensor
 
 from hemlets.annotations import Annotations, ShardReader
 from hemlets.body import mirror_theta
-from hemlets.codecs import VolumeSpec, steepness
+from hemlets.codecs import VolumeSpec, crop_views, from_view, into_view, steepness
 from hemlets.errors import ConfigError
 from hemlets.skeleton import FLIP_JOINTS, FLIP_PARTS, PART_CHILD, PART_PARENT, Joint
-from hemlets.transforms import AugmentationConfig, draw_augmentation, square_crop
+from hemlets.transforms import AugmentationConfig, Crop, draw_augmentation, square_crop
 from hemlets.transforms.stored import extract_stored
 
 __all__ = ["AnyBatch", "Batch", "ImageReader", "Loader", "Samples", "Source", "micro_batches"]
@@ -72,7 +72,7 @@ class Batch(NamedTuple):
         steep_BK: 1 where the part is tilted by more than 60°, 0 by less, -1 where only its
             relation is known.
         relation_known_BK: 1 where the relation is known (Λ).
-        rotation_BR33: SMPL θ as matrices.
+        rotation_BR33: SMPL θ as matrices; the root's in the crop's view.
         betas_BS: SMPL β.
         smpl_known_B: 1 where θ and β are known.
         absent_B: 1 where there is no person: no heatmap has a peak then, which is known of all.
@@ -145,6 +145,7 @@ class Samples:
         theta = torch.from_numpy(a.theta.copy())
         self._rotation = roma.rotvec_to_rotmat(theta).numpy()
         self._betas, self._smpl_valid = a.betas, a.smpl_valid
+        self._camera, self._camera_valid = a.camera, a.camera_valid
         self._absent = ~a.shows_person
 
     def __len__(self) -> int:
@@ -152,13 +153,9 @@ class Samples:
 
     def batch(self, indices: npt.NDArray[np.integer], epoch: int) -> Batch:
         """The samples of some indices in one epoch."""
-        crops, joints, rotations = [], [], []
-        flips = np.zeros(len(indices), bool)
-        for slot, index in enumerate(indices):
-            crop, points, rotation, flips[slot] = self._sample(int(index), epoch)
-            crops.append(crop)
-            joints.append(points)
-            rotations.append(rotation)
+        found = [self._sample(int(index), epoch) for index in indices]
+        images, joints, crops = zip(*found, strict=True)
+        flips = np.array([crop.flip for crop in crops])
         flip_joints, flip_parts = np.array(FLIP_JOINTS), np.array(FLIP_PARTS)
 
         def flipped(values: npt.NDArray[np.generic], order: npt.NDArray[np.integer]) -> Tensor:
@@ -171,14 +168,14 @@ class Samples:
         depth[flips] = depth[flips][:, flip_joints]
         points_BJ2 = torch.from_numpy(np.stack(joints).astype(np.float32))
         return Batch(
-            image_BHW3=torch.from_numpy(np.stack(crops)),
+            image_BHW3=torch.from_numpy(np.stack(images)),
             voxel_BJ3=self.volume.to_voxels(points_BJ2, torch.from_numpy(depth)),
             known2d_BJ=flipped(self._valid2d, flip_joints),
             known3d_BJ=flipped(self._valid3d, flip_joints),
             relation_BK=flipped(self._relations, flip_parts),
             steep_BK=flipped(self._steep, flip_parts),
             relation_known_BK=flipped(self._relations_valid, flip_parts),
-            rotation_BR33=torch.from_numpy(np.stack(rotations).astype(np.float32)),
+            rotation_BR33=self._turned(indices, crops),
             betas_BS=torch.from_numpy(self._betas[indices]),
             smpl_known_B=torch.from_numpy(self._smpl_valid[indices].astype(np.float32)),
             absent_B=torch.from_numpy(self._absent[indices].astype(np.float32)),
@@ -186,14 +183,14 @@ class Samples:
 
     def _sample(
         self, index: int, epoch: int
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.floating], npt.NDArray[np.floating], bool]:
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.floating], Crop]:
+        """An image, its joints in pixels of the crop, and the crop that both were made with."""
         name = self._ids[index]
         data = self._reader.jpeg(self._shard[index], int(self._row[index]), name)
         crop = square_crop(self._box[index], self.volume.crop_px)
-        rotation_R33 = self._rotation[index]
         if self.augmentation is None:
             points = crop.to_crop(self._joints2d[index])
-            return extract_stored(data, crop, where=name), points, rotation_R33, False
+            return extract_stored(data, crop, where=name), points, crop
         key = self.seed, epoch, int(self._keys[index])
         draw = draw_augmentation(self.augmentation, key)
         dx, dy = (s * crop.side_px for s in draw.shift)
@@ -205,14 +202,22 @@ class Samples:
             flip=draw.flip,
         )
         points = crop.to_crop(self._joints2d[index])
-        cos, sin = np.cos(draw.angle_rad), np.sin(draw.angle_rad)
-        turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
-        rotation_R33 = np.concatenate([turn @ rotation_R33[:1], rotation_R33[1:]])
         if draw.flip:
             points = points[list(FLIP_JOINTS)]
-            rotation_R33 = mirror_theta(torch.from_numpy(rotation_R33)[None])[0].numpy()
         pixels = draw.cover(draw.colour(extract_stored(data, crop, where=name)))
-        return pixels, points, rotation_R33, draw.flip
+        return pixels, points, crop
+
+    def _turned(self, indices: npt.NDArray[np.integer], crops: Sequence[Crop]) -> Tensor:
+        """θ as matrices, the root in the crops' views, turned and mirrored as they are."""
+        centre = np.array([crop.centre_px for crop in crops])
+        view = crop_views(centre, self._camera[indices], self._camera_valid[indices])
+        angle = np.array([crop.angle_rad for crop in crops], np.float32)
+        turn = roma.rotvec_to_rotmat(
+            torch.from_numpy(angle)[:, None] * torch.tensor([0.0, 0.0, 1.0])
+        )
+        rotation = from_view(into_view(torch.from_numpy(self._rotation[indices]), view), turn)
+        flip = torch.tensor([crop.flip for crop in crops])
+        return torch.where(flip[:, None, None, None], mirror_theta(rotation), rotation)
 
 
 class Loader(Generic[B]):

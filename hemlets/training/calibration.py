@@ -146,7 +146,7 @@ def _look(
             crop_B3HW = shrunk(
                 network_input(stored_images(rows, part, reader), own, device), shrink
             )
-            out = both_ways(model, crop_B3HW, volume.cells) if flip_test else model(crop_B3HW)
+            out = both_ways(model, crop_B3HW) if flip_test else model(crop_B3HW)
         joints.append(joints_in_images(out.decoded.voxel_BJ3, volume, own))
         if out.pose.heatmap_BJHW is not None:
             peak_BJ = decode_heatmaps(out.pose.heatmap_BJHW)[1].clamp(0, 1)

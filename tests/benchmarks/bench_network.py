@@ -20,7 +20,7 @@ from conditions import machine
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from hemlets.codecs import cell_centres, soft_argmax
+from hemlets.codecs import cell_centres, expectation, marginals
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.training.engine import resolve_precision
 
@@ -54,9 +54,17 @@ def plain_soft_argmax(logits_BJDHW: Tensor) -> Tensor:
     return torch.stack([(q * cell_centres(q.shape[-1], None, q)).sum(-1) for q in sums], -1)
 
 
+def our_soft_argmax(logits_BJDHW: Tensor) -> Tensor:
+    """As the pose network decodes its volume."""
+    return expectation(marginals(logits_BJDHW))
+
+
 def decoders() -> dict[str, Callable[[Tensor], Tensor]]:
     """The soft-argmaxes that can run here."""
-    found = {"plain": plain_soft_argmax, "ours": soft_argmax}
+    found: dict[str, Callable[[Tensor], Tensor]] = {
+        "plain": plain_soft_argmax,
+        "ours": our_soft_argmax,
+    }
     try:
         from fused_soft_argmax import fused_soft_argmax
     except ImportError:

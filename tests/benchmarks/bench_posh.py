@@ -6,7 +6,7 @@ oracles. Without ``--data`` a small set is rendered: 1,024 training people, whic
 is taken of, and 512 test people in motion that the starter weights have never seen. Writes one
 row a machine, model, data set, row of the table and metric to ``results/posh.csv``; ends with 1
 where PoSh does not beat a baseline for certain, or refinement does not do what it should.
-Intervals are of resampled stretches of motion, as the benchmark's are: a test split holds few
+Intervals are of resampled sequences of motion, as the benchmark's are: a test split holds few
 whole clips.
 """
 
@@ -28,6 +28,7 @@ from hemlets.body import BodyModel
 from hemlets.errors import DataError
 from hemlets.evaluation import MeanPose, PredictionsInfo
 from hemlets.evaluation.bodies import BodyRow, BodyStudy, pick_bodies, study_bodies
+from hemlets.evaluation.bootstrap import paired_ratio
 from hemlets.files import sha256_file
 from hemlets.inference.predictor import Predictor
 from hemlets.synthetic import OpenDataConfig, build_open_data
@@ -89,6 +90,13 @@ def verdicts(study: BodyStudy) -> list[tuple[str, str, bool]]:
         text, mean, _ = ratio(refined, predicted, key)
         told.append(("refinement cuts the reprojection error by a third", text,
                      1 + mean <= MOST_LEFT))  # fmt: skip
+    # A fit to the network's image joints can hardly do better than they do.
+    own = study.of(BodyRow.SKELETON, "joints2d_px")
+    found = paired_ratio(study.of(refined, "reprojection_from_truth_px"), own, study.sequence_N)
+    text = f"{found.ratio:+.1%} ({found.low:+.1%} to {found.high:+.1%})"
+    told.append(
+        ("refined bodies are in the image no worse than its joints", text, found.ratio <= 0)
+    )
     return told
 
 

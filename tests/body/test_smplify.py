@@ -9,6 +9,7 @@ import torch
 from hemlets.body.limits import LOWER_J3_RAD, UPPER_J3_RAD
 from hemlets.body.raster import FAR_MM, Rasteriser, Rectangle, SquareCamera
 from hemlets.body.smplify import FitConfig, Smplify
+from hemlets.body.start import StartTrust
 from hemlets.body.targets import FitTargets
 from hemlets.errors import InputError
 from hemlets.skeleton import Joint
@@ -125,6 +126,51 @@ def test_angles_stay_within_what_joints_can_do(lite_body):
     assert np.isfinite(theta).all()
 
 
+def away_from(start, fit):
+    return (fit.theta_BJ3 - start).abs().amax((1, 2))
+
+
+def test_a_fit_stays_as_near_to_its_start_as_the_start_is_trusted(lite_body, held_out):
+    theta, betas = held_out(4)
+    other = lite_body(*held_out(8)).joints18_B183_mm[4:]
+    gaps = []
+    for share in (1.0, 0.1, 1e-4):
+        trust = StartTrust(pose_share=share, root_rad=share, betas=share)
+        config = FitConfig(start=trust, pose_weight=0, shape_weight=0)
+        fit = Smplify(lite_body, config).fit(
+            FitTargets(joints_BN3_mm=other), theta_BJ3=theta, betas_BK=betas
+        )
+        gaps.append(away_from(theta, fit))
+    assert (gaps[0] > gaps[1]).all()
+    assert (gaps[1] > gaps[2]).all()
+    assert gaps[2].max() < 0.02
+
+
+def test_fits_that_stay_near_their_starts_do_not_mix_them_up(lite_body, held_out):
+    theta, betas = held_out(6)
+    truth = lite_body(theta, betas).joints18_B183_mm
+    noise = 30 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1))
+    trust = StartTrust(pose_share=0.3, root_rad=0.05, betas=0.3)
+    fitter = Smplify(lite_body, FitConfig(start=trust))
+
+    def fit(part):
+        return fitter.fit(
+            FitTargets(joints_BN3_mm=(truth + noise)[part]),
+            theta_BJ3=theta[part],
+            betas_BK=betas[part],
+        )
+
+    batch, alone = fit(slice(None)), fit(slice(4, 5))
+    torch.testing.assert_close(batch.joints_BN3_mm[4:5], alone.joints_BN3_mm, atol=0.1, rtol=0)
+
+
+def test_a_fit_that_is_to_stay_near_its_start_needs_one(lite_body):
+    trust = StartTrust(pose_share=0.5, root_rad=0.1, betas=0.5)
+    targets = FitTargets(joints_BN3_mm=torch.zeros(1, 18, 3))
+    with pytest.raises(InputError, match="start has none"):
+        Smplify(lite_body, FitConfig(start=trust)).fit(targets)
+
+
 def mask_of(body, vertices, camera):
     fx, _, cx, cy = camera.tolist()
     square = SquareCamera(focal_px=fx, centre_px=(cx, cy))
@@ -167,6 +213,7 @@ def test_a_body_without_a_mask_beside_one_with_a_mask_is_fitted_by_its_joints(li
         (FitTargets(joints_BN3_mm=torch.zeros(2, 17, 3)), r"\(2, 17, 3\)"),
         (FitTargets(joints_BN3_mm=torch.full((1, 18, 3), math.nan)), "not finite"),
         (FitTargets(joints2d_BN2_px=torch.zeros(1, 18, 2)), "without a camera"),
+        (FitTargets(joints_BN3_mm=torch.zeros(1, 18, 3), unit_B_px=torch.zeros(1)), "above 0"),
     ],
 )
 def test_targets_that_cannot_be_fitted_are_refused(lite_body, targets, message):

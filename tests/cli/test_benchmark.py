@@ -257,7 +257,7 @@ def metres_for_millimetres(rows, predictions):
 
 REFUSALS = {
     wrong_subject: (
-        "error: 1 predictions can't count (S5/Walking/00000): they are of a subject that the "
+        "error: 1 prediction can't count (S5/Walking/00000): they are of a subject that the "
         "protocol trains on",
         "remedy: remove these rows",
     ),
@@ -266,8 +266,8 @@ REFUSALS = {
         "no sample of action Eating is predicted",
     ),
     metres_for_millimetres: (
-        "error: 1 predicted poses are in metres",
-        "where: S9/Phoning/00017",
+        "error: 1 predicted pose is in metres",
+        "predictions.parquet: S9/Phoning/00017",
         "expected: millimetres",
     ),
 }
@@ -301,5 +301,5 @@ def test_a_sample_that_was_predicted_twice_is_refused_with_its_row_named(tmp_pat
     said = capsys.readouterr().err
 
     assert code == 1
-    assert "1 samples are predicted more than once" in said
+    assert "1 sample is predicted more than once" in said
     assert "S9/Discussion/00005" in said

@@ -26,6 +26,18 @@ def test_the_picture_shows_the_photo_enlarged_and_the_side_view_beside_it(
     assert (picture[:, 512:] != picture[-1, -1]).any()
 
 
+def test_of_a_square_photo_the_picture_is_twice_as_wide_as_high(
+    people: list[RenderedPerson], body: BodyModel, truth_of: TruthOf
+) -> None:
+    # Contact sheets have tiles of that shape: any other would be stretched in them.
+    truth = truth_of(people[0])
+    placed = place_body(body, truth.theta, truth.betas, truth.root_mm)
+
+    height, width, _ = prediction_picture(people[0].image, truth, placed).shape
+
+    assert width == 2 * height
+
+
 def test_a_large_photo_is_shown_at_a_size_for_looking_at(
     people: list[RenderedPerson], body: BodyModel, truth_of: TruthOf
 ) -> None:

@@ -129,7 +129,7 @@ def test_an_action_without_predictions_is_named_with_its_rows(truth, tmp_path):
 
 def test_an_action_without_annotations_is_named_with_its_subject(tmp_path):
     fewer = Annotations.concatenate([human36m("S9"), human36m("S11", actions=H36M_ACTIONS[:-1])])
-    with pytest.raises(DataError, match=r"1 groups .* have no sample: WalkT\. of S11"):
+    with pytest.raises(DataError, match=r"1 group .* has no sample: WalkT\. of S11"):
         scored(tmp_path, fewer, predictions_of(fewer))
 
 
@@ -151,7 +151,7 @@ def test_one_pose_in_metres_is_refused_by_name(truth, tmp_path):
     predictions = predictions_of(truth)
     joints = predictions.joints3d_mm.copy()
     joints[17] /= 1000
-    with pytest.raises(DataError, match=r"1 predicted poses are in metres[\s\S]*S9/Phoning/00017"):
+    with pytest.raises(DataError, match=r"1 predicted pose is in metres[\s\S]*S9/Phoning/00017"):
         scored(tmp_path, truth, dataclasses.replace(predictions, joints3d_mm=joints))
 
 
@@ -182,7 +182,7 @@ def test_an_unknown_sample_is_refused_by_name(truth, tmp_path):
     predictions = predictions_of(truth)
     ids = predictions.sample_id.copy()
     ids[2] = "nobody"
-    with pytest.raises(DataError, match=r"1 predictions are of no annotated sample \(nobody\)"):
+    with pytest.raises(DataError, match=r"1 prediction is of no annotated sample \(nobody\)"):
         scored(tmp_path, truth, dataclasses.replace(predictions, sample_id=ids))
 
 
@@ -191,7 +191,7 @@ def test_nan_is_refused_by_name(truth, tmp_path):
     files = written(tmp_path, truth, predictions)
     predictions.joints3d_mm[9, 4, 1] = np.nan
     predictions.write(files[0])
-    with pytest.raises(DataError, match=r"not finite in 1 rows[\s\S]*S9/Eating/00009"):
+    with pytest.raises(DataError, match=r"not finite in 1 row[\s\S]*S9/Eating/00009"):
         score_file(files[0], Truth.read(files[1], P1), P1)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from html import escape
 
 import numpy as np
 import pytest
@@ -12,17 +14,23 @@ from hemlets.errors import DataError
 from hemlets.evaluation.benchmark import score_file
 from hemlets.evaluation.compare_page import compare_html
 from hemlets.evaluation.gallery import worst_samples
-from hemlets.evaluation.meanings import MEANINGS, explain
+from hemlets.evaluation.meanings import MEANINGS, PREDICTORS, explain, glossary
 from hemlets.evaluation.names import MetricName
 from hemlets.evaluation.page import page_html
 from hemlets.evaluation.protocols import load_protocol, protocol_names
 from hemlets.evaluation.results import write_results
 from hemlets.evaluation.side_by_side import compare_runs, read_run
-from hemlets.evaluation.summary import Summary, summarise_protocol
+from hemlets.evaluation.summary import TILT, Summary, summarise_protocol
 from hemlets.evaluation.truth import Truth
+from hemlets.skeleton import JOINTS, PARTS
 from hemlets.synthetic.people import SOURCE
 
 from .layouts import annotations_of, human36m, predictions_of, with_info, written
+
+NAME = MetricName(
+    key="mpjpe_mm", split="test", over="18j", root="pelvis", align="none", box="ground-truth",
+    depth="bone-length-prior", flip="no",
+)  # fmt: skip
 
 
 def rendered(clips: list[tuple[str, int]]) -> Annotations:
@@ -52,7 +60,39 @@ def test_the_open_protocol_is_of_the_people_that_are_rendered() -> None:
     assert load_protocol("open").datasets == (SOURCE,)
 
 
-def test_intervals_of_the_open_benchmark_are_over_stretches_of_clips_not_samples(
+def test_the_open_page_names_the_joints_and_bones_and_says_where_millimetres_come_from(
+    rows, tmp_path
+) -> None:
+    summary = summarised(tmp_path, rows, depth_source="bone-length-prior")
+    told = page_html(summary).split("What the words mean</h2>")[1].split("</ul>")[0]
+
+    assert all(joint.replace("_", " ") in told for joint in JOINTS)
+    assert "pelvis–thorax, neck–head top and, right and left, thorax–shoulder" in told
+    assert "the pelvis&#x27; true distance was put in" in told
+    assert "The camera&#x27;s focal length and principal point were given." in page_html(summary)
+
+
+def test_a_page_of_other_people_says_nothing_of_how_ours_are_rendered(tmp_path) -> None:
+    page = page_html(summarised(tmp_path, human36m("S9", "S11"), depth_source="true-depth"))
+
+    assert "rendered" not in page
+    assert "Metric scale and depth" not in page
+
+
+def test_bones_are_named_with_their_outer_ends_last() -> None:
+    told = glossary(NAME, rendered=False)["Bones"].removeprefix("The 14 are ").rstrip(".")
+    middle, sides = told.split(" and, right and left, ")
+    assert len(middle.split(", ")) + 2 * len(sides.split(", ")) == len(PARTS)
+    assert "elbow–wrist" in sides
+
+
+def test_an_error_of_all_joints_says_that_the_pelvis_counts_as_right() -> None:
+    assert "the pelvis counts with an error of 0" in explain(NAME)
+    assert "counts with" not in explain(replace(NAME, over="17j-no-pelvis"))
+    assert "counts with" not in explain(replace(NAME, root="centroid", align="similarity"))
+
+
+def test_intervals_of_the_open_benchmark_are_over_sequences_of_clips_not_samples(
     rows, tmp_path
 ) -> None:
     protocol = load_protocol("open")
@@ -84,9 +124,9 @@ def test_surface_points_and_rotations_are_counted_in_words() -> None:
     common = {"split": "test", "root": "none", "align": "none", "box": "mask", "depth": "x"}
     of = {over: explain(MetricName(key="theta_deg", over=over, flip="no", **common))
           for over in ("21r", "6890v", "pelvis")}  # fmt: skip
-    assert "over 21 rotations" in of["21r"]
+    assert "over 21 of θ's 24 rotations" in of["21r"]
     assert "over 6,890 points of the body's surface" in of["6890v"]
-    assert "over pelvis on" in of["pelvis"]
+    assert "over the pelvis alone on" in of["pelvis"]
 
 
 def posed(rows: Annotations) -> Annotations:
@@ -138,7 +178,105 @@ def test_pictures_come_with_their_legend_and_captions_with_their_unit(rows, tmp_
 def test_a_part_that_is_all_samples_is_not_where_it_is_worst(rows, tmp_path) -> None:
     page = page_html(summarised(tmp_path, rows))
     worst = page.split("Where it is worst")[1].split("<details>")[0]
-    assert "No such part is left" in worst
+    assert "There is no such part" in worst
+
+
+def crowd() -> Annotations:
+    """40 people in 8 sequences, half of them with few visible joints."""
+    rows = rendered([(f"clip{i % 8}", 0) for i in range(40)])
+    columns = {name: rows.column(name) for name in rows.table.column_names}
+    visible = np.ones((40, 18), bool)
+    visible[20:, 4:] = False
+    return Annotations.from_columns(columns | {"visible": visible})
+
+
+def parts_in(page: str) -> list[str]:
+    """Parts in the table of where it is worst, in its order."""
+    table = page.split("Where it is worst")[1].split("<details>")[0]
+    return re.findall(r"<td class='meaning'>(.*?)</td>", table)
+
+
+def test_every_part_above_the_mean_is_named_and_none_below_it(tmp_path) -> None:
+    summary = summarised(tmp_path, crowd())
+    known = [p for p in summary.slices if p.by != TILT and p.figure.samples >= 5]
+    mean = summary.metrics[0].figure.mean
+    worse = sorted((p.figure.mean, p.value) for p in known if p.figure.mean > mean)
+    assert worse
+    assert len(worse) < len(known)
+    assert parts_in(page_html(summary)) == [value for _, value in reversed(worse)]
+
+
+def test_parts_say_in_their_names_what_was_counted(tmp_path) -> None:
+    summary = summarised(tmp_path, crowd())
+    counted = {(part.by, part.value): part.figure.samples for part in summary.slices}
+    assert counted["visible joints", "all 18"] == 20
+    assert counted["visible joints", "0 to 8 of 18"] == 20
+    assert counted["joints outside the image", "none"] == 40
+    assert "counted for each sample among its 18 joints" in page_html(summary)
+
+
+def test_fields_that_part_the_samples_alike_are_listed_once(tmp_path) -> None:
+    rows = human36m("S9", "S11")
+    assert set(rows.column("action")) == set(rows.column("family"))
+    by = {part.by for part in summarised(tmp_path, rows).slices}
+    assert "action" in by
+    assert "family of motions" not in by
+
+
+def test_errors_by_tilt_stand_apart_and_say_that_they_are_of_bones(rows, tmp_path) -> None:
+    page = page_html(summarised(tmp_path, rows))
+    tilts = page.split("<h2>Error by tilt of bones")[1].split("<h2>")[0]
+    assert "samples with such a bone" in tilts
+    assert tilts.count("<tr>") == 4
+    assert "tilt" not in page.split("Where it is worst")[1].split("<h2>")[0]
+
+
+def test_the_page_says_what_a_confidence_is_and_that_nothing_calibrated_it(rows, tmp_path) -> None:
+    said = page_html(summarised(tmp_path, rows)).split("<h2>Confidence")[1].split("<svg")[0]
+    assert "the peak of the joint's 2D heatmap" in said
+    assert "nothing was fitted afterwards to calibrate it" in said
+
+
+def test_the_split_is_called_by_its_name_and_the_word_of_full_names_is_explained(
+    rows, tmp_path
+) -> None:
+    page = page_html(summarised(tmp_path, rows))
+    assert "test split: 5 samples of 4 sequences" in page
+    assert (
+        "samples of the test split; in their full names, at the end of this page, “open” " in page
+    )
+    assert "stretch" not in page
+
+
+def test_one_sample_is_not_called_samples(tmp_path) -> None:
+    page = page_html(summarised(tmp_path, rendered([("kick", 0)])))
+    assert "test split: 1 sample of 1 sequence." in page
+    assert "From one sequence alone no interval can be drawn" in page
+
+
+@pytest.mark.parametrize(
+    ("version", "given"),
+    [("mean-pose", "given nothing of the sample"), ("linear-lifter-from-true-2d", "true 2D joints"),
+     ("a1b2c3d4e5f6", "")],
+)  # fmt: skip
+def test_a_baselines_page_says_what_it_is_given_and_how_it_scales(
+    rows, tmp_path, version, given
+) -> None:
+    page = page_html(summarised(tmp_path, rows, model_version=version))
+    said = [text for text in PREDICTORS.values() if escape(text) in page]
+    assert len(said) == bool(given)
+    assert all(given in text for text in said)
+
+
+def test_headings_of_tables_are_repeated_on_each_sheet_of_paper(rows, tmp_path) -> None:
+    page = page_html(summarised(tmp_path, rows), [("a picture", b"png")])
+    assert page.count("<thead>") == page.count("<table")
+
+
+def test_a_table_of_many_columns_is_set_small_enough_for_paper(tmp_path) -> None:
+    page = page_html(summarised(tmp_path, human36m("S9", "S11")))
+    assert "<table class=wide>" in page
+    assert ".wide { font-size: 8px; }" in page
 
 
 def test_what_is_folded_on_screen_is_unfolded_on_paper(rows, tmp_path) -> None:

@@ -123,7 +123,7 @@ def test_a_nan_is_refused_with_column_and_sample(path, predictions):
         )
 
     rewrite(path, spoil)
-    with pytest.raises(DataError, match=r"theta is not finite in 1 rows[\s\S]*t0-00005 \(rows 5\)"):
+    with pytest.raises(DataError, match=r"theta is not finite in 1 row[\s\S]*t0-00005 \(rows 5\)"):
         Predictions.read(path)
 
 
@@ -145,7 +145,7 @@ def test_an_empty_cell_is_refused_with_its_row(path, predictions):
         columns["sample_id"] = pa.array(ids)
 
     rewrite(path, spoil)
-    with pytest.raises(DataError, match=r"sample_id is empty in 1 rows[\s\S]*rows 9"):
+    with pytest.raises(DataError, match=r"sample_id is empty in 1 row[\s\S]*rows 9"):
         Predictions.read(path)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hemlets.evaluation.bootstrap import bootstrap_mean
 from hemlets.evaluation.resampling import Resampler
 
 
@@ -15,7 +16,7 @@ def test_the_interval_is_that_of_the_plain_bootstrap_over_sequences():
     by_sequence = values[::25]
     half = 1.96 * by_sequence.std() / np.sqrt(40)
     assert found.high - found.mean == pytest.approx(half, rel=0.15)
-    assert found.stretches == 40
+    assert found.sequences == 40
 
 
 def test_frames_of_a_sequence_count_as_one_draw_not_as_many():
@@ -29,7 +30,7 @@ def test_thousands_of_sequences_are_drawn_in_blocks_with_the_same_spread():
     values = np.random.default_rng(0).normal(50, 1, 20_000)
     found = Resampler(np.arange(20_000)).mean(values)
     assert found.high - found.low == pytest.approx(2 * 1.96 / np.sqrt(20_000), rel=0.15)
-    assert found.stretches == 20_000
+    assert found.sequences == 20_000
 
 
 def test_the_mean_of_groups_counts_each_group_once():
@@ -54,3 +55,31 @@ def test_the_same_seed_gives_the_same_interval():
     one, same, other = (Resampler(np.arange(30), seed=s).mean(values) for s in (3, 3, 4))
     assert one == same
     assert one != other
+
+
+def test_every_page_draws_the_same_interval_of_the_same_numbers():
+    rng = np.random.default_rng(2)
+    names = np.array([f"clip@{number}" for number in rng.integers(0, 25, 300)])
+    values = rng.normal(100, 20, 300)
+    values[rng.random(300) < 0.1] = np.nan
+    assert Resampler(names, resamples=500).mean(values) == bootstrap_mean(
+        values, names, resamples=500
+    )
+
+
+def test_a_parts_interval_is_its_own_whatever_other_samples_are_there():
+    rng = np.random.default_rng(3)
+    sequence, values = np.repeat(np.arange(30), 4), rng.normal(100, 20, 120)
+    part = sequence % 3 == 0
+    among = Resampler(sequence).mean(values, part)
+    assert among == Resampler(sequence[part]).mean(values[part])
+    assert among.sequences == 10
+
+
+def test_the_order_of_the_samples_does_not_move_an_interval():
+    rng = np.random.default_rng(4)
+    sequence, values = np.repeat(np.arange(30), 4), rng.normal(100, 20, 120)
+    order = rng.permutation(120)
+    one = Resampler(sequence).mean(values)
+    other = Resampler(sequence[order]).mean(values[order])
+    assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=1e-9)

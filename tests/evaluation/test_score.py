@@ -158,7 +158,7 @@ def test_missing_predictions_are_named(predictions, annotations):
 
 
 def test_predictions_of_unknown_samples_are_named(predictions, annotations):
-    with pytest.raises(DataError, match=r"1 predictions are of no such sample \(t0-00023\)"):
+    with pytest.raises(DataError, match=r"1 prediction is of no such sample \(t0-00023\)"):
         score(predictions, annotations.take(np.arange(23)), body=None)
 
 
@@ -182,7 +182,7 @@ def test_no_samples_are_no_score(predictions, annotations):
 def test_one_prediction_in_metres_is_refused_by_name(predictions, annotations):
     joints = predictions.joints3d_mm.copy()
     joints[8] /= 1000
-    with pytest.raises(DataError, match=r"1 predicted poses are in metres[\s\S]*t0-00008"):
+    with pytest.raises(DataError, match=r"1 predicted pose is in metres[\s\S]*t0-00008"):
         score(dataclasses.replace(predictions, joints3d_mm=joints), annotations, body=None)
 
 
@@ -210,7 +210,7 @@ def test_scores_are_read_back_as_they_were_written(scores, tmp_path):
 def test_the_summary_is_json_without_nan(predictions, annotations, tmp_path):
     valid = annotations.valid3d.copy()
     valid[:, Joint.NOSE] = False
-    # With a single stretch there are no intervals.
+    # With a single sequence there are no intervals.
     alone = changed(
         annotations, valid3d=valid, clip=["one"] * len(annotations), frame=[0] * len(annotations)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,25 +170,39 @@ def test_what_is_beaten_is_what_the_whole_interval_says(
 
 
 def test_the_words_say_which_error_in_the_image_is_which(bodies: Bodies) -> None:
-    network, truth, _ = body_page(
+    network, truth, *_ = body_page(
         changed(
             bodies, BodyRow.REFINED, BodyRow.PREDICTED, per_vertex_mm=-0.17, mesh_joints_mm=-0.15,
             reprojection_from_network_px=-0.74, reprojection_from_truth_px=-0.25,
         )
     )["told"]  # fmt: skip
-    assert "-74 %" in network
+    assert "-74.0 %" in network
     assert "network's own joints in the image, which are what it fits to" in network
-    assert "cut by the third" in network
+    assert "a cut by one third, is reached" in network
     assert "Against the truth" in truth
-    assert "-25 %" in truth
-    assert "less than the third" in truth
+    assert "-25.0 %" in truth
+    assert "a cut by one third, is missed" in truth
 
 
-def test_one_stretch_of_motion_says_nothing_about_refinement(bodies: Bodies) -> None:
+@pytest.mark.parametrize(
+    ("ratio", "verdict"),
+    [(0.2, "becomes worse by refinement, +20.0 %"), (-0.2, "becomes better by refinement, -20.0 %"),
+     (0.01, "is not surely better or worse with refinement, +1.0 %")],
+)  # fmt: skip
+def test_what_refinement_does_to_rotations_is_said_from_the_numbers(
+    bodies: Bodies, ratio: float, verdict: str
+) -> None:
+    found = changed(
+        bodies, BodyRow.REFINED, BodyRow.PREDICTED, per_vertex_mm=-0.1, mesh_joints_mm=-0.1,
+        reprojection_from_network_px=-0.7, reprojection_from_truth_px=-0.2, theta_deg=ratio,
+    )  # fmt: skip
+    (said,) = [told for told in body_page(found)["told"] if "error of the rotations" in told]
+    assert verdict in said
+
+
+def test_one_sequence_says_nothing_about_refinement(bodies: Bodies) -> None:
     found = bodies.model_copy(update={"changes": ()})
-    assert body_page(found)["told"] == [
-        "Too few stretches of clips to say what refinement changes."
-    ]
+    assert body_page(found)["told"] == ["Too few sequences to say what refinement changes."]
 
 
 def facts() -> dict[str, Any]:
@@ -198,7 +213,7 @@ def facts() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def page_of(benchmark: Path, workspace: Workspace, project: Path) -> str:
+def page_of(benchmark: Path, made: Path, workspace: Workspace, project: Path) -> str:
     result = StageResult(stage="benchmark", key="k", folder=benchmark, content="c", cached=False)
     stage = workspace.home / "stage"
     stage.mkdir(parents=True)
@@ -206,7 +221,7 @@ def page_of(benchmark: Path, workspace: Workspace, project: Path) -> str:
     (stage / "history.jsonl").write_text(json.dumps(row) + "\n")
     path = write_report(
         workspace, load_profile(str(project / "tests" / "flows" / "tiny.toml")), key="0123456789",
-        data=stages.Data(result=result, version="v"),
+        data=stages.Data(result=replace(result, folder=made / "data"), version="v"),
         validation={"rows": 40, "expectations": 1, "passed": True, "warnings": [],
                     "compared_with": "nothing"},
         stages_done={"train-posh": stage}, scored=stages.Benchmark(result=result),
@@ -217,9 +232,9 @@ def page_of(benchmark: Path, workspace: Workspace, project: Path) -> str:
 
 
 def test_the_report_has_a_row_for_each_body_and_says_what_it_tells(
-    benchmark: Path, bodies: Bodies, workspace: Workspace, project: Path
+    benchmark: Path, made: Path, bodies: Bodies, workspace: Workspace, project: Path
 ) -> None:
-    page = page_of(benchmark, workspace, project)
+    page = page_of(benchmark, made, workspace, project)
     table = page[page.index("Bodies: pose, shape and refinement") :]
     for row in BodyRow:
         assert f"<td>{row.value}</td>" in table
@@ -236,4 +251,4 @@ def test_a_profile_can_leave_the_study_out(
     folder = scored(made, tmp_path / "scored", 0, [])
     assert read_bodies(folder) is None
     assert body_metrics(None) == {}
-    assert "Bodies: pose, shape" not in page_of(folder, workspace, project)
+    assert "Bodies: pose, shape" not in page_of(folder, made, workspace, project)

@@ -47,4 +47,4 @@ def test_what_is_undefined_is_not_logged(tmp_path) -> None:
 @pytest.mark.parametrize(("samples", "gaps"), [(10, 0), (9, 1)])
 def test_a_metric_that_is_missing_where_a_baseline_has_it_is_a_gap(tmp_path, samples, gaps) -> None:
     figures = stored(tmp_path, mpjpe_mm=entry(50.0, samples), root_mm=entry(30.0, 4))
-    assert figures.gaps() == ["mpjpe_mm is missing on 1 of 10 samples"][:gaps]
+    assert figures.gaps() == ["the mean joint error (MPJPE) is missing on 1 of 10 samples"][:gaps]

@@ -129,3 +129,27 @@ def test_the_hash_follows_the_values_not_the_layout(tiny, tmp_path) -> None:
 def test_a_small_gate_needs_the_setting_that_permits_it(tiny) -> None:
     with pytest.raises(ConfigError, match=r"promotion\.min_gate_samples asks for at least 256"):
         load_profile(str(tiny), ("promotion.min_gate_samples=256",))
+
+
+def test_a_profile_that_says_nothing_of_a_stream_trains_on_stored_rows() -> None:
+    assert all(load_profile(name).stream is None for name in profile_names())
+
+
+def test_a_stream_can_be_chosen_in_the_file_or_on_the_command_line(changed, tiny) -> None:
+    chosen = load_profile(changed("[pose]", "[stream]\nwindow = 128\nreuse = 4\n\n[pose]")).stream
+    assert chosen is not None
+    assert (chosen.window, chosen.reuse) == (128, 4)
+    assert load_profile(str(tiny), ("stream.window=128", "stream.reuse=4")).stream == chosen
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("stream.window=100",), "multiple of 64"),
+        (("stream.reusse=2",), "did you mean 'reuse'"),
+        (("stream.reuse=2", 'datasets=["lsp"]'), "leave out the training rows of lsp"),
+    ],
+)
+def test_a_stream_that_can_t_be_is_refused_by_name(tiny, overrides, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_profile(str(tiny), overrides)

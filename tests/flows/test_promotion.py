@@ -6,7 +6,9 @@ import pytest
 
 from flows import promotion, registry
 from flows.held_out import HeldOut
-from flows.promotion import Comparison, Decision, Outcome, PromotionRules, apply
+from flows.metric_words import said
+from flows.profile import FLOOR_METRICS
+from flows.promotion import Bound, Comparison, Decision, Outcome, PromotionRules, apply
 from flows.tracking import connect
 from hemlets.errors import ConfigError
 from hemlets.workspace import Workspace
@@ -15,14 +17,14 @@ RULES = PromotionRules.from_mapping(
     {
         "floors": {
             "mpjpe_mm": {"max": 100.0},
-            "pck3d": {"min": 0.8},
-            "mpjpe_ratio_to_mean_pose": {"max": 0.5},
+            "pck3d_150mm_pct": {"min": 80.0},
+            "mpjpe_over_mean_pose": {"max": 0.5},
         },
         "max_regression": 0.01,
     }
 )
 GATE = HeldOut(hash="rows of today", samples=512)
-GOOD = {"mpjpe_mm": 80.0, "pck3d": 0.9, "mpjpe_ratio_to_mean_pose": 0.4}
+GOOD = {"mpjpe_mm": 80.0, "pck3d_150mm_pct": 90.0, "mpjpe_over_mean_pose": 0.4}
 
 
 def compared(ratio=0.0, upper=0.005, **changes):
@@ -53,18 +55,33 @@ def test_the_first_champion_needs_the_floors_and_the_canary_only():
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        (["mpjpe_mm"], "the floor of mpjpe_mm is passed"),
-        (["pck3d", "mpjpe_mm"], "both floors are passed: mpjpe_mm and pck3d"),
+        (["mpjpe_mm"], "the mean joint error (MPJPE) is 80 mm (at most 100 mm)"),
         (
             list(GOOD),
-            "all 3 floors are passed: mpjpe_mm, mpjpe_ratio_to_mean_pose and pck3d",
+            "the mean joint error (MPJPE) is 80 mm (at most 100 mm), "
+            "the joint error over that of always answering the mean pose is 40 % (at most 50 %), "
+            "the share of joints within 150 mm (3DPCK) is 90 % (at least 80 %)",
         ),
     ],
 )
-def test_a_promotion_names_the_floors_that_were_passed(names, told):
+def test_a_promotion_names_the_limits_that_were_kept_in_words(names, told):
     floors = {name: RULES.floors[name] for name in names}
     decision = decide(RULES.model_copy(update={"floors": floors}), GOOD, None, True)
-    assert decision.reasons[0] == told
+    assert decision.reasons[0] == f"every limit is kept: {told}"
+
+
+def test_every_metric_that_a_floor_can_be_set_for_has_words():
+    assert [name for name in FLOOR_METRICS if said(name) == name] == []
+
+
+def test_no_reason_holds_a_key_of_a_metric():
+    bad = dict.fromkeys(FLOOR_METRICS, 7.0) | {"theta_deg": math.nan, "root_mm": None}
+    floors = dict.fromkeys([*FLOOR_METRICS, "per_vertex_mm"], Bound(min=2.0, max=3.0))
+    rules = RULES.model_copy(update={"floors": floors})
+    for metrics in (bad, {}, dict.fromkeys(FLOOR_METRICS, 2.5)):
+        for comparison in (compared(-0.02, 0.02), compared(None), compared(-0.1, -0.05)):
+            decision = decide(rules, metrics, comparison, True)
+            assert [r for r in decision.reasons if "_" in r] == []
 
 
 def test_a_first_champion_below_the_floors_is_rejected():
@@ -73,22 +90,23 @@ def test_a_first_champion_below_the_floors_is_rejected():
 
 @pytest.mark.parametrize("name", list(GOOD))
 def test_each_floor_that_is_missed_is_named(name):
-    bad = GOOD | {name: 0.1 if name == "pck3d" else 999.0}
+    bad = GOOD | {name: 10.0 if name == "pck3d_150mm_pct" else 999.0}
     decision = decide(RULES, bad, compared(), True)
     assert decision.outcome is Outcome.REJECTED
     assert len(decision.reasons) == 1
-    assert decision.reasons[0].startswith(f"{name} is ")
+    assert decision.reasons[0].startswith(f"{said(name)} is ")
+    assert " but must be at " in decision.reasons[0]
 
 
 def test_a_figure_exactly_on_its_floor_passes():
-    on_floor = {"mpjpe_mm": 100.0, "pck3d": 0.8, "mpjpe_ratio_to_mean_pose": 0.5}
+    on_floor = {"mpjpe_mm": 100.0, "pck3d_150mm_pct": 80.0, "mpjpe_over_mean_pose": 0.5}
     assert decide(RULES, on_floor, None, True).promote
 
 
 @pytest.mark.parametrize("name", list(GOOD))
 def test_a_missing_figure_rejects_and_is_named(name):
     metrics = {k: v for k, v in GOOD.items() if k != name}
-    assert decide(RULES, metrics, compared(), True).reasons == (f"{name} is missing",)
+    assert decide(RULES, metrics, compared(), True).reasons == (f"{said(name)} is missing",)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "80", True])
@@ -96,7 +114,8 @@ def test_a_missing_figure_rejects_and_is_named(name):
 def test_a_figure_that_is_not_a_finite_number_rejects_and_is_named(name, value):
     decision = decide(RULES, GOOD | {name: value}, compared(), True)
     assert decision.outcome is Outcome.REJECTED
-    assert decision.reasons == (f"{name} is {value}, not a finite number",)
+    problem = "has no value" if value is None else f"is {value}, not a finite number"
+    assert decision.reasons == (f"{said(name)} {problem}",)
 
 
 def test_no_figures_at_all_reject():
@@ -122,8 +141,15 @@ def test_the_upper_end_of_the_interval_decides_about_a_regression(ratio, upper, 
 def test_five_per_cent_worse_than_the_champion_is_rejected_although_above_the_floors():
     decision = decide(RULES, GOOD, compared(0.05, 0.06), True)
     assert decision.reasons == (
-        "mpjpe_mm against champion version 1: +5.0%, interval up to +6.0%, "
-        "allowed are at most +1.0%",
+        "the mean joint error (MPJPE) is 5.0 % larger than that of champion version 1, at the "
+        "worse end of the 95 % interval 6.0 % larger than it, but may be larger by 1.0 % at most",
+    )
+
+
+def test_a_comparison_in_its_favour_is_told_with_its_samples():
+    assert decide(RULES, GOOD, compared(-0.03, 0.0001), True).reasons[1] == (
+        "the mean joint error (MPJPE) is 3.0 % smaller than that of champion version 1, at the "
+        "worse end of the 95 % interval as large as it, on 200 samples"
     )
 
 
@@ -190,7 +216,10 @@ def test_a_champion_that_can_t_be_scored_rejects_with_what_is_wrong_with_it():
     broken = compared(None, None, problem="its weights are gone", samples=0)
     decision = decide(RULES, GOOD, broken, True)
     assert decision.outcome is Outcome.REJECTED
-    assert decision.failures == ("mpjpe_mm against champion version 1: its weights are gone",)
+    assert decision.failures == (
+        "the mean joint error (MPJPE) can't be compared with that of champion version 1: its "
+        "weights are gone",
+    )
 
 
 def test_a_figure_that_is_missing_on_some_samples_rejects():
@@ -229,7 +258,7 @@ def test_unknown_hashes_are_not_taken_for_the_same_model():
     [
         ({"floors": {}}, "floors"),
         ({"floors": {"mpjpe_mm": {}}}, "needs max, min or both"),
-        ({"floors": {"pck3d": {"min": 2.0, "max": 1.0}}}, "nothing passes"),
+        ({"floors": {"pck3d_150mm_pct": {"min": 2.0, "max": 1.0}}}, "nothing passes"),
         ({"floors": {"mpjpe_mm": {"maximum": 3}}}, "maximum"),
         ({"floors": {"mpjpe_mm": {"max": 3}}, "max_regression": -0.1}, "max_regression"),
         ({"floors": {"mpjpe_mm": {"max": 3}}, "max_regresion": 0.1}, "max_regression"),
@@ -270,9 +299,14 @@ def models(_models):
 @pytest.mark.parametrize(
     ("metrics", "comparison", "canary", "reason"),
     [
-        (GOOD | {"mpjpe_mm": 300.0}, compared(-0.1, 0.0), True, "mpjpe_mm is 300"),
-        (GOOD, compared(0.05, 0.06), True, "+5.0%"),
-        ({"mpjpe_mm": 80.0, "pck3d": 0.9}, compared(), True, "mean_pose is missing"),
+        (
+            GOOD | {"mpjpe_mm": 300.0},
+            compared(-0.1, 0.0),
+            True,
+            "(MPJPE) is 300 mm, but must be at most 100 mm",
+        ),
+        (GOOD, compared(0.05, 0.06), True, "is 5.0 % larger than that of champion version 1"),
+        ({"mpjpe_mm": 80.0, "pck3d_150mm_pct": 90.0}, compared(), True, "the mean pose is missing"),
         (GOOD, compared(), False, "canary failed"),
         (GOOD, compared(), None, "canary's result is missing"),
     ],
@@ -350,7 +384,7 @@ def test_a_promotion_decided_against_another_champion_becomes_a_rejection(models
 def test_the_first_champion_is_set_where_there_was_none(models):
     workspace, _, new = models
     connect(workspace).client.delete_registered_model_alias(registry.MODEL_NAME, "champion")
-    rejected = decide(RULES, GOOD | {"pck3d": 0.1}, None, True)
+    rejected = decide(RULES, GOOD | {"pck3d_150mm_pct": 10.0}, None, True)
     apply(rejected, workspace, new)
     assert registry.champion(workspace) is None
     apply(decide(RULES, GOOD, None, True), workspace, new)

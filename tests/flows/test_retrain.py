@@ -177,7 +177,7 @@ class TestALaterRun:
         floor = ("--set", "promotion.floors.mpjpe_mm.max=1")
         printed = command(finished.workspace, "retrain", "--profile", str(tiny), *floor)
         assert printed.code == 1
-        assert "the model that is being served no longer passes: mpjpe_mm is" in printed.err
+        assert "is being served no longer passes: the mean joint error (MPJPE) is" in printed.err
         assert "no-longer-passes.html" in printed.err
         champion = registry.champion(finished.workspace)
         assert champion.version == 1

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import roma
 import torch
 
 from hemlets.codecs import PERSON_STATISTIC
@@ -196,3 +197,19 @@ def test_the_models_threshold_says_whether_there_is_a_person(
     assert 0 <= value["person_confidence"] <= 1
     again = BodyEstimate.from_json(value)
     assert (again.person, again.person_confidence) == (expected, value["person_confidence"])
+
+
+def test_a_body_faces_the_ray_on_which_its_crop_lies(
+    predictor: Predictor, image: npt.NDArray[np.uint8]
+) -> None:
+    box = (10.0, 10.0, 90.0, 95.0)
+    ahead = Camera(fx=300.0, fy=300.0, cx=50.0, cy=52.5)
+    beside = Camera(fx=300.0, fy=300.0, cx=-100.0, cy=52.5)
+    seen, turned = predictor.predict(
+        [PredictionRequest(image_HW3=image, box_xyxy=box, camera=c) for c in (ahead, beside)]
+    )
+    np.testing.assert_allclose(turned.theta[1:], seen.theta[1:], atol=1e-5)
+    roots = roma.rotvec_to_rotmat(torch.from_numpy(np.stack([seen.theta[0], turned.theta[0]])))
+    turn = roma.rotmat_to_rotvec(roots[1] @ roots[0].T)
+    # To the right of the optical axis, about the axis that points down.
+    np.testing.assert_allclose(turn.numpy(), [0.0, np.arctan(150 / 300), 0.0], atol=1e-4)

@@ -10,6 +10,7 @@ import torch
 
 from hemlets.assets.clips import load_clips
 from hemlets.body import BodyModel
+from hemlets.datasets.amass import read_motion
 from hemlets.errors import ConfigError, DataError, InputError
 from hemlets.inference import BodyEstimate, Camera
 from hemlets.inference.motion_file import Motion, read_bvh, write_motion
@@ -22,6 +23,7 @@ from hemlets.inference.smoothing import (
     smooth_estimates,
 )
 from hemlets.inference.video import (
+    Track,
     Video,
     openpose_folder,
     predict_video,
@@ -170,6 +172,24 @@ def test_the_amass_file_poses_to_the_body_with_z_up(tmp_path, true_motion, body)
     x, y, z = np.moveaxis(ours, -1, 0)
     np.testing.assert_allclose(theirs, np.stack([x, z, -y], -1), atol=1)
     assert theirs[0, 10, 2] > theirs[0, 3, 2] + 1000, "the head is above the ankle"
+
+
+@pytest.mark.parametrize("verdicts", [(True, False, True), (None, None, None)])
+def test_the_amass_file_says_in_which_frames_nobody_is(tmp_path, true_motion, body, verdicts):
+    fps, truth = true_motion
+    sure = (0.9, 0.2, 0.7)
+    estimates = [
+        dataclasses.replace(e, confidence=np.full(18, s, np.float32), person=verdict)
+        for e, s, verdict in zip(truth, sure, verdicts, strict=False)
+    ]
+    track = smooth_track(Track(number=0, frames=(0, 1, 2), estimates=tuple(estimates)), fps)
+    write_motion(tmp_path / "kick.npz", Motion.of(track.estimates, body, fps))
+    with np.load(tmp_path / "kick.npz", allow_pickle=False) as file:
+        np.testing.assert_allclose(file["person_confidence"], sure, atol=1e-6)
+        assert (file["person"].tolist() if "person" in file else None) == (
+            list(verdicts) if verdicts[0] is not None else None
+        )
+    assert len(read_motion(tmp_path / "kick.npz").theta_F72) == 3, "still a motion for its reader"
 
 
 def test_motion_in_another_format_is_refused(tmp_path, true_motion, body):

@@ -9,6 +9,7 @@ from torch import Tensor
 from hemlets.body import mirror_theta
 from hemlets.models import HemletsPosh, PoseNetworkConfig, PoshOutput, ShapeNetworkConfig
 from hemlets.models.flip import both_ways
+from hemlets.models.posh import body_from
 from hemlets.skeleton import FLIP_JOINTS
 
 POSE = PoseNetworkConfig(crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=32)
@@ -27,8 +28,7 @@ def image() -> Tensor:
 
 @torch.inference_mode()
 def _answers(model: HemletsPosh, image: Tensor) -> tuple[PoshOutput, PoshOutput]:
-    cells = POSE.volume_cells
-    return both_ways(model, image, cells), both_ways(model, image.flip(-1), cells)
+    return both_ways(model, image), both_ways(model, image.flip(-1))
 
 
 def test_a_mirrored_crop_has_the_mirrored_answer(model: HemletsPosh, image: Tensor) -> None:
@@ -65,3 +65,19 @@ def test_the_average_lies_between_both_looks(model: HemletsPosh, image: Tensor) 
     eye = torch.eye(3).expand(2, 24, 3, 3)
     rotation = plain.shape.rotation_BR33
     torch.testing.assert_close(rotation @ rotation.mT, eye, atol=1e-4, rtol=0)
+
+
+def test_the_body_is_that_of_the_averaged_joints(model: HemletsPosh, image: Tensor) -> None:
+    plain, _ = _answers(model, image)
+    with torch.inference_mode():
+        features = model(image).pose.feature_BC, model(image.flip(-1)).pose.feature_BC
+        seen = plain.decoded.voxel_BJ3
+        back = seen[:, list(FLIP_JOINTS)] * torch.tensor([-1.0, 1, 1])
+        back = back + torch.tensor([float(POSE.volume_cells), 0, 0])
+        one, other = (
+            body_from(joints, feature, model.shape, model.volume)
+            for joints, feature in zip((seen, back), features, strict=True)
+        )
+    torch.testing.assert_close(
+        plain.shape.betas_BS, (one.betas_BS + other.betas_BS) / 2, atol=1e-5, rtol=0
+    )

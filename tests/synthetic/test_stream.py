@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from hemlets.errors import ConfigError, DataError, WorkspaceError
-from hemlets.synthetic import OpenDataConfig, Studio
+from hemlets.synthetic import OpenDataConfig, SplitSizes, Studio
 from hemlets.synthetic.people import BLOCK
 from hemlets.synthetic.stream import RenderStream, StreamConfig
 
@@ -49,9 +49,37 @@ def test_people_are_those_of_a_data_version_with_the_same_settings(three, librar
     assert studio.person("train", 2 * BLOCK + 3).row["image_hash"] == three[1][3]
 
 
+def test_scenes_without_a_person_come_as_often_as_in_a_data_version(three, library, body) -> None:
+    plans = CONFIG.data.model_copy(update={"samples": SplitSizes(train=CONFIG.window)})
+    assert CONFIG.scenes == plans.count("train-background") == 4
+    with RenderStream(CONFIG, workers=0) as stream:
+        rows = next(stream.windows()).annotations
+    assert rows.shows_person.tolist() == [True] * CONFIG.window + [False] * 4
+    studio = Studio(CONFIG.data, library, body)
+    for window in (0, 2):
+        scenes = [studio.scene("train-background", 4 * window + i) for i in range(4)]
+        assert [scene.row["image_hash"] for scene in scenes] == three[window][CONFIG.window :]
+
+
+def test_scenes_can_fill_blocks_of_their_own(library, body) -> None:
+    data = CONFIG.data.model_copy(update={"background_share": 1.0})
+    config = StreamConfig(data=data, window=2 * BLOCK)
+    wanted = np.array([0, 2 * BLOCK - 1, 2 * BLOCK, 3 * BLOCK, 4 * BLOCK - 1])
+    with RenderStream(config, workers=0) as stream:
+        names = next(stream.windows(1, lambda _: wanted)).annotations.sample_id.tolist()
+    assert names == [
+        "open-train-000128", "open-train-000255", "open-train-background-000128",
+        "open-train-background-000192", "open-train-background-000255",
+    ]  # fmt: skip
+
+
+def test_a_split_without_scenes_streams_people_alone() -> None:
+    assert StreamConfig(split="gate").size == StreamConfig().window
+
+
 def test_nobody_comes_twice(three) -> None:
     everyone = [name for window in three for name in window]
-    assert len(set(everyone)) == 3 * CONFIG.window
+    assert len(set(everyone)) == 3 * CONFIG.size
 
 
 def test_a_share_holds_the_same_people_in_their_slots(three) -> None:

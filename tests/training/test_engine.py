@@ -20,6 +20,7 @@ from hemlets.errors import CheckpointError, ConfigError, DataError, TrainingErro
 from hemlets.files import lock
 from hemlets.models.model_folder import load_model
 from hemlets.processes import die_with_parent
+from hemlets.training.checkpoints import load_checkpoint, save_checkpoint
 from hemlets.training.config import StageJob, TrainingConfig
 from hemlets.training.engine import learning_rate, main, train
 from hemlets.training.reporting import Rows
@@ -199,6 +200,49 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(
     assert "remedy" in str(caught.value)
 
 
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_a_gradient_that_is_not_finite_stops_the_run_before_it_reaches_the_weights(
+    job_for: Callable[..., StageJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: float
+) -> None:
+    from hemlets.training.objectives import PoseObjective
+
+    forward, calls = PoseObjective.forward, []
+
+    def with_a_root_at_zero(self: PoseObjective, batch: Any) -> dict[str, torch.Tensor]:
+        terms = forward(self, batch)
+        calls.append(batch)
+        if len(calls) == 4:
+            # Zero, and so is nothing to the loss; its gradient is 0 · ∞.
+            still = 0.0 * next(self.network.parameters()).sum()
+            terms["total"] = terms["total"] + still.square().sqrt()
+        return terms
+
+    job = job_for(tmp_path, training={"checkpoint_every": 1, "gradient_clip": clip})
+    monkeypatch.setattr(PoseObjective, "forward", with_a_root_at_zero)
+    with pytest.raises(TrainingError, match=r"gradient is not finite at step 3, in \w+") as caught:
+        train(job)
+    assert torch.equal(load_file(caught.value.where)["image_BHW3"], calls[3].image_BHW3)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert state["step"] == 3
+    for weights in (state["network"], state["average"]):
+        assert all(value.isfinite().all() for value in weights.values())
+    # What the damage was in is gone: the same command goes on.
+    monkeypatch.setattr(PoseObjective, "forward", forward)
+    assert math.isfinite(train(job)["joints_px"])
+
+
+def test_a_state_that_is_not_finite_never_replaces_a_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    fine = {"job": "j", "network": {"w": torch.ones(2)}, "optimiser": {"state": [torch.ones(1)]}}
+    save_checkpoint(path, fine)
+    lost = fine | {"optimiser": {"state": [torch.tensor([math.inf])]}}
+    with pytest.raises(TrainingError, match=r"optimiser\.state\[0\]"):
+        save_checkpoint(path, lost)
+    kept = load_checkpoint(path, job_hash="j")
+    assert kept is not None
+    assert torch.equal(kept["optimiser"]["state"][0], torch.ones(1))
+
+
 def test_signal_handlers_are_given_back(job_for: Callable[..., StageJob], tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with pytest.raises(TrainingError):
@@ -244,8 +288,10 @@ def test_data_in_metres_are_refused_before_training(
     columns = {field.name: whole.column(field.name) for field in FIELDS}
     columns["joints3d_mm"] = columns["joints3d_mm"] / 1000
     Annotations.from_columns(columns).write(tmp_path / "annotations.parquet")
-    with pytest.raises(DataError, match="joints3d_mm"):
+    with pytest.raises(DataError, match="millimetres") as caught:
         train(job_for(tmp_path / "out", data=tmp_path))
+    file = tmp_path / "annotations.parquet"
+    assert caught.value.where == f"{file}: joints3d_mm, first in sample figure-0000"
 
 
 def test_the_command_names_what_is_wrong_with_its_job(
@@ -467,6 +513,56 @@ def test_the_shape_network_is_warmed_up_before_end_to_end_training(
     rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 40
     assert not (out / "model").exists()
+
+
+def test_the_shape_network_is_tuned_on_its_own_predictions_after_end_to_end_training(
+    job_for: Callable[..., StageJob], tmp_path: Path
+) -> None:
+    def weights(tuning: int) -> dict[str, torch.Tensor]:
+        settings = {"steps": 2, "shape_tuning": tuning, "predictions": 12}
+        out = tmp_path / str(tuning)
+        train(job_for(out, stage="posh", training=settings))
+        found: dict[str, torch.Tensor] = load_file(out / "model/model.safetensors")
+        return found
+
+    plain, tuned = weights(0), weights(10)
+    changed = {name for name, value in plain.items() if not torch.equal(value, tuned[name])}
+    assert changed
+    assert all(name.startswith("shape.") for name in changed)
+    out = tmp_path / "10" / "shape-tuning"
+    rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 10
+    assert not list(out.rglob("*.safetensors"))
+    card = json.loads((tmp_path / "10/model/model.json").read_text())
+    assert card["training"]["stage"] == "posh"
+
+
+def test_tuning_that_is_interrupted_goes_on_to_the_same_bits(
+    job_for: Callable[..., StageJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"steps": 3, "checkpoint_every": 2, "shape_tuning": 4, "predictions": 12}
+
+    def run(out: Path) -> dict[str, torch.Tensor]:
+        train(job_for(out, stage="posh", training=settings))
+        found: dict[str, torch.Tensor] = load_file(out / "model/model.safetensors")
+        return found
+
+    unbroken = run(tmp_path / "unbroken")
+    with monkeypatch.context() as patch:
+        patch.setattr("hemlets.training.stages.PredictedSamples.batch", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "broken")
+    assert not (tmp_path / "broken/model").exists()
+    _assert_same_weights(run(tmp_path / "broken"), unbroken)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_tuning_without_predictions_is_refused(job_for: Callable[..., StageJob]) -> None:
+    with pytest.raises(ConfigError, match="predictions"):
+        job_for(Path("out"), stage="posh", training={"shape_tuning": 10})
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 1.0])

@@ -131,7 +131,7 @@ class Protocol(Config):
         training_subjects: who may have been trained on; none of them may be scored.
         shared_subjects: whether training and test share subjects by the dataset's own rule.
         frame_step: samples of a sequence are so many frames apart, or a multiple of it.
-        stretch_frames: so many frames in a row of a clip, whoever moves in it, are a sequence:
+        sequence_frames: so many frames in a row of a clip, whoever moves in it, are a sequence:
             the unit that intervals are drawn over. None where it is a whole clip of a subject.
         box: where the paper's person boxes come from.
         depth: where the paper's metric scale and depth come from.
@@ -151,7 +151,7 @@ class Protocol(Config):
     training_subjects: tuple[str, ...] = ()
     shared_subjects: bool = False
     frame_step: int = Field(default=1, ge=1)
-    stretch_frames: int | None = Field(default=None, ge=1)
+    sequence_frames: int | None = Field(default=None, ge=1)
     box: str
     depth: str
     flip_test: bool
@@ -184,9 +184,9 @@ class Protocol(Config):
     @property
     def sequences(self) -> str:
         """What a sequence is, for readers of an interval."""
-        if self.stretch_frames is None:
+        if self.sequence_frames is None:
             return "a clip of one subject, from all cameras together"
-        return f"up to {self.stretch_frames} frames in a row of one motion clip"
+        return f"up to {self.sequence_frames} frames in a row of one motion clip"
 
     def measure(self, key: str) -> Measure:
         """The measure of a key."""

@@ -16,8 +16,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hemlets.datasets import amass, human36m, humaneva, mpi_inf_3dhp, surreal, threedpw, up3d
-from hemlets.datasets.contract import Dataset
+from hemlets.datasets import (
+    amass,
+    contract,
+    human36m,
+    humaneva,
+    mpi_inf_3dhp,
+    surreal,
+    threedpw,
+    up3d,
+)
+from hemlets.datasets.contract import Dataset, ImageRef, SourceRows
 from hemlets.datasets.files3d import read_mat, read_npz
 from hemlets.datasets.quarantine import Quarantine
 from hemlets.errors import ConfigError, DataError
@@ -504,6 +513,29 @@ def test_a_damaged_motion_is_refused(
     quarantine = Quarantine()
     assert [clip.split for clip in amass.read_clips(tmp_path, None, quarantine)] == ["validation"]
     assert len(quarantine.items) == 1
+
+
+def test_a_motion_that_is_not_finite_is_named_by_file_row_and_field(
+    forms: SimpleNamespace, tmp_path: Path
+) -> None:
+    trans = np.zeros((12, 3))
+    trans[7:9, 1] = np.inf
+    forms.amass(tmp_path, trans=trans)
+    (path,) = tmp_path.rglob("*_poses.npz")
+    with pytest.raises(DataError, match="2 of 12 rows") as caught:
+        amass.read_motion(path)
+    assert caught.value.where == f"{path}, row 7, trans"
+    assert caught.value.remedy
+
+
+def test_a_reader_that_gives_a_wrong_column_is_told_of_which_rows() -> None:
+    for columns, message, name in (
+        ({}, "left out a required column", "sample_id"),
+        (dict.fromkeys(contract._REQUIRED, ()) | {"sample_id": ("a", "b")}, "shape", "sample_id"),
+    ):
+        with pytest.raises(DataError, match=message) as caught:
+            SourceRows(columns=columns, images=(ImageRef("S1/walk.mp4", 3),))
+        assert caught.value.where == f"rows of S1/walk.mp4#3: {name}"
 
 
 def test_an_unknown_setting_is_refused(forms: SimpleNamespace, tmp_path: Path) -> None:
