@@ -48,7 +48,8 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
 _MEANINGS: Final[Mapping[BodyRow, str]] = {
     BodyRow.PREDICTED: "The body that the shape network gives, as it is.",
     BodyRow.REFINED: "The same body fitted to the network's joints in space and in the image "
-    "(SMPLify), which costs time and is off unless asked for.",
+    "(SMPLify) and held to the network's own θ and β by how poses vary in the training clips, "
+    "which costs time and is off unless asked for.",
     BodyRow.SKELETON: "No body: the joints of the pose network, which refinement fits to.",
     BodyRow.TRUE_SHAPE: "As in Table 8 of the paper (HEMlets PoSh): the true β put in, so that "
     "what is left is the pose's error. It may be larger than with the predicted β: errors of "
@@ -58,8 +59,8 @@ _MEANINGS: Final[Mapping[BodyRow, str]] = {
     BodyRow.MEAN_SHAPE: "The predicted θ on the body of mean shape, β = 0: how much the predicted "
     "β is worth.",
     BodyRow.LAID: "To be beaten: the body of mean shape, β = 0, fitted (SMPLify) to the 18 "
-    "predicted joints in space alone, starting from the pose prior's mean, without any shape "
-    "network.",
+    "predicted joints in space alone, held by the mean and spread of the poses in the "
+    "training clips and starting from that mean, without any shape network.",
     BodyRow.MEAN_PERSON: "To be beaten: the training set's mean θ, facing included, and mean β, "
     "whatever the image shows.",
     BodyRow.RESTING: "A body at rest and of mean shape, β = 0, that is told which way the truth "

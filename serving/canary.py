@@ -97,7 +97,7 @@ class CanaryResult:
             f"{worst.reason or f'{worst.value:.3g} {worst.unit}'.strip()}"
         )
         if self.passed:
-            return f"all {self.samples} answers agree; largest difference in {what}"
+            return f"all {self.samples} answers agree; nearest to its tolerance is {what}"
         failed = len({item.sample for item in self.failures})
         return f"the canary failed on {failed} of {self.samples} samples; worst is {what}"
 

@@ -326,13 +326,15 @@ def _train(
         counted += config.batch_size
         clocked += config.batch_size
         last = done == config.steps
-        if history is not None and (done % config.log_every == 0 or last):
+        validated = done % config.validate_every == 0 or last
+        reported = done % config.log_every == 0 or validated
+        if history is not None and reported:
             elapsed = time.perf_counter() - clock
             row: dict[str, float] = {f"loss/{k}": v / counted for k, v in sums.items()}
             row["learning_rate"] = learning_rate(config, step)
             row["samples"] = done * config.batch_size
             row["samples_per_s"] = clocked / elapsed
-            if done % config.validate_every == 0 or last:
+            if validated:
                 stage.part(shadow).load_state_dict(average.state)
                 figures = stage.validate(
                     shadow, validation_rows, precision=precision, device=device
@@ -350,7 +352,7 @@ def _train(
             if reporter is not None:
                 reporter.metrics(done, {"steps": config.steps, **row})
             clock, clocked = time.perf_counter(), 0
-        if done % config.log_every == 0:
+        if reported:
             sums, counted = {}, 0
         if not last and _any_rank(bool(stop_asked), world_size, device):
             save(done)

@@ -132,6 +132,18 @@ def test_a_resumed_run_logs_the_losses_that_an_unbroken_one_logs(
     assert rows(tmp_path / "broken", 3) == rows(tmp_path / "unbroken", None)
 
 
+def test_every_validation_that_is_due_is_noted_also_between_two_rows_of_losses(
+    job_for: Callable[..., StageJob], tmp_path: Path
+) -> None:
+    settings = {"steps": 7, "log_every": 3, "validate_every": 2, "checkpoint_every": 99}
+    train(job_for(tmp_path, training=settings))
+    rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    validated = [row["step"] for row in rows if "validation/mpjpe_mm" in row]
+    assert validated == [2, 4, 6, 7]
+    assert [row["step"] for row in rows] == [2, 3, 4, 6, 7]
+    assert all("loss/total" in row for row in rows)
+
+
 def test_a_run_that_is_asked_to_stop_in_its_last_step_finishes(
     job_for: Callable[..., StageJob], tmp_path: Path
 ) -> None:
