@@ -137,7 +137,8 @@ def test_no_setting_of_a_bundled_profile_is_without_a_meaning(profile: str) -> N
 
 
 def test_what_an_earlier_part_says_alike_is_not_said_again() -> None:
-    demo = settings_of(load_profile("demo", ("train_posh.steps=7",)))
+    rates = "train_pose.learning_rate=1e-4", "train_posh.learning_rate=1e-4"
+    demo = settings_of(load_profile("demo", (*rates, "train_posh.steps=7")))
     later = [row for row in demo if row.key.startswith("train_posh.")]
     assert [(row.key, row.value) for row in later] == [
         ("train_posh.…", "as train_pose"), ("train_posh.steps", "7"),
