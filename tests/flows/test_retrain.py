@@ -89,7 +89,7 @@ class TestTheFirstRun:
 
     def test_its_report_says_what_was_promoted_and_why(self, finished) -> None:
         page = Path(finished.outcome["report"]).read_text()
-        assert "Version 1: promoted" in page
+        assert "Version 1 in the model registry: promoted" in page
         for reason in finished.outcome["reasons"]:
             assert reason in page
         assert "MPJPE" in page
