@@ -141,7 +141,7 @@ def test_a_fetch_that_was_killed_goes_on_with_the_next_part(
     bucket, port, tmp_path, monkeypatch
 ) -> None:
     cache = tmp_path / "cache"
-    with serving(bucket.parent, port, "--bwlimit", "400k"):
+    with serving(bucket.parent, port, "--bwlimit", "150k"):
         process = subprocess.Popen([sys.executable, "-c", FETCH, str(cache)])
         try:
             wait_for(lambda: sum(p.stat().st_size for p in cache.glob("*.parts/*")) > 200_000)
