@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from hemlets.annotations import Annotations
-from hemlets.models import HemletsPosh
+from hemlets.models import HemletsPosh, PoseNetwork
 from hemlets.models.backbone import freeze_levels
 from hemlets.models.model_folder import load_strictly, load_weights
 from hemlets.models.pretrained import backbone_file, load_backbone
@@ -79,6 +79,22 @@ class Stage(ABC):
         """A picture of a few rows, where there is something to see."""
         return None
 
+    def _on_images(
+        self,
+        network: PoseNetwork | HemletsPosh,
+        rows: Annotations,
+        precision: torch.dtype,
+        device: torch.device,
+    ) -> dict[str, float]:
+        return validate(
+            network,
+            rows,
+            self.job.data / "shards",
+            precision=precision,
+            device=device,
+            shrink=self.job.training.shrink,
+        )
+
 
 class _FromImages(Stage):
     def samples(self, rows: Annotations) -> Source[Any]:
@@ -99,14 +115,7 @@ class _FromImages(Stage):
         device: torch.device,
     ) -> dict[str, float]:
         part = model.pose if self.prefix else model
-        return validate(
-            part,
-            rows,
-            self.job.data / "shards",
-            precision=precision,
-            device=device,
-            shrink=self.job.training.shrink,
-        )
+        return self._on_images(part, rows, precision, device)
 
     def calibrate(
         self,
@@ -202,14 +211,7 @@ class ShapeStage(Stage):
     ) -> dict[str, float]:
         """Errors from exact and from noisy joints, or of the whole model on images."""
         if self.job.training.predictions:
-            return validate(
-                model,
-                rows,
-                self.job.data / "shards",
-                precision=precision,
-                device=device,
-                shrink=self.job.training.shrink,
-            )
+            return self._on_images(model, rows, precision, device)
         return validate_shape(model.shape, rows, self.job.pose.volume, device=device)
 
 
