@@ -89,6 +89,9 @@ class Profile(Config):
         stream: Where given, both training stages are shown people rendered while they train, as
             ``data`` says, instead of the training rows. Those still give the scale of the body,
             what the baselines learn from and the shape network's warm-up: some thousands do.
+        min_body_share: Least share of the training people whose θ and β are known; see
+            `flows.body_share`. Datasets of joints know none, and with fewer bodies than some in
+            a batch the PoSh stage would train the pose network on and hardly see a body.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -97,6 +100,7 @@ class Profile(Config):
     render_workers: int = Field(2, ge=1)
     processes: int = Field(1, ge=1)
     datasets: tuple[str, ...] = ()
+    min_body_share: float = Field(0.05, ge=0, le=1)
     data: OpenDataConfig
     stream: StreamSettings | None = None
     pose: PoseNetworkConfig = PoseNetworkConfig()

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemlets.annotations import FIELDS, Annotations
+from hemlets.files import content_hash, sha256_file
 from hemlets.skeleton import PART_CHILD, PART_PARENT
 
 __all__ = ["FBI_ERROR", "ORDINAL_ERROR", "Labels", "relabelled", "write_labels"]
@@ -32,6 +33,9 @@ _LEVEL_MM: Final = 20.0
 """Depths nearer to each other than this look equal to one who compares joints."""
 
 _SEED: Final = 20_741
+
+_VERSION: Final = 1
+"""Counts up when the same table is given other labels than before: old ones are not taken up."""
 
 Array = npt.NDArray[Any]
 
@@ -90,15 +94,26 @@ def _with_errors(relations_NK: Array, share: float, rng: np.random.Generator) ->
 
 
 def write_labels(data: Path, folder: Path, labels: Labels) -> Path:
-    """A data version with an arm's labels over another one's images; kept if it is there."""
-    table = folder / "annotations.parquet"
+    """A data version with an arm's labels over another one's images; kept if it is there.
+
+    Args:
+        data: The data version.
+        folder: Gets a folder for each kind of labels of each table, named by a hash of both.
+        labels: What the training rows know.
+    """
+    source = data / "annotations.parquet"
+    # Another data version in the same workspace has rows of its own.
+    origin = content_hash({"annotations": sha256_file(source), "version": _VERSION})
+    own = folder / f"{labels}-{origin[:16]}"
+    own.mkdir(parents=True, exist_ok=True)
+    # The images are where they lie now: a data version may have been moved.
+    shards = own / "shards"
+    shards.unlink(missing_ok=True)
+    shards.symlink_to((data / "shards").resolve())
+    table = own / "annotations.parquet"
     if not table.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        shards = folder / "shards"
-        shards.unlink(missing_ok=True)
-        shards.symlink_to((data / "shards").resolve())
         # Masks are the bulk of a table and nothing here looks at them.
-        whole = Annotations.read(data / "annotations.parquet")
+        whole = Annotations.read(source)
         columns = {f.name: whole.column(f.name) for f in FIELDS} | {"mask": [b""] * len(whole)}
         relabelled(Annotations.from_columns(columns), labels).write(table)
-    return folder
+    return own

@@ -71,7 +71,7 @@ class Bench:
         job = self.study.job(
             arm,
             seed,
-            data=write_labels(self.data, self.folder / "labels" / arm.labels, arm.labels),
+            data=write_labels(self.data, self.folder / "labels", arm.labels),
             out=Path(),
             initial_pose=self.starter if self.study.start == "starter" else None,
         )

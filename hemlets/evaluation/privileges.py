@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from hemlets.evaluation.predictions import PredictionsInfo
 
-__all__ = ["privileges"]
+__all__ = ["knows_distance", "privileges"]
 
 _TRUE = ("ground-truth", "true", "oracle", "annotated")
 _TEST_BONES = ("test-bone", "test-set-bone", "subject-bone")
+
+
+def knows_distance(depth_source: str) -> bool:
+    """Whether metric scale came from the test sample's own truth, by its word for the source."""
+    return depth_source.startswith((*_TRUE, *_TEST_BONES))
 
 
 def privileges(info: PredictionsInfo) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from hemlets.evaluation.bootstrap import (
     paired_ratio,
 )
 from hemlets.evaluation.names import MetricName
+from hemlets.evaluation.privileges import knows_distance
 from hemlets.evaluation.samples import SampleScores
 from hemlets.files import write_json
 from hemlets.skeleton import JOINTS, N_JOINTS, SMPL_JOINTS
@@ -193,7 +194,8 @@ def compare(
             beside a baseline, which has another source of depth by its nature.
 
     Raises:
-        DataError: Other samples, data or protocol; a metric missing; fewer than two sequences.
+        DataError: Other samples, data or protocol; a metric missing; fewer than two sequences; or
+            one was told how far away people are, which no promotion may rest on.
     """
     one, other = challenger.samples, champion.samples
     names: tuple[MetricName, MetricName] = (one.name(key), other.name(key))
@@ -202,6 +204,13 @@ def compare(
             f"{key} is better when it is larger, so its ratio would be read upside down",
             expected="an error, such as mpjpe_mm",
         )
+    for whose, name in zip(("challenger", "champion"), names, strict=True):
+        if knows_distance(name.depth):
+            raise DataError(
+                f"the {whose} was given the true distance of each person: {name.full}",
+                expected="a distance that the predictor finds itself: such figures decide nothing",
+                remedy="predict again with the distance from the lengths of the bones",
+            )
     if same_protocol and names[0] != names[1]:
         raise DataError(
             f"the challenger's figure is {names[0].full}, the champion's {names[1].full}",

@@ -90,7 +90,8 @@ class ModelCard(Config):
     Attributes:
         format: 3 since the root's rotation is learnt in the crop's view.
         bones: Lengths of the 14 parts of predicted skeletons at known distance, measured on the
-            validation split; give the metric scale of predictions.
+            rows that ``training`` tells under ``bones_measured_on``; give the metric scale of
+            predictions.
         precision: See `InferenceConfig`.
         flip_test: See `InferenceConfig`.
         body: Name of the body model that θ and β belong to.

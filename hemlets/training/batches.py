@@ -106,6 +106,12 @@ class ImageReader(Protocol):
 class Samples:
     """The samples of one split, cropped and augmented by (seed, epoch, index).
 
+    People whose depth nobody knows but by the relations of their parts (FBI labels, ordinal pairs)
+    teach depth by the triplets alone. As in the paper they are images with annotated 2D joints,
+    which the triplets' Gaussians stand at (equation (2)), so that x and y are as well known as
+    those of any other 2D data and train L_2D and, with λ = 0, L_3D (equations (4) and (6)). A
+    relation between joints that are not annotated in the image has no triplet and teaches nothing.
+
     Args:
         annotations: The rows.
         shards: Folder of their image shards, or what gives their images otherwise.

@@ -1,14 +1,19 @@
-"""What a finished model's predictions are read by, measured on the validation split.
+"""What a finished model's predictions are read by, measured on images that it was not trained on.
 
 How long the parts of its skeletons come out, which fixes their distance; and from which
-confidence on there is a person.
+confidence on there is a person. Trained images look better to a network than others do, so the
+validation split says both, but for the lengths of a source that has none: rendered people would
+say little of how a network draws those of another dataset, so its training rows do.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,21 +31,77 @@ from hemlets.skeleton import Joint
 from hemlets.training.objectives import shrunk
 from hemlets.transforms import square_crop
 
-__all__ = ["Calibration", "best_threshold", "calibrate"]
+__all__ = [
+    "Calibration",
+    "CalibrationRows",
+    "RowsUsed",
+    "best_threshold",
+    "calibrate",
+    "pooled",
+    "spread",
+]
 
 Array = npt.NDArray[np.floating]
+RowsUsed = dict[str, dict[str, int]]
+"""How many rows, by source and then by split."""
 
 
 class Calibration(NamedTuple):
-    """What the validation split says of a model.
+    """What some rows say of a model.
 
     Attributes:
         bones: Lengths of predicted parts; None where no row has a whole skeleton and a camera.
         person: None where there are no people or no empty scenes, or no heatmaps.
+        rows: That the lengths were measured on.
     """
 
     bones: BoneLengths | None
     person: PersonThreshold | None
+    rows: RowsUsed | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationRows:
+    """Which rows say what.
+
+    Attributes:
+        people: Validation rows of people: for the lengths and the threshold.
+        backgrounds: Validation rows without a person.
+        beside: Rows of the sources that ``people`` has no whole skeleton of: for the lengths.
+        shares: Whole training skeletons by source, which its lengths count in proportion to.
+    """
+
+    people: Annotations
+    backgrounds: Annotations
+    beside: Annotations
+    shares: Mapping[str, float]
+
+    @classmethod
+    def chosen(
+        cls, train: Annotations, held_out: Annotations, backgrounds: Annotations, count: int
+    ) -> Self:
+        """At most ``count`` validation rows, and as many of each source that these leave out.
+
+        Args:
+            train: All training rows of people.
+            held_out: All validation rows of people.
+            backgrounds: All validation rows without a person.
+            count: Of each kind.
+        """
+        people = spread(held_out, count)
+        shares = Counter(train.source[_whole(train)].tolist())
+        beside = []
+        for source in sorted(shares.keys() - set(people.source[_whole(people)])):
+            of_source = (
+                rows.take(_whole(rows) & (rows.source == source)) for rows in (held_out, train)
+            )
+            beside.append(spread(next(filter(len, of_source)), count))
+        return cls(
+            people=people,
+            backgrounds=spread(backgrounds, count),
+            beside=Annotations.concatenate([people.take(np.zeros(0, np.int64)), *beside]),
+            shares=shares,
+        )
 
 
 class _Seen(NamedTuple):
@@ -50,8 +111,7 @@ class _Seen(NamedTuple):
 
 def calibrate(
     model: HemletsPosh,
-    people: Annotations,
-    backgrounds: Annotations,
+    rows: CalibrationRows,
     shards: Path,
     *,
     flip_test: bool,
@@ -59,12 +119,11 @@ def calibrate(
     device: torch.device,
     batch_size: int = 64,
 ) -> Calibration:
-    """Predict validation images in float32, as they are predicted later.
+    """Predict images in float32, as they are predicted later.
 
     Args:
         model: The whole model.
-        people: Validation rows of people.
-        backgrounds: Validation rows without a person.
+        rows: That are looked at.
         shards: Folder of their images.
         flip_test: Whether predictions will be averaged with the mirrored crop's.
         shrink: What crops were averaged down by in training.
@@ -77,19 +136,10 @@ def calibrate(
         _look, model, shards=shards, flip_test=flip_test, shrink=shrink, device=device,
         batch_size=batch_size,
     )  # fmt: skip
-    seen, empty = look(people), look(backgrounds)
+    seen, empty = look(rows.people), look(rows.backgrounds)
+    looked = [(rows.people, seen), (rows.beside, look(rows.beside))]
     model.train(was_training)
-    bones = None
-    whole = people.valid3d.all(1) & people.camera_valid
-    if seen is not None and whole.any():
-        bones = BoneLengths.measured(
-            lengths_at_depth(
-                seen.joints.image_px_BJ2[whole],
-                seen.joints.depth_mm_BJ[whole],
-                people.camera[whole],
-                people.joints3d_mm[whole, Joint.PELVIS, 2],
-            )
-        )
+    bones, used = _bones(looked, rows.shares)
     person = None
     if seen is not None and empty is not None:
         of_people, of_backgrounds = seen.confidence_N, empty.confidence_N
@@ -100,7 +150,65 @@ def calibrate(
                 of_backgrounds,
                 statistic=PERSON_STATISTIC,
             )
-    return Calibration(bones, person)
+    return Calibration(bones, person, used)
+
+
+def spread(rows: Annotations, count: int) -> Annotations:
+    """At most ``count`` rows, evenly over the table."""
+    if len(rows) <= count:
+        return rows
+    return rows.take(np.linspace(0, len(rows) - 1, count).astype(np.int64))
+
+
+def pooled(parts: Sequence[tuple[float, BoneLengths]]) -> BoneLengths:
+    """Lengths over several groups of skeletons, each with the weight that stands before it.
+
+    The variance is the mean of the groups' own and the variance of their means.
+    """
+    if len(parts) == 1:
+        return parts[0][1]
+    weight_S = np.array([weight for weight, _ in parts])
+    share_S = weight_S / weight_S.sum()
+    mean_SK = np.array([group.mean_mm for _, group in parts])
+    spread_SK = np.array([group.spread_mm for _, group in parts])
+    mean_K = share_S @ mean_SK
+    spread_K = np.sqrt(share_S @ (spread_SK**2 + (mean_SK - mean_K) ** 2))
+    return BoneLengths(mean_mm=tuple(mean_K.tolist()), spread_mm=tuple(spread_K.tolist()))
+
+
+def _whole(rows: Annotations) -> npt.NDArray[np.bool_]:
+    """Which rows (N,) tell how long a predicted skeleton is: all joints in 3D, and a camera."""
+    whole: npt.NDArray[np.bool_] = rows.valid3d.all(1) & rows.camera_valid
+    return whole
+
+
+def _bones(
+    looked: Iterable[tuple[Annotations, _Seen | None]], shares: Mapping[str, float]
+) -> tuple[BoneLengths | None, RowsUsed | None]:
+    """Lengths by source, pooled; where nothing is trained on of any source, all rows alike."""
+    lengths: dict[str, Array] = {}
+    counts: RowsUsed = {}
+    for rows, seen in looked:
+        if seen is None:
+            continue
+        whole = _whole(rows)
+        for source in sorted(set(rows.source[whole].tolist())):
+            own = whole & (rows.source == source)
+            lengths[source] = lengths_at_depth(
+                seen.joints.image_px_BJ2[own],
+                seen.joints.depth_mm_BJ[own],
+                rows.camera[own],
+                rows.joints3d_mm[own, Joint.PELVIS, 2],
+            )
+            counts[source] = dict(Counter(rows.column("split")[own].tolist()))
+    if not lengths:
+        return None, None
+    weights = {source: float(shares.get(source, 0)) for source in lengths}
+    if not any(weights.values()):
+        weights = {source: float(len(own)) for source, own in lengths.items()}
+    used = [source for source, weight in weights.items() if weight]
+    parts = [(weights[source], BoneLengths.measured(lengths[source])) for source in used]
+    return pooled(parts), {source: counts[source] for source in used}
 
 
 def best_threshold(of_people_N: Array, of_backgrounds_M: Array) -> float:

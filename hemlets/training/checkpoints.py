@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hemlets.errors import CheckpointError, TrainingError
 from hemlets.files import atomic_path
+from hemlets.training.identity import Identity
 
 __all__ = ["History", "load_checkpoint", "save_checkpoint"]
 
@@ -54,11 +55,18 @@ def _tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from _tensors(inner, f"{name}[{index}]")
 
 
-def load_checkpoint(path: Path, *, job_hash: str) -> dict[str, Any] | None:
-    """Read the checkpoint of this very job, or None where there is none.
+def load_checkpoint(
+    path: Path, identity: Identity, *, drop_others: bool = False
+) -> dict[str, Any] | None:
+    """Read the checkpoint of this very run, or None where there is none.
+
+    Args:
+        path: The file.
+        identity: Of the run; the state holds its record under ``identity``.
+        drop_others: Take another run's checkpoint for none.
 
     Raises:
-        CheckpointError: The file is damaged, or belongs to another job.
+        CheckpointError: The file is damaged, or belongs to another run.
     """
     if not path.exists():
         return None
@@ -68,11 +76,22 @@ def load_checkpoint(path: Path, *, job_hash: str) -> dict[str, Any] | None:
         raise CheckpointError(
             f"the checkpoint can't be read: {error}", where=path, remedy="delete it to start anew"
         ) from error
-    if state.get("job") != job_hash:
+    changed = identity.changed(state.get("identity", {}))
+    if changed and drop_others:
+        return None
+    if "identity" not in state:
         raise CheckpointError(
-            "the checkpoint belongs to a run with other settings",
+            "the checkpoint is of another version of hemlets",
             where=path,
-            remedy="delete it to start anew, or restore the settings",
+            remedy="delete it to start anew, or go on with the version that wrote it",
+        )
+    if changed:
+        what = " and ".join([", ".join(changed[:-1]), changed[-1]] if changed[1:] else changed)
+        raise CheckpointError(
+            f"the checkpoint belongs to a run with other {what}",
+            where=path,
+            expected="what the run was started with",
+            remedy=f"restore the {what} to go on, or delete the checkpoint to start anew",
         )
     return state
 

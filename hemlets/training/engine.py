@@ -1,8 +1,8 @@
 """The training engine of every stage: one process or many, resumed exactly after any end.
 
-A run is a function of its job file: samples and their augmentation come from (seed, epoch,
-index), the checkpoint holds weights, moving average and optimiser, and the schedule depends
-on the step alone.
+A run is a function of its job and of the files that this names: samples and their augmentation
+come from (seed, epoch, index), the checkpoint holds weights, moving average and optimiser, and
+the schedule depends on the step alone.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.distributed as dist
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from hemlets.annotations import Annotations
 from hemlets.codecs.bones import BoneLengths, part_lengths
 from hemlets.errors import ConfigError, DataError, HemletsError, TrainingError
-from hemlets.files import atomic_path, content_hash, lock, read_json, sha256_file, write_json
+from hemlets.files import atomic_path, lock, read_json, sha256_file, write_json
 from hemlets.models import HemletsPosh
 from hemlets.models.model_folder import (
     CARD,
@@ -38,19 +39,22 @@ from hemlets.models.model_folder import (
     load_weights,
     save_model,
 )
-from hemlets.models.pretrained import backbone_file
 from hemlets.processes import die_with_parent
 from hemlets.skeleton import Joint
 from hemlets.synthetic.stream import RenderStream
 from hemlets.training.averaging import Average
 from hemlets.training.batches import AnyBatch, Loader, Source, micro_batches
-from hemlets.training.calibration import Calibration
+from hemlets.training.calibration import Calibration, CalibrationRows
 from hemlets.training.checkpoints import History, load_checkpoint, save_checkpoint
 from hemlets.training.config import StageJob, TrainingConfig
+from hemlets.training.group import Group, told_of_lost_processes
+from hemlets.training.identity import Identity, table_of
+from hemlets.training.memory import told_of_memory
 from hemlets.training.optimisers import StageOptimiser
-from hemlets.training.reporting import Reporter, Rows
+from hemlets.training.reporting import PROGRESS, Reporter, Rows
 from hemlets.training.stages import (
     BEFORE_TUNING,
+    PREDICTIONS,
     TUNING,
     WARM_UP,
     initial_model,
@@ -63,12 +67,13 @@ from hemlets.training.streaming import opened_stream, streamed_samples
 __all__ = ["learning_rate", "resolve_precision", "train"]
 
 _BONE_LENGTH_RANGE_MM = (500.0, 10_000.0)
-CHECKPOINT, HISTORY, PROGRESS, MODEL = "checkpoint.pt", "history.jsonl", "progress.json", "model"
+_BONES_FROM = "bones_measured_on"
+"""In the card: rows by source and split that the lengths of predicted parts were measured on."""
+CHECKPOINT, HISTORY, MODEL = "checkpoint.pt", "history.jsonl", "model"
 PICTURES = "pictures"
 FINISHED, LOCK = "finished.json", "training.lock"
 LOCK_TIMEOUT_S = 60.0
-STOPPED_EXIT_CODE = 75
-"""Asked to end and saved: run the same command to go on (EX_TEMPFAIL)."""
+_CALIBRATION = TypeAdapter(Calibration)
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
@@ -134,41 +139,23 @@ def train(job: StageJob, *, reporter: Reporter | None = None) -> dict[str, float
     Raises:
         TrainingError: The loss or its gradient is not finite, or the loss exploded: the weights
             keep what they were, and the batch is saved beside the checkpoint; or there is not
-            enough memory.
+            enough memory; or another process ended, or does not see the same files.
+        CheckpointError: The checkpoint is damaged or of another run, or weights don't fit.
         SystemExit: Code 75 after SIGTERM or SIGINT, with the state saved.
     """
-    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     with contextlib.ExitStack() as stack:
-        if rank == 0:
+        if int(os.environ.get("RANK", 0)) == 0:
             # A worker whose launcher was killed needs a moment to save and end.
             stack.enter_context(lock(job.out / LOCK, "this training", timeout_s=LOCK_TIMEOUT_S))
-        stop_asked = stack.enter_context(_stop_signals())
-        stack.enter_context(_told_of_memory(job.training))
+        stack.enter_context(told_of_lost_processes())
+        # Joined under the lock, so that nobody reads what another run is still writing.
+        group = Group.joined(stack.enter_context(_stop_signals()))
+        stack.enter_context(told_of_memory(job.training, group.size))
         stream = opened_stream(job, scenes=_learns_from_scenes(job))
         if stream is not None:
             # Its workers end with the thread that opens it, so with none that makes batches.
             stack.enter_context(stream)
-        return _train(job, rank, world_size, stop_asked, reporter, stream)
-
-
-@contextlib.contextmanager
-def _told_of_memory(config: TrainingConfig) -> Iterator[None]:
-    """Say which setting to change where memory does not suffice."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        # On a CPU torch reports this as a plain RuntimeError.
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and (
-            "can't allocate memory" not in str(error)
-        ):
-            raise
-        raise TrainingError(
-            "out of memory",
-            where=f"training.batch_size = {config.batch_size}, "
-            f"training.accumulate = {config.accumulate}",
-            remedy=f"set training.accumulate to {2 * config.accumulate}, which needs about half "
-            "for the same training, or lower training.batch_size",
-        ) from error
+        return _train(job, group, reporter, stream)
 
 
 @contextlib.contextmanager
@@ -188,36 +175,37 @@ def _stop_signals() -> Iterator[list[int]]:
 
 def _train(
     job: StageJob,
-    rank: int,
-    world_size: int,
-    stop_asked: list[int],
+    group: Group,
     reporter: Reporter | None,
     stream: RenderStream | None,
+    *,
+    within: bool = False,
 ) -> dict[str, float]:
+    """Train a stage, or the shape stage that goes ``within`` another."""
     config = job.training
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-        torch.cuda.set_device(device)
+    rank, world_size, device = group.rank, group.size, group.device
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    if world_size > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     precision = resolve_precision(config.precision, device)
-    identity = {
-        "job": _job_hash(job),
-        "annotations": sha256_file(_table(job)),
-        "backbone": _backbone_hash(job),
-        "body": sha256_file(job.losses.body) if job.losses.body else "",
-    }
+    identity = Identity.of(job)
     finished = _finished(job, identity)
+    # Of the outer stage, which is this run's, follows the inner: what else lies there is stale.
+    state = load_checkpoint(job.out / CHECKPOINT, identity, drop_others=within)
+    start = state["step"] if state is not None else 0
+    standing = {"step": "finished" if finished is not None else start}
+    group.agree(identity.described | standing, where=job.out)
     if finished is not None:
         return finished
 
-    annotations = Annotations.read(_table(job))
+    annotations = Annotations.read(table_of(job))
     train_rows = annotations.split("train")
-    validation_rows = _spread(annotations.split("validation"), config.validation_samples)
-    background_rows = _spread(annotations.split("validation-background"), config.validation_samples)
+    calibration_rows = CalibrationRows.chosen(
+        train_rows,
+        annotations.split("validation"),
+        annotations.split("validation-background"),
+        config.validation_samples,
+    )
+    validation_rows = calibration_rows.people
     if not len(train_rows) or not len(validation_rows):
         lacking = " and ".join(
             name
@@ -226,12 +214,12 @@ def _train(
         )
         raise DataError(
             "there is nothing to train with: a split has no rows",
-            where=f"{_table(job)}: split {lacking}",
+            where=f"{table_of(job)}: split {lacking}",
             expected="rows of train and of validation",
             remedy="make the data version anew with both splits",
         )
-    true_bones = _true_bones(train_rows, _table(job))
-    stage = stage_of(job)
+    true_bones = _true_bones(train_rows, table_of(job))
+    stage = stage_of(job, group)
     samples: Source[Any]
     if stream is not None:
         samples = streamed_samples(stream, job, rank=rank, world_size=world_size)
@@ -249,9 +237,9 @@ def _train(
     )
 
     start_from = job
-    if job.stage == "posh" and config.shape_warmup and not (job.out / CHECKPOINT).exists():
+    if job.stage == "posh" and config.shape_warmup and state is None:
         before = warm_up_job(job, train_rows, world_size)
-        _train(before, rank, world_size, stop_asked, None, None)
+        _train(before, group, None, None, within=True)
         # It carries the pose network along that it was given.
         warm = before.out / MODEL / WEIGHTS
         start_from = job.model_copy(update={"initial": warm, "initial_pose": None})
@@ -264,28 +252,28 @@ def _train(
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimiser = StageOptimiser(network, config)
     average = Average(network, config.ema)
-    start, counted, usual_loss = 0, 0, math.inf
+    counted, usual_loss = 0, math.inf
     sums: dict[str, float] = {}
-    state = load_checkpoint(job.out / CHECKPOINT, job_hash=identity["job"])
+    figures: dict[str, float] = {}
+    calibration = _calibration_before(job)
     if state is not None:
         load_strictly(network, state["network"], where=job.out / CHECKPOINT)
         average.state = {k: v.to(device) for k, v in state["average"].items()}
         optimiser.load_state_dict(state["optimiser"])
-        start = state["step"]
         sums, counted, usual_loss = state["sums"], state["counted"], state["usual_loss"]
+        calibration = _CALIBRATION.validate_json(state["calibration"])
+        figures = state["figures"]
+        # Weights and the optimiser's state are large, and were copied.
+        state = None
     history = History(job.out / HISTORY, resume_step=start) if rank == 0 else None
-    stepper: nn.Module = objective
-    if world_size > 1:
-        stepper = nn.parallel.DistributedDataParallel(
-            objective, device_ids=[device.index] if device.type == "cuda" else None
-        )
+    stepper = group.parallel(objective)
 
     def save(step: int) -> None:
         if rank == 0:
             save_checkpoint(
                 job.out / CHECKPOINT,
                 {
-                    "job": identity["job"],
+                    "identity": identity.record,
                     "step": step,
                     "network": network.state_dict(),
                     "average": average.state,
@@ -293,14 +281,15 @@ def _train(
                     "sums": sums,
                     "counted": counted,
                     "usual_loss": usual_loss,
+                    "calibration": _CALIBRATION.dump_json(calibration).decode(),
+                    "figures": figures,
                 },
             )
 
     shadow = _shadow(job, device)
     # What the stage does not train is looked at as it is.
     shadow.load_state_dict(model.state_dict())
-    figures: dict[str, float] = {}
-    calibration = _calibration_before(job)
+    tunes = job.stage == "posh" and config.shape_tuning > 0
     clock, clocked = time.perf_counter(), 0
     for step, batch in enumerate(loader.batches(start, config.steps), start):
         optimiser.set_rate(learning_rate(config, step))
@@ -335,18 +324,20 @@ def _train(
             row["samples"] = done * config.batch_size
             row["samples_per_s"] = clocked / elapsed
             if validated:
-                stage.part(shadow).load_state_dict(average.state)
-                figures = stage.validate(
-                    shadow, validation_rows, precision=precision, device=device
-                )
-                row |= {f"validation/{k}": v for k, v in figures.items()}
-                if last:
-                    found = stage.calibrate(shadow, validation_rows, background_rows, device)
-                    calibration = Calibration(
-                        found.bones or calibration.bones,
-                        found.person or (calibration.person if job.stage == "shape" else None),
+                with group.others_wait(config.threads):
+                    stage.part(shadow).load_state_dict(average.state)
+                    figures = stage.validate(
+                        shadow, validation_rows, precision=precision, device=device
                     )
-                _show(job, done, stage.picture(shadow, validation_rows, device), reporter)
+                    row |= {f"validation/{k}": v for k, v in figures.items()}
+                    if last:
+                        found = stage.calibrate(shadow, calibration_rows, device)
+                        calibration = Calibration(
+                            found.bones or calibration.bones,
+                            found.person or (calibration.person if job.stage == "shape" else None),
+                            found.rows if found.bones else calibration.rows,
+                        )
+                    _show(job, done, stage.picture(shadow, validation_rows, device), reporter)
             history.add(done, row)
             write_json(job.out / PROGRESS, {"step": done, "steps": config.steps, **row})
             if reporter is not None:
@@ -354,14 +345,15 @@ def _train(
             clock, clocked = time.perf_counter(), 0
         if reported:
             sums, counted = {}, 0
-        if not last and _any_rank(bool(stop_asked), world_size, device):
+        goes_on = not last or tunes
+        if goes_on and group.asked_to_end():
             save(done)
-            sys.exit(STOPPED_EXIT_CODE)
-        if done % config.checkpoint_every == 0 and not last:
+            group.end()
+        if goes_on and (last or done % config.checkpoint_every == 0):
             save(done)
     final = model.state_dict() | {stage.prefix + k: v for k, v in average.state.items()}
     final = {k: v.cpu() for k, v in final.items()}
-    if job.stage == "posh" and config.shape_tuning:
+    if tunes:
         after = tuning_job(job, world_size)
         assert after.initial is not None
         if rank == 0:
@@ -369,9 +361,8 @@ def _train(
 
             with atomic_path(after.initial) as scratch:
                 save_file({k: v.contiguous() for k, v in final.items()}, scratch)
-        if world_size > 1:
-            dist.barrier()
-        figures |= _train(after, rank, world_size, stop_asked, None, None)
+        group.barrier()
+        figures |= _train(after, group, None, None, within=True)
         if rank == 0:
             final = load_weights(after.out / MODEL / WEIGHTS)
     if rank == 0:
@@ -385,6 +376,7 @@ def _train(
             inference=job.inference,
             training={
                 "true_bone_length_mm": true_bones.sum_mm,
+                _BONES_FROM: calibration.rows or {},
                 "stage": job.stage,
                 "steps": config.steps,
                 "batch_size": config.batch_size,
@@ -396,28 +388,19 @@ def _train(
         )
         write_json(
             job.out / FINISHED,
-            {**identity, "weights_sha256": card.weights_sha256, "figures": figures},
+            {**identity.record, "weights_sha256": card.weights_sha256, "figures": figures},
         )
         (job.out / CHECKPOINT).unlink(missing_ok=True)
+        shutil.rmtree(job.out / PREDICTIONS, ignore_errors=True)
         # Their weights live on in the model.
         shutil.rmtree(job.out / WARM_UP / MODEL, ignore_errors=True)
         shutil.rmtree(job.out / TUNING / MODEL, ignore_errors=True)
         (job.out / TUNING / BEFORE_TUNING).unlink(missing_ok=True)
-    if world_size > 1:
-        dist.barrier()
+    group.barrier()
     return figures
 
 
-def _backbone_hash(job: StageJob) -> str:
-    setting = job.training.backbone_weights
-    return "" if setting is None else sha256_file(backbone_file(setting, job.pose.backbone))
-
-
-def _table(job: StageJob) -> Path:
-    return job.data / "annotations.parquet"
-
-
-def _finished(job: StageJob, identity: dict[str, str]) -> dict[str, float] | None:
+def _finished(job: StageJob, identity: Identity) -> dict[str, float] | None:
     """Figures of this very run where it has ended already, its model being whole."""
     if (job.out / CHECKPOINT).exists() or not (job.out / FINISHED).exists():
         return None
@@ -425,19 +408,10 @@ def _finished(job: StageJob, identity: dict[str, str]) -> dict[str, float] | Non
     weights = job.out / MODEL / WEIGHTS
     if not weights.exists() or record.get("weights_sha256") != sha256_file(weights):
         return None
-    if any(record.get(key) != value for key, value in identity.items()):
+    if identity.changed(record):
         return None
     figures: dict[str, float] = record["figures"]
     return figures
-
-
-def _job_hash(job: StageJob) -> str:
-    """Of all settings that decide the weights: not where files are, nor who renders."""
-    values = job.model_copy(update={"out": Path(), "data": Path()}).model_dump(mode="json")
-    del values["render_workers"]
-    if job.stream is None:
-        del values["stream"]
-    return content_hash(values)
 
 
 def _learns_from_scenes(job: StageJob) -> bool:
@@ -491,7 +465,7 @@ def _calibration_before(job: StageJob) -> Calibration:
             except ConfigError:
                 # Weights are checked on their own; a card of another version says nothing.
                 break
-            return Calibration(card.bones, card.person)
+            return Calibration(card.bones, card.person, card.training.get(_BONES_FROM))
     return Calibration(None, None)
 
 
@@ -551,13 +525,6 @@ def _global_sums(terms: dict[str, Tensor], world_size: int) -> dict[str, float]:
     return dict(zip(terms, values.tolist(), strict=True))
 
 
-def _spread(rows: Annotations, count: int) -> Annotations:
-    """At most ``count`` rows, evenly over the table."""
-    if len(rows) <= count:
-        return rows
-    return rows.take(np.linspace(0, len(rows) - 1, count).astype(np.int64))
-
-
 def _shadow(job: StageJob, device: torch.device) -> HemletsPosh:
     with torch.random.fork_rng(devices=[]):
         model: HemletsPosh = HemletsPosh(job.pose, job.shape).to(
@@ -565,14 +532,6 @@ def _shadow(job: StageJob, device: torch.device) -> HemletsPosh:
             memory_format=torch.channels_last,  # type: ignore[call-overload]
         )
     return model
-
-
-def _any_rank(flag: bool, world_size: int, device: torch.device) -> bool:
-    if world_size == 1:
-        return flag
-    value = torch.tensor(float(flag), device=device)
-    dist.all_reduce(value, dist.ReduceOp.MAX)
-    return bool(value.item())
 
 
 def _names_without_number(network: nn.Module) -> str:

@@ -9,7 +9,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Reporter", "Rows"]
+__all__ = ["PROGRESS", "Reporter", "Rows"]
+
+PROGRESS = "progress.json"
+"""In a run's folder: the last row of figures, or how many images its network has looked at."""
 
 
 class Reporter(Protocol):

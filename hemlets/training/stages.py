@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -11,23 +12,28 @@ import torch
 from torch import nn
 
 from hemlets.annotations import Annotations
+from hemlets.files import write_json
 from hemlets.models import HemletsPosh, PoseNetwork
 from hemlets.models.backbone import freeze_levels
 from hemlets.models.model_folder import load_strictly, load_weights
 from hemlets.models.pretrained import backbone_file, load_backbone
 from hemlets.training.batches import Samples, Source
-from hemlets.training.calibration import Calibration, calibrate
+from hemlets.training.calibration import Calibration, CalibrationRows, calibrate
 from hemlets.training.config import StageJob, TrainingConfig
+from hemlets.training.group import Group
+from hemlets.training.identity import Identity
 from hemlets.training.objectives import PoseObjective, PoshObjective, ShapeObjective
 from hemlets.training.pictures import validation_picture
-from hemlets.training.predicted_samples import PredictedSamples, predict_bodies
+from hemlets.training.predicted_samples import PredictedSamples
+from hemlets.training.predictions import predict_bodies
+from hemlets.training.reporting import PROGRESS
 from hemlets.training.shape_samples import ShapeSamples, no_bodies, teaches_shape
 from hemlets.training.validation import validate, validate_shape
 
 __all__ = ["Stage", "initial_model", "stage_of", "tuning_job", "warm_up_job"]
 
 WARM_UP, TUNING = "shape-warm-up", "shape-tuning"
-BEFORE_TUNING = "initial.safetensors"
+BEFORE_TUNING, PREDICTIONS = "initial.safetensors", "predictions"
 _SHAPE_BATCH = 512
 
 
@@ -37,8 +43,8 @@ class Stage(ABC):
     prefix = ""
     """Before the names of the trained part's weights in the whole model."""
 
-    def __init__(self, job: StageJob) -> None:
-        self.job = job
+    def __init__(self, job: StageJob, group: Group) -> None:
+        self.job, self.group = job, group
 
     @abstractmethod
     def part(self, model: HemletsPosh) -> nn.Module:
@@ -66,8 +72,7 @@ class Stage(ABC):
     def calibrate(
         self,
         model: HemletsPosh,
-        people: Annotations,
-        backgrounds: Annotations,
+        rows: CalibrationRows,
         device: torch.device,
     ) -> Calibration:
         """What its predictions are read by, where the stage trains what they come from."""
@@ -120,14 +125,12 @@ class _FromImages(Stage):
     def calibrate(
         self,
         model: HemletsPosh,
-        people: Annotations,
-        backgrounds: Annotations,
+        rows: CalibrationRows,
         device: torch.device,
     ) -> Calibration:
         found = calibrate(
             model,
-            people,
-            backgrounds,
+            rows,
             self.job.data / "shards",
             flip_test=self.job.inference.flip_test,
             shrink=self.job.training.shrink,
@@ -193,7 +196,7 @@ class ShapeStage(Stage):
     def samples(self, rows: Annotations) -> Source[Any]:
         """Joints of the rows that know a body: true ones, or predicted from their images."""
         if self.job.training.predictions:
-            return _predicted(self.job, rows)
+            return _predicted(self.job, rows, self.group)
         return ShapeSamples(
             rows,
             self.job.pose.volume,
@@ -283,13 +286,12 @@ def _shape_batch(samples: int, world_size: int) -> int:
     return max(min(_SHAPE_BATCH, samples) // world_size * world_size, 2)
 
 
-def _predicted(job: StageJob, rows: Annotations) -> PredictedSamples:
+def _predicted(job: StageJob, rows: Annotations, group: Group) -> PredictedSamples:
     """What the network that a job starts from says of training images."""
     taught = rows.take(teaches_shape(rows))
     if not len(taught):
         raise no_bodies()
     training = job.training
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with torch.random.fork_rng(devices=[]):
         model = initial_model(job)
     crops = Samples(
@@ -299,16 +301,33 @@ def _predicted(job: StageJob, rows: Annotations) -> PredictedSamples:
         seed=training.seed,
         augmentation=job.augmentation.model_copy(update={"flip": 0.0}),
     )
+    keep = job.out / PREDICTIONS / Identity.of(job).key
+
+    def told(predicted: int) -> None:
+        if group.rank == 0:
+            row = {"step": 0, "steps": training.steps, "predicted": predicted}
+            write_json(job.out / PROGRESS, row | {"predictions": training.predictions})
+
+    if group.rank == 0 and keep.parent.exists():
+        for other in keep.parent.iterdir():
+            if other != keep:
+                shutil.rmtree(other)
     bodies = predict_bodies(
-        model, crops, training.predictions, shrink=training.shrink, device=device
+        model,
+        crops,
+        training.predictions,
+        shrink=training.shrink,
+        keep=keep,
+        group=group,
+        told=told,
     )
     return PredictedSamples(bodies, seed=training.seed, augmentation=job.augmentation)
 
 
-def stage_of(job: StageJob) -> Stage:
-    """The stage that a job names."""
+def stage_of(job: StageJob, group: Group | None = None) -> Stage:
+    """The stage that a job names, for this process alone unless a group is given."""
     stages: dict[str, type[Stage]] = {"pose": PoseStage, "posh": PoshStage, "shape": ShapeStage}
-    return stages[job.stage](job)
+    return stages[job.stage](job, group or Group())
 
 
 def initial_model(job: StageJob) -> HemletsPosh:

@@ -258,6 +258,20 @@ def test_scores_of_another_protocol_are_not_compared(scores):
     assert compare(scores, other, "mpjpe_mm", same_protocol=False).ratio == 0
 
 
+@pytest.mark.parametrize("same_protocol", [True, False])
+def test_scores_at_the_true_distance_decide_nothing(scores, same_protocol):
+    def at(depth: str) -> Scores:
+        names = tuple(dataclasses.replace(name, depth=depth) for name in scores.samples.names)
+        return dataclasses.replace(scores, samples=dataclasses.replace(scores.samples, names=names))
+
+    told = at("ground-truth-root")
+    for pair in ((told, told), (told, scores), (scores, told)):
+        with pytest.raises(DataError, match="true distance"):
+            compare(*pair, "mpjpe_mm", same_protocol=same_protocol)
+    with pytest.raises(DataError, match="true distance"):
+        compare(at("test-bone-lengths"), scores, "mpjpe_mm", same_protocol=same_protocol)
+
+
 def test_scores_of_other_samples_are_not_compared(scores, predictions, annotations, body):
     rows = np.arange(20)
     fewer = score(predictions.take(rows), annotations.take(rows), body=body, resamples=10)

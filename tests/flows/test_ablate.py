@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import pytest
 
 from flows.ablation.arms import ARMS, COMPARISONS, Comparison
 from flows.ablation.comparison import compare, paired_difference
-from flows.ablation.labels import FBI_ERROR, ORDINAL_ERROR, Labels, relabelled
+from flows.ablation.labels import FBI_ERROR, ORDINAL_ERROR, Labels, relabelled, write_labels
 from flows.ablation.report import markdown
 from flows.ablation.results import COLUMNS, Results, Row
 from flows.ablation.scoring import FIGURES
 from flows.ablation.study import Study
-from hemlets.annotations import Annotations
+from flows.held_out import HeldOut
+from hemlets.annotations import FIELDS, Annotations
 from hemlets.errors import DataError
 from hemlets.skeleton import PART_CHILD, PART_PARENT
 from hemlets.synthetic import OpenDataConfig, SplitSizes, build_open_data
@@ -122,6 +124,43 @@ def test_ordinal_relations_know_no_thirty_degrees() -> None:
     wrong = found[clear] != np.sign(depth[clear])
     assert wrong.mean() == pytest.approx(ORDINAL_ERROR, abs=0.005)
     assert (found == 0).mean() < 0.2 < (table.relations == 0).mean()
+
+
+def _other_than(data: Path, folder: Path) -> Path:
+    """A data version of the same images with other rows."""
+    table = Annotations.read(data / "annotations.parquet")
+    fewer = table.take(np.arange(len(table)) % 4 != 0)
+    fewer.write(folder / "annotations.parquet")
+    (folder / "shards").symlink_to(data / "shards")
+    return folder
+
+
+def test_the_labels_of_a_data_version_are_never_taken_for_anothers(
+    data: Path, table: Annotations, tmp_path: Path
+) -> None:
+    other = _other_than(data, tmp_path / "other")
+    labels = tmp_path / "labels"
+    one, two, again = (write_labels(d, labels, "half-2d") for d in (data, other, data))
+    assert one == again
+    written = Annotations.read(one / "annotations.parquet")
+    assert list(written.sample_id) == list(table.sample_id)
+    fewer = Annotations.read(other / "annotations.parquet")
+    found = Annotations.read(two / "annotations.parquet")
+    assert list(found.sample_id) == list(fewer.sample_id)
+
+
+def test_a_data_version_that_was_moved_keeps_its_labels_and_its_images_are_found(
+    data: Path, tmp_path: Path
+) -> None:
+    labels, moved = tmp_path / "labels", tmp_path / "moved"
+    first = write_labels(data, labels, "half-3d")
+    before = (first / "annotations.parquet").read_bytes()
+    moved.mkdir()
+    (moved / "annotations.parquet").write_bytes((data / "annotations.parquet").read_bytes())
+    (moved / "shards").mkdir()
+    assert write_labels(moved, labels, "half-3d") == first
+    assert (first / "annotations.parquet").read_bytes() == before
+    assert (first / "shards").resolve() == moved / "shards"
 
 
 def test_every_arm_is_in_a_comparison_and_has_labels_of_its_own() -> None:
@@ -275,3 +314,25 @@ def test_a_runs_key_follows_what_it_depends_on(data: Path, tmp_path: Path) -> No
     keys += [key(pose=lite), key(pose=lite, start="imagenet")]
     assert len(set(keys)) == len(keys)
     assert key() == keys[0]
+
+
+def test_a_runs_key_is_of_its_rows_and_labels_not_of_the_folder_that_they_lie_in(
+    data: Path, table: Annotations, tmp_path: Path
+) -> None:
+    from flows.ablation.runs import Bench
+    from hemlets.assets import asset_path
+
+    study, arm = Study.from_mapping(SMALL), ARMS["full+2d"]
+    bench = Bench(
+        study=study, data=data, folder=tmp_path / "a",
+        starter=asset_path("starter/model.safetensors"),
+    )  # fmt: skip
+    planned = bench.plan(arm, 0)
+    # The labels as they are made, in a folder of any name.
+    plain = tmp_path / "plain"
+    columns = {f.name: table.column(f.name) for f in FIELDS} | {"mask": [b""] * len(table)}
+    relabelled(Annotations.from_columns(columns), arm.labels).write(plain / "annotations.parquet")
+    job = study.job(arm, 0, data=plain, out=Path(), initial_pose=None)
+    assert study.key(job, HeldOut.of(bench.test_rows).hash) == planned.key
+    other = replace(bench, data=_other_than(data, tmp_path / "other"))
+    assert other.plan(arm, 0).key != planned.key

@@ -11,16 +11,25 @@ import numpy as np
 import pytest
 import torch
 
-from hemlets.annotations import Annotations, ShardWriter
+from hemlets.annotations import Annotations, ShardReader, ShardWriter, stored_images
 from hemlets.codecs import PERSON_STATISTIC, VolumeSpec, person_confidence
+from hemlets.codecs.bones import BoneLengths
+from hemlets.codecs.decode import lengths_at_depth
 from hemlets.models import HemletsPosh, PoseNetwork, PoseNetworkConfig, ShapeNetworkConfig
+from hemlets.models.crops import joints_in_images, network_input
 from hemlets.models.model_folder import load_model
 from hemlets.training.batches import Samples
-from hemlets.training.calibration import Calibration, best_threshold, calibrate
+from hemlets.training.calibration import (
+    Calibration,
+    CalibrationRows,
+    best_threshold,
+    calibrate,
+    pooled,
+)
 from hemlets.training.config import LossConfig
 from hemlets.training.engine import train
 from hemlets.training.objectives import PoseObjective
-from hemlets.transforms import AugmentationConfig, normalise
+from hemlets.transforms import AugmentationConfig, normalise, square_crop
 from tests.training.conftest import IMAGE_PX, SHARD, make_columns
 
 CONFIG = PoseNetworkConfig(crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=32)
@@ -129,9 +138,20 @@ def test_a_shape_stage_keeps_the_threshold_of_the_pose_network_that_it_starts_fr
 
 def look(model: HemletsPosh, folder: Path, split: str, empty: str, *, flip: bool) -> Calibration:
     table = Annotations.read(folder / "annotations.parquet")
-    rows = table.split(split), table.split(empty)
+    rows = CalibrationRows(
+        people=table.split(split),
+        backgrounds=table.split(empty),
+        beside=table.split("nowhere"),
+        shares={},
+    )
+    return look_at(model, folder, rows, flip=flip)
+
+
+def look_at(
+    model: HemletsPosh, folder: Path, rows: CalibrationRows, *, flip: bool = False
+) -> Calibration:
     return calibrate(
-        model, *rows, folder / "shards", flip_test=flip, shrink=1, device=CPU, batch_size=4
+        model, rows, folder / "shards", flip_test=flip, shrink=1, device=CPU, batch_size=4
     )
 
 
@@ -201,3 +221,126 @@ def test_half_a_person_is_as_much_a_person_as_a_whole_one() -> None:
     assert person_confidence(half) == pytest.approx(0.8)
     assert person_confidence(np.full(18, 0.8)) == pytest.approx(0.8)
     assert np.isnan(person_confidence(np.full(18, np.nan)))
+
+
+class TestTheRowsThatLengthsAreMeasuredOn:
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """Rendered people in both splits; photographs, in wider boxes, for training alone."""
+        folder = tmp_path_factory.mktemp("sources")
+        self.write(folder, {"validation": ["sticks"] * 8})
+        return folder
+
+    @staticmethod
+    def write(folder: Path, splits: dict[str, list[str]], **changes: Any) -> Annotations:
+        """``train`` holds 4 sticks, 12 photographs and 6 photographs with 2D joints alone."""
+        splits = {"train": ["sticks"] * 4 + ["photos"] * 12 + ["flat"] * 6} | splits
+        names = [split for split, sources in splits.items() for _ in sources]
+        sources = np.array([source for of_split in splits.values() for source in of_split], object)
+        columns, images = make_columns(np.random.default_rng(11), names)
+        columns["source"] = sources
+        # In a box of twice the side the same voxels lie twice as far apart.
+        box, wide = columns["box_xyxy"], (sources == "photos")[:, None]
+        centre = np.tile((box[:, :2] + box[:, 2:]) / 2, 2)
+        columns["box_xyxy"] = np.where(wide, 2 * box - centre, box)
+        columns["valid3d"] = columns["valid3d"] & (sources != "flat")[:, None]
+        table = Annotations.from_columns(columns | changes)
+        table.write(folder / "annotations.parquet")
+        ShardWriter.write(folder / "shards" / SHARD, list(columns["sample_id"]), images)
+        return table
+
+    @staticmethod
+    def chosen(table: Annotations, count: int = 6) -> CalibrationRows:
+        return CalibrationRows.chosen(
+            table.split("train"), table.split("validation"), table.split("none"), count
+        )
+
+    def test_a_source_without_validation_rows_is_seen_on_an_even_spread_of_its_training_rows(
+        self, folder: Path
+    ) -> None:
+        table = Annotations.read(folder / "annotations.parquet")
+        rows = self.chosen(table)
+        assert set(rows.people.source) == {"sticks"}
+        assert set(rows.people.column("split")) == {"validation"}
+        photos = table.sample_id[table.source == "photos"]
+        assert list(rows.beside.sample_id) == [photos[i] for i in (0, 2, 4, 6, 8, 11)]
+        assert rows.shares == {"sticks": 4, "photos": 12}
+
+    def test_one_whose_validation_rows_the_spread_misses_is_not_seen_on_what_it_was_trained_on(
+        self, tmp_path: Path
+    ) -> None:
+        splits = {"validation": ["sticks"] * 9 + ["photos"] + ["sticks"] * 9}
+        rows = self.chosen(self.write(tmp_path, splits), count=4)
+        assert set(rows.people.source) == {"sticks"}
+        found = zip(rows.beside.source, rows.beside.column("split"), strict=True)
+        assert list(found) == [("photos", "validation")]
+
+    def test_sources_count_as_often_as_they_are_trained_on(self, folder: Path) -> None:
+        torch.manual_seed(0)
+        model = HemletsPosh(CONFIG, ShapeNetworkConfig(hidden=32, blocks=0))
+        table = Annotations.read(folder / "annotations.parquet")
+        rows = self.chosen(table)
+        both = look_at(model, folder, rows)
+        assert both.rows == {"sticks": {"validation": 6}, "photos": {"train": 6}}
+        alone = {
+            source: look_at(
+                model,
+                folder,
+                CalibrationRows(
+                    people=part, backgrounds=table.split("none"), beside=table.split("none"),
+                    shares={},
+                ),
+            ).bones
+            for source, part in (("sticks", rows.people), ("photos", rows.beside))
+        }  # fmt: skip
+        sticks, photos = alone["sticks"], alone["photos"]
+        assert both.bones is not None
+        assert sticks is not None
+        assert photos is not None
+        expected = 0.25 * np.array(sticks.mean_mm) + 0.75 * np.array(photos.mean_mm)
+        np.testing.assert_allclose(both.bones.mean_mm, expected, rtol=1e-12)
+        assert photos.sum_mm > 1.2 * sticks.sum_mm
+
+    def test_one_source_is_measured_to_the_bit_as_if_there_were_no_others_to_think_of(
+        self, mixed: Path
+    ) -> None:
+        torch.manual_seed(0)
+        model = HemletsPosh(CONFIG, ShapeNetworkConfig(hidden=32, blocks=0)).eval()
+        table = Annotations.read(mixed / "annotations.parquet")
+        rows = self.chosen(table, count=64)
+        people = table.split("validation")
+        crops = [square_crop(box, VOLUME.crop_px) for box in people.box_xyxy]
+        found = []
+        for start in range(0, len(people), 4):
+            part = range(start, min(start + 4, len(people)))
+            own = crops[part.start : part.stop]
+            images = stored_images(people, part, ShardReader(mixed / "shards"))
+            with torch.inference_mode():
+                voxels = model(network_input(images, own, CPU)).decoded.voxel_BJ3
+            found.append(joints_in_images(voxels, VOLUME, own))
+        pixels = np.concatenate([joints.image_px_BJ2 for joints in found])
+        depth_mm = np.concatenate([joints.depth_mm_BJ for joints in found])
+        lengths = lengths_at_depth(pixels, depth_mm, people.camera, people.joints3d_mm[:, 0, 2])
+        assert look_at(model, mixed, rows).bones == BoneLengths.measured(lengths)
+
+    def test_the_card_says_which_rows_they_were(
+        self, folder: Path, job_for: Callable[..., Any], tmp_path: Path
+    ) -> None:
+        training = {"steps": 1, "validate_every": 1, "validation_samples": 5}
+        train(job_for(tmp_path / "pose", data=folder, training=training))
+        weights = str(tmp_path / "pose" / "model" / "model.safetensors")
+        changes = {"training": training, "stage": "shape", "initial": weights}
+        train(job_for(tmp_path / "shape", data=folder, **changes))
+        expected = {"photos": {"train": 5}, "sticks": {"validation": 5}}
+        for name in ("pose", "shape"):
+            card = load_model(tmp_path / name / "model")[1]
+            assert card.training["bones_measured_on"] == expected, name
+
+
+def test_groups_of_skeletons_are_pooled_to_what_they_have_together() -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(300, 40, (100, 14)), rng.normal(400, 30, (300, 14))
+    found = pooled([(1.0, BoneLengths.measured(one)), (3.0, BoneLengths.measured(other))])
+    together = BoneLengths.measured(np.concatenate([one, other]))
+    np.testing.assert_allclose(found.mean_mm, together.mean_mm)
+    np.testing.assert_allclose(found.spread_mm, together.spread_mm)

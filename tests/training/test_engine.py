@@ -23,6 +23,7 @@ from hemlets.processes import die_with_parent
 from hemlets.training.checkpoints import load_checkpoint, save_checkpoint
 from hemlets.training.config import StageJob, TrainingConfig
 from hemlets.training.engine import learning_rate, main, train
+from hemlets.training.identity import Identity
 from hemlets.training.reporting import Rows
 
 GOLDEN = Path(__file__).parent / "golden" / "pose_losses.json"
@@ -243,14 +244,21 @@ def test_a_gradient_that_is_not_finite_stops_the_run_before_it_reaches_the_weigh
     assert math.isfinite(train(job)["joints_px"])
 
 
-def test_a_state_that_is_not_finite_never_replaces_a_checkpoint(tmp_path: Path) -> None:
+def test_a_state_that_is_not_finite_never_replaces_a_checkpoint(
+    job_for: Callable[..., StageJob], tmp_path: Path
+) -> None:
     path = tmp_path / "checkpoint.pt"
-    fine = {"job": "j", "network": {"w": torch.ones(2)}, "optimiser": {"state": [torch.ones(1)]}}
+    identity = Identity.of(job_for(tmp_path))
+    fine = {
+        "identity": identity.record,
+        "network": {"w": torch.ones(2)},
+        "optimiser": {"state": [torch.ones(1)]},
+    }
     save_checkpoint(path, fine)
     lost = fine | {"optimiser": {"state": [torch.tensor([math.inf])]}}
     with pytest.raises(TrainingError, match=r"optimiser\.state\[0\]"):
         save_checkpoint(path, lost)
-    kept = load_checkpoint(path, job_hash="j")
+    kept = load_checkpoint(path, identity)
     assert kept is not None
     assert torch.equal(kept["optimiser"]["state"][0], torch.ones(1))
 
@@ -265,8 +273,17 @@ def test_signal_handlers_are_given_back(job_for: Callable[..., StageJob], tmp_pa
 def test_a_checkpoint_of_another_job_is_refused(
     job_for: Callable[..., StageJob], tmp_path: Path
 ) -> None:
-    torch.save({"job": "another"}, tmp_path / "checkpoint.pt")
+    record = Identity.of(job_for(tmp_path, training={"seed": 4})).record
+    torch.save({"identity": record}, tmp_path / "checkpoint.pt")
     with pytest.raises(CheckpointError, match="other settings"):
+        train(job_for(tmp_path))
+
+
+def test_a_checkpoint_of_another_version_is_refused(
+    job_for: Callable[..., StageJob], tmp_path: Path
+) -> None:
+    torch.save({"step": 3}, tmp_path / "checkpoint.pt")
+    with pytest.raises(CheckpointError, match="another version"):
         train(job_for(tmp_path))
 
 
@@ -317,7 +334,7 @@ def test_the_command_names_what_is_wrong_with_its_job(
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does(
+def test_two_processes_of_torchrun_train_as_one_does(
     whole_run: Any, job_for: Callable[..., StageJob], tmp_path: Path
 ) -> None:
     # BatchNorm takes its statistics a process, so it is frozen on both sides.
@@ -424,43 +441,6 @@ def test_a_loss_that_explodes_stops_the_run_and_keeps_the_batch(
     assert load_file(caught.value.where)["image_BHW3"].shape[0] == 8
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
-        MemoryError(),
-    ],
-)
-def test_without_enough_memory_the_setting_to_change_is_named(
-    job_for: Callable[..., StageJob],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    error: Exception,
-) -> None:
-    from hemlets.training.objectives import PoseObjective
-
-    def fail(*_: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(PoseObjective, "forward", fail)
-    with pytest.raises(TrainingError, match=r"set training\.accumulate to 4"):
-        train(job_for(tmp_path, training={"accumulate": 2}))
-
-
-def test_other_errors_are_not_taken_for_a_lack_of_memory(
-    job_for: Callable[..., StageJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from hemlets.training.objectives import PoseObjective
-
-    def fail(*_: Any) -> None:
-        raise RuntimeError("shapes differ")
-
-    monkeypatch.setattr(PoseObjective, "forward", fail)
-    with pytest.raises(RuntimeError, match="shapes differ"):
-        train(job_for(tmp_path))
-
-
 def test_a_reporter_is_told_figures_and_shown_pictures(
     job_for: Callable[..., StageJob], tmp_path: Path
 ) -> None:
@@ -525,56 +505,6 @@ def test_the_shape_network_is_warmed_up_before_end_to_end_training(
     rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 40
     assert not (out / "model").exists()
-
-
-def test_the_shape_network_is_tuned_on_its_own_predictions_after_end_to_end_training(
-    job_for: Callable[..., StageJob], tmp_path: Path
-) -> None:
-    def weights(tuning: int) -> dict[str, torch.Tensor]:
-        settings = {"steps": 2, "shape_tuning": tuning, "predictions": 12}
-        out = tmp_path / str(tuning)
-        train(job_for(out, stage="posh", training=settings))
-        found: dict[str, torch.Tensor] = load_file(out / "model/model.safetensors")
-        return found
-
-    plain, tuned = weights(0), weights(10)
-    changed = {name for name, value in plain.items() if not torch.equal(value, tuned[name])}
-    assert changed
-    assert all(name.startswith("shape.") for name in changed)
-    out = tmp_path / "10" / "shape-tuning"
-    rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
-    assert rows[-1]["step"] == 10
-    assert not list(out.rglob("*.safetensors"))
-    card = json.loads((tmp_path / "10/model/model.json").read_text())
-    assert card["training"]["stage"] == "posh"
-
-
-def test_tuning_that_is_interrupted_goes_on_to_the_same_bits(
-    job_for: Callable[..., StageJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = {"steps": 3, "checkpoint_every": 2, "shape_tuning": 4, "predictions": 12}
-
-    def run(out: Path) -> dict[str, torch.Tensor]:
-        train(job_for(out, stage="posh", training=settings))
-        found: dict[str, torch.Tensor] = load_file(out / "model/model.safetensors")
-        return found
-
-    unbroken = run(tmp_path / "unbroken")
-    with monkeypatch.context() as patch:
-        patch.setattr("hemlets.training.stages.PredictedSamples.batch", _interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "broken")
-    assert not (tmp_path / "broken/model").exists()
-    _assert_same_weights(run(tmp_path / "broken"), unbroken)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def test_tuning_without_predictions_is_refused(job_for: Callable[..., StageJob]) -> None:
-    with pytest.raises(ConfigError, match="predictions"):
-        job_for(Path("out"), stage="posh", training={"shape_tuning": 10})
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 1.0])

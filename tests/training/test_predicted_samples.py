@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +24,13 @@ from hemlets.skeleton import FLIP_JOINTS
 from hemlets.training.batches import Samples
 from hemlets.training.config import StageJob
 from hemlets.training.engine import train
-from hemlets.training.predicted_samples import PredictedBodies, PredictedSamples, predict_bodies
+from hemlets.training.group import Group
+from hemlets.training.predicted_samples import PredictedSamples
+from hemlets.training.predictions import PredictedBodies, predict_bodies
 from hemlets.training.reporting import Rows
 from hemlets.training.stages import stage_of
 from hemlets.transforms import AugmentationConfig, normalise
 
-CPU = torch.device("cpu")
 MIRROR = torch.tensor([-1.0, 1.0, 1.0])
 
 
@@ -59,10 +65,10 @@ def _model(job: StageJob) -> HemletsPosh:
 
 
 def test_the_looks_are_at_the_crop_at_its_mirror_image_and_their_average(
-    job: StageJob, crops: Samples
+    job: StageJob, crops: Samples, tmp_path: Path
 ) -> None:
     model = _model(job)
-    found = predict_bodies(model, crops, 8, shrink=1, device=CPU).looks_NLJ3_m
+    found = predict_bodies(model, crops, 8, shrink=1, keep=tmp_path, group=Group()).looks_NLJ3_m
     image = normalise(crops.batch(np.arange(8), 0).image_BHW3)
     with torch.inference_mode():
         one, other = (
@@ -77,14 +83,98 @@ def test_the_looks_are_at_the_crop_at_its_mirror_image_and_their_average(
 
 
 def test_bodies_are_those_of_the_crops_and_come_again_turned_otherwise(
-    job: StageJob, crops: Samples
+    job: StageJob, crops: Samples, tmp_path: Path
 ) -> None:
-    found = predict_bodies(_model(job), crops, 12, shrink=1, device=CPU)
+    found = predict_bodies(_model(job), crops, 12, shrink=1, keep=tmp_path, group=Group())
     first, second = crops.batch(np.arange(8), 0), crops.batch(np.array([0, 2, 4, 7]), 1)
     assert torch.equal(found.rotation_NR33[:8], first.rotation_BR33)
     assert torch.equal(found.rotation_NR33[8:], second.rotation_BR33)
     assert torch.equal(found.betas_NS[8:], second.betas_BS)
     assert not torch.equal(found.rotation_NR33[0], found.rotation_NR33[8])
+
+
+class _Counted:
+    """Samples that note which of them were asked for."""
+
+    def __init__(self, crops: Samples) -> None:
+        self._crops = crops
+        self.asked: list[tuple[int, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._crops)
+
+    def batch(self, indices: np.ndarray[Any, Any], epoch: int) -> Any:
+        self.asked += [(epoch, int(index)) for index in indices]
+        return self._crops.batch(indices, epoch)
+
+
+def _predicted(job: StageJob, samples: Any, keep: Path, **changes: Any) -> PredictedBodies:
+    values = {"shrink": 1, "keep": keep, "group": Group(), "batch_size": 2}
+    return predict_bodies(_model(job), samples, 12, **(values | changes))
+
+
+def test_predictions_that_are_kept_are_not_made_again(
+    job: StageJob, crops: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hemlets.training.predictions._CHUNK", 2)
+
+    def stop(predicted: int) -> None:
+        if predicted == 8:
+            raise KeyboardInterrupt
+
+    samples = _Counted(crops)
+    with pytest.raises(KeyboardInterrupt):
+        _predicted(job, samples, tmp_path / "broken", told=stop)
+    told: list[int] = []
+    found = _predicted(job, samples, tmp_path / "broken", told=told.append)
+    assert told == [12]
+    assert samples.asked == [*((0, i) for i in range(8)), (1, 0), (1, 2), (1, 4), (1, 7)]
+    whole = _predicted(job, crops, tmp_path / "unbroken")
+    assert all(torch.equal(a, b) for a, b in zip(found, whole, strict=True))
+
+
+@dataclass(frozen=True)
+class _Thread(Group):
+    """A process of a group of two, played by a thread."""
+
+    meet: threading.Barrier = field(default_factory=lambda: threading.Barrier(2, timeout=30))
+    table: dict[int, Any] = field(default_factory=dict)
+
+    def barrier(self) -> None:
+        self.meet.wait()
+
+    def gathered(self, value: Any) -> list[Any]:
+        self.table[self.rank] = value
+        self.meet.wait()
+        values = [self.table[rank] for rank in range(self.size)]
+        self.meet.wait()
+        return values
+
+    def any(self, flag: bool) -> bool:
+        return max(self.gathered(flag))
+
+
+def test_processes_share_the_predicting_and_all_get_all(
+    job: StageJob, crops: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hemlets.training.predictions._CHUNK", 2)
+    # The form for inference is traced, which two threads of one process can't do at once.
+    monkeypatch.setattr("hemlets.training.predictions.can_prepare", lambda precision: False)
+    first = _Thread(rank=0, size=2)
+    groups = [first, replace(first, rank=1)]
+    shares = [_Counted(crops) for _ in groups]
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [
+            pool.submit(_predicted, job, share, tmp_path / "two", group=group)
+            for share, group in zip(shares, groups, strict=True)
+        ]
+        found = [done.result() for done in jobs]
+    # Three chunks of four: the first process has the last one to itself.
+    assert [len(share.asked) for share in shares] == [8, 4]
+    assert not set(shares[0].asked) & set(shares[1].asked)
+    one = _predicted(job, crops, tmp_path / "one")
+    for bodies in found:
+        assert all(torch.equal(a, b) for a, b in zip(bodies, one, strict=True))
 
 
 def _still(**changes: float) -> AugmentationConfig:

@@ -12,7 +12,9 @@ def test_the_bundled_recipe_is_one():
     assert recipe.phases[-1].crop_px in (None, recipe.pose.crop_px)
 
 
-def test_phases_go_on_from_each_other_and_a_shape_phase_may_come_before(tmp_path):
+def test_phases_go_on_from_each_other_also_when_one_changes_and_a_shape_phase_may_come_before(
+    tmp_path,
+):
     from hemlets.models.model_folder import load_model
     from hemlets.training.recipe import run
 
@@ -44,3 +46,9 @@ def test_phases_go_on_from_each_other_and_a_shape_phase_may_come_before(tmp_path
     phases = [load_model(tmp_path / name / "model")[1] for name in ("shape", "coarse", "all")]
     assert [card.training["stage"] for card in phases] == ["shape", "posh", "posh"]
     assert [card.pose.crop_px for card in phases] == [96, 64, 96]
+    before = {p.name: card.weights_sha256 for p, card in zip(recipe.phases, phases, strict=True)}
+    first = recipe.phases[0]
+    other = first.model_copy(update={"training": first.training.model_copy(update={"seed": 1})})
+    run(recipe.model_copy(update={"phases": [other, *recipe.phases[1:]]}), tmp_path, workers=1)
+    for name, weights_sha256 in before.items():
+        assert load_model(tmp_path / name / "model")[1].weights_sha256 != weights_sha256

@@ -1,0 +1,104 @@
+"""``hemlets benchmark predict``: a split of a data version in, a predictions file out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hemlets.cli.options import ModelOption
+from hemlets.errors import ConfigError, DataError
+
+__all__ = ["predict"]
+
+
+class RootDepthChoice(StrEnum):
+    """Where the pelvis' distance comes from."""
+
+    BONES = "bones"
+    TRUTH = "truth"
+
+
+def predict(
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="Data version: annotations.parquet and shards/."),
+    ],
+    model: ModelOption = None,
+    split: Annotated[
+        str, typer.Option(metavar="NAME", help="Whose people are predicted.")
+    ] = "test",
+    root_depth: Annotated[
+        RootDepthChoice,
+        typer.Option(
+            help="Where the pelvis' distance comes from: the lengths of the predicted bones, or "
+            "the truth, which the figures' names then say and no promotion takes.",
+        ),
+    ] = RootDepthChoice.BONES,
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="The predictions file (Parquet).")
+    ] = Path("predictions.parquet"),
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+) -> None:
+    """Predict a split of a data version, for `hemlets benchmark score`."""
+    table, shards = data / "annotations.parquet", data / "shards"
+    if not table.is_file() or not shards.is_dir():
+        raise ConfigError(
+            "this is no data version with images",
+            where=f"DATA {data}",
+            expected="a folder with annotations.parquet and shards/",
+        )
+    if out.is_dir():
+        raise ConfigError("this is a folder", where=f"--out {out}", expected="a file")
+
+    from hemlets import __version__
+    from hemlets.annotations import SPLITS, Annotations
+    from hemlets.evaluation.predicting import predict_split
+    from hemlets.files import sha256_file
+    from hemlets.inference.champion import find_model
+    from hemlets.inference.predictor import Predictor
+    from hemlets.workspace import Workspace
+
+    if split not in SPLITS:
+        raise ConfigError(
+            f"there is no split {split!r} of people",
+            where="--split",
+            expected=", ".join(SPLITS),
+        )
+    rows = Annotations.read(table).split(split)
+    if not len(rows):
+        raise DataError("the split has no rows", where=f"{table}: split {split}", expected="some")
+    choice = find_model(model, Workspace.from_env())
+    predictor = Predictor.load(choice.folder)
+    with _bar(quiet) as bar:
+        predictions = predict_split(
+            predictor,
+            rows,
+            shards,
+            data_version=sha256_file(table)[:16],
+            code_version=__version__,
+            root_depth="truth" if root_depth is RootDepthChoice.TRUTH else "bones",
+            progress=bar,
+        )
+    predictions.write(out)
+    if not quiet:
+        typer.echo(f"model {predictor.version} ({choice.origin}), {len(rows):,} samples")
+        typer.echo(f"wrote {out}")
+
+
+@contextlib.contextmanager
+def _bar(quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(
+        console=console, transient=True, disable=quiet or not console.is_terminal
+    ) as progress:
+        task = progress.add_task("predicting", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

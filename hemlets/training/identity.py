@@ -1,0 +1,112 @@
+"""What a run is: hashes of all that decides its weights, wherever its files are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from hemlets.errors import CheckpointError
+from hemlets.files import content_hash, sha256_file
+from hemlets.models.pretrained import backbone_file
+from hemlets.training.config import StageJob
+
+__all__ = ["Identity", "table_of"]
+
+_NAMES: Final = {
+    "settings": "settings",
+    "annotations": "annotations",
+    "initial": "initial weights",
+    "initial_pose": "initial pose weights",
+    "backbone": "backbone weights",
+    "body": "body model",
+}
+
+
+def table_of(job: StageJob) -> Path:
+    """The annotation table that a job learns from."""
+    return job.data / "annotations.parquet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Two runs of the same identity end with the same weights, on the same machine.
+
+    Every field is a SHA-256 or, where the job has no such file, empty.
+
+    Attributes:
+        settings: Of the job but for what only says where a file is, or who renders.
+        annotations: Of the annotation table, which holds the hashes of its images.
+        initial: Of the weights that the run starts from.
+        initial_pose: Of the weights that its pose network starts from.
+        backbone: Of the ImageNet weights.
+        body: Of the body model that θ and β of the data belong to.
+    """
+
+    settings: str
+    annotations: str
+    initial: str
+    initial_pose: str
+    backbone: str
+    body: str
+
+    @classmethod
+    def of(cls, job: StageJob) -> Self:
+        """Read the files that a job names.
+
+        Raises:
+            CheckpointError: Weights that it starts from do not exist.
+        """
+        backbone = job.training.backbone_weights
+        return cls(
+            settings=_settings(job),
+            annotations=sha256_file(table_of(job)),
+            initial=_weights(job.initial),
+            initial_pose=_weights(job.initial_pose),
+            backbone=sha256_file(backbone_file(backbone, job.pose.backbone)) if backbone else "",
+            body=sha256_file(job.losses.body) if job.losses.body else "",
+        )
+
+    @property
+    def key(self) -> str:
+        """One short hash for all of it."""
+        return content_hash(asdict(self))[:20]
+
+    @property
+    def record(self) -> dict[str, str]:
+        """Hashes by field, to be written down."""
+        return asdict(self)
+
+    @property
+    def described(self) -> dict[str, str]:
+        """Hashes by what people call the fields."""
+        return {_NAMES[field]: value for field, value in asdict(self).items()}
+
+    def changed(self, record: Mapping[str, Any]) -> list[str]:
+        """What people call the fields that a record has otherwise."""
+        return [
+            _NAMES[field] for field, value in asdict(self).items() if record.get(field) != value
+        ]
+
+
+def _settings(job: StageJob) -> str:
+    values = job.model_dump(mode="json", exclude={"data", "out", "initial", "initial_pose"})
+    del values["render_workers"]
+    # Their contents count, and have fields of their own.
+    del values["losses"]["body"]
+    del values["training"]["backbone_weights"]
+    return content_hash(values)
+
+
+def _weights(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        return sha256_file(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            "the weights to start from do not exist",
+            where=path,
+            remedy="put them there, on every machine of the run, or name others",
+        ) from error

@@ -1,0 +1,129 @@
+"""A split of a data version becomes a predictions file, at either distance of the pelvis."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hemlets.annotations import Annotations
+from hemlets.cli import main
+from hemlets.errors import DataError
+from hemlets.evaluation import Predictions
+from hemlets.evaluation.predicting import at_root_depth, predict_split
+from hemlets.inference.champion import STARTER
+from hemlets.inference.predictor import Predictor
+from hemlets.inference.types import BodyEstimate
+from hemlets.skeleton import Joint
+from hemlets.synthetic import OpenDataConfig, SplitSizes, build_open_data
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("predicting") / "data"
+    sizes = SplitSizes(train=2, validation=2, gate=0, test=5)
+    build_open_data(OpenDataConfig(samples=sizes, image_px=128, supersampling=1), folder, workers=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(data: Path) -> Annotations:
+    return Annotations.read(data / "annotations.parquet").split("test")
+
+
+def predicted(data: Path, out: Path, *options: str) -> Predictions:
+    arguments = ["benchmark", "predict", str(data), "--model", str(STARTER), "--out", str(out)]
+    assert main([*arguments, "--quiet", *options]) == 0
+    return Predictions.read(out)
+
+
+def test_the_distance_comes_from_the_bones_unless_the_truth_is_asked_for(
+    data: Path, rows: Annotations, tmp_path: Path
+) -> None:
+    bones = predicted(data, tmp_path / "bones.parquet")
+    truth = predicted(data, tmp_path / "truth.parquet", "--root-depth", "truth")
+    assert list(bones.sample_id) == list(truth.sample_id) == list(rows.sample_id)
+    assert bones.info.depth_source == "bone-length-prior"
+    assert truth.info.depth_source == "ground-truth-root"
+    true_mm = rows.joints3d_mm[:, Joint.PELVIS, 2]
+    np.testing.assert_allclose(truth.root_mm[:, 2], true_mm, rtol=1e-5)
+    assert (np.abs(bones.root_mm[:, 2] - true_mm) > 1.0).any()
+    # The image and the relative depths are the network's, whatever the distance.
+    np.testing.assert_array_equal(truth.joints2d_px, bones.joints2d_px)
+    np.testing.assert_allclose(truth.joints3d_mm[..., 2], bones.joints3d_mm[..., 2], atol=1e-2)
+    np.testing.assert_array_equal(truth.theta, bones.theta)
+
+
+def test_the_figures_of_the_true_distance_say_so_in_their_names(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predicted(data, tmp_path / "truth.parquet", "--root-depth", "truth")
+    code = main(
+        ["benchmark", "score", str(tmp_path / "truth.parquet"), "--annotations",
+         str(data / "annotations.parquet"), "--protocol", "open", "--out", str(tmp_path / "out"),
+         "--resamples", "100"]
+    )  # fmt: skip
+    assert code == 0
+    stored = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    assert stored["metrics"]
+    assert all("/depth:ground-truth-root/" in metric["name"] for metric in stored["metrics"])
+    assert "pelvis' true depth was given" in capsys.readouterr().out
+
+
+def test_moved_to_its_own_distance_an_estimate_stays_where_it_is(
+    data: Path, rows: Annotations, tmp_path: Path
+) -> None:
+    found = predicted(data, tmp_path / "bones.parquet")
+    for row in range(len(found)):
+        estimate = estimate_of(found, rows, row)
+        moved = at_root_depth(estimate, float(found.root_mm[row, 2]))
+        np.testing.assert_allclose(moved.root_mm, estimate.root_mm, atol=0.05)
+        np.testing.assert_allclose(moved.joints3d_mm, estimate.joints3d_mm, atol=0.05)
+
+
+def estimate_of(found: Predictions, rows: Annotations, row: int) -> BodyEstimate:
+    from hemlets.inference.types import Camera
+
+    fx, fy, cx, cy = rows.camera[row].tolist()
+    left, top, right, bottom = found.box_xyxy[row].tolist()
+    return BodyEstimate(
+        joints3d_mm=found.joints3d_mm[row],
+        root_mm=found.root_mm[row],
+        joints2d_px=found.joints2d_px[row],
+        confidence=found.confidence[row],
+        theta=found.theta[row],
+        betas=found.betas[row],
+        box_xyxy=(left, top, right, bottom),
+        camera=Camera(fx=fx, fy=fy, cx=cx, cy=cy),
+    )
+
+
+def test_the_true_distance_is_refused_where_a_row_knows_none(data: Path, rows: Annotations) -> None:
+    columns = {name: rows.column(name) for name in rows.schema.names}
+    columns["valid3d"] = columns["valid3d"].copy()
+    columns["valid3d"][3, Joint.PELVIS] = False
+    with pytest.raises(DataError) as raised:
+        predict_split(
+            Predictor.load(STARTER), Annotations.from_columns(columns), data / "shards",
+            data_version="d", code_version="c", root_depth="truth",
+        )  # fmt: skip
+    assert raised.value.where is not None
+    assert str(rows.sample_id[3]) in raised.value.where
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--split", "tset"], "there is no split 'tset'"),
+        (["--split", "gate"], "the split has no rows"),
+        (["--root-depth", "guess"], "guess"),
+    ],
+)
+def test_what_can_t_be_predicted_is_named(
+    data: Path, options: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["benchmark", "predict", str(data), "--model", str(STARTER), *options])
+    assert code != 0
+    assert says in capsys.readouterr().err
