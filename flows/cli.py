@@ -1,4 +1,4 @@
-"""``hemlets retrain`` and ``hemlets ui``."""
+"""``hemlets retrain``, ``hemlets rollback`` and ``hemlets ui``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["retrain", "ui"]
+__all__ = ["retrain", "rollback", "ui"]
 
 Home = Annotated[
     Path | None,
@@ -89,6 +89,33 @@ def _retrain(profile: str, overrides: list[str] | None, workspace: object) -> No
     console.print(f"  runs       {command} ui", soft_wrap=True)
     console.print(f"  predict    {command} predict PHOTO.jpg", soft_wrap=True)
     console.print(f"  serve      {command} serve", soft_wrap=True)
+
+
+def rollback(
+    version: Annotated[
+        int | None,
+        typer.Argument(help="Model version to go back to; by default the champion before this."),
+    ] = None,
+    because: Annotated[
+        str, typer.Option(help="Why; kept with the version that is withdrawn.")
+    ] = "",
+    home: Home = None,
+) -> None:
+    """Go back to an earlier champion; the withdrawn one is not promoted again.
+
+    Predictions use it at once, and a running server switches to it as it does to a promotion.
+    """
+    from flows import rollback as back
+    from hemlets.workspace import Workspace
+
+    if home is not None:
+        os.environ["HEMLETS_HOME"] = str(home.resolve())
+    done = back.rollback(Workspace.from_env(), version, because=because)
+    if done.withdrawn is None:
+        typer.echo(f"version {done.champion} is the champion, and is what is served")
+        return
+    typer.echo(f"version {done.champion} is the champion again, and is what is served")
+    typer.echo(f"version {done.withdrawn} is withdrawn: {done.because}")
 
 
 def ui(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -12,11 +13,12 @@ from hemlets.errors import ConfigError
 from hemlets.files import sha256_file
 from hemlets.workspace import Workspace
 
-__all__ = ["COMBINED", "ingested_parts", "unite"]
+__all__ = ["COMBINED", "Origin", "ingested_parts", "origins", "part_content", "unite"]
 
 COMBINED: Final = "combined"
 """What DVC calls the dataset that a union is a version of."""
 
+_TABLE: Final = "annotations.parquet"
 _RENDERED: Final = "open-rendered"
 _CODE: Final = ("hemlets/annotations", "hemlets/datasets/combine.py", "hemlets/skeleton.py")
 
@@ -51,8 +53,53 @@ def ingested_parts(workspace: Workspace, names: Sequence[str]) -> list[Part]:
     return parts
 
 
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The ingested row that a row of a union is.
+
+    Attributes:
+        file: The ingested dataset's table.
+        row: Number of the row there, from 0.
+    """
+
+    file: Path
+    row: int
+
+
+def origins(union: Path, parts: Sequence[Part], rows: Iterable[int]) -> dict[int, Origin]:
+    """Where rows of a union were taken from; rendered people are from nowhere.
+
+    Args:
+        union: Folder of the union.
+        parts: The ingested datasets in it.
+        rows: Numbers of rows of the union's table, from 0.
+    """
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(union / _TABLE, columns=["shard", "sample_id"])
+    places: dict[str, dict[str, int]] = {}
+    found = {}
+    for row in rows:
+        shard, sample = (table.column(name)[row].as_py() for name in ("shard", "sample_id"))
+        # One part's name may be the beginning of another's.
+        owners = [part for part in parts if shard.startswith(f"{part.name}-")]
+        if not owners or shard.startswith(f"{_RENDERED}-"):
+            continue
+        part = max(owners, key=lambda part: len(part.name))
+        file = part.folder / _TABLE
+        if part.name not in places:
+            ids = pq.read_table(file, columns=["sample_id"]).column("sample_id").to_pylist()
+            places[part.name] = {name: number for number, name in enumerate(ids)}
+        if sample in places[part.name]:
+            found[row] = Origin(file=file, row=places[part.name][sample])
+    return found
+
+
 def unite(store: StageStore, rendered: StageResult, parts: Sequence[Part]) -> StageResult:
     """One data version of rendered people and ingested datasets.
+
+    A part counts by the bytes of its table and shards, not by what its ``version.json`` says of
+    them: a row that was mended by hand makes another union.
 
     Raises:
         DataError: A part is damaged, or holds a sample of another.
@@ -60,8 +107,14 @@ def unite(store: StageStore, rendered: StageResult, parts: Sequence[Part]) -> St
     key = store.key(
         "ingest",
         rendered=rendered.content,
-        parts=[(part.name, sha256_file(part.folder / "version.json")) for part in parts],
+        parts=[(part.name, sorted(part.splits), part_content(part)) for part in parts],
         code=code_hash(*_CODE),
     )
     whole = [Part(name=_RENDERED, folder=rendered.folder), *parts]
     return store.run("ingest", key, lambda folder: combine(whole, folder))
+
+
+def part_content(part: Part) -> dict[str, str]:
+    """Hashes of a part's table and shards, by file."""
+    files = [part.folder / _TABLE, *sorted((part.folder / "shards").glob("*.arrow"))]
+    return {file.name: sha256_file(file) for file in files if file.is_file()}

@@ -19,6 +19,7 @@ from typing import Annotated, Final
 
 import typer
 
+from flows.masking import masked
 from hemlets.errors import HemletsError
 from hemlets.ports import BusyPortError, require_free_port
 from hemlets.workspace import Workspace
@@ -378,7 +379,9 @@ def _mlflow_database(workspace: Workspace) -> Check:
     name = "MLflow database"
     server = os.environ.get("MLFLOW_TRACKING_URI")
     if server:
-        return Check(name=name, status=Status.OK, found=f"not looked at: {server} is used")
+        # A database may take its password from the query too.
+        address = masked(server.partition("?")[0])
+        return Check(name=name, status=Status.OK, found=f"not looked at: {address} is used")
     file = workspace.mlflow / "mlflow.db"
     if not file.exists():
         return Check(name=name, status=Status.OK, found="not made yet")

@@ -7,7 +7,7 @@ flow ends with a rejection that says why rather than without a word on the chall
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,13 +16,18 @@ from flows.figures import Figures
 from flows.held_out import read_held_out
 from flows.profile import Profile
 from flows.promotion import Comparison, Decision, Outcome
+from flows.publishing import publish, servable
 from flows.stages import Benchmark, Package
-from hemlets.errors import CheckpointError, DataError, HemletsError, WorkspaceError
+from hemlets.errors import (
+    CheckpointError,
+    DataError,
+    HemletsError,
+    PromotionError,
+    WorkspaceError,
+)
 from hemlets.evaluation import PairedRatio, SampleScores, Scores, compare
 from hemlets.files import sha256_folder
-from hemlets.inference.champion import point_to_champion
 from hemlets.workspace import Workspace
-from serving.champion import publish_champion
 
 __all__ = ["Verdict", "judge"]
 
@@ -80,6 +85,7 @@ def judge(
         packaged.passed,
         gate=gate,
         gaps=figures.gaps(),
+        withdrawn=_withdrawn(workspace, challenger),
     )
     if decision.promote:
         registry.attach_archive(workspace, challenger, packaged.archive)
@@ -88,7 +94,7 @@ def judge(
         # Serving code that changed makes another archive of the same model, tried by now.
         registry.attach_archive(workspace, champion, packaged.archive)
     decision = promotion.apply(decision, workspace, challenger)
-    _publish(workspace, decision)
+    decision = _publish(workspace, decision)
     compared = comparison is not None and comparison.ratio is not None
     facts = {
         "decision": str(decision.outcome),
@@ -117,24 +123,41 @@ def judge(
     return Verdict(decision=decision, facts=facts)
 
 
-def _publish(workspace: Workspace, decision: Decision) -> None:
-    """Tell programs that know no registry where the champion's files are."""
-    champion = registry.champion(workspace)
-    if champion is None:
-        return
-    try:
-        folder = registry.model_folder_of(workspace, champion)
-        archive = registry.archive_of(workspace, champion)
-    except CheckpointError:
-        # A champion whose files are damaged is among the reasons of a rejection already.
-        if decision.promote:
-            raise
-        return
-    number = str(champion.version)
-    point_to_champion(workspace, folder, version=number)
-    if archive is not None:
-        digest = champion.tags[registry.ARCHIVE_TAG]
-        publish_champion(workspace, archive, version=number, sha256=digest)
+def _withdrawn(workspace: Workspace, challenger: registry.ModelVersion) -> str | None:
+    """Why this model was taken out of service, under whichever number; None where it was not."""
+    return next(
+        (
+            f"{version.tags[registry.WITHDRAWN_TAG]} (version {version.version})"
+            for version in registry.withdrawn_versions(workspace)
+            if version.model_hash == challenger.model_hash
+        ),
+        None,
+    )
+
+
+def _publish(workspace: Workspace, decision: Decision) -> Decision:
+    """Serve what is the champion now, also where an earlier run was killed before it did.
+
+    Returns:
+        The decision, with a reason more where what is served is not the champion.
+    """
+    with promotion.promotion_lock(workspace):
+        champion = registry.champion(workspace)
+        if champion is None:
+            return decision
+        try:
+            files = servable(workspace, champion)
+        except CheckpointError:
+            # A champion whose files are damaged is among the reasons of a rejection already.
+            if decision.promote:
+                raise
+            return decision
+        except PromotionError as error:
+            # The alias was moved by hand: nothing that was not tried goes to users.
+            note = f"what is served stays as it was, since the champion can't be: {error.what}"
+            return replace(decision, reasons=(*decision.reasons, note))
+        publish(workspace, files)
+        return decision
 
 
 def _hold_against(
@@ -151,18 +174,21 @@ def _hold_against(
     ratio: PairedRatio | None = None
     other: Benchmark | None = None
     problem: str | None = None
+    notes: tuple[str, ...] = ()
     try:
         other = score(registry.model_folder_of(workspace, champion))
     except WorkspaceError:
         raise
     except _MODEL_ERRORS as error:
         problem = (
-            f"the champion can't be scored: {_what(error)}. Restore its files; or remove the "
-            f"alias {registry.CHAMPION!r} in the registry, and the floors alone decide"
+            f"the champion can't be scored: {_what(error)}. Restore its files or go back to the "
+            "champion before it with hemlets rollback; or remove the alias "
+            f"{registry.CHAMPION!r} in the registry, and the floors alone decide"
         )
     if other is not None:
         try:
             ratio = _paired(own, other, metric, resamples)
+            notes = _flips(own, other, metric)
         except DataError as error:
             problem = _what(error)
     comparison = Comparison(
@@ -175,6 +201,7 @@ def _hold_against(
         challenger_hash=sha256_folder(model),
         champion_gate=champion.tags.get(registry.GATE_TAG, ""),
         problem=problem,
+        notes=notes,
     )
     return comparison, other
 
@@ -187,7 +214,26 @@ def _paired(own: Benchmark, other: Benchmark, metric: str, resamples: int) -> Pa
             f"on {theirs.samples} rows {theirs.hash[:12]}",
             expected="the same rows",
         )
-    return compare(_gate_scores(own), _gate_scores(other), metric, resamples=resamples)
+    challenger, champion = _gate_scores(own), _gate_scores(other)
+    names = [scores.samples.name(metric) for scores in (challenger, champion)]
+    if replace(names[0], flip=names[1].flip) != names[1]:
+        raise DataError(
+            f"the challenger's figure is {names[0].full}, the champion's {names[1].full}",
+            expected="the same protocol but for the flip test, which is a part of the model",
+        )
+    return compare(challenger, champion, metric, resamples=resamples, same_protocol=False)
+
+
+def _flips(own: Benchmark, other: Benchmark, metric: str) -> tuple[str, ...]:
+    """That one of the models looks at the mirrored image too, where the other doesn't."""
+    ours, theirs = (_gate_scores(scored).samples.name(metric).flip for scored in (own, other))
+    if ours == theirs:
+        return ()
+    who = "the challenger" if ours == "yes" else "the champion"
+    return (
+        f"{who} averages with the prediction of the mirrored image, at twice the cost, the other "
+        "doesn't",
+    )
 
 
 def _gate_scores(scored: Benchmark) -> Scores:

@@ -35,6 +35,9 @@ class StageBar:
 
     def training(self, row: dict[str, Any]) -> None:
         """A row of a training history."""
+        if "predicted" in row:
+            self.update(int(row["predicted"]), int(row["predictions"]), "images looked at")
+            return
         note = f"loss {row['loss/total']:.0f}, {row['samples_per_s']:.0f} images/s"
         if "validation/mpjpe_mm" in row:
             note += f", validation MPJPE {row['validation/mpjpe_mm']:.0f} mm"

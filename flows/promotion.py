@@ -6,8 +6,9 @@ to be safe, never assumed.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Self
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MIN_GATE_SAMPLES",
+    "REPLACED_BY_TAG",
+    "REPLACED_TAG",
     "Bound",
     "Comparison",
     "Decision",
@@ -32,11 +35,18 @@ __all__ = [
     "PromotionRules",
     "apply",
     "decide",
+    "promotion_lock",
 ]
 
 
 MIN_GATE_SAMPLES: Final = 256
 """Gate samples that a promotion needs unless a profile says otherwise."""
+
+REPLACED_TAG: Final = "replaced_version"
+"""Of a promoted version: the champion before it."""
+
+REPLACED_BY_TAG: Final = "hemlets.replaced_by"
+"""Of a former champion: the version that was promoted over it."""
 
 
 class Bound(Config):
@@ -96,6 +106,7 @@ class Comparison:
         champion_gate: Hash of the gate rows that the champion was registered with; empty where
             its tags say nothing. The figures above are of the present rows in any case.
         problem: Why the two can't be compared; None where they were.
+        notes: How the two differ in what is a part of a model, one sentence each.
     """
 
     metric: str
@@ -107,6 +118,7 @@ class Comparison:
     challenger_hash: str
     champion_gate: str = ""
     problem: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Outcome(StrEnum):
@@ -150,6 +162,7 @@ def decide(
     *,
     gate: HeldOut | None,
     gaps: Sequence[str] = (),
+    withdrawn: str | None = None,
 ) -> Decision:
     """Judge a challenger. Pure: the same input gives the same decision.
 
@@ -162,8 +175,10 @@ def decide(
             was not tried.
         gate: The rows that the figures are of; None where that is not known.
         gaps: Figures that are missing on a part of the rows, one sentence each.
+        withdrawn: Why a person took this model out of service; None where nobody did.
     """
     failures = [
+        *([] if withdrawn is None else [f"this model was withdrawn: {withdrawn}"]),
         *_too_few(rules, gate),
         *gaps,
         *_not_finite(challenger_metrics),
@@ -171,7 +186,10 @@ def decide(
         *_regression(rules, comparison),
         *_canary(canary_passed),
     ]
-    notes = _about_the_gate(rules, comparison, gate)
+    notes = [
+        *_about_the_gate(rules, comparison, gate),
+        *(() if comparison is None else comparison.notes),
+    ]
     against = None if comparison is None else comparison.champion_version
     if (
         comparison is not None
@@ -199,6 +217,18 @@ def decide(
     )
 
 
+@contextlib.contextmanager
+def promotion_lock(workspace: Workspace) -> Iterator[None]:
+    """Hold what every change of the champion holds; a process that holds it may enter again.
+
+    Raises:
+        WorkspaceError: Another process of this workspace has held it for minutes.
+    """
+    # A champion's files may be downloaded under it.
+    with lock(workspace.locks / "promotion.lock", "a promotion", timeout_s=300, again=True):
+        yield
+
+
 def apply(decision: Decision, workspace: Workspace, version: registry.ModelVersion) -> Decision:
     """Carry a decision out: tags first, the alias last, so that a crash promotes nothing unsaid.
 
@@ -213,7 +243,7 @@ def apply(decision: Decision, workspace: Workspace, version: registry.ModelVersi
     Returns:
         What was carried out, which is what was decided unless the champion changed meanwhile.
     """
-    with lock(workspace.locks / "promotion.lock", "a promotion", timeout_s=60):
+    with promotion_lock(workspace):
         current = registry.champion(workspace)
         number = None if current is None else current.version
         if number == version.version and decision.outcome is not Outcome.REJECTED:
@@ -236,8 +266,9 @@ def apply(decision: Decision, workspace: Workspace, version: registry.ModelVersi
             registry.reject(workspace, version, decision.reasons)
             return decision
         tags = {"decision": str(decision.outcome), "decision_reasons": "; ".join(decision.reasons)}
-        if decision.promote and number is not None:
-            tags["replaced_version"] = str(number)
+        if decision.promote and current is not None:
+            tags[REPLACED_TAG] = str(current.version)
+            registry.tag_version(workspace, current, {REPLACED_BY_TAG: str(version.version)})
         registry.tag_version(workspace, version, tags)
         if decision.promote:
             registry.set_champion(workspace, version)

@@ -12,11 +12,12 @@ import tempfile
 import urllib.parse
 import urllib.request
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.masking import masked
 from flows.tracking import STAGE_KEY_TAG, Tracking, connect
 from hemlets.errors import AssetError, CheckpointError, ConfigError, PromotionError
 from hemlets.files import atomic_folder, lock, sha256_file, sha256_folder
@@ -34,6 +35,8 @@ __all__ = [
     "GATE_TAG",
     "MODEL_NAME",
     "REQUIRED_TAGS",
+    "WITHDRAWN_FOR_TAG",
+    "WITHDRAWN_TAG",
     "ModelVersion",
     "archive_of",
     "attach_archive",
@@ -44,8 +47,10 @@ __all__ = [
     "reject",
     "set_champion",
     "tag_version",
+    "untag_version",
     "version_by_number",
     "versions",
+    "withdrawn_versions",
 ]
 
 MODEL_NAME = "hemlets-posh"
@@ -53,6 +58,8 @@ CHALLENGER = "challenger"
 CHAMPION = "champion"
 GATE_TAG = "gate_hash"
 ARCHIVE_TAG = "archive_hash"
+WITHDRAWN_TAG = "hemlets.withdrawn"
+WITHDRAWN_FOR_TAG = "hemlets.withdrawn_for"
 _ARCHIVE_PATH_TAG = "archive_path"
 REQUIRED_TAGS = (
     "code_version",
@@ -96,10 +103,11 @@ class ModelVersion:
 def register(
     workspace: Workspace, model_folder: Path, *, run_id: str, tags: Mapping[str, str]
 ) -> ModelVersion:
-    """Register a model folder as the challenger, once per ``stage_key``.
+    """Register a model folder as the challenger, once per ``stage_key`` and content.
 
-    A second call with the same stage key finds the version of the first; a first call that was
-    killed is completed. The version is whole before the alias moves to it.
+    A second call with the same stage key and the same files finds the version of the first; a
+    first call that was killed is completed. Other files under the same key, as a GPU or another
+    machine may give, are another version. The version is whole before the alias moves to it.
 
     Args:
         workspace: Whose registry.
@@ -110,7 +118,6 @@ def register(
     Raises:
         ConfigError: A required tag is missing or empty.
         AssetError: The folder lacks a file.
-        CheckpointError: The stage key is registered already with other files.
     """
     missing = [name for name in REQUIRED_TAGS if not tags.get(name)]
     if missing:
@@ -130,15 +137,11 @@ def register(
     key = tags["stage_key"]
     model_hash = sha256_folder(model_folder)
     with lock(workspace.locks / "registry.lock", "a registration", timeout_s=120):
-        found = _search(tracking, f"name = '{MODEL_NAME}' and tags.stage_key = '{key}'")
-        if found and found[-1].model_hash != model_hash:
-            raise CheckpointError(
-                f"version {found[-1].version} has the same stage key but other files",
-                where=model_folder,
-                expected=f"files with hash {found[-1].model_hash}, not {model_hash}",
-                remedy="the stage is not reproducible or its folder was changed: delete the "
-                "stage's folder and run it again",
-            )
+        found = [
+            version
+            for version in _search(tracking, f"name = '{MODEL_NAME}' and tags.stage_key = '{key}'")
+            if version.model_hash == model_hash
+        ]
         if found:
             version = found[-1]
         else:
@@ -164,6 +167,13 @@ def versions(workspace: Workspace) -> list[ModelVersion]:
     return _search(connect(workspace), f"name = '{MODEL_NAME}'")
 
 
+def withdrawn_versions(workspace: Workspace) -> list[ModelVersion]:
+    """The versions that were taken out of service, oldest first; their aliases are left out."""
+    found = connect(workspace).client.search_model_versions(f"name = '{MODEL_NAME}'")
+    every = sorted(map(_version, found), key=lambda version: version.version)
+    return [version for version in every if WITHDRAWN_TAG in version.tags]
+
+
 def version_by_number(workspace: Workspace, number: int | str) -> ModelVersion:
     """One version.
 
@@ -184,8 +194,8 @@ def model_folder_of(workspace: Workspace, version: ModelVersion) -> Path:
     import mlflow
 
     remedy = (
-        f"restore MLflow's artifacts from a backup, or point the alias {CHAMPION!r} to another "
-        "version and retrain"
+        "restore MLflow's artifacts from a backup, or go back to an earlier champion with "
+        "hemlets rollback VERSION, and retrain"
     )
     cached = workspace.mlflow / "downloads" / version.model_hash
     if cached.is_dir() and sha256_folder(cached) == version.model_hash:
@@ -203,8 +213,9 @@ def model_folder_of(workspace: Workspace, version: ModelVersion) -> Path:
             folder = cached
     except (OSError, KeyError, mlflow.exceptions.MlflowException) as error:
         raise CheckpointError(
-            f"the files of {MODEL_NAME} version {version.version} can't be read: {error}",
-            where=version.source,
+            f"the files of {MODEL_NAME} version {version.version} can't be read: "
+            f"{masked(str(error))}",
+            where=masked(version.source),
             remedy=remedy,
         ) from error
     if not folder.is_dir() or sha256_folder(folder) != version.model_hash:
@@ -265,7 +276,8 @@ def archive_of(workspace: Workspace, version: ModelVersion) -> Path | None:
         found = sha256_file(stored)
     except (OSError, mlflow.exceptions.MlflowException) as error:
         raise CheckpointError(
-            f"the archive of {MODEL_NAME} version {version.version} can't be read: {error}",
+            f"the archive of {MODEL_NAME} version {version.version} can't be read: "
+            f"{masked(str(error))}",
             where=inside,
             remedy="restore MLflow's artifacts from a backup, or retrain",
         ) from error
@@ -309,6 +321,14 @@ def tag_version(workspace: Workspace, version: ModelVersion, tags: Mapping[str, 
     client = connect(workspace).client
     for name, value in _short(tags).items():
         client.set_model_version_tag(MODEL_NAME, str(version.version), name, value)
+
+
+def untag_version(workspace: Workspace, version: ModelVersion, names: Iterable[str]) -> None:
+    """Take tags from a version that has them."""
+    client = connect(workspace).client
+    for name in names:
+        if name in version.tags:
+            client.delete_model_version_tag(MODEL_NAME, str(version.version), name)
 
 
 def _create(
@@ -445,7 +465,9 @@ def _get(tracking: Tracking, number: int) -> ModelVersion:
         return _version(tracking.client.get_model_version(MODEL_NAME, str(number)))
     except MlflowException as error:
         raise PromotionError(
-            f"{MODEL_NAME} has no version {number}", where=tracking.uri, remedy=error.message
+            f"{MODEL_NAME} has no version {number}",
+            where=masked(tracking.uri),
+            remedy=masked(error.message),
         ) from error
 
 
@@ -462,7 +484,8 @@ def _by_alias(tracking: Tracking, alias: str) -> ModelVersion | None:
         if error.error_code in absent:
             return None
         raise PromotionError(
-            f"the alias {alias!r} can't be looked up: {error.message}", where=tracking.uri
+            f"the alias {alias!r} can't be looked up: {masked(error.message)}",
+            where=masked(tracking.uri),
         ) from error
     return _version(found)
 

@@ -24,6 +24,7 @@ from flows.judging import judge
 from flows.previous_data import CONTENT_TAG, DATA_TAG, Previous, find_previous
 from flows.profile import RETRAIN_LOCK, RETRAINING, Profile, load_profile
 from flows.progress import Progress
+from flows.retraining_key import RetrainingKey, retraining_key
 from flows.run import Run
 from flows.stage_store import StageResult, StageStore
 from flows.tracking import Tracking, close_orphans, connect
@@ -65,6 +66,7 @@ class _Context:
     progress: Progress
     tracking: Tracking
     parent: Run
+    known_by: RetrainingKey
     code_version: str
 
     @contextlib.contextmanager
@@ -79,21 +81,29 @@ class _Context:
 
 
 def code_version() -> str:
-    """The commit that runs, marked where the tree differs from it; else the package version."""
-    root = Path(__file__).resolve().parent.parent
+    """The commit that runs, marked where the tree differs from it; else the package version.
+
+    A repository counts only if this file is one of its own: an installation may lie in a folder
+    of another project.
+    """
+    here = Path(__file__).resolve()
     try:
-        found = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=True,
-        )
-        return found.stdout.strip()
+        _git(here.parent, "ls-files", "--error-unmatch", "--", here.name)
+        return _git(here.parent, "describe", "--always", "--dirty", "--abbrev=12")
     except (OSError, subprocess.SubprocessError):
         from hemlets import __version__
 
         return __version__
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(folder), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    ).stdout.strip()
 
 
 @task(name="ingest", persist_result=False, cache_policy=NO_CACHE)
@@ -254,9 +264,10 @@ def _register(
             "gate_samples": str(gate.samples),
             "profile": context.profile.name,
             **({} if previous is None else previous.tags),
+            **context.known_by.tags,
         }
         with context.log("register", key) as run:
-            # A model that is registered is found by its stage key, whichever run that was.
+            # A model that is registered is found by key and content, whichever run that was.
             owner = run or context.tracking.find(key)
             assert owner is not None
             version = registry.register(
@@ -359,7 +370,8 @@ def _run(workspace: Workspace, profile: Profile) -> Outcome:
     tracking = connect(workspace)
     close_orphans(workspace)
     version = code_version()
-    key = content_hash({"retrain": profile.hash, "code": stages.pipeline_code()})[:20]
+    known_by = retraining_key(workspace, profile)
+    key = known_by.key
     progress = Progress()
     with tracking.run(
         key, f"retrain {profile.name}", tags={"profile": profile.name, "code_version": version}
@@ -371,6 +383,7 @@ def _run(workspace: Workspace, profile: Profile) -> Outcome:
             progress=progress,
             tracking=tracking,
             parent=parent,
+            known_by=known_by,
             code_version=version,
         )
         if not parent.finished:
@@ -406,8 +419,8 @@ def _run(workspace: Workspace, profile: Profile) -> Outcome:
                 "the model that is being served no longer passes: " + "; ".join(decision.failures),
                 where=f"{registry.MODEL_NAME} version {decision.champion_version}",
                 expected="a champion that passes the gate which it was promoted by",
-                remedy=f"read {report}; then retrain with other data or settings, or point the "
-                f"alias {registry.CHAMPION!r} to an earlier version",
+                remedy=f"read {report}; then retrain with other data or settings, or go back to "
+                "the champion before it: hemlets rollback",
             )
     get_run_logger().info("%s: %s", decision.outcome, "; ".join(decision.reasons))
     return Outcome(

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows import heartbeat
+from flows.masking import masked
 from flows.training_history import read_history
 from hemlets.errors import DataError, WorkspaceError
 
@@ -33,7 +35,7 @@ class Run:
 
     Attributes:
         client: The connection.
-        uri: Of the server, or the database, behind it.
+        uri: Of the server, or the database, behind it; may hold a password.
         run_id: MLflow's id.
         key: Content hash of what the run computes.
         started_ms: First start, milliseconds since 1970; stays when the run is adopted.
@@ -66,7 +68,7 @@ class Run:
         if other:
             raise WorkspaceError(
                 f"parameters of this run differ from those it began with: {', '.join(other)}",
-                where=f"{self.uri}, run {self.run_id}",
+                where=f"{masked(self.uri)}, run {self.run_id}",
                 expected="the same configuration under the same stage key",
                 remedy="delete that run in MLflow, or give the stage another key",
             )
@@ -141,6 +143,7 @@ class Run:
 
     def finish(self, status: str = "FINISHED") -> None:
         """Close the run: FINISHED, FAILED or KILLED."""
+        heartbeat.end(self.run_id)
         self.client.set_terminated(self.run_id, status=status)
 
     def _log(self, points: Sequence[tuple[str, float, int]]) -> None:

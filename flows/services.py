@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Self
 
+from flows.masking import masked
 from hemlets.errors import WorkspaceError
 from hemlets.ports import LOOPBACK, free_port, require_free_port
 from hemlets.workspace import Workspace
@@ -271,11 +272,11 @@ def run_ui(
     prefect_own = not prefect.startswith("http")
     runs = mlflow_server(workspace, mlflow_port) if mlflow_own else None
     flows = prefect_server(workspace, prefect_port) if prefect_own else None
-    pages.append(("MLflow (runs and models)", runs.url if runs else tracking, runs))
+    pages.append(("MLflow (runs and models)", runs.url if runs else masked(tracking), runs))
     pages.append(
         (
             "Prefect (flows and schedules)",
-            flows.url if flows else prefect.removesuffix("/").removesuffix("/api"),
+            flows.url if flows else masked(prefect.removesuffix("/").removesuffix("/api")),
             flows,
         )
     )

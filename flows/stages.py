@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flows import data_version
+from flows.body_share import require_bodies
 from flows.previous_data import NO_PREVIOUS, Previous
 from flows.profile import BenchmarkConfig, Profile
 from flows.stage_store import StageResult, StageStore, code_hash
 from flows.training_process import run_training
 from hemlets.errors import ConfigError, ValidationFailed
-from hemlets.files import sha256_file, sha256_folder
-from hemlets.models.model_folder import InferenceConfig
+from hemlets.files import content_hash, read_json, sha256_file, sha256_folder, write_json
+from hemlets.models.model_folder import CARD, InferenceConfig
 from hemlets.training.config import StageJob, TrainingConfig
+
+if TYPE_CHECKING:
+    from data_checks.result import ValidationResult
+    from hemlets.datasets.combine import Part
 
 __all__ = [
     "Benchmark",
@@ -94,15 +100,22 @@ _SERVING: Final = (
     "flows/canary.py",
     "flows/stored_samples.py",
 )
+_CANARY: Final = "canary.json"
 _SCORED_SPLITS: Final = ("gate", "test")
+_ROWS_TOLD: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """A data version: where it is and what DVC calls it."""
+    """A data version: where it is and what DVC calls it.
+
+    Attributes:
+        parts: The ingested datasets that rows of it were taken from.
+    """
 
     result: StageResult
     version: str
+    parts: tuple[Part, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -194,7 +207,7 @@ def ingest(store: StageStore, profile: Profile, progress: Progress | None = None
         name=COMBINED if parts else data_version.OPEN_RENDERED,
         content=result.content,
     )
-    return Data(result=result, version=version)
+    return Data(result=result, version=version, parts=tuple(parts))
 
 
 def validate_data(store: StageStore, data: Data, previous: Previous | None = None) -> StageResult:
@@ -229,18 +242,52 @@ def require_valid(result: StageResult, data: Data) -> None:
     """Go on with a valid data version only.
 
     Raises:
-        ValidationFailed: A blocking expectation failed; names rows, fields and pages.
+        ValidationFailed: A blocking expectation failed; names rows, fields and pages, and the
+            ingested files that the rows came from.
     """
     from data_checks.result import ValidationResult
 
     outcome = ValidationResult.read(result.folder)
-    if not outcome.passed:
+    if outcome.passed:
+        return
+    told, files = _ingested_rows(outcome, data)
+    if files:
+        names = ", ".join(file.parent.name for file in files)
         raise ValidationFailed(
-            outcome.message(),
-            where=data.folder / "annotations.parquet",
-            remedy="mend or remove these rows, or the code that made them, and run again; "
-            "nothing was trained",
+            f"{outcome.message()}\n{told}",
+            where=", ".join(map(str, files)),
+            remedy="mend or remove these rows in the ingested files, or mend the source and make "
+            f"them anew with hemlets data ingest --anew ({names}), and run again; nothing was "
+            "trained",
         )
+    raise ValidationFailed(
+        outcome.message(),
+        where=data.folder / "annotations.parquet",
+        remedy="mend what made these rows (the settings under [data], the rendering's code"
+        + "".join(f", the ingested dataset {part.name}" for part in data.parts)
+        + ") and run again; a change of this file itself would be undone; nothing was trained",
+    )
+
+
+def _ingested_rows(outcome: ValidationResult, data: Data) -> tuple[str, list[Path]]:
+    """Which ingested rows broke an expectation, in words, and the files that they are in."""
+    from flows.data_union import origins
+
+    named = {
+        row.number: row.sample_id
+        for finding in outcome.blocking
+        for row in finding.rows
+        if row.number >= 0
+    }
+    if not data.parts or not named:
+        return "", []
+    found = origins(data.folder, data.parts, named)
+    lines = [
+        f"- {named[number]}: row {origin.row} of {origin.file}" for number, origin in found.items()
+    ]
+    more = [f"- and {len(lines) - _ROWS_TOLD} more"] if len(lines) > _ROWS_TOLD else []
+    files = sorted({origin.file for origin in found.values()})
+    return "\n".join(["Where they were ingested:", *lines[:_ROWS_TOLD], *more]), files
 
 
 def train_pose(
@@ -249,7 +296,12 @@ def train_pose(
     data: Data,
     progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> StageResult:
-    """Train the pose network, from the starter weights or from random ones."""
+    """Train the pose network, from the starter weights or from random ones.
+
+    Raises:
+        DataError: The data can't teach the PoSh stage that follows.
+    """
+    require_bodies(profile, data.folder)
     initial = starter_weights() if profile.start == "starter" else None
     return _train(store, profile, data, "pose", profile.train_pose, initial, None, progress)
 
@@ -304,14 +356,15 @@ def _train(
         name,
         **settings,
         data=data.result.content,
-        initial=initial and sha256_file(initial),
-        initial_pose=initial_pose and sha256_file(initial_pose),
+        initial=initial and _model_hash(initial),
+        initial_pose=initial_pose and _model_hash(initial_pose),
         backbone=weights and sha256_file(backbone_file(weights, profile.pose.backbone)),
         machine=machine(),
         code=code_hash(*_TRAINING, *(_DATA if stream else ())),
     )
 
     def build(folder: Path) -> None:
+        _load_scoring()
         job = StageJob.from_mapping(
             {
                 "stage": stage,
@@ -340,8 +393,29 @@ def _train(
     return store.run(name, key, build, counts="model/")
 
 
+def _model_hash(weights: Path) -> str:
+    """Hash of weights and of the card beside them, whose families and calibrations are used."""
+    card = weights.with_name(CARD)
+    files = [weights, card] if card.exists() else [weights]
+    return content_hash({file.name: sha256_file(file) for file in files})
+
+
+def _load_scoring() -> None:
+    """Load what comes after a training before it begins.
+
+    A training takes hours, in which the files may be changed, and the results are kept under the
+    hash of the code that the retraining began with.
+    """
+    for module in ("canary", "open_benchmark", "scoring"):
+        import_module(f"flows.{module}")
+
+
 def pipeline_code() -> str:
-    """Hash of all code that the outcome of a retraining depends on."""
+    """Hash of all code that the outcome of a retraining depends on.
+
+    A retraining calls it first: the code of every stage is hashed then, see
+    :func:`flows.stage_store.code_hash`.
+    """
     return code_hash(*_DATA, "data_checks", *_TRAINING, *_SCORING, *_SERVING, "flows")
 
 
@@ -407,8 +481,11 @@ def benchmark(
 def package(
     store: StageStore, profile: Profile, data: Data, model_folder: Path, scored: Benchmark
 ) -> Package:
-    """Build the model archive and compare a real endpoint's answers with the predictions."""
-    from hemlets.files import read_json, write_json
+    """Build the model archive and compare a real endpoint's answers with the predictions.
+
+    A failure is not taken from the cache: a worker may have been short of memory, once. Each is
+    known under a key of its own, so that it never stands for the try that passes.
+    """
     from serving.archive import build_archive
 
     model = sha256_folder(model_folder)
@@ -432,14 +509,19 @@ def package(
             data.folder,
             instance=store.workspace.serving / "canary",
         )
-        write_json(folder / "canary.json", outcome)
+        write_json(folder / _CANARY, outcome)
 
-    result = store.run("package", key, build)
+    def passed(folder: Path) -> bool:
+        return bool(read_json(folder / _CANARY)["passed"])
+
+    result = store.run("package", key, build, reusable=passed)
     archives = sorted(result.folder.glob("*.mar"))
     if len(archives) != 1:
         shutil.rmtree(result.folder, ignore_errors=True)
         raise ConfigError("the package has no archive", where=result.folder, remedy="run again")
-    outcome = read_json(result.folder / "canary.json")
+    outcome = read_json(result.folder / _CANARY)
+    if not outcome["passed"]:
+        result = replace(result, key=f"{key}-failed-{result.content[:8]}")
     return Package(
         result=result,
         archive=archives[0],

@@ -10,12 +10,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flows import heartbeat
+from flows.masking import masked
 from flows.run import Run, shortened, write_tags
-from flows.run_owner import OWNER_TAGS, Owner
+from flows.run_owner import EXPIRY_S, Owner
 from hemlets.errors import WorkspaceError
 from hemlets.workspace import Workspace
 
@@ -48,7 +51,8 @@ class Tracking:
     """An open connection to the tracker.
 
     Attributes:
-        uri: Where MLflow keeps runs and models.
+        uri: Where MLflow keeps runs and models; may hold a password, so it is shown
+            :func:`~flows.masking.masked` only.
         experiment_id: MLflow's id of the experiment ``hemlets``.
         client: For what this class has no method for.
     """
@@ -108,6 +112,7 @@ class Tracking:
             created = self.client.create_run(
                 self.experiment_id, tags=shortened(every), run_name=name
             )
+            heartbeat.begin(self.client, created.info.run_id)
             return self._run(created, key)
         if existing.finished:
             return existing
@@ -118,10 +123,9 @@ class Tracking:
         if record.info.status == "RUNNING" and holder is not None and holder.may_be_alive():
             raise WorkspaceError(
                 f"run {name!r} is being written by process {holder.pid} on {holder.host}",
-                where=f"{self.uri}, run {existing.run_id}",
+                where=f"{masked(self.uri)}, run {existing.run_id}",
                 expected="one process a run",
-                remedy="wait for that process or end it; if it ran on a machine that is gone, "
-                f"delete the run's tag {OWNER_TAGS[0]!r} in MLflow",
+                remedy=f"wait for that process or end it{_free_at(holder)}",
             )
         takeovers = int(record.data.tags.get(_TAKEOVERS_TAG, "0")) + 1
         adopted = {**owner.to_tags(), **(tags or {}), _TAKEOVERS_TAG: str(takeovers)}
@@ -130,6 +134,7 @@ class Tracking:
         # has an owner, never a running one that nobody owns.
         write_tags(self.client, existing.run_id, adopted)
         self.client.update_run(existing.run_id, status="RUNNING")
+        heartbeat.begin(self.client, existing.run_id)
         return existing
 
     @contextlib.contextmanager
@@ -144,7 +149,7 @@ class Tracking:
         """:meth:`start_or_adopt` as a block whose end sets the run's status.
 
         Ctrl-C marks it KILLED, another exception FAILED, with the message as tag
-        ``hemlets.error``.
+        ``hemlets.error``, in which addresses are shown without their passwords.
         """
         current = self.start_or_adopt(key, name, parent=parent, tags=tags)
         try:
@@ -154,9 +159,11 @@ class Tracking:
             if not current.finished:
                 # What went wrong in the block matters more than that the tracker is gone too.
                 with contextlib.suppress(Exception):
-                    current.tag({"hemlets.error": str(error) or type(error).__name__})
+                    current.tag({"hemlets.error": masked(str(error)) or type(error).__name__})
                     current.finish("KILLED" if interrupted else "FAILED")
             raise
+        finally:
+            heartbeat.end(current.run_id)
         if not current.finished:
             current.finish()
 
@@ -199,16 +206,16 @@ def connect(workspace: Workspace) -> Tracking:
         experiment = _experiment(client, artifacts)
     except mlflow.exceptions.MlflowException as error:
         raise WorkspaceError(
-            f"MLflow can't be used: {error.message}",
-            where=uri,
+            f"MLflow can't be used: {masked(error.message)}",
+            where=masked(uri),
             remedy="check that the server runs and MLFLOW_TRACKING_URI is right; without that "
             "variable the workspace's own SQLite database is used",
         ) from error
     if experiment.lifecycle_stage == "deleted":
         raise WorkspaceError(
             f"the MLflow experiment {EXPERIMENT!r} was deleted",
-            where=uri,
-            remedy=f"bring it back: MLFLOW_TRACKING_URI={uri} mlflow experiments restore "
+            where=masked(uri),
+            remedy=f"bring it back: MLFLOW_TRACKING_URI={masked(uri)} mlflow experiments restore "
             f"--experiment-id {experiment.experiment_id}",
         )
     # A server over this workspace puts experiments that it creates one level below.
@@ -221,6 +228,18 @@ def connect(workspace: Workspace) -> Tracking:
             remedy="move the workspace back, or move its mlflow folder away to begin a new one",
         )
     return Tracking(uri=uri, experiment_id=experiment.experiment_id, client=client)
+
+
+def _free_at(holder: Owner) -> str:
+    """When a run is free whose process can't be looked at from here; nothing for a local one."""
+    if not holder.elsewhere:
+        return ""
+    left_s = max(holder.free_at_s - time.time(), 0.0)
+    when = time.strftime("%H:%M:%S %Z", time.localtime(holder.free_at_s))
+    return (
+        f"; where its machine or container is gone, the run is free at {when}, in {left_s:.0f} s, "
+        f"{EXPIRY_S / 60:.0f} minutes after its last sign of life"
+    )
 
 
 def _point_mlflow_at(uri: str) -> None:
@@ -255,7 +274,8 @@ def _experiment(client: MlflowClient, artifacts: str | None) -> Experiment:
 def close_orphans(workspace: Workspace) -> list[str]:
     """Mark as KILLED every run whose process is gone, so that no page shows it as running.
 
-    Runs of other machines, and of processes that live, are left alone.
+    Runs of processes that live, or gave a sign of life on another machine a short while ago, are
+    left alone.
 
     Returns:
         The ids of the runs that were closed.

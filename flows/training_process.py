@@ -13,7 +13,8 @@ from typing import Any
 
 from hemlets.errors import DataError, TrainingError
 from hemlets.files import read_json, write_json
-from hemlets.training.config import StageJob
+from hemlets.training.config import TUNING, StageJob
+from hemlets.training.reporting import PROGRESS
 
 __all__ = ["MEMORY", "run_training"]
 
@@ -40,7 +41,7 @@ def run_training(
         processes: Processes on this machine, one a GPU.
         job_file: Where the job is written for the processes.
         log: Their output, appended.
-        progress: Called with each new row of the history.
+        progress: Called with each new row of the history, and of the tuning that follows a stage.
 
     Raises:
         TrainingError: Training failed; the end of the log says why.
@@ -74,11 +75,11 @@ def run_training(
             start_new_session=True,
         )
         try:
-            seen = -1
+            seen: dict[Path, dict[str, Any]] = {}
             while child.poll() is None:
-                seen = _report(job.out / "progress.json", seen, progress)
+                _report(job, seen, progress)
                 time.sleep(_POLL_S)
-            _report(job.out / "progress.json", seen, progress)
+            _report(job, seen, progress)
         finally:
             _end(child)
     if child.returncode:
@@ -94,16 +95,23 @@ def run_training(
         )
 
 
-def _report(path: Path, seen: int, progress: Callable[[dict[str, Any]], None] | None) -> int:
-    if progress is None or not path.exists():
-        return seen
-    try:
-        row = read_json(path)
-    except DataError:
-        return seen
-    if row["step"] > seen:
-        progress(row)
-    return int(row["step"])
+def _report(
+    job: StageJob,
+    seen: dict[Path, dict[str, Any]],
+    progress: Callable[[dict[str, Any]], None] | None,
+) -> None:
+    """Tell what is new since ``seen``, of the stage or of the tuning that follows it."""
+    if progress is None:
+        return
+    for folder in (job.out, job.out / TUNING):
+        path = folder / PROGRESS
+        try:
+            row = read_json(path) if path.exists() else None
+        except DataError:
+            continue
+        if row is not None and row != seen.get(path):
+            seen[path] = row
+            progress(row)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

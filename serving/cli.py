@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hemlets.errors import AssetError, ServingError
+from hemlets.errors import AssetError, HemletsError, ServingError
 
 if TYPE_CHECKING:
     from hemlets.workspace import Workspace
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 _DEFAULT_PORT = 8080
+_TOKEN_EVERY_S = 60.0
+"""Well within the minutes that a token is renewed before its end."""
 
 
 def serve(
@@ -100,13 +102,29 @@ def serve(
 
 
 def _watch(server: TorchServe, follower: Follower | None, poll_s: float) -> None:
-    """Return when the server has ended; look for another champion now and then until it does."""
+    """Return when the server has ended; until then follow the champion and renew the token."""
     look_at = time.monotonic() + poll_s
+    renew_at = time.monotonic() + _TOKEN_EVERY_S
+    complained = False
     while server.alive:
-        time.sleep(min(0.5, poll_s))
+        time.sleep(min(0.5, poll_s, _TOKEN_EVERY_S))
         if follower is not None and time.monotonic() >= look_at:
             follower.look()
             look_at = time.monotonic() + poll_s
+        if time.monotonic() >= renew_at:
+            complained = not _renewed(server, quietly=complained)
+            renew_at = time.monotonic() + _TOKEN_EVERY_S
+
+
+def _renewed(server: TorchServe, *, quietly: bool) -> bool:
+    try:
+        server.refresh_token_file()
+    except HemletsError as error:
+        # Those who are served need not suffer; the next look tries again.
+        if not quietly:
+            typer.echo(f"the token in {server.token_file} could not be renewed yet: {error}")
+        return False
+    return True
 
 
 def _champion(workspace: Workspace) -> ServedChampion:

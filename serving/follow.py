@@ -87,7 +87,7 @@ class Follower:
                 expected=f"another version than {old.version} of {old.name}",
                 remedy="stop the server and start it again",
             )
-        self._say(f"champion version {found.version} was promoted: making it ready …")
+        self._say(f"champion version {found.version} is the champion now: making it ready …")
         status = self.server.register(archive)
         try:
             self.server.management.set_default(status.name, status.version)

@@ -39,6 +39,8 @@ _CHUNK = 16
 _FIELDS = ("image", "box", "boxes", "camera")
 _BOX_FORM = "[left, top, right, bottom] in pixels, left < right and top < bottom"
 _CAMERA_FORM = '{"fx": …, "fy": …, "cx": …, "cy": …} in pixels'
+_FOCAL_PX = (1.0, 1e6)
+"""Shorter ones overflow float32 on the way to metres; no lens is near either end."""
 
 _log = logging.getLogger(__name__)
 
@@ -308,7 +310,15 @@ def _camera(fields: Mapping[str, Any]) -> Camera | None:
     value = _json(fields["camera"], "camera", _CAMERA_FORM)
     if not isinstance(value, dict) or set(value) != {"fx", "fy", "cx", "cy"}:
         raise InputError(f"not a camera: {_short(value)}", where="camera", expected=_CAMERA_FORM)
-    return Camera(**{key: _number(item) for key, item in value.items()})
+    numbers = {key: _number(item) for key, item in value.items()}
+    for key in ("fx", "fy"):
+        if not _FOCAL_PX[0] <= numbers[key] <= _FOCAL_PX[1]:
+            raise InputError(
+                f"not a focal length: {_short(value[key])}",
+                where=f"camera.{key}",
+                expected="a number from {:,.0f} to {:,.0f}, in pixels".format(*_FOCAL_PX),
+            )
+    return Camera(**numbers)
 
 
 def _json(value: object, where: str, expected: str) -> object:

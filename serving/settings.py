@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import re
 from pathlib import Path
@@ -32,7 +33,8 @@ class ServerSettings(Config):
         response_timeout_s: A worker that takes longer is restarted and its requests fail.
         startup_timeout_s: Longest wait for the server, and for a model, to become ready.
         max_request_bytes: Larger requests get status 413.
-        queue_size: Requests that may wait for a model; more get status 503.
+        queue_size: Requests that may wait for a model; more get status 503. All of them, each as
+            large as may be, take half of Java's memory at most.
         threads: Torch threads a worker; the machine's cores shared evenly when omitted.
         gpus: GPUs that workers are spread over.
         heap_mb: Java's memory limit.
@@ -51,18 +53,19 @@ class ServerSettings(Config):
     max_batch_delay_ms: int = Field(default=5, ge=1)
     response_timeout_s: int = Field(default=30, ge=1)
     startup_timeout_s: int = Field(default=120, ge=1)
-    max_request_bytes: int = Field(default=32 * 2**20, ge=1024, lt=2**31)
-    queue_size: int = Field(default=100, ge=1)
+    max_request_bytes: int = Field(default=16 * 2**20, ge=1024, lt=2**31)
+    queue_size: int = Field(default=32, ge=1)
     threads: int | None = Field(default=None, ge=1)
     gpus: int = Field(default=0, ge=0)
-    heap_mb: int = Field(default=512, ge=128)
+    heap_mb: int = Field(default=1024, ge=128)
     bundled_java: bool = False
 
     def checked(self) -> ServerSettings:
         """These settings, once they are found safe.
 
         Raises:
-            ConfigError: An address beyond loopback that was not allowed, or without tokens.
+            ConfigError: An address beyond loopback that was not allowed, or without tokens; a
+                queue that Java's memory can't hold.
         """
         try:
             address = ipaddress.ip_address("127.0.0.1" if self.host == "localhost" else self.host)
@@ -78,7 +81,20 @@ class ServerSettings(Config):
                 remedy="keep tokens on and give --allow-remote if that is meant; put a proxy with "
                 "TLS in front, since tokens travel in the clear",
             )
+        self._require_memory_for_queue()
         return self.model_copy(update={"host": str(address)})
+
+    def _require_memory_for_queue(self) -> None:
+        waiting_mb = self.queue_size * self.max_request_bytes / 2**20
+        # The other half is for requests on their way in and out, and for Java itself.
+        if waiting_mb > self.heap_mb / 2:
+            raise ConfigError(
+                f"{self.queue_size} waiting requests of {self.max_request_bytes / 2**20:g} MiB "
+                f"take {waiting_mb:,.0f} MiB, more than half of Java's {self.heap_mb} MiB",
+                where="queue_size, max_request_bytes and heap_mb",
+                expected=f"heap_mb of {math.ceil(2 * waiting_mb)} or more",
+                remedy="raise heap_mb, or let fewer or smaller requests wait",
+            )
 
     @property
     def worker_threads(self) -> int:

@@ -22,7 +22,7 @@ from serving.handler import THREADS_VARIABLE
 from serving.java import find_java
 from serving.management import Management, ModelStatus
 from serving.settings import Ports, ServerSettings, log_configuration, render_properties
-from serving.tokens import KeyFile
+from serving.tokens import KeyFile, TokenFile
 
 if TYPE_CHECKING:
     import psutil
@@ -114,7 +114,9 @@ class TorchServe:
             if supervisor.process() is None:
                 return None
             settings = ServerSettings.from_mapping(state["settings"], where=str(folder / _STATE))
-            server = cls(folder, settings, keep=True)
+            server = cls(folder, keep=True)
+            # Whatever is asked of settings by now, it runs with these.
+            server.settings = settings
             server._ports = Ports.from_mapping(state["ports"], where=str(folder / _STATE))
         except (DataError, KeyError, TypeError):
             return None
@@ -159,6 +161,16 @@ class TorchServe:
         """A valid inference token; None where the server asks for none."""
         keys = self._keys
         return None if keys is None else keys.token("inference")
+
+    def refresh_token_file(self) -> None:
+        """Keep the token in :attr:`token_file` valid; whoever keeps the server up calls it often.
+
+        Raises:
+            ServingError: The token has expired and could not be renewed.
+            WorkspaceError: The file can't be written.
+        """
+        if (keys := self._keys) is not None:
+            TokenFile(path=self.token_file, keys=keys).refresh()
 
     @property
     def management(self) -> Management:
@@ -208,6 +220,8 @@ class TorchServe:
                     remedy="use it through TorchServe.attach, or stop it first",
                 )
             self._sweep()
+            # Nothing is served yet: what lies there is an earlier instance's.
+            shutil.rmtree(self.store, ignore_errors=True)
             for attempt in (1, 2, 3):
                 self._ports = self._choose_ports()
                 try:
@@ -400,9 +414,7 @@ class TorchServe:
                     raise self._startup_error("TorchServe ended while it started")
                 try:
                     if self._answers(session):
-                        if token := self.token:
-                            self.token_file.touch(mode=0o600)
-                            self.token_file.write_text(token)
+                        self.refresh_token_file()
                         return
                 except (requests.RequestException, ServingError):
                     pass

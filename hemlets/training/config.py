@@ -13,7 +13,18 @@ from hemlets.models.model_folder import InferenceConfig
 from hemlets.synthetic.stream import StreamConfig
 from hemlets.transforms import AugmentationConfig
 
-__all__ = ["LossConfig", "StageJob", "StageName", "Supervision", "TrainingConfig"]
+__all__ = [
+    "TUNING",
+    "WARM_UP",
+    "LossConfig",
+    "StageJob",
+    "StageName",
+    "Supervision",
+    "TrainingConfig",
+]
+
+WARM_UP, TUNING = "shape-warm-up", "shape-tuning"
+"""Folders in that of a ``posh`` run: of the shape stages that go before it and after it."""
 
 StageName = Literal["pose", "shape", "posh"]
 """The pose network; the shape network from joints alone; both end to end."""

@@ -46,7 +46,7 @@ from hemlets.training.averaging import Average
 from hemlets.training.batches import AnyBatch, Loader, Source, micro_batches
 from hemlets.training.calibration import Calibration, CalibrationRows
 from hemlets.training.checkpoints import History, load_checkpoint, save_checkpoint
-from hemlets.training.config import StageJob, TrainingConfig
+from hemlets.training.config import TUNING, WARM_UP, StageJob, TrainingConfig
 from hemlets.training.group import Group, told_of_lost_processes
 from hemlets.training.identity import Identity, table_of
 from hemlets.training.memory import told_of_memory
@@ -55,8 +55,6 @@ from hemlets.training.reporting import PROGRESS, Reporter, Rows
 from hemlets.training.stages import (
     BEFORE_TUNING,
     PREDICTIONS,
-    TUNING,
-    WARM_UP,
     initial_model,
     stage_of,
     tuning_job,

@@ -19,7 +19,7 @@ from hemlets.models.model_folder import load_strictly, load_weights
 from hemlets.models.pretrained import backbone_file, load_backbone
 from hemlets.training.batches import Samples, Source
 from hemlets.training.calibration import Calibration, CalibrationRows, calibrate
-from hemlets.training.config import StageJob, TrainingConfig
+from hemlets.training.config import TUNING, WARM_UP, StageJob, TrainingConfig
 from hemlets.training.group import Group
 from hemlets.training.identity import Identity
 from hemlets.training.objectives import PoseObjective, PoshObjective, ShapeObjective
@@ -32,7 +32,6 @@ from hemlets.training.validation import validate, validate_shape
 
 __all__ = ["Stage", "initial_model", "stage_of", "tuning_job", "warm_up_job"]
 
-WARM_UP, TUNING = "shape-warm-up", "shape-tuning"
 BEFORE_TUNING, PREDICTIONS = "initial.safetensors", "predictions"
 _SHAPE_BATCH = 512
 

@@ -1,22 +1,26 @@
 """A profile trains on ingested datasets beside the people that it renders."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.io import savemat
 
+from data_checks.check import Severity
+from data_checks.result import Finding, Row, ValidationResult
 from flows import data_version, stages
 from flows.data_union import ingested_parts
-from flows.profile import load_profile
-from flows.stage_store import StageStore
-from hemlets.annotations import Annotations, encode_jpeg
+from flows.profile import Profile, load_profile
+from flows.stage_store import StageResult, StageStore
+from hemlets.annotations import FIELDS, Annotations, encode_jpeg
 from hemlets.datasets.contract import ReadOptions
 from hemlets.datasets.ingest import ingest
 from hemlets.datasets.ingest_config import IngestConfig, SplitCut
 from hemlets.datasets.lsp import LSPET_DATASET
-from hemlets.errors import ConfigError
+from hemlets.errors import ConfigError, ValidationFailed
 from hemlets.workspace import Workspace
 
 PROFILE = Path(__file__).with_name("tiny.toml")
@@ -71,6 +75,92 @@ def test_a_dataset_that_is_not_ingested_is_refused_before_anything_is_rendered(t
         stages.ingest(StageStore(workspace), profile)
     assert raised.value.expected == "lspet"
     assert not (workspace.stages / "ingest").exists()
+
+
+def rewritten(workspace: Workspace, mend: Callable[[dict[str, Any]], None]) -> Path:
+    """The ingested table after somebody mended it by hand; ``version.json`` knows nothing of it."""
+    file = workspace.home / "ingested" / "lspet" / "annotations.parquet"
+    table = Annotations.read(file)
+    columns = {field.name: table.column(field.name).copy() for field in FIELDS}
+    mend(columns)
+    Annotations.from_columns(columns).write(file)
+    return file
+
+
+@pytest.fixture
+def united(tmp_path) -> tuple[StageStore, Profile, stages.Data]:
+    workspace = Workspace(home=tmp_path / "home")
+    add_photos(workspace, tmp_path / "source")
+    profile = load_profile(str(PROFILE), (*SMALL, "datasets=['lspet']"))
+    store = StageStore(workspace)
+    return store, profile, stages.ingest(store, profile)
+
+
+def test_a_row_that_was_mended_by_hand_is_in_the_next_union(united) -> None:
+    store, profile, before = united
+
+    def mend(columns: dict[str, Any]) -> None:
+        columns["box_xyxy"][1] = (11, 12, 101, 102)
+
+    rewritten(store.workspace, mend)
+    after = stages.ingest(store, profile)
+    assert not after.result.cached
+    assert after.version != before.version
+    table = Annotations.read(after.folder / "annotations.parquet")
+    assert [11, 12, 101, 102] in table.column("box_xyxy").tolist()
+    assert stages.ingest(store, profile).result.cached
+
+
+def test_a_shard_that_was_replaced_makes_another_union(united) -> None:
+    store, profile, _ = united
+    (shard,) = (store.workspace.home / "ingested" / "lspet" / "shards").glob("*train*.arrow")
+    content = shard.read_bytes()
+    shard.unlink()
+    shard.write_bytes(content + b" ")
+    assert not stages.ingest(store, profile).result.cached
+
+
+def test_a_row_that_breaks_an_expectation_is_named_in_the_file_that_it_was_ingested_into(
+    united, tmp_path
+) -> None:
+    store, _, data = united
+    table = Annotations.read(data.folder / "annotations.parquet")
+    own = Annotations.read(store.workspace.home / "ingested" / "lspet" / "annotations.parquet")
+    sample = str(own.sample_id[2])
+    rows = [int(np.flatnonzero(table.sample_id == sample)[0]), 0]
+    with pytest.raises(ValidationFailed) as raised:
+        stages.require_valid(found_wanting(tmp_path, table, rows), data)
+    file = store.workspace.home / "ingested" / "lspet" / "annotations.parquet"
+    assert raised.value.where == str(file)
+    assert f"- {sample}: row 2 of {file}" in raised.value.what
+    assert f"{table.sample_id[0]}: row" not in raised.value.what
+    assert "hemlets data ingest --anew (lspet)" in raised.value.remedy
+
+
+def test_of_rendered_rows_it_is_said_that_a_change_of_the_stage_would_be_undone(
+    united, tmp_path
+) -> None:
+    _, _, data = united
+    table = Annotations.read(data.folder / "annotations.parquet")
+    with pytest.raises(ValidationFailed) as raised:
+        stages.require_valid(found_wanting(tmp_path, table, [0]), data)
+    assert "settings under [data]" in raised.value.remedy
+    assert "would be undone" in raised.value.remedy
+
+
+def found_wanting(folder: Path, table: Annotations, rows: list[int]) -> StageResult:
+    """A validation that these rows of a table broke."""
+    finding = Finding(
+        expectation="box_covers_joints", severity=Severity.BLOCK, field="box_xyxy", says="covers",
+        reason="crops", observed="outside", count=len(rows),
+        rows=tuple(Row(number=r, sample_id=str(table.sample_id[r]), observed="out") for r in rows),
+    )  # fmt: skip
+    ValidationResult(
+        passed=False, rows=len(table), expectations=1, blocking=(finding,), warnings=(),
+        table_sha256="", compared_with="nothing", data_docs=folder / "docs.html",
+        report=folder / "report.html",
+    ).write(folder)  # fmt: skip
+    return StageResult(stage="validate", key="k", folder=folder, content="c", cached=False)
 
 
 @pytest.mark.parametrize("names", [("lspet", "lspet"), ("../lspet",)])

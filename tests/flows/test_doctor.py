@@ -147,6 +147,17 @@ class TestMlflowDatabase:
 
         assert "http://127.0.0.1:9" in self.look(workspace).found
 
+    def test_a_password_in_its_address_is_not_printed(
+        self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        address = "postgresql://anna:secret@db.example.org:5432/mlflow?password=hidden"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+
+        found = self.look(workspace).found
+
+        assert "postgresql://***@db.example.org:5432/mlflow" in found
+        assert not any(word in found for word in ("anna", "secret", "hidden"))
+
 
 def test_without_java_the_remedy_is_named(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch

@@ -123,12 +123,22 @@ def test_a_registration_that_was_cut_off_is_completed_with_the_model_that_is_the
     assert len(logged) == 1
 
 
-def test_other_files_under_the_same_stage_key_are_refused(workspace, run, folder, tmp_path):
+def test_other_files_under_the_same_stage_key_are_another_version_and_both_are_found_again(
+    workspace, run, folder, tmp_path
+):
     tags = TAGS | {"stage_key": "same key"}
-    registry.register(workspace, folder, run_id=run.run_id, tags=tags)
     other = _folder(tmp_path / "other", b"other weights")
-    with pytest.raises(CheckpointError, match="same stage key"):
-        registry.register(workspace, other, run_id=run.run_id, tags=tags)
+    one, two = (
+        registry.register(workspace, model, run_id=run.run_id, tags=tags)
+        for model in (folder, other)
+    )
+    assert two.version > one.version
+    assert two.model_hash != one.model_hash
+    for model, made in ((folder, one), (other, two)):
+        found = registry.register(workspace, model, run_id=run.run_id, tags=tags)
+        assert found.version == made.version
+        stored = registry.model_folder_of(workspace, found) / "model.safetensors"
+        assert stored.read_bytes() == (model / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("name", registry.REQUIRED_TAGS)

@@ -131,6 +131,8 @@ class TestTheFirstRun:
         assert sorted(r.data.tags["hemlets.stage"] for r in children) == sorted(STAGES)
         assert {r.info.status for r in [parent, *children]} == {"FINISHED"}
         assert parent.data.tags["decision"] == "promoted"
+        (version,) = registry.versions(finished.workspace)
+        assert version.tags["hemlets.retraining"] == parent.data.tags["hemlets.stage_key"]
 
     def test_the_registry_knows_what_the_model_was_made_from(self, finished) -> None:
         (version,) = registry.versions(finished.workspace)

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from flows.stage_store import StageStore, code_hash
+from flows.stage_store import RUNS, StageStore, _code, code_hash
 from hemlets.errors import WorkspaceError
+from hemlets.files import read_json
 from hemlets.workspace import Workspace
 
 
@@ -142,10 +144,58 @@ def test_a_stage_that_runs_elsewhere_is_not_built_at_the_same_time(store) -> Non
     store.run("train", "k", build, counts="model/")
 
 
-def test_the_code_s_hash_leaves_compiled_files_out() -> None:
-    everything = code_hash("flows")
-    cache = Path(__file__).parents[2] / "flows" / "__pycache__"
-    assert code_hash("flows/stage_store.py") != everything
-    assert cache.name not in everything
-    code_hash.cache_clear()
-    assert code_hash("flows") == everything
+def test_a_result_that_is_not_good_enough_is_built_again_and_replaced(store) -> None:
+    def is_good(folder: Path) -> bool:
+        return (folder / "model" / "a.bin").read_text() == "good"
+
+    poor, good = Builds("poor"), Builds("good")
+    store.run("package", "k", poor, reusable=is_good)
+    assert not store.run("package", "k", good, reusable=is_good).cached
+    assert store.run("package", "k", poor, reusable=is_good).cached
+    assert (poor.times, good.times) == (1, 1)
+
+
+def test_a_run_notes_what_it_asked_for_built_or_found(store) -> None:
+    store.run("train", "a", Builds())
+    again = StageStore(store.workspace)
+    again.run("train", "a", Builds())
+    again.run("bench", "b", Builds())
+    again.run("bench", "b", Builds())
+    first, second = sorted((store.workspace.stages / RUNS).iterdir())
+    assert read_json(first) == [["train", "a"]]
+    assert read_json(second) == [["train", "a"], ["bench", "b"]]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A project of three files that the code's hashes are taken of."""
+    root = tmp_path / "project"
+    for name in ("flows/stage_store.py", "flows/late/scoring.py", "serving/handler.py"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("old")
+    monkeypatch.setattr("flows.stage_store.__file__", str(root / "flows" / "stage_store.py"))
+    _code.cache_clear()
+    yield root
+    _code.cache_clear()
+
+
+def test_code_that_changes_after_the_first_hash_changes_no_later_one(project) -> None:
+    code_hash("serving")
+    (project / "flows" / "late" / "scoring.py").write_text("pulled during the training")
+    late = code_hash("flows/late")
+    _code.cache_clear()
+    assert code_hash("flows/late") != late
+    (project / "flows" / "late" / "scoring.py").write_text("old")
+    _code.cache_clear()
+    assert code_hash("flows/late") == late
+
+
+def test_the_code_s_hash_is_of_the_places_that_are_named_and_of_no_compiled_file(project) -> None:
+    before = code_hash("flows/late"), code_hash("flows"), code_hash("flows/late", "serving")
+    assert len(set(before)) == 3
+    (project / "flows" / "later.py").write_text("another file whose name begins alike")
+    (project / "flows" / "late" / "__pycache__").mkdir()
+    (project / "flows" / "late" / "__pycache__" / "scoring.pyc").write_text("compiled")
+    _code.cache_clear()
+    assert code_hash("flows/late") == before[0]
+    assert code_hash("flows") != before[1]

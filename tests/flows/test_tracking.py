@@ -6,14 +6,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from flows.heartbeat import Heartbeat
 from flows.run import flatten
-from flows.run_owner import Owner
+from flows.run_owner import HEARTBEAT_TAG, Owner
 from flows.tracking import close_orphans, connect, tracking_uri
 from flows.training_history import read_history
 from hemlets.errors import DataError, WorkspaceError
@@ -142,12 +144,55 @@ def test_a_restarted_machine_has_none_of_its_old_processes(workspace, tracking):
     assert run.run_id in close_orphans(workspace)
 
 
-def test_runs_of_another_machine_are_left_alone(workspace, tracking):
+def test_runs_of_another_machine_are_left_alone_while_it_gives_signs_of_life(workspace, tracking):
     run = tracking.start_or_adopt("elsewhere", "train")
     run.tag(replace(Owner.here(), host="elsewhere").to_tags())
     assert run.run_id not in close_orphans(workspace)
-    with pytest.raises(WorkspaceError, match="elsewhere"):
+    with pytest.raises(
+        WorkspaceError, match=r"on elsewhere[\s\S]*free at \d\d:\d\d:\d\d .*in \d+ s"
+    ):
         tracking.start_or_adopt("elsewhere", "train")
+
+
+def _silent_since(seconds):
+    return replace(Owner.here(), host="a container", heartbeat_s=int(time.time() - seconds))
+
+
+def test_a_container_that_was_killed_gives_its_run_back_after_ten_minutes(workspace, tracking):
+    run = tracking.start_or_adopt("container", "train")
+    run.tag(_silent_since(590).to_tags())
+    with pytest.raises(WorkspaceError, match="a container"):
+        tracking.start_or_adopt("container", "train")
+    run.tag(_silent_since(601).to_tags())
+    again = tracking.start_or_adopt("container", "train")
+    assert again.run_id == run.run_id
+    assert Owner.from_tags(_tags(tracking, again)) == Owner.here()
+    again.finish()
+
+
+def test_runs_that_another_machine_has_left_for_ten_minutes_are_closed(workspace, tracking):
+    run = tracking.start_or_adopt("left elsewhere", "train")
+    run.tag(_silent_since(601).to_tags())
+    assert run.run_id in close_orphans(workspace)
+
+
+def test_an_open_run_has_its_sign_of_life_renewed_until_it_ends(tracking, monkeypatch):
+    heart = Heartbeat(interval_s=0.05)
+    monkeypatch.setattr("flows.heartbeat.begin", heart.begin)
+    monkeypatch.setattr("flows.heartbeat.end", heart.end)
+
+    def beat(run):
+        return int(_tags(tracking, run)[HEARTBEAT_TAG])
+
+    with tracking.run("alive", "train") as run:
+        run.tag({HEARTBEAT_TAG: "1"})
+        deadline = time.monotonic() + 10
+        while beat(run) == 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    run.tag({HEARTBEAT_TAG: "1"})
+    time.sleep(0.3)
+    assert beat(run) == 1
 
 
 def test_a_history_is_stored_once_however_often_it_is_logged(tracking, tmp_path):

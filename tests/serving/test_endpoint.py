@@ -114,8 +114,8 @@ def test_bad_requests_get_their_own_message_and_the_others_of_the_batch_succeed(
         "box NaN": ({"image": good, "box": "[NaN, 0, 5, 5]"}, "box", "not a box"),
         "camera": (
             {"image": good, "camera": '{"fx":NaN,"fy":9,"cx":0,"cy":0}'},
-            "camera",
-            "camera",
+            "camera.fx",
+            "not a focal length",
         ),
         "unknown": ({"image": good, "bbox": "[1, 2, 3, 4]"}, "request", "unknown field"),
     }

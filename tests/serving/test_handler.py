@@ -63,9 +63,15 @@ BAD_FIELDS = {
     "boxes too many": ({"boxes": json.dumps([[0, 0, 9, 9]] * (MAX_PEOPLE + 1))}, "boxes", "list"),
     "boxes one bad": ({"boxes": b"[[0,0,9,9],[1,2]]"}, "boxes[1]", "not a box"),
     "both": ({"box": b"[0,0,9,9]", "boxes": b"[[0,0,9,9]]"}, "boxes", "both"),
-    "camera NaN": ({"camera": b'{"fx":NaN,"fy":1,"cx":0,"cy":0}'}, "camera", "camera"),
+    "camera NaN": ({"camera": b'{"fx":NaN,"fy":1,"cx":0,"cy":0}'}, "camera.fx", "focal length"),
+    "camera beyond float32": (
+        {"camera": b'{"fx":900,"fy":1e-40,"cx":0,"cy":0}'},
+        "camera.fy",
+        "not a focal length: 1e-40",
+    ),
+    "camera centre": ({"camera": b'{"fx":9,"fy":9,"cx":NaN,"cy":0}'}, "camera", "camera"),
     "camera part": ({"camera": b'{"fx":1}'}, "camera", "not a camera"),
-    "camera negative": ({"camera": b'{"fx":-1,"fy":1,"cx":0,"cy":0}'}, "camera", "camera"),
+    "camera negative": ({"camera": b'{"fx":-1,"fy":1,"cx":0,"cy":0}'}, "camera.fx", "focal"),
     "camera list": ({"camera": b"[1,1,0,0]"}, "camera", "not a camera"),
     "unknown field": ({"bbox": b"[0,0,9,9]"}, "request", "unknown field 'bbox'"),
 }
@@ -98,6 +104,16 @@ def test_fields_that_the_server_has_already_parsed_are_taken_too(
     parsed = handler.decode({"image": picture, "box": box}).people[0]
     text = handler.decode({"image": picture, "box": json.dumps(box)}).people[0]
     assert parsed.box_xyxy == text.box_xyxy == (1.0, 2.0, 30.0, 40.0)
+
+
+@pytest.mark.parametrize("focal_px", [1, 1e6])
+def test_any_focal_length_that_is_taken_gives_finite_numbers(
+    handler: PoseHandler, picture: bytes, focal_px: float, context: Context
+):
+    camera = json.dumps({"fx": focal_px, "fy": focal_px, "cx": 60, "cy": 45})
+    (answer,) = handler.handle([{"image": picture, "camera": camera}], context)
+    assert context.status == {}
+    assert np.isfinite(json.loads(answer)["root_mm"]).all()
 
 
 def test_a_box_may_reach_beyond_the_image(handler: PoseHandler, picture: bytes):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
 from hemlets.errors import ServingError
 from hemlets.ports import BusyPortError
@@ -141,9 +142,21 @@ def test_a_server_outlives_the_thread_that_started_it_and_renews_its_token(tmp_p
         first, second = server.token, server.token
         assert first != second
         assert server.management.models() == []
+        server.refresh_token_file()
+        header = {"Authorization": f"Bearer {server.token_file.read_text()}"}
+        assert requests.get(f"{server.url}/ping", headers=header, timeout=5).status_code == 200
+        assert server.token_file.stat().st_mode & 0o777 == 0o600
     finally:
         server.stop()
     assert not server.alive
+
+
+def test_a_start_clears_the_archives_of_an_earlier_server(tmp_path: Path):
+    stale = tmp_path / "instance" / "store" / "hemlets-posh-1.mar"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"left by a killed server")
+    with TorchServe(tmp_path / "instance", ServerSettings(bundled_java=True)) as server:
+        assert list(server.store.iterdir()) == []
 
 
 def test_a_busy_port_is_named_before_anything_starts(tmp_path: Path):

@@ -1,0 +1,129 @@
+"""What a stage's result is found by, and when it is not good enough to be found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import stages
+from flows.profile import Profile, load_profile
+from flows.stage_store import StageResult, StageStore
+from hemlets.files import write_json
+from hemlets.workspace import Workspace
+
+
+@pytest.fixture
+def profile(tiny: Path) -> Profile:
+    return load_profile(str(tiny))
+
+
+@pytest.fixture
+def store(workspace: Workspace) -> StageStore:
+    return StageStore(workspace)
+
+
+def result(stage: str, folder: Path) -> StageResult:
+    return StageResult(stage=stage, key="k", folder=folder, content="content", cached=True)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> stages.Data:
+    return stages.Data(result=result("ingest", tmp_path / "data"), version="open-rendered-1")
+
+
+def model_folder(folder: Path, card: dict[str, Any]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    write_json(folder / "model.json", card)
+    return folder
+
+
+class TestTheCanary:
+    @pytest.fixture
+    def answers(self, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+        """What the endpoint answers wrongly each time that it is asked; None where nothing."""
+        wrong: list[str | None] = []
+
+        def archive(model: Path, folder: Path) -> Path:
+            (folder / "hemlets-posh-1.mar").write_bytes(b"archive")
+            return folder / "hemlets-posh-1.mar"
+
+        def ask(*_: object, **__: object) -> dict[str, Any]:
+            summary = wrong.pop(0)
+            return {"passed": summary is None, "summary": summary or "all answers agree"}
+
+        monkeypatch.setattr("serving.archive.build_archive", archive)
+        monkeypatch.setattr("flows.canary.try_endpoint", ask)
+        return wrong
+
+    @pytest.fixture
+    def package(self, store, profile, data, tmp_path) -> Callable[[], stages.Package]:
+        model = model_folder(tmp_path / "model", {})
+        scored = stages.Benchmark(result=result("benchmark", tmp_path / "scored"))
+        scored.predictions("test").parent.mkdir(parents=True)
+        scored.predictions("test").write_bytes(b"predictions")
+        return lambda: stages.package(store, profile, data, model, scored)
+
+    def test_a_failure_is_not_taken_from_the_cache(self, package, answers) -> None:
+        answers += ["status 500", "status 500 again", None]
+        assert [package().passed for _ in range(3)] == [False, False, True]
+        assert answers == []
+
+    def test_a_pass_is(self, package, answers) -> None:
+        answers += [None]
+        assert not package().result.cached
+        again = package()
+        assert again.passed
+        assert again.result.cached
+
+    def test_the_try_that_passes_is_known_under_another_key_than_the_one_that_failed(
+        self, package, answers
+    ) -> None:
+        answers += ["status 500", None]
+        failed, passed = package(), package()
+        assert failed.result.key != passed.result.key
+        assert failed.result.folder == passed.result.folder
+        assert package().result.key == passed.result.key
+
+
+class TestTraining:
+    @pytest.fixture(autouse=True)
+    def _trained(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def train(job: Any, **_: object) -> None:
+            model_folder(job.out / "model", {})
+
+        monkeypatch.setattr("flows.stages.run_training", train)
+
+    def test_runs_again_when_the_card_of_the_weights_that_it_starts_from_changes(
+        self, store, profile, data, tmp_path, monkeypatch
+    ) -> None:
+        starter = model_folder(tmp_path / "starter", {"training": {"families": ["walk"]}})
+        monkeypatch.setattr("flows.stages.starter_weights", lambda: starter / "model.safetensors")
+        profile = profile.model_copy(update={"start": "starter"})
+        assert not stages.train_pose(store, profile, data).cached
+        assert stages.train_pose(store, profile, data).cached
+        model_folder(starter, {"training": {"families": ["walk", "dance"]}})
+        assert not stages.train_pose(store, profile, data).cached
+
+    def test_of_the_shape_runs_again_when_the_card_of_the_pose_network_changes(
+        self, store, profile, data, tmp_path
+    ) -> None:
+        model_folder(tmp_path / "pose" / "model", {"person": {"threshold": 0.5}})
+        pose = result("train-pose", tmp_path / "pose")
+        assert not stages.train_posh(store, profile, data, pose).cached
+        assert stages.train_posh(store, profile, data, pose).cached
+        model_folder(tmp_path / "pose" / "model", {"person": {"threshold": 0.6}})
+        assert not stages.train_posh(store, profile, data, pose).cached
+
+    def test_loads_what_comes_after_it_before_it_begins(
+        self, store, profile, data, monkeypatch
+    ) -> None:
+        loaded: list[str] = []
+        monkeypatch.setattr("flows.stages.import_module", loaded.append)
+        monkeypatch.setattr("flows.stages.run_training", lambda *_, **__: loaded.append("training"))
+        stages.train_pose(store, profile, data)
+        assert loaded[-1] == "training"
+        assert set(loaded[:-1]) >= {"flows.scoring", "flows.open_benchmark", "flows.canary"}
