@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from flows.compare import log_benchmark
 from flows.figures import Figures
 from flows.held_out import read_held_out
 from flows.judging import judge
+from flows.live_history import LiveHistory
 from flows.previous_data import CONTENT_TAG, DATA_TAG, Previous, find_previous
 from flows.profile import RETRAIN_LOCK, RETRAINING, Profile, load_profile
 from flows.progress import Progress
@@ -35,6 +36,9 @@ from hemlets.workspace import Workspace
 __all__ = ["Outcome", "retrain"]
 
 METRIC_PROTOCOL = "open-benchmark-1"
+
+_TRAININGS = {"train-pose": "train pose", "train-posh": "train PoSh"}
+"""What people read, by stage."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,42 +152,73 @@ def _validate(context: _Context, data: stages.Data) -> tuple[dict[str, Any], Pre
     return outcome, previous
 
 
-def _log_training(context: _Context, stage: str, result: StageResult) -> None:
-    profile = context.profile
-    training = profile.train_pose if stage == "train-pose" else profile.train_posh
-    with context.log(stage, result.key) as run:
-        if run:
-            run.params(
-                {
-                    "training": training.model_dump(mode="json"),
-                    "losses": profile.losses.model_dump(mode="json"),
-                    "augmentation": profile.augmentation.model_dump(mode="json"),
-                    "pose": profile.pose.model_dump(mode="json"),
-                    "shape": profile.shape.model_dump(mode="json"),
-                    "start": profile.start,
-                }
-            )
+def _trained(
+    context: _Context, stage: str, train: Callable[[stages.Begins], StageResult]
+) -> StageResult:
+    """Train a stage under its run in MLflow, which has its curves while they grow."""
+    with contextlib.ExitStack() as logged:
+        runs: list[Run | None] = []
+
+        def run_of(key: str) -> Run | None:
+            runs.append(logged.enter_context(context.log(stage, key)))
+            return runs[-1]
+
+        with context.progress.stage(_TRAININGS[stage]) as bar:
+
+            def begins(key: str, folder: Path) -> Callable[[dict[str, Any]], None]:
+                run = run_of(key)
+                if run is None:
+                    return bar.training
+                _log_settings(context.profile, stage, run)
+                live = LiveHistory(run, folder / "history.jsonl")
+
+                def told(row: dict[str, Any]) -> None:
+                    bar.training(row)
+                    live.send()
+
+                return told
+
+            result = train(begins)
+            bar.result(result.cached, _last_validation(result))
+        run = runs[0] if runs else run_of(result.key)
+        if run is not None:
+            _log_settings(context.profile, stage, run)
             run.history(result.folder / "history.jsonl")
             pictures = sorted((result.folder / "pictures").glob("*.png"))
             run.files([result.folder / "model" / "model.json", *pictures[-1:]])
+    return result
+
+
+def _log_settings(profile: Profile, stage: str, run: Run) -> None:
+    training = profile.train_pose if stage == "train-pose" else profile.train_posh
+    run.params(
+        {
+            "training": training.model_dump(mode="json"),
+            "losses": profile.losses.model_dump(mode="json"),
+            "augmentation": profile.augmentation.model_dump(mode="json"),
+            "pose": profile.pose.model_dump(mode="json"),
+            "shape": profile.shape.model_dump(mode="json"),
+            "start": profile.start,
+        }
+    )
 
 
 @task(name="train pose", persist_result=False, cache_policy=NO_CACHE)
 def _train_pose(context: _Context, data: stages.Data) -> StageResult:
-    with context.progress.stage("train pose") as bar:
-        result = stages.train_pose(context.store, context.profile, data, bar.training)
-        bar.result(result.cached, _last_validation(result))
-    _log_training(context, "train-pose", result)
-    return result
+    return _trained(
+        context,
+        "train-pose",
+        lambda begins: stages.train_pose(context.store, context.profile, data, begins),
+    )
 
 
 @task(name="train PoSh", persist_result=False, cache_policy=NO_CACHE)
 def _train_posh(context: _Context, data: stages.Data, pose: StageResult) -> StageResult:
-    with context.progress.stage("train PoSh") as bar:
-        result = stages.train_posh(context.store, context.profile, data, pose, bar.training)
-        bar.result(result.cached, _last_validation(result))
-    _log_training(context, "train-posh", result)
-    return result
+    return _trained(
+        context,
+        "train-posh",
+        lambda begins: stages.train_posh(context.store, context.profile, data, pose, begins),
+    )
 
 
 def _last_validation(result: StageResult) -> str:

@@ -93,9 +93,15 @@ class Run:
         Raises:
             DataError: The file is absent or damaged before its last line.
         """
-        points = [
-            (name, value, step) for step, values in read_history(path) for name, value in values
-        ]
+        return self.rows(read_history(path))
+
+    def rows(self, history: Sequence[tuple[int, Sequence[tuple[str, float]]]]) -> int:
+        """Log rows of a training history: steps and their named values.
+
+        Returns:
+            How many points were sent.
+        """
+        points = [(name, value, step) for step, values in history for name, value in values]
         self._log(points)
         return len(points)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hemlets.datasets.combine import Part
 
 __all__ = [
+    "Begins",
     "Benchmark",
     "Data",
     "Package",
@@ -45,6 +46,10 @@ __all__ = [
 ]
 
 Progress = Callable[[int, int], None]
+
+Begins = Callable[[str, Path], Callable[[dict[str, Any]], None]]
+"""Called with a training's key and its folder before it begins or goes on, never where its result
+is there already; gives what each new row of its history is handed to."""
 
 _CORE: Final = (
     "hemlets/config.py",
@@ -291,10 +296,7 @@ def _ingested_rows(outcome: ValidationResult, data: Data) -> tuple[str, list[Pat
 
 
 def train_pose(
-    store: StageStore,
-    profile: Profile,
-    data: Data,
-    progress: Callable[[dict[str, Any]], None] | None = None,
+    store: StageStore, profile: Profile, data: Data, begins: Begins | None = None
 ) -> StageResult:
     """Train the pose network, from the starter weights or from random ones.
 
@@ -303,7 +305,7 @@ def train_pose(
     """
     require_bodies(profile, data.folder)
     initial = starter_weights() if profile.start == "starter" else None
-    return _train(store, profile, data, "pose", profile.train_pose, initial, None, progress)
+    return _train(store, profile, data, "pose", profile.train_pose, initial, None, begins)
 
 
 def train_posh(
@@ -311,12 +313,12 @@ def train_posh(
     profile: Profile,
     data: Data,
     pose: StageResult,
-    progress: Callable[[dict[str, Any]], None] | None = None,
+    begins: Begins | None = None,
 ) -> StageResult:
     """Train pose and shape end to end, from the pose stage's network."""
     initial = starter_weights() if profile.start == "starter" else None
     weights = pose.folder / "model" / "model.safetensors"
-    return _train(store, profile, data, "posh", profile.train_posh, initial, weights, progress)
+    return _train(store, profile, data, "posh", profile.train_posh, initial, weights, begins)
 
 
 def _train(
@@ -327,7 +329,7 @@ def _train(
     training: TrainingConfig,
     initial: Path | None,
     initial_pose: Path | None,
-    progress: Callable[[dict[str, Any]], None] | None,
+    begins: Begins | None,
 ) -> StageResult:
     from hemlets.models.pretrained import backbone_file
     from hemlets.synthetic.stream import StreamConfig
@@ -387,7 +389,7 @@ def _train(
             processes=profile.processes,
             job_file=store.workspace.logs / f"{name}-{key}.json",
             log=store.workspace.logs / f"{name}-{key}.log",
-            progress=progress,
+            progress=begins(key, folder) if begins is not None else None,
         )
 
     return store.run(name, key, build, counts="model/")

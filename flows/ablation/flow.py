@@ -14,6 +14,7 @@ from flows.ablation.arms import Arm
 from flows.ablation.report import write_report
 from flows.ablation.results import Results, Row
 from flows.ablation.runs import Bench, Planned
+from flows.live_history import LiveHistory
 from flows.progress import Progress
 from flows.run import Run
 from flows.tracking import Tracking, connect
@@ -60,7 +61,14 @@ def _run(context: _Context, planned: Planned) -> None:
             tags={"hemlets.stage": "ablation", "arm": planned.arm.name},
         ) as run,
     ):
-        row = context.bench.run(planned, bar.training)
+        live = LiveHistory(run, planned.job.out / "history.jsonl")
+
+        def told(training: dict[str, Any]) -> None:
+            bar.training(training)
+            if not run.finished:
+                live.send()
+
+        row = context.bench.run(planned, told)
         if not run.finished:
             job = planned.job.model_dump(mode="json", exclude={"data", "out", "initial"})
             run.params({"job": job, "labels": planned.arm.labels, "seed": planned.seed})

@@ -132,7 +132,7 @@ class TestWorseModels:
         floor = 1.1 * error
 
         def challenge(model: Path, *overrides: str):
-            def trained(store, profile, data, pose, progress=None):
+            def trained(store, profile, data, pose, begins=None):
                 key = store.key("train-posh", model=model.name)
 
                 def build(folder: Path) -> None:

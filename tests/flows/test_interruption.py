@@ -32,11 +32,21 @@ class Interrupted:
     Attributes:
         printed: What each attempt said, by what it was doing when it was ended.
         left: Processes that went on after each end.
+        tracked: Status of the run of train PoSh after Ctrl-C, and the names of its curves.
     """
 
     workspace: Workspace
     printed: dict
     left: dict
+    tracked: tuple[str, set[str]]
+
+
+def _training_run(workspace: Workspace, stage: str) -> tuple[str, set[str]]:
+    tracking = connect(workspace)
+    (run,) = tracking.client.search_runs(
+        [tracking.experiment_id], filter_string=f"tags.`hemlets.stage` = '{stage}'"
+    )
+    return run.info.status, set(run.data.metrics)
 
 
 class TestARetrainingThatIsEndedAgainAndAgain:
@@ -60,6 +70,7 @@ class TestARetrainingThatIsEndedAgainAndAgain:
         running.wait_for("stages/train-posh/*.partial/checkpoint*")
         printed["train PoSh"] = running.interrupt()
         left["train PoSh"] = running.left()
+        tracked = _training_run(workspace, "train-posh")
 
         running = start(workspace, own_server=False)
         running.wait_for("serving/canary/instance.json")
@@ -69,13 +80,19 @@ class TestARetrainingThatIsEndedAgainAndAgain:
         running = start(workspace, own_server=False)
         printed["nothing"] = running.finish()
         left["nothing"] = running.left()
-        yield Interrupted(workspace=workspace, printed=printed, left=left)
+        yield Interrupted(workspace=workspace, printed=printed, left=left, tracked=tracked)
         shutil.rmtree(workspace.home, ignore_errors=True)
 
     @pytest.mark.parametrize("stage", ["ingest", "train pose", "package"])
     def test_no_process_outlives_kill_9(self, interrupted, stage) -> None:
         assert interrupted.printed[stage].code == -signal.SIGKILL
         assert interrupted.left[stage] == []
+
+    def test_the_run_of_a_training_that_was_ended_has_its_curves_so_far(self, interrupted) -> None:
+        status, curves = interrupted.tracked
+        assert status == "KILLED"
+        assert "loss/total" in curves
+        assert _training_run(interrupted.workspace, "train-posh")[0] == "FINISHED"
 
     def test_ctrl_c_ends_it_quietly_with_all_its_processes(self, interrupted) -> None:
         printed = interrupted.printed["train PoSh"]
@@ -187,7 +204,9 @@ class TestATrainingProcessThatIsKilled:
         assert "goes on from the last checkpoint" in str(error.value)
 
         began: list[int] = []
-        result = stages.train_pose(store, profile, data, lambda row: began.append(int(row["step"])))
+        result = stages.train_pose(
+            store, profile, data, lambda key, folder: lambda row: began.append(int(row["step"]))
+        )
         assert not result.cached
         steps = [line for line in log.read_text().splitlines() if line.startswith('{"step"')]
         assert sum('"step": 3,' in line for line in steps) == 1

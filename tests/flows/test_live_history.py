@@ -1,0 +1,68 @@
+"""A training's curves in the tracker while it runs."""
+
+import json
+
+import pytest
+
+from flows.live_history import LiveHistory
+from flows.tracking import connect
+from hemlets.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield connect(Workspace(home=tmp_path_factory.mktemp("live")))
+
+
+def _append(path, steps):
+    with path.open("a") as stream:
+        for step in steps:
+            stream.write(json.dumps({"step": step, "loss": 100.0 / step}) + "\n")
+
+
+def _points(tracking, run):
+    return [(p.step, p.value) for p in tracking.client.get_metric_history(run.run_id, "loss")]
+
+
+def test_an_open_run_has_the_rows_that_were_written_so_far(tracking, tmp_path):
+    path = tmp_path / "history.jsonl"
+    with tracking.run("live", "train pose") as run:
+        live = LiveHistory(run, path, every_s=0)
+        _append(path, [10, 20])
+        live.send()
+        assert _points(tracking, run) == [(10, 10.0), (20, 5.0)]
+        _append(path, [30])
+        live.send()
+        # A row is sent once, and the whole history at the end doubles nothing.
+        run.history(path)
+        assert [step for step, _ in _points(tracking, run)] == [10, 20, 30]
+
+
+def test_the_tracker_is_left_in_peace_between_two_calls(tracking, tmp_path):
+    path = tmp_path / "history.jsonl"
+    with tracking.run("rarely", "train pose") as run:
+        live = LiveHistory(run, path, every_s=3600)
+        _append(path, [10])
+        live.send()
+        _append(path, [20])
+        live.send()
+        assert [step for step, _ in _points(tracking, run)] == [10]
+
+
+def test_a_tracker_that_is_gone_holds_up_no_training(tracking, tmp_path, monkeypatch):
+    path = tmp_path / "history.jsonl"
+    _append(path, [10])
+    with tracking.run("gone", "train pose") as run:
+        live = LiveHistory(run, path, every_s=0)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(tracking.client), "log_batch", _unreachable)
+            live.send()
+        assert _points(tracking, run) == []
+        live.send()
+        assert [step for step, _ in _points(tracking, run)] == [10]
+
+
+def _unreachable(*_, **__):
+    raise ConnectionError("no route to host")
