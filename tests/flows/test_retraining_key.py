@@ -47,9 +47,7 @@ def test_the_same_again_has_the_same_key(workspace, profile) -> None:
     assert retraining_key(workspace, profile) == retraining_key(workspace, profile)
 
 
-@pytest.mark.parametrize(
-    "file", ["version.json", "annotations.parquet", "shards/train-00000.arrow"]
-)
+@pytest.mark.parametrize("file", ["annotations.parquet", "shards/train-00000.arrow"])
 def test_new_labels_or_images_under_the_same_name_are_another_retraining(
     workspace, profile, file
 ) -> None:

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from flows import stages
 from flows.profile import Profile, load_profile
 from flows.stage_store import StageResult, StageStore
+from hemlets.errors import DataError
 from hemlets.files import write_json
 from hemlets.workspace import Workspace
 
@@ -29,8 +32,15 @@ def result(stage: str, folder: Path) -> StageResult:
     return StageResult(stage=stage, key="k", folder=folder, content="content", cached=True)
 
 
+def annotated(folder: Path, *, knows_body: bool) -> None:
+    row = {"split": ["train"], "source": ["open"], "smpl_valid": [knows_body]}
+    folder.mkdir(exist_ok=True)
+    pq.write_table(pa.table(row), folder / "annotations.parquet")
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> stages.Data:
+    annotated(tmp_path / "data", knows_body=True)
     return stages.Data(result=result("ingest", tmp_path / "data"), version="open-rendered-1")
 
 
@@ -117,6 +127,14 @@ class TestTraining:
         assert stages.train_posh(store, profile, data, pose).cached
         model_folder(tmp_path / "pose" / "model", {"person": {"threshold": 0.6}})
         assert not stages.train_posh(store, profile, data, pose).cached
+
+    def test_does_not_begin_where_nobody_knows_the_body_that_the_next_stage_learns(
+        self, store, profile, data
+    ) -> None:
+        annotated(data.folder, knows_body=False)
+        with pytest.raises(DataError, match="too few training people know their body"):
+            stages.train_pose(store, profile, data)
+        assert not list(store.workspace.stages.glob("train-pose/*"))
 
     def test_loads_what_comes_after_it_before_it_begins(
         self, store, profile, data, monkeypatch
