@@ -117,10 +117,17 @@ def _target(
         return present
     before = _before(present, by_number)
     if before is None:
+        others = [number for number in known if number != present.version]
+        if not others:
+            raise PromotionError(
+                f"version {present.version} is the only champion that there ever was",
+                where=where,
+                remedy="retrain to have another model judged",
+            )
         raise PromotionError(
             f"there is no champion before version {present.version} that was not withdrawn",
             where=where,
-            expected=expected,
+            expected=f"one of {', '.join(map(str, others))}",
             remedy="name the version to go back to: hemlets rollback VERSION",
         )
     return before

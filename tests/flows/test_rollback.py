@@ -122,6 +122,19 @@ def test_going_back_again_and_again_ends_where_there_is_none_before(three) -> No
     assert state(three).alias == 1
 
 
+def test_the_first_champion_of_all_says_that_there_is_none_to_go_back_to(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    workspace = Workspace(home=tmp_path / "home")
+    with connect(workspace).run("train", "train") as run:
+        made = register(workspace, run.run_id, tmp_path / "one")
+        promote(workspace, made, tmp_path / "one.mar")
+    with pytest.raises(PromotionError, match="the only champion that there ever was"):
+        rollback(workspace)
+    assert state(workspace).alias == 1
+
+
 def test_one_that_was_withdrawn_is_passed_over_but_may_be_named(three, tmp_path) -> None:
     rollback(three)
     with connect(three).run("later", "train") as run:
