@@ -116,7 +116,8 @@ class Study(Config):
         weights = job.training.backbone_weights
         backbone = weights and sha256_file(backbone_file(weights, job.pose.backbone))
         ingredients: dict[str, Any] = job.model_dump(
-            mode="json", exclude={"training", "data", "out", "initial", "initial_pose"}
+            mode="json",
+            exclude={"training", "data", "out", "initial", "initial_pose", "render_workers"},
         )
         return content_hash(
             {
