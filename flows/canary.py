@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from flows.profile import CanaryConfig
-from flows.stored_samples import stored_sample
 from hemlets.annotations import Annotations, ShardReader
 from hemlets.evaluation import Predictions
-from hemlets.inference.types import BodyEstimate
+from hemlets.inference.types import BodyEstimate, Camera
 from serving.archive import read_archive
-from serving.canary import check_endpoint
+from serving.canary import CanarySample, check_endpoint
 from serving.torchserve import TorchServe
 
 __all__ = ["try_endpoint"]
@@ -48,7 +47,7 @@ def try_endpoint(
     samples, expected = {}, {}
     for index in chosen:
         name = str(predictions.sample_id[index])
-        sample = samples[name] = stored_sample(rows, rows.row_of[name], reader)
+        sample = samples[name] = _stored_sample(rows, rows.row_of[name], reader)
         assert sample.box is not None
         assert sample.camera is not None
         expected[name] = BodyEstimate(
@@ -76,3 +75,15 @@ def try_endpoint(
     # The archive stays with the stage's result; the copy that was served is not needed.
     shutil.rmtree(server.store, ignore_errors=True)
     return {**result.to_json(), "summary": result.summary}
+
+
+def _stored_sample(rows: Annotations, row: int, reader: ShardReader) -> CanarySample:
+    """The stored bytes of one row's image, with the annotated box and, where known, camera."""
+    left, top, right, bottom = rows.box_xyxy[row].tolist()
+    fx, fy, cx, cy = rows.camera[row].tolist()
+    name = str(rows.sample_id[row])
+    return CanarySample(
+        image=reader.jpeg(rows.shard[row], int(rows.shard_row[row]), name),
+        box=(left, top, right, bottom),
+        camera=Camera(fx=fx, fy=fy, cx=cx, cy=cy) if rows.camera_valid[row] else None,
+    )

@@ -14,8 +14,7 @@ from flows.bodies import write_bodies
 from flows.held_out import HeldOut, write_held_out
 from flows.person import write_person
 from flows.profile import BenchmarkConfig
-from flows.stored_samples import request_of
-from hemlets.annotations import Annotations, ShardReader
+from hemlets.annotations import Annotations, ShardReader, stored_images
 from hemlets.body import BodyModel
 from hemlets.drawing import joint_error_chart, place_body, png, prediction_picture
 from hemlets.errors import DataError
@@ -30,42 +29,15 @@ from hemlets.evaluation import (
 )
 from hemlets.evaluation.bodies import pick_bodies, study_bodies
 from hemlets.evaluation.pictures import contact_sheet, pick_samples
+from hemlets.evaluation.predicting import predict_rows
 from hemlets.files import write_json
 from hemlets.inference.predictor import Predictor
 from hemlets.inference.types import BodyEstimate
 
-__all__ = ["predict_rows", "score_model"]
+__all__ = ["score_model"]
 
-_BLOCK = 32
 _TILE_PX = 512, 256
 """Width and height of a mesh and its side view on the sheet of them."""
-
-
-def predict_rows(
-    predictor: Predictor,
-    rows: Annotations,
-    shards: Path,
-    progress: Callable[[int], None] | None = None,
-) -> list[BodyEstimate]:
-    """Predict annotated rows, with a few images decoded at a time however many rows there are.
-
-    Args:
-        predictor: The model.
-        rows: With boxes and cameras, which are used.
-        shards: Folder of the data version's shards.
-        progress: Called with how many more rows were predicted.
-
-    Raises:
-        DataError: An image can't be read.
-    """
-    reader = ShardReader(shards)
-    estimates: list[BodyEstimate] = []
-    for start in range(0, len(rows), _BLOCK):
-        block = range(start, min(start + _BLOCK, len(rows)))
-        estimates += predictor.predict([request_of(rows, row, reader) for row in block])
-        if progress is not None:
-            progress(len(block))
-    return estimates
 
 
 def score_model(
@@ -199,14 +171,15 @@ def _draw(
     estimates: Sequence[BodyEstimate],
     body: BodyModel,
 ) -> None:
-    reader = ShardReader(data_folder / "shards")
     errors = scores.samples.of("mpjpe_mm")
     spread = pick_samples(errors, config.pictures)
     if not len(spread):
         # No error is known, but what was predicted can still be looked at.
         spread = np.arange(min(config.pictures, len(errors)))
     worst = np.argsort(-errors, kind="stable")[: config.pictures]
-    picked = {int(i): request_of(rows, int(i), reader).image_HW3 for i in {*spread, *worst}}
+    which = sorted({int(i) for i in (*spread, *worst)})
+    reader = ShardReader(data_folder / "shards")
+    picked = dict(zip(which, stored_images(rows, which, reader), strict=True))
     for name, chosen in (("best-to-worst", spread), ("worst", worst)):
         images = {str(rows.sample_id[i]): picked[int(i)] for i in chosen}
         sheet = contact_sheet(images, predictions, rows, columns=2)

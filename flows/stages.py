@@ -95,7 +95,6 @@ _SCORING: Final = (
     "flows/open_benchmark.py",
     "flows/person.py",
     "flows/scoring.py",
-    "flows/stored_samples.py",
 )
 _SERVING: Final = (
     *_CORE,
@@ -103,7 +102,6 @@ _SERVING: Final = (
     "hemlets/evaluation/predictions.py",
     "serving",
     "flows/canary.py",
-    "flows/stored_samples.py",
 )
 _CANARY: Final = "canary.json"
 _SCORED_SPLITS: Final = ("gate", "test")

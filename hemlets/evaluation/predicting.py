@@ -17,7 +17,7 @@ from hemlets.inference.predictor import Predictor
 from hemlets.inference.types import BodyEstimate, Camera, PredictionRequest
 from hemlets.skeleton import Joint
 
-__all__ = ["DEPTH_SOURCES", "RootDepth", "at_root_depth", "predict_split"]
+__all__ = ["DEPTH_SOURCES", "RootDepth", "at_root_depth", "predict_rows", "predict_split"]
 
 RootDepth = Literal["bones", "truth"]
 """Where the pelvis' distance comes from: the lengths of predicted parts, or the annotation."""
@@ -29,6 +29,42 @@ DEPTH_SOURCES: Final[dict[RootDepth, str]] = {
 """What a metric's whole name says of it."""
 
 _BLOCK: Final = 32
+
+
+def predict_rows(
+    predictor: Predictor,
+    rows: Annotations,
+    shards: Path,
+    progress: Callable[[int], None] | None = None,
+) -> list[BodyEstimate]:
+    """Predict annotated rows, with a few images decoded at a time however many rows there are.
+
+    Args:
+        predictor: The model.
+        rows: With boxes and, where known, cameras, which are used.
+        shards: Folder of the data version's images.
+        progress: Called with how many more rows were predicted.
+
+    Raises:
+        DataError: An image is not where the row says.
+        InputError: An image can't be decoded; names the sample.
+    """
+    reader = ShardReader(shards)
+    estimates: list[BodyEstimate] = []
+    for start in range(0, len(rows), _BLOCK):
+        block = range(start, min(start + _BLOCK, len(rows)))
+        images = stored_images(rows, block, reader)
+        estimates += predictor.predict(
+            [
+                PredictionRequest(
+                    image_HW3=image, box_xyxy=_box(rows, row), camera=_camera(rows, row)
+                )
+                for row, image in zip(block, images, strict=True)
+            ]
+        )
+        if progress is not None:
+            progress(len(block))
+    return estimates
 
 
 def predict_split(
@@ -62,22 +98,18 @@ def predict_split(
     """
     if root_depth == "truth":
         _require_roots(rows)
-    reader = ShardReader(shards)
-    estimates: list[BodyEstimate] = []
-    for start in range(0, len(rows), _BLOCK):
-        block = range(start, min(start + _BLOCK, len(rows)))
-        images = stored_images(rows, block, reader)
-        requests = [
-            PredictionRequest(image_HW3=image, box_xyxy=_box(rows, row), camera=_camera(rows, row))
-            for row, image in zip(block, images, strict=True)
-        ]
-        found = predictor.predict(requests)
-        if root_depth == "truth":
-            depths_mm = rows.joints3d_mm[block.start : block.stop, Joint.PELVIS, 2].tolist()
-            found = [at_root_depth(e, mm) for e, mm in zip(found, depths_mm, strict=True)]
-        estimates += found
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
         if progress is not None:
-            progress(block.stop, len(rows))
+            progress(done, len(rows))
+
+    estimates = predict_rows(predictor, rows, shards, count)
+    if root_depth == "truth":
+        depths_mm = rows.joints3d_mm[:, Joint.PELVIS, 2].tolist()
+        estimates = [at_root_depth(e, mm) for e, mm in zip(estimates, depths_mm, strict=True)]
     info = PredictionsInfo(
         model_version=predictor.version,
         data_version=data_version,

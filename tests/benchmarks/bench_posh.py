@@ -21,7 +21,6 @@ from typing import Final
 
 from conditions import machine
 
-from flows.scoring import predict_rows
 from hemlets.annotations import Annotations
 from hemlets.assets import asset_path
 from hemlets.body import BodyModel
@@ -29,6 +28,7 @@ from hemlets.errors import DataError
 from hemlets.evaluation import MeanPose, PredictionsInfo
 from hemlets.evaluation.bodies import BodyRow, BodyStudy, pick_bodies, study_bodies
 from hemlets.evaluation.bootstrap import paired_ratio
+from hemlets.evaluation.predicting import predict_rows
 from hemlets.files import sha256_file
 from hemlets.inference.predictor import Predictor
 from hemlets.synthetic import OpenDataConfig, build_open_data

@@ -317,7 +317,7 @@ def scaled(trained: Path, folder: Path, factor: float) -> Path:
 
 def gate_error(finished, model: Path) -> float:
     """MPJPE on the gate split in millimetres, by hand."""
-    from flows.scoring import predict_rows
+    from hemlets.evaluation.predicting import predict_rows
     from hemlets.inference.predictor import Predictor
 
     data = finished.stage("ingest")
