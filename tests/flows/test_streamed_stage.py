@@ -36,7 +36,9 @@ def test_the_pose_stage_takes_two_steps_on_rendered_people_and_is_kept_by_its_st
     )
     data = stages.Data(result=result, version="v")
     steps: list[int] = []
-    trained = stages.train_pose(store, profile, data, lambda row: steps.append(int(row["step"])))
+    trained = stages.train_pose(
+        store, profile, data, lambda key, folder: lambda row: steps.append(int(row["step"]))
+    )
     card = read_json(trained.folder / "model" / "model.json")
     assert steps[-1] == card["training"]["steps"] == 2
     (job,) = (read_json(path) for path in store.workspace.logs.glob("train-pose-*.json"))
