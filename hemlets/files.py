@@ -22,6 +22,7 @@ __all__ = [
     "content_hash",
     "lock",
     "read_json",
+    "remove_leftovers",
     "require_free_space",
     "sha256_file",
     "sha256_folder",
@@ -54,6 +55,17 @@ def _sweep(path: Path) -> None:
         with contextlib.suppress(OSError):
             # Another machine may be writing to the same disk.
             if time.time() - left.stat().st_mtime > _LEFTOVER_AGE_S:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed writers have left anywhere in a folder, however young.
+
+    Only for one who holds the lock that every writer into the folder holds.
+    """
+    for left in list(folder.rglob(".*.part")):
+        if left.name.removesuffix(".part").rpartition(".")[2].isdigit():
+            with contextlib.suppress(OSError):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 

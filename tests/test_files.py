@@ -22,6 +22,7 @@ from hemlets.files import (
     content_hash,
     lock,
     read_json,
+    remove_leftovers,
     require_free_space,
     sha256_folder,
     write_json,
@@ -297,3 +298,15 @@ def test_written_json_is_the_same_for_the_same_values(tmp_path: Path) -> None:
     write_json(tmp_path / "b", {"a": 2, "b": 1})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert list(json.loads((tmp_path / "a").read_text())) == ["a", "b"]
+
+
+def test_the_only_writer_of_a_folder_removes_what_was_left_a_moment_ago(tmp_path: Path) -> None:
+    left = tmp_path / "shards" / ".train-00003.arrow.7640.part"
+    folder = tmp_path / ".version.1234.part"
+    kept = [tmp_path / "shards" / "train-00003.arrow", tmp_path / ".hidden.part"]
+    folder.mkdir()
+    left.parent.mkdir()
+    for path in (left, folder / "inside", *kept):
+        path.touch()
+    remove_leftovers(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)

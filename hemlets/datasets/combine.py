@@ -20,7 +20,15 @@ import pyarrow.compute as pc
 
 from hemlets.annotations import ALL_SPLITS, Annotations
 from hemlets.errors import ConfigError, DataError
-from hemlets.files import atomic_path, content_hash, lock, read_json, sha256_file, write_json
+from hemlets.files import (
+    atomic_path,
+    content_hash,
+    lock,
+    read_json,
+    remove_leftovers,
+    sha256_file,
+    write_json,
+)
 
 __all__ = ["Part", "combine"]
 
@@ -95,6 +103,7 @@ def combine(parts: Sequence[Part], folder: Path) -> None:
                 "shards": shards,
             },
         )
+        remove_leftovers(folder)
 
 
 def _require_names(parts: Sequence[Part]) -> None:

@@ -40,6 +40,7 @@ from hemlets.files import (
     content_hash,
     lock,
     read_json,
+    remove_leftovers,
     require_free_space,
     sha256_file,
     write_json,
@@ -118,6 +119,7 @@ def ingest(
         if not _is_whole(folder):
             _build(dataset, root, folder, config, options, recipe, workers, told)
         shutil.rmtree(folder / _UNFINISHED, ignore_errors=True)
+        remove_leftovers(folder)
     return _result(folder)
 
 

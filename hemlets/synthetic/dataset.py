@@ -23,6 +23,7 @@ from hemlets.files import (
     content_hash,
     lock,
     read_json,
+    remove_leftovers,
     require_free_space,
     sha256_file,
     write_json,
@@ -97,6 +98,7 @@ def build_open_data(
         finished = (folder / "version.json").exists()
         if finished and not missing:
             shutil.rmtree(folder / _UNFINISHED, ignore_errors=True)
+            remove_leftovers(folder)
             return
         require_free_space(folder, _expected_bytes(config, missing))
         total = sum(map(len, plans))
@@ -110,6 +112,7 @@ def build_open_data(
         if not finished:
             _finish(folder, plans, recipe)
         shutil.rmtree(folder / _UNFINISHED, ignore_errors=True)
+        remove_leftovers(folder)
 
 
 def _recipe(config: OpenDataConfig) -> dict[str, Any]:
