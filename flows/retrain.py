@@ -160,8 +160,11 @@ def _trained(
         runs: list[Run | None] = []
 
         def run_of(key: str) -> Run | None:
-            runs.append(logged.enter_context(context.log(stage, key)))
-            return runs[-1]
+            run = logged.enter_context(context.log(stage, key))
+            if run is not None:
+                _log_settings(context.profile, stage, run)
+            runs.append(run)
+            return run
 
         with context.progress.stage(_TRAININGS[stage]) as bar:
 
@@ -169,7 +172,6 @@ def _trained(
                 run = run_of(key)
                 if run is None:
                     return bar.training
-                _log_settings(context.profile, stage, run)
                 live = LiveHistory(run, folder / "history.jsonl")
 
                 def told(row: dict[str, Any]) -> None:
@@ -182,7 +184,6 @@ def _trained(
             bar.result(result.cached, _last_validation(result))
         run = runs[0] if runs else run_of(result.key)
         if run is not None:
-            _log_settings(context.profile, stage, run)
             run.history(result.folder / "history.jsonl")
             pictures = sorted((result.folder / "pictures").glob("*.png"))
             run.files([result.folder / "model" / "model.json", *pictures[-1:]])
