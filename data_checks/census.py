@@ -23,7 +23,7 @@ from data_checks.datasets import DATASETS
 from data_checks.names import Codes, SharedNames
 from data_checks.near import NearDuplicates
 from data_checks.stream import Chunk, TableFile
-from hemlets.annotations import BACKGROUND_SPLITS, FIELDS, Annotations
+from hemlets.data.table import BACKGROUND_SPLITS, FIELDS, Annotations
 
 __all__ = ["DECODED_ROWS", "POSED_ROWS", "Census", "null_cells"]
 

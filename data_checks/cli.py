@@ -38,7 +38,7 @@ def validate(
 
     from data_checks.validate import TABLE_FILE
     from data_checks.validate import validate as hold
-    from hemlets.errors import DataError, ValidationFailed
+    from hemlets.core.errors import DataError, ValidationFailed
 
     for version in (folder, previous):
         if version is not None and not (version / TABLE_FILE).is_file():

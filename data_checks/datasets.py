@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from hemlets.skeleton import Joint
+from hemlets.core.skeleton import Joint
 
 __all__ = ["DATASETS", "DatasetFacts"]
 

@@ -19,9 +19,9 @@ import pyarrow as pa
 
 from data_checks.columns.base import Array
 from data_checks.names import Codes
-from hemlets.annotations import ShardReader
-from hemlets.annotations.images import MAX_PIXELS
-from hemlets.errors import DataError
+from hemlets.core.errors import DataError
+from hemlets.data.table import ShardReader
+from hemlets.data.table.images import MAX_PIXELS
 
 __all__ = ["HASHED_IMAGES", "NearDuplicates", "difference_hash", "matches"]
 

@@ -7,8 +7,8 @@ import base64
 import numpy as np
 
 from data_checks.columns.base import Array
-from hemlets.annotations import Annotations, ShardReader, decode_image
-from hemlets.errors import HemletsError
+from hemlets.core.errors import HemletsError
+from hemlets.data.table import Annotations, ShardReader, decode_image
 
 __all__ = ["picture_of"]
 
@@ -24,7 +24,7 @@ def picture_of(table: Annotations, reader: ShardReader, row: int) -> str | None:
     """
     import cv2
 
-    from hemlets.drawing import draw_skeleton, png
+    from hemlets.reports.drawing import draw_skeleton, png
 
     try:
         image = decode_image(reader.jpeg(str(table.shard[row]), int(table.shard_row[row])))

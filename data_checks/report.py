@@ -9,8 +9,8 @@ from data_checks.check import Check
 from data_checks.pictures import picture_of
 from data_checks.result import Finding, ValidationResult
 from data_checks.stream import Chunk
-from hemlets.annotations import ALL_SPLITS, SPLITS, ShardReader
-from hemlets.files import atomic_path
+from hemlets.core.files import atomic_path
+from hemlets.data.table import ALL_SPLITS, SPLITS, ShardReader
 
 __all__ = ["write_report"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from data_checks.check import Severity
-from hemlets.errors import DataError
-from hemlets.files import content_hash, read_json, write_json
+from hemlets.core.errors import DataError
+from hemlets.core.files import content_hash, read_json, write_json
 
 __all__ = ["RESULT_FILE", "Finding", "Row", "ValidationResult"]
 

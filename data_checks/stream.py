@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hemlets.annotations import FIELDS, Annotations
+from hemlets.data.table import FIELDS, Annotations
 
 __all__ = ["CHUNK_ROWS", "Chunk", "TableFile"]
 

@@ -38,9 +38,9 @@ from data_checks.report import write_report
 from data_checks.result import RESULT_FILE, Finding, Row, ValidationResult
 from data_checks.stream import Chunk, TableFile
 from data_checks.suite import Failure, Frame, Outcome, run_suites
-from hemlets.annotations import SPLITS, Annotations
-from hemlets.errors import DataError
-from hemlets.files import sha256_file, write_json
+from hemlets.core.errors import DataError
+from hemlets.core.files import sha256_file, write_json
+from hemlets.data.table import SPLITS, Annotations
 
 __all__ = ["MAX_ROWS_NAMED", "TABLE_FILE", "WHOLE_ROWS", "validate"]
 

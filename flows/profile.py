@@ -8,15 +8,15 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from flows.promotion import PromotionRules
-from hemlets.config import Config, read_toml
-from hemlets.errors import ConfigError
+from flows.registry.rules import PromotionRules
+from hemlets.core.config import Config, read_toml
+from hemlets.core.errors import ConfigError
+from hemlets.data.synthetic.config import OpenDataConfig
+from hemlets.data.synthetic.stream import StreamSettings
+from hemlets.data.transforms import AugmentationConfig
 from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.model_folder import InferenceConfig
-from hemlets.synthetic.config import OpenDataConfig
-from hemlets.synthetic.stream import StreamSettings
 from hemlets.training.config import LossConfig, TrainingConfig
-from hemlets.transforms import AugmentationConfig
 
 __all__ = ["BenchmarkConfig", "CanaryConfig", "Profile", "load_profile", "profile_names"]
 
@@ -90,8 +90,8 @@ class Profile(Config):
             ``data`` says, instead of the training rows. Those still give the scale of the body,
             what the baselines learn from and the shape network's warm-up: some thousands do.
         min_body_share: Least share of the training people whose θ and β are known; see
-            `flows.body_share`. Datasets of joints know none, and with fewer bodies than some in
-            a batch the PoSh stage would train the pose network on and hardly see a body.
+            `flows.steps.label_coverage`. Datasets of joints know none, and with fewer bodies than
+            some in a batch the PoSh stage would train the pose network on and hardly see a body.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")

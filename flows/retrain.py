@@ -1,6 +1,6 @@
 """The retraining flow: ingest → validate → train → benchmark → register → package → promote.
 
-Each stage is a Prefect task over a function of :mod:`flows.stages`. Stages hand each other
+Each stage is a Prefect task over a function of :mod:`flows.steps.stages`. Stages hand each other
 paths and content hashes, never arrays, and a stage whose result is there is not run again.
 """
 
@@ -16,22 +16,24 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows import promotion, registry, stages
-from flows.compare import log_benchmark
-from flows.figures import Figures
-from flows.held_out import read_held_out
-from flows.judging import judge
-from flows.live_history import LiveHistory
-from flows.previous_data import CONTENT_TAG, DATA_TAG, Previous, find_previous
 from flows.profile import RETRAIN_LOCK, RETRAINING, Profile, load_profile
-from flows.progress import Progress
-from flows.retraining_key import RetrainingKey, retraining_key
-from flows.run import Run
-from flows.stage_store import StageResult, StageStore
-from flows.tracking import Tracking, close_orphans, connect
-from hemlets.errors import PromotionError
-from hemlets.files import content_hash, lock, read_json
-from hemlets.workspace import Workspace
+from flows.registry import rules as promotion
+from flows.registry import versions as registry
+from flows.steps import stages
+from flows.steps.challenger_evaluation import judge
+from flows.steps.previous_data import CONTENT_TAG, DATA_TAG, Previous, find_previous
+from flows.steps.progress import Progress
+from flows.steps.split_fingerprint import read_held_out
+from flows.storage.stage_cache import StageResult, StageStore
+from flows.tracking.compare import log_benchmark
+from flows.tracking.figures import Figures
+from flows.tracking.live_history import LiveHistory
+from flows.tracking.mlflow_client import Tracking, close_orphans, connect
+from flows.tracking.retraining_key import RetrainingKey, retraining_key
+from flows.tracking.run import Run
+from hemlets.core.errors import PromotionError
+from hemlets.core.files import content_hash, lock, read_json
+from hemlets.core.workspace import Workspace
 
 __all__ = ["Outcome", "retrain"]
 
@@ -230,8 +232,8 @@ def _last_validation(result: StageResult) -> str:
 
 @task(name="benchmark", persist_result=False, cache_policy=NO_CACHE)
 def _benchmark(context: _Context, data: stages.Data, model: Path) -> stages.Benchmark:
-    from flows.bodies import body_metrics, body_table, read_bodies
-    from flows.person import person_metrics, read_person
+    from flows.steps.body_metrics import body_metrics, body_table, read_bodies
+    from flows.steps.presence_metrics import person_metrics, read_person
 
     with context.progress.stage("benchmark") as bar:
         scored = stages.benchmark(
@@ -400,7 +402,7 @@ def retrain(
 
 
 def _run(workspace: Workspace, profile: Profile) -> Outcome:
-    from flows.report import write_report
+    from flows.steps.report import write_report
 
     stages.check_needs(profile)
     tracking = connect(workspace)

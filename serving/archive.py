@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hemlets.errors import AssetError, ServingError
-from hemlets.files import atomic_path, sha256_file, sha256_folder
+from hemlets.core.errors import AssetError, ServingError
+from hemlets.core.files import atomic_path, sha256_file, sha256_folder
 
 __all__ = ["MODEL_NAME", "ArchiveInfo", "build_archive", "content_version", "read_archive"]
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.errors import HemletsError
+from hemlets.core.errors import HemletsError
 from hemlets.inference.types import BodyEstimate, Camera
 from serving.client import EndpointUnavailableError
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from hemlets.errors import AssetError, DataError
-from hemlets.files import read_json, sha256_file, write_json
-from hemlets.workspace import Workspace
+from hemlets.core.errors import AssetError, DataError
+from hemlets.core.files import read_json, sha256_file, write_json
+from hemlets.core.workspace import Workspace
 
 __all__ = ["ServedChampion", "publish_champion", "read_champion"]
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hemlets.errors import AssetError, HemletsError, ServingError
+from hemlets.core.errors import AssetError, HemletsError, ServingError
 
 if TYPE_CHECKING:
-    from hemlets.workspace import Workspace
+    from hemlets.core.workspace import Workspace
     from serving.champion import ServedChampion
     from serving.follow import Follower
     from serving.management import ModelStatus
@@ -57,8 +57,8 @@ def serve(
     The champion is served from the very archive that was tested before its promotion, and a
     promotion is switched to while the server runs.
     """
-    from hemlets.ports import free_port, require_free_port
-    from hemlets.workspace import Workspace
+    from hemlets.core.ports import free_port, require_free_port
+    from hemlets.core.workspace import Workspace
     from serving.follow import Follower
     from serving.settings import ServerSettings
     from serving.torchserve import TorchServe

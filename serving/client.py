@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from hemlets.errors import InputError, ServingError
+from hemlets.core.errors import InputError, ServingError
 from hemlets.inference.types import BodyEstimate, Camera
 from serving.archive import MODEL_NAME
 

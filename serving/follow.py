@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from hemlets.errors import HemletsError, ServingError
-from hemlets.workspace import Workspace
+from hemlets.core.errors import HemletsError, ServingError
+from hemlets.core.workspace import Workspace
 from serving.archive import read_archive
 from serving.champion import ServedChampion, read_champion
 from serving.management import ModelStatus

@@ -22,7 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hemlets.errors import InputError
+from hemlets.core.errors import InputError
 
 if TYPE_CHECKING:
     from hemlets.inference.types import BodyEstimate, Camera, PredictionRequest
@@ -111,7 +111,7 @@ class PoseHandler:
         Raises:
             InputError: What is wrong with which field.
         """
-        from hemlets.annotations import decode_image
+        from hemlets.data.table import decode_image
         from hemlets.inference.types import PredictionRequest
 
         fields = {_ALIASES.get(name, name): value for name, value in fields.items()}

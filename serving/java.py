@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from hemlets.errors import ServingError
+from hemlets.core.errors import ServingError
 
 __all__ = ["MINIMUM_JAVA", "find_java"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hemlets.errors import ServingError
+from hemlets.core.errors import ServingError
 from serving.tokens import KeyFile
 
 __all__ = ["Management", "ModelStatus", "WorkerStatus"]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from hemlets.config import Config
-from hemlets.errors import ConfigError
+from hemlets.core.config import Config
+from hemlets.core.errors import ConfigError
 
 __all__ = ["Ports", "ServerSettings", "log_configuration", "render_properties"]
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from hemlets.errors import DataError, ServingError
-from hemlets.files import atomic_path, read_json
+from hemlets.core.errors import DataError, ServingError
+from hemlets.core.files import atomic_path, read_json
 
 __all__ = ["KeyFile", "TokenFile", "TokenKind"]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from hemlets.errors import DataError, ServingError
-from hemlets.files import atomic_path, lock, read_json, write_json
-from hemlets.ports import free_ports, require_free_port
+from hemlets.core.errors import DataError, ServingError
+from hemlets.core.files import atomic_path, lock, read_json, write_json
+from hemlets.core.ports import free_ports, require_free_port
 from serving.archive import read_archive
 from serving.handler import THREADS_VARIABLE
 from serving.java import find_java
@@ -364,7 +364,7 @@ class TorchServe:
             "-s", str(self.store),
             "-ncs",
         ]  # fmt: skip
-        supervise = [sys.executable, "-m", "hemlets.supervise", "--scratch", str(scratch),
+        supervise = [sys.executable, "-m", "hemlets.core.supervisor", "--scratch", str(scratch),
                      "--pid-file", str(scratch / ".model_server.pid")]  # fmt: skip
         if not self.keep:
             supervise += ["--owner", str(os.getpid())]

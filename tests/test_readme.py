@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hemlets.annotations import encode_jpeg
+from hemlets.data.table import encode_jpeg
 from hemlets.inference.champion import STARTER
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -19,8 +19,7 @@ import numpy.typing as npt
 
 from data_checks.columns.base import Array, Column, Columns, Float
 from data_checks.datasets import DATASETS
-from hemlets.annotations import Annotations
-from hemlets.skeleton import (
+from hemlets.core.skeleton import (
     FLIP_PARTS,
     JOINTS,
     N_JOINTS,
@@ -30,6 +29,7 @@ from hemlets.skeleton import (
     PARTS,
     Joint,
 )
+from hemlets.data.table import Annotations
 
 __all__ = [
     "Expected",

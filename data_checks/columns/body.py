@@ -7,8 +7,8 @@ import numpy as np
 from data_checks.columns.anatomy import known_joints
 from data_checks.columns.base import Array, Column, Columns, Float
 from data_checks.expectations import BODY_LIMIT_MM, RENDERED_SOURCES
-from hemlets.annotations import Annotations
-from hemlets.skeleton import JOINTS, SMPL_JOINTS
+from hemlets.core.skeleton import JOINTS, SMPL_JOINTS
+from hemlets.data.table import Annotations
 
 __all__ = ["body_columns", "posed_joints_mm"]
 

@@ -10,7 +10,7 @@ from data_checks.columns.base import Array, Columns
 from data_checks.columns.population import Statistics
 from data_checks.columns.relations import compared_labels
 from data_checks.columns.sides import MAX_GAIN, faces_camera
-from hemlets.annotations import Annotations
+from hemlets.data.table import Annotations
 
 __all__ = ["SourceEvidence"]
 

@@ -7,8 +7,8 @@ import numpy as np
 from data_checks.columns.anatomy import known_joints
 from data_checks.columns.base import Array, Column, Columns, Float
 from data_checks.datasets import DATASETS
-from hemlets.annotations import Annotations
-from hemlets.skeleton import JOINTS
+from hemlets.core.skeleton import JOINTS
+from hemlets.data.table import Annotations
 
 __all__ = ["camera_columns", "distorted"]
 

@@ -22,7 +22,7 @@ from data_checks.columns.words import word_columns
 from data_checks.datasets import DATASETS
 from data_checks.expectations import BODY_LIMIT_MM, ROW_CHECKS
 from data_checks.stream import Chunk
-from hemlets.annotations import Annotations
+from hemlets.data.table import Annotations
 
 __all__ = ["derive"]
 

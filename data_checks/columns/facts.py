@@ -9,8 +9,8 @@ import numpy as np
 
 from data_checks.columns.base import Array, Column, Columns, names_where
 from data_checks.datasets import DATASETS, DatasetFacts
-from hemlets.annotations import Annotations
-from hemlets.skeleton import JOINTS, Joint
+from hemlets.core.skeleton import JOINTS, Joint
+from hemlets.data.table import Annotations
 
 __all__ = ["fact_columns"]
 

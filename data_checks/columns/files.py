@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from data_checks.columns.base import Array, Column, Columns
-from hemlets.annotations import Annotations, ShardReader, decode_image
-from hemlets.errors import DataError, InputError
+from hemlets.core.errors import DataError, InputError
+from hemlets.data.table import Annotations, ShardReader, decode_image
 
 __all__ = ["decode_mask", "file_columns"]
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from data_checks.columns.base import Column, Columns
 from data_checks.expectations import FINITE_FIELDS
-from hemlets.annotations import Annotations
-from hemlets.skeleton import JOINTS, SMPL_JOINTS
+from hemlets.core.skeleton import JOINTS, SMPL_JOINTS
+from hemlets.data.table import Annotations
 
 __all__ = ["finite_columns"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from data_checks.columns.base import Array, Column, Columns, Float, names_where
-from hemlets.annotations import Annotations
-from hemlets.skeleton import JOINTS
+from hemlets.core.skeleton import JOINTS
+from hemlets.data.table import Annotations
 
 __all__ = ["plane_columns"]
 

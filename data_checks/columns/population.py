@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from data_checks.columns.anatomy import bone_lengths, known_joints, skeleton_size
 from data_checks.columns.base import Array, Float
-from hemlets.annotations import Annotations
-from hemlets.skeleton import PARTS, SMPL_JOINTS
+from hemlets.core.skeleton import PARTS, SMPL_JOINTS
+from hemlets.data.table import Annotations
 
 __all__ = ["Moments", "Statistics", "Tally", "split_sizes"]
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from data_checks.columns.anatomy import bone_lengths, known_joints
 from data_checks.columns.base import Column, Columns, names_where
-from hemlets.annotations import Annotations
-from hemlets.skeleton import PART_CHILD, PART_PARENT, PARTS, depth_relations
+from hemlets.core.skeleton import PART_CHILD, PART_PARENT, PARTS, depth_relations
+from hemlets.data.table import Annotations
 
 __all__ = ["LABEL_SOURCES", "compared_labels", "relation_columns"]
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_checks.columns.population import Statistics
-from hemlets.annotations import FIELDS
+from hemlets.data.table import FIELDS
 
 __all__ = ["schema_faults"]
 

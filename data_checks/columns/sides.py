@@ -17,8 +17,8 @@ from __future__ import annotations
 import numpy as np
 
 from data_checks.columns.base import Array, Column, Columns, Float
-from hemlets.annotations import Annotations
-from hemlets.skeleton import FLIP_PARTS, N_JOINTS, PART_CHILD, PART_PARENT, PARTS, Joint
+from hemlets.core.skeleton import FLIP_PARTS, N_JOINTS, PART_CHILD, PART_PARENT, PARTS, Joint
+from hemlets.data.table import Annotations
 
 __all__ = ["MAX_GAIN", "faces_camera", "side_columns"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from data_checks.columns.base import Column, Columns
-from hemlets.annotations import Annotations
+from hemlets.data.table import Annotations
 
 __all__ = ["word_columns"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from data_checks.check import Check, Severity, at_most, within
-from hemlets.annotations import ALL_SPLITS
+from hemlets.data.table import ALL_SPLITS
 
 __all__ = ["IDENTITY", "WORDS"]
 

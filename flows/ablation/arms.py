@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from flows.ablation.labels import Labels
-from hemlets.codecs import States
+from hemlets.models.codecs import States
 from hemlets.training.config import Supervision
 
 __all__ = ["ARMS", "COMPARISONS", "Arm", "Comparison"]

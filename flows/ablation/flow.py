@@ -14,12 +14,12 @@ from flows.ablation.arms import Arm
 from flows.ablation.report import write_report
 from flows.ablation.results import Results, Row
 from flows.ablation.runs import Bench, Planned
-from flows.live_history import LiveHistory
-from flows.progress import Progress
-from flows.run import Run
-from flows.tracking import Tracking, connect
-from hemlets.files import content_hash, lock
-from hemlets.workspace import Workspace
+from flows.steps.progress import Progress
+from flows.tracking.live_history import LiveHistory
+from flows.tracking.mlflow_client import Tracking, connect
+from flows.tracking.run import Run
+from hemlets.core.files import content_hash, lock
+from hemlets.core.workspace import Workspace
 
 __all__ = ["Outcome", "ablate"]
 

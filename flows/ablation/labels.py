@@ -13,9 +13,9 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.annotations import FIELDS, Annotations
-from hemlets.files import content_hash, sha256_file
-from hemlets.skeleton import PART_CHILD, PART_PARENT
+from hemlets.core.files import content_hash, sha256_file
+from hemlets.core.skeleton import PART_CHILD, PART_PARENT
+from hemlets.data.table import FIELDS, Annotations
 
 __all__ = ["FBI_ERROR", "ORDINAL_ERROR", "Labels", "relabelled", "write_labels"]
 

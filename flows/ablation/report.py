@@ -11,8 +11,8 @@ from flows.ablation.arms import COMPARISONS, Comparison
 from flows.ablation.comparison import Difference, compare
 from flows.ablation.results import Row
 from flows.ablation.study import Study
+from hemlets.core.files import atomic_path
 from hemlets.evaluation.paper import paper_tables
-from hemlets.files import atomic_path
 
 __all__ = ["markdown", "write_report"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from flows.ablation.scoring import FIGURES
-from hemlets.errors import DataError
-from hemlets.files import atomic_path
+from hemlets.core.errors import DataError
+from hemlets.core.files import atomic_path
 
 __all__ = ["COLUMNS", "Results", "Row"]
 

@@ -16,11 +16,11 @@ from flows.ablation.labels import write_labels
 from flows.ablation.results import Row
 from flows.ablation.scoring import score
 from flows.ablation.study import Study
-from flows.held_out import HeldOut
-from flows.training_history import read_history
-from flows.training_process import run_training
-from hemlets.annotations import Annotations
-from hemlets.errors import DataError
+from flows.steps.split_fingerprint import HeldOut
+from flows.steps.training_process import run_training
+from flows.tracking.training_history import read_history
+from hemlets.core.errors import DataError
+from hemlets.data.table import Annotations
 from hemlets.training.config import StageJob
 
 __all__ = ["Bench", "Planned"]

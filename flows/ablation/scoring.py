@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hemlets.annotations import Annotations, ShardReader, stored_images
-from hemlets.codecs.decode import metric_joints
-from hemlets.evaluation.alignment import align
+from hemlets.core.skeleton import Joint, depth_relations
+from hemlets.data.table import Annotations, ShardReader, stored_images
+from hemlets.data.transforms import square_crop
+from hemlets.evaluation.metrics.alignment import align
+from hemlets.models.codecs.decode import metric_joints
 from hemlets.models.crops import joints_in_images, network_input
 from hemlets.models.model_folder import load_model
-from hemlets.skeleton import Joint, depth_relations
 from hemlets.training.objectives import shrunk
-from hemlets.transforms import square_crop
 
 __all__ = ["FIGURES", "SampleScores", "score"]
 

@@ -9,13 +9,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from flows.ablation.arms import Arm
-from hemlets.config import Config
-from hemlets.files import content_hash, sha256_file
+from hemlets.core.config import Config
+from hemlets.core.files import content_hash, sha256_file
+from hemlets.data.synthetic.config import OpenDataConfig, SplitSizes
+from hemlets.data.transforms import AugmentationConfig
 from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
-from hemlets.models.pretrained import backbone_file
-from hemlets.synthetic.config import OpenDataConfig, SplitSizes
+from hemlets.models.backbones.pretrained import backbone_file
 from hemlets.training.config import LossConfig, StageJob, TrainingConfig
-from hemlets.transforms import AugmentationConfig
 
 __all__ = ["Study"]
 

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from hemlets.errors import AssetError
+from hemlets.core.errors import AssetError
 
 __all__ = ["ASSETS_FOLDER", "MANIFEST", "asset_path", "verify_assets", "write_manifest"]
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemlets.assets import asset_path
-from hemlets.errors import AssetError
+from hemlets.core.errors import AssetError
 
 __all__ = ["SPLITS", "MotionClip", "Split", "load_clips"]
 

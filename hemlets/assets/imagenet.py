@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from hemlets.errors import AssetError
+from hemlets.core.errors import AssetError
 
 __all__ = ["lite0_weights"]
 

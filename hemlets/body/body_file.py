@@ -18,9 +18,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.errors import AssetError
-from hemlets.files import atomic_path, sha256_file
-from hemlets.skeleton import N_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
+from hemlets.core.errors import AssetError
+from hemlets.core.files import atomic_path, sha256_file
+from hemlets.core.skeleton import N_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
 
 __all__ = ["BodyFacts", "check_body_arrays", "convert_smpl", "read_body_arrays"]
 
@@ -187,7 +187,7 @@ def convert_smpl(
         DataError: The pickle is damaged or holds anything but arrays.
         AssetError: What it holds is no SMPL body.
     """
-    from hemlets.pickles import load_pickle
+    from hemlets.core.pickles import load_pickle
 
     found = load_pickle(source)
     if not isinstance(found, dict):

@@ -15,8 +15,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.errors import ConfigError
-from hemlets.files import atomic_path
+from hemlets.core.errors import ConfigError
+from hemlets.core.files import atomic_path
 
 __all__ = ["MESH_SUFFIXES", "export_mesh"]
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.skeleton import SMPL_JOINTS
+from hemlets.core.skeleton import SMPL_JOINTS
 
 __all__ = ["LOWER_J3_RAD", "UPPER_J3_RAD", "limit_pose"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hemlets.skeleton import MIRROR_SMPL_JOINTS
+from hemlets.core.skeleton import MIRROR_SMPL_JOINTS
 
 if TYPE_CHECKING:
     from torch import Tensor

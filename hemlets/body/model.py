@@ -31,8 +31,8 @@ from torch import Tensor, nn
 
 from hemlets.assets import asset_path
 from hemlets.body.body_file import Arrays, check_body_arrays, read_body_arrays
-from hemlets.errors import AssetError, InputError
-from hemlets.skeleton import N_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
+from hemlets.core.errors import AssetError, InputError
+from hemlets.core.skeleton import N_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
 
 __all__ = ["Body", "BodyModel"]
 
@@ -70,9 +70,9 @@ class Body:
 
     Attributes:
         vertices_BV3_mm: The skin.
-        joints24_B243_mm: SMPL's kinematic joints, `hemlets.skeleton.SMPL_JOINTS`.
-        joints18_B183_mm: The project's joints, `hemlets.skeleton.Joint`, regressed from the posed
-            vertices. Joint 0 is the middle of the hips, not SMPL's pelvis.
+        joints24_B243_mm: SMPL's kinematic joints, `hemlets.core.skeleton.SMPL_JOINTS`.
+        joints18_B183_mm: The project's joints, `hemlets.core.skeleton.Joint`, regressed from the
+            posed vertices. Joint 0 is the middle of the hips, not SMPL's pelvis.
     """
 
     vertices_BV3_mm: Tensor
@@ -285,7 +285,7 @@ def _regressor_18(arrays: Arrays, *, where: str) -> npt.NDArray[np.float32]:
             "the body has no joint_regressor_18 and is not SMPL's own mesh",
             where=where,
             expected=f"an array joint_regressor_18 of shape (18, {n_vertices})",
-            remedy="add the array; its rows are weights that sum to 1 (hemlets.skeleton.JOINTS)",
+            remedy="add the array; its rows are weights that sum to 1, one a joint of JOINTS",
         )
     own_JV = np.asarray(arrays["J_regressor"], dtype=np.float32)
     regressor_NV = np.zeros((N_JOINTS, n_vertices), dtype=np.float32)

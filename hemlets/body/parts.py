@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from hemlets.body.model import BodyModel
 from hemlets.body.raster import FAR_MM, Rasteriser, Rectangle, SquareCamera
-from hemlets.skeleton import SMPL_JOINTS
+from hemlets.core.skeleton import SMPL_JOINTS
 
 __all__ = [
     "BACKGROUND",

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from hemlets.body.model import MM_PER_M, BodyModel
-from hemlets.skeleton import SMPL_JOINTS, SMPL_PARENTS
+from hemlets.core.skeleton import SMPL_JOINTS, SMPL_PARENTS
 
 __all__ = ["Frames", "PointModel", "Points", "Skeleton"]
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from hemlets.body.model import BodyModel
-from hemlets.skeleton import SMPL_JOINTS, SMPL_PARENTS, Joint
+from hemlets.core.skeleton import SMPL_JOINTS, SMPL_PARENTS, Joint
 
 __all__ = ["PosedJoints"]
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from hemlets.assets.clips import load_clips
 from hemlets.body.limits import LOWER_J3_RAD, UPPER_J3_RAD
-from hemlets.skeleton import MIRROR_SMPL_JOINTS, SMPL_JOINTS
+from hemlets.core.skeleton import MIRROR_SMPL_JOINTS, SMPL_JOINTS
 
 __all__ = ["PosePrior", "learned_prior"]
 

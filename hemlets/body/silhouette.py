@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hemlets.errors import InputError
+from hemlets.core.errors import InputError
 
 __all__ = ["Outline", "Silhouette", "matches", "outline_of", "project"]
 

@@ -32,12 +32,12 @@ from hemlets.body.model import BodyModel
 from hemlets.body.points import Frames, PointModel, Points, Skeleton
 from hemlets.body.prior import learned_prior
 from hemlets.body.silhouette import Silhouette, matches, project
+from hemlets.body.so3 import left_jacobian
 from hemlets.body.start import Start, StartTrust
 from hemlets.body.targets import FitTargets, Goal, mean_point
-from hemlets.body.turns import left_jacobian
-from hemlets.config import Config
-from hemlets.errors import InputError
-from hemlets.skeleton import N_JOINTS, SMPL_JOINTS, SMPL_PARENTS
+from hemlets.core.config import Config
+from hemlets.core.errors import InputError
+from hemlets.core.skeleton import N_JOINTS, SMPL_JOINTS, SMPL_PARENTS
 
 __all__ = ["BodyFit", "FitConfig", "FitTargets", "Smplify"]
 

@@ -20,8 +20,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from hemlets.body.turns import left_jacobian
-from hemlets.config import Config
+from hemlets.body.so3 import left_jacobian
+from hemlets.core.config import Config
 
 __all__ = ["Start", "StartTrust"]
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from hemlets.body.model import BodyModel
 from hemlets.body.smplify import FitConfig, Smplify
 from hemlets.body.targets import FitTargets
-from hemlets.skeleton import Joint
+from hemlets.core.skeleton import Joint
 
 __all__ = [
     "BodyError",

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from hemlets.body.silhouette import Outline, outline_of
 from hemlets.body.start import Start
-from hemlets.errors import InputError
-from hemlets.skeleton import N_JOINTS, Joint
+from hemlets.core.errors import InputError
+from hemlets.core.skeleton import N_JOINTS, Joint
 
 __all__ = ["FitTargets", "Goal", "mean_point"]
 

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from hemlets.cli.summaries import summary
-from hemlets.errors import ConfigError, HemletsError
+from hemlets.core.errors import ConfigError, HemletsError
 
 __all__ = ["DEBUG", "GROUP", "main"]
 

@@ -9,14 +9,14 @@ import typer
 
 from hemlets.cli.benchmark_predict import predict
 from hemlets.cli.options import require_folder
-from hemlets.errors import ConfigError
+from hemlets.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from hemlets.body import BodyModel
+    from hemlets.evaluation.paper.table import WrittenTable
     from hemlets.evaluation.protocols import Protocol
-    from hemlets.evaluation.summary import Summary
-    from hemlets.evaluation.table import WrittenTable
-    from hemlets.evaluation.truth import Truth
+    from hemlets.evaluation.scoring.summary import Summary
+    from hemlets.evaluation.scoring.truth import Truth
 
 __all__ = ["benchmark"]
 
@@ -90,12 +90,12 @@ def score(
     """Score predictions against annotations, from these files alone."""
     require_folder(out)
     _check_files(predictions, annotations, shards)
-    from hemlets.evaluation.benchmark import score_file
-    from hemlets.evaluation.page import write_page
     from hemlets.evaluation.protocols import load_protocol
-    from hemlets.evaluation.results import write_results
-    from hemlets.evaluation.summary import summarise_protocol
-    from hemlets.evaluation.truth import Truth
+    from hemlets.evaluation.scoring.benchmark import score_file
+    from hemlets.evaluation.scoring.results import write_results
+    from hemlets.evaluation.scoring.summary import summarise_protocol
+    from hemlets.evaluation.scoring.truth import Truth
+    from hemlets.reports.benchmark_page import write_page
 
     chosen = load_protocol(protocol)
     truth = Truth.read(annotations, chosen)
@@ -105,7 +105,7 @@ def score(
     summary = summarise_protocol(scores, resamples=resamples, seed=seed)
     gallery: list[tuple[str, bytes]] = []
     if shards is not None and pictures:
-        from hemlets.evaluation.gallery import pictures_of, worst_samples
+        from hemlets.reports.gallery import pictures_of, worst_samples
 
         worst = worst_samples(summary, pictures)
         gallery = pictures_of(predictions, annotations, shards, worst)
@@ -186,10 +186,10 @@ def table(
 ) -> None:
     """Make a table of the paper from predictions, its printed figures beside ours."""
     require_folder(out)
+    from hemlets.evaluation.paper.table import make_table, paper_table
+    from hemlets.evaluation.paper.table_scoring import Given
     from hemlets.evaluation.protocols import load_protocol
-    from hemlets.evaluation.table import make_table, paper_table
-    from hemlets.evaluation.table_page import write_table
-    from hemlets.evaluation.table_scoring import Given
+    from hemlets.reports.table_page import write_table
 
     paper = paper_table(number)
     used = [block.protocol for block in paper.blocks if block.protocol] or list(paper.protocols)
@@ -232,7 +232,7 @@ def _check_unseen(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from hemlets.annotations import Annotations
+    from hemlets.data.table import Annotations
     from hemlets.evaluation.unseen import check_unseen
 
     table = Annotations.read(annotations).table
@@ -264,7 +264,7 @@ def _print(summary: Summary) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from hemlets.evaluation.wording import counted
+    from hemlets.core.wording import counted
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(

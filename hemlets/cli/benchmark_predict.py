@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from hemlets.cli.options import ModelOption
-from hemlets.errors import ConfigError, DataError
+from hemlets.core.errors import ConfigError, DataError
 
 __all__ = ["predict"]
 
@@ -56,12 +56,12 @@ def predict(
         raise ConfigError("this is a folder", where=f"--out {out}", expected="a file")
 
     from hemlets import __version__
-    from hemlets.annotations import SPLITS, Annotations
+    from hemlets.core.files import sha256_file
+    from hemlets.core.workspace import Workspace
+    from hemlets.data.table import SPLITS, Annotations
     from hemlets.evaluation.predicting import predict_split
-    from hemlets.files import sha256_file
     from hemlets.inference.champion import find_model
     from hemlets.inference.predictor import Predictor
-    from hemlets.workspace import Workspace
 
     if split not in SPLITS:
         raise ConfigError(

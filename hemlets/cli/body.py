@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hemlets.errors import ConfigError
+from hemlets.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from hemlets.body.body_file import BodyFacts

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hemlets.errors import ConfigError
+from hemlets.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hemlets.evaluation.side_by_side import Comparison, Run
+    from hemlets.evaluation.scoring.side_by_side import Comparison, Run
 
 __all__ = ["compare"]
 
@@ -40,8 +40,8 @@ def compare(
     ] = None,
 ) -> None:
     """Set benchmarks of several models side by side: figures, charts, the same samples."""
-    from hemlets.evaluation.compare_page import write_compare_page
-    from hemlets.evaluation.side_by_side import compare_runs
+    from hemlets.evaluation.scoring.side_by_side import compare_runs
+    from hemlets.reports.compare_page import write_compare_page
 
     if len(run) < 2:
         raise ConfigError(
@@ -62,7 +62,7 @@ def compare(
                 where="--predictions, --annotations, --shards",
                 expected=f"all three, with {len(runs)} predictions files",
             )
-        from hemlets.evaluation.gallery import pictures_of
+        from hemlets.reports.gallery import pictures_of
 
         samples = [(name, name) for name in found.samples]
         for one, file in zip(runs, predictions or [], strict=True):
@@ -73,7 +73,7 @@ def compare(
 
 
 def _read(name: str) -> Run:
-    from hemlets.evaluation.side_by_side import read_run
+    from hemlets.evaluation.scoring.side_by_side import read_run
 
     folder = Path(name)
     if folder.is_dir():

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hemlets.errors import ConfigError
+from hemlets.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hemlets.annotations import Annotations
-    from hemlets.datasets.contract import ReadOptions
-    from hemlets.datasets.ingest import IngestResult
-    from hemlets.datasets.ingest_config import IngestConfig
+    from hemlets.data.readers.contract import ReadOptions
+    from hemlets.data.table import Annotations
+    from hemlets.data.versions.ingest import IngestResult
+    from hemlets.data.versions.ingest_config import IngestConfig
 
 __all__ = ["FindVersion", "data", "find_version"]
 
@@ -46,8 +46,8 @@ def list_datasets(
     Datasets are looked for below --root, the folders in HEMLETS_DATA, and those that data.toml
     in the workspace names.
     """
-    from hemlets.datasets.catalogue import datasets
-    from hemlets.datasets.locations import locate
+    from hemlets.data.locations import locate
+    from hemlets.data.readers.catalogue import datasets
 
     settings = _settings(home, root)
     rows = [(dataset, locate(dataset, settings)) for dataset in datasets()]
@@ -133,9 +133,9 @@ def ingest_dataset(
     """
     import os
 
-    from hemlets.datasets.catalogue import find
-    from hemlets.datasets.ingest import ingest
-    from hemlets.datasets.locations import locate
+    from hemlets.data.locations import locate
+    from hemlets.data.readers.catalogue import find
+    from hemlets.data.versions.ingest import ingest
 
     dataset = find(name)
     config, options = _ingest_config(overrides), _read_options(split, every, setting)
@@ -183,7 +183,7 @@ def render(
     """Render a fixed benchmark of the open data, and check it."""
     import os
 
-    from hemlets.synthetic.benchmark_set import build_benchmark
+    from hemlets.data.synthetic.benchmark_set import build_benchmark
 
     target = out or _workspace(home).home / "ingested" / name
     with _Bars() as bars:
@@ -222,9 +222,9 @@ def combine_versions(
     """
     from collections import Counter
 
-    from hemlets.annotations import ALL_SPLITS
-    from hemlets.datasets.combine import Part, combine
-    from hemlets.files import read_json
+    from hemlets.core.files import read_json
+    from hemlets.data.table import ALL_SPLITS
+    from hemlets.data.versions.combine import Part, combine
 
     taken = {
         name: _commas(value) for name, value in (_pair(text, "--splits") for text in splits or [])
@@ -268,10 +268,10 @@ def show(
     """Draw samples with boxes, skeletons and depth relations."""
     import numpy as np
 
-    from hemlets.annotations import Annotations, ShardReader
-    from hemlets.drawing.contact_sheet import contact_sheet, stored_tiles
-    from hemlets.drawing.encoding import png
-    from hemlets.files import atomic_path
+    from hemlets.core.files import atomic_path
+    from hemlets.data.table import Annotations, ShardReader
+    from hemlets.reports.drawing.contact_sheet import contact_sheet, stored_tiles
+    from hemlets.reports.drawing.encoding import png
 
     folder = find_version(version, context.obj)
     table = Annotations.read(folder / "annotations.parquet")
@@ -300,7 +300,7 @@ def diff(
 
     Rows that came and went, labels that are others now, and shifts of distributions.
     """
-    from hemlets.datasets.versions_diff import diff_versions
+    from hemlets.data.versions.diff import diff_versions
 
     folders = [find_version(text, context.obj) for text in (before, after)]
     found = diff_versions(*folders)
@@ -373,7 +373,7 @@ def _some(names: tuple[str, ...]) -> str:
 def _matching(table: Annotations, split: str | None, conditions: list[str]) -> Any:
     import numpy as np
 
-    from hemlets.annotations import FIELDS
+    from hemlets.data.table import FIELDS
 
     scalars = [field.name for field in FIELDS if not field.shape and field.name != "mask"]
     mask = np.ones(len(table), bool)
@@ -394,13 +394,13 @@ def _same(found: Any, value: str) -> bool:
 
 
 def _workspace(home: Path | None) -> Any:
-    from hemlets.workspace import Workspace
+    from hemlets.core.workspace import Workspace
 
     return Workspace.from_env() if home is None else Workspace(home=home.resolve())
 
 
 def _settings(home: Path | None, roots: list[Path] | None) -> Any:
-    from hemlets.datasets.locations import DataSettings
+    from hemlets.data.locations import DataSettings
 
     settings = DataSettings.of(_workspace(home))
     given = tuple(str(root) for root in roots or ())
@@ -413,7 +413,7 @@ def _settings(home: Path | None, roots: list[Path] | None) -> Any:
 
 
 def _local(source: str, cache: Path, endpoint: str | None) -> Path:
-    from hemlets.datasets.sources import fetch_s3, is_s3_url
+    from hemlets.data.remote import fetch_s3, is_s3_url
 
     if not is_s3_url(source):
         folder = Path(source)
@@ -454,7 +454,7 @@ def _remove_version(folder: Path) -> None:
 def _ingest_config(overrides: list[str] | None) -> IngestConfig:
     import tomllib
 
-    from hemlets.datasets.ingest_config import IngestConfig
+    from hemlets.data.versions.ingest_config import IngestConfig
 
     values: dict[str, Any] = {}
     for override in overrides or []:
@@ -474,8 +474,8 @@ def _ingest_config(overrides: list[str] | None) -> IngestConfig:
 def _read_options(
     splits: list[str] | None, every: int | None, settings: list[str] | None
 ) -> ReadOptions:
-    from hemlets.annotations import SPLITS
-    from hemlets.datasets.contract import ReadOptions
+    from hemlets.data.readers.contract import ReadOptions
+    from hemlets.data.table import SPLITS
 
     for split in splits or []:
         if split not in SPLITS:

@@ -12,9 +12,7 @@ import numpy.typing as npt
 
 from hemlets.body import BodyModel
 from hemlets.cli.prediction import BodyPredictor
-from hemlets.drawing import place_body
-from hemlets.drawing.people import draw_people
-from hemlets.files import write_json
+from hemlets.core.files import write_json
 from hemlets.inference.motion_file import Motion, write_motion
 from hemlets.inference.refine import Refiner
 from hemlets.inference.types import BodyEstimate, Camera
@@ -26,6 +24,8 @@ from hemlets.inference.video import (
     smooth_track,
     write_video,
 )
+from hemlets.reports.drawing import place_body
+from hemlets.reports.drawing.people import draw_people
 
 __all__ = ["VideoPredictor", "VideoResult"]
 

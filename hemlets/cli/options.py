@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hemlets.errors import ConfigError
+from hemlets.core.errors import ConfigError
 
 __all__ = [
     "BodyOption",

@@ -15,7 +15,7 @@ from hemlets.cli.options import (
     RefineOption,
     require_folder,
 )
-from hemlets.errors import ConfigError, HemletsError
+from hemlets.core.errors import ConfigError, HemletsError
 
 if TYPE_CHECKING:
     from hemlets.cli.prediction import PhotoResult

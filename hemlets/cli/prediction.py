@@ -11,18 +11,18 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.annotations import decode_image
 from hemlets.body import BodyModel
-from hemlets.drawing import PlacedBody, place_body, png, prediction_picture
-from hemlets.errors import AssetError, InputError
-from hemlets.files import atomic_path, write_json
+from hemlets.core.errors import AssetError, InputError
+from hemlets.core.files import atomic_path, write_json
+from hemlets.core.workspace import Workspace
+from hemlets.data.table import decode_image
 from hemlets.inference.champion import find_model
 from hemlets.inference.openpose import read_openpose
 from hemlets.inference.people import Detection, predict_people
 from hemlets.inference.predictor import DEFAULT_FOV_DEG, Predictor
 from hemlets.inference.refine import Refiner
 from hemlets.inference.types import BodyEstimate, Camera, Flag
-from hemlets.workspace import Workspace
+from hemlets.reports.drawing import PlacedBody, place_body, png, prediction_picture
 
 __all__ = ["BodyPredictor", "PhotoPredictor", "PhotoResult", "read_photo"]
 
@@ -153,7 +153,7 @@ class PhotoResult:
             export_mesh(target, self.placed.vertices_V3_mm, self.placed.faces_F3)
             self.files.append(target)
         if page:
-            from hemlets.drawing.page3d import prediction_page
+            from hemlets.reports.drawing.page3d import prediction_page
 
             target = folder / f"{name}.html"
             text = prediction_page(

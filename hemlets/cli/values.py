@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from hemlets.errors import ConfigError, DataError, InputError
-from hemlets.files import read_json
+from hemlets.core.errors import ConfigError, DataError, InputError
+from hemlets.core.files import read_json
 from hemlets.inference.types import Camera
 
 __all__ = ["parse_box", "parse_camera", "parse_mesh_format"]

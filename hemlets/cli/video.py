@@ -15,7 +15,7 @@ from hemlets.cli.options import (
     RefineOption,
     require_folder,
 )
-from hemlets.errors import ConfigError
+from hemlets.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from hemlets.inference.video import Finder

@@ -6,13 +6,13 @@ tell the protocol.
 """
 
 from hemlets.evaluation.baselines import LinearLifter, MeanPose
-from hemlets.evaluation.bootstrap import Interval, PairedRatio, bootstrap_mean, paired_ratio
+from hemlets.evaluation.intervals import Interval, PairedRatio, bootstrap_mean, paired_ratio
 from hemlets.evaluation.leaks import check_no_leak
-from hemlets.evaluation.names import MetricName
+from hemlets.evaluation.metrics.names import MetricName
 from hemlets.evaluation.predictions import Predictions, PredictionsInfo
-from hemlets.evaluation.samples import SampleScores
-from hemlets.evaluation.score import score, score_samples
-from hemlets.evaluation.scores import Scores, Slice, compare, summarise
+from hemlets.evaluation.scoring.samples import SampleScores
+from hemlets.evaluation.scoring.score import score, score_samples
+from hemlets.evaluation.scoring.scores import Scores, Slice, compare, summarise
 
 __all__ = [
     "Interval",

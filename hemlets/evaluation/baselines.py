@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.annotations import Annotations
-from hemlets.errors import DataError
-from hemlets.evaluation.metrics import mpjpe_mm
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import N_JOINTS, Joint
+from hemlets.data.table import Annotations
+from hemlets.evaluation.metrics.joints import mpjpe_mm
 from hemlets.evaluation.predictions import COLUMNS, Predictions, PredictionsInfo, Quantity
-from hemlets.skeleton import N_JOINTS, Joint
 
 __all__ = ["RIDGES", "LinearLifter", "MeanPose"]
 

@@ -13,27 +13,27 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hemlets.annotations import Annotations
 from hemlets.body import BodyModel
 from hemlets.body.study import body_error, mean_shape_on_skeletons, study_rows
-from hemlets.errors import DataError
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import Joint
+from hemlets.core.wording import counted
+from hemlets.data.table import Annotations
 from hemlets.evaluation.baselines import MeanPose
-from hemlets.evaluation.bootstrap import (
+from hemlets.evaluation.intervals import (
     RESAMPLES,
     Interval,
     PairedRatio,
     bootstrap_mean,
     paired_ratio,
 )
-from hemlets.evaluation.metrics import mean_over_joints, mpjpe_mm
-from hemlets.evaluation.names import MetricName
+from hemlets.evaluation.metrics.joints import mean_over_joints, mpjpe_mm
+from hemlets.evaluation.metrics.names import MetricName
+from hemlets.evaluation.metrics.rotations import pose_errors_deg, turning_joints
 from hemlets.evaluation.predictions import PredictionsInfo
-from hemlets.evaluation.rotations import pose_errors_deg, turning_joints
-from hemlets.evaluation.score import sequences
-from hemlets.evaluation.wording import counted
+from hemlets.evaluation.scoring.score import sequences
 from hemlets.inference.refine import Refiner
 from hemlets.inference.types import BodyEstimate
-from hemlets.skeleton import Joint
 
 __all__ = ["BodyRow", "BodyStudy", "pick_bodies", "study_bodies"]
 

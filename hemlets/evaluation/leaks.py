@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hemlets.annotations import Annotations
-from hemlets.errors import DataError
+from hemlets.core.errors import DataError
+from hemlets.data.table import Annotations
 
 __all__ = ["check_no_leak"]
 

@@ -9,13 +9,13 @@ from typing import Final, Literal
 
 import numpy as np
 
-from hemlets.annotations import Annotations, ShardReader, stored_images
-from hemlets.errors import DataError
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import Joint
+from hemlets.core.wording import counted, some
+from hemlets.data.table import Annotations, ShardReader, stored_images
 from hemlets.evaluation.predictions import Predictions, PredictionsInfo
-from hemlets.evaluation.wording import counted, some
 from hemlets.inference.predictor import Predictor
 from hemlets.inference.types import BodyEstimate, Camera, PredictionRequest
-from hemlets.skeleton import Joint
 
 __all__ = ["DEPTH_SOURCES", "RootDepth", "at_root_depth", "predict_rows", "predict_split"]
 

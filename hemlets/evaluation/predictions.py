@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from hemlets.config import Config
-from hemlets.errors import ConfigError, DataError
-from hemlets.evaluation.wording import counted, some
-from hemlets.files import atomic_path
+from hemlets.core.config import Config
+from hemlets.core.errors import ConfigError, DataError
+from hemlets.core.files import atomic_path
+from hemlets.core.skeleton import N_JOINTS
+from hemlets.core.wording import counted, some
 from hemlets.inference.types import BodyEstimate
-from hemlets.skeleton import N_JOINTS
 
 __all__ = ["COLUMNS", "Predictions", "PredictionsInfo", "Quantity"]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.annotations import Annotations, ShardReader, decode_image
-from hemlets.errors import DataError
+from hemlets.core.errors import DataError
+from hemlets.core.wording import counted, some
+from hemlets.data.table import Annotations, ShardReader, decode_image
 from hemlets.evaluation.near_duplicates import hashes_of, near_pairs
 from hemlets.evaluation.protocols.protocol import Protocol, plain_word
-from hemlets.evaluation.wording import counted, some
 
 __all__ = ["check_unseen", "near_duplicates"]
 

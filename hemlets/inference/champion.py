@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from hemlets.assets import ASSETS_FOLDER
-from hemlets.errors import AssetError, DataError
-from hemlets.files import read_json, write_json
-from hemlets.workspace import Workspace
+from hemlets.core.errors import AssetError, DataError
+from hemlets.core.files import read_json, write_json
+from hemlets.core.workspace import Workspace
 
 __all__ = ["POINTER", "STARTER", "ModelChoice", "find_model", "point_to_champion"]
 

@@ -20,10 +20,10 @@ import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from hemlets.body.model import MM_PER_M, BodyModel
-from hemlets.errors import ConfigError, DataError
-from hemlets.files import atomic_path
+from hemlets.core.errors import ConfigError, DataError
+from hemlets.core.files import atomic_path
+from hemlets.core.skeleton import SMPL_JOINTS, SMPL_PARENTS
 from hemlets.inference.types import BodyEstimate
-from hemlets.skeleton import SMPL_JOINTS, SMPL_PARENTS
 
 __all__ = ["MOTION_SUFFIXES", "BvhMotion", "Motion", "read_bvh", "write_motion"]
 

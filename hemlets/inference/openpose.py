@@ -14,10 +14,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.errors import DataError, InputError
-from hemlets.files import read_json
+from hemlets.core.errors import DataError, InputError
+from hemlets.core.files import read_json
+from hemlets.core.skeleton import JOINTS, N_JOINTS, Joint
 from hemlets.inference.people import Detection
-from hemlets.skeleton import JOINTS, N_JOINTS, Joint
 
 __all__ = ["OpenPoseImage", "read_openpose"]
 

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.errors import InputError
+from hemlets.core.errors import InputError
+from hemlets.core.skeleton import N_JOINTS
 from hemlets.inference.types import BodyEstimate, Camera, Flag, PredictionRequest
-from hemlets.skeleton import N_JOINTS
 
 __all__ = ["Detection", "PeoplePredictor", "PersonDetector", "given_boxes", "predict_people"]
 

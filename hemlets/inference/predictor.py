@@ -9,22 +9,22 @@ import numpy as np
 import roma
 import torch
 
-from hemlets.codecs import (
+from hemlets.core.errors import InputError
+from hemlets.data.transforms import Crop, square_crop
+from hemlets.inference.types import BodyEstimate, Camera, Flag, PredictionRequest
+from hemlets.models import HemletsPosh, PoshOutput
+from hemlets.models.codecs import (
     PERSON_STATISTIC,
     crop_views,
     decode_heatmaps,
     from_view,
     person_confidence,
 )
-from hemlets.codecs.decode import metric_joints
-from hemlets.errors import InputError
-from hemlets.inference.types import BodyEstimate, Camera, Flag, PredictionRequest
-from hemlets.models import HemletsPosh, PoshOutput
+from hemlets.models.codecs.decode import metric_joints
 from hemlets.models.crops import joints_in_images, network_input
-from hemlets.models.flip import both_ways
-from hemlets.models.inference_form import InferenceForm, Precision, can_prepare
+from hemlets.models.flip_tta import both_ways
+from hemlets.models.fused import InferenceForm, Precision, can_prepare
 from hemlets.models.model_folder import ModelCard, load_model
-from hemlets.transforms import Crop, square_crop
 
 __all__ = ["DEFAULT_FOV_DEG", "Predictor", "default_camera"]
 

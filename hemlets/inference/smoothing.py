@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from scipy.spatial.transform import Rotation
 
-from hemlets.config import Config
+from hemlets.core.config import Config
 from hemlets.inference.types import BodyEstimate
 
 __all__ = ["SmoothingConfig", "jitter", "lag_frames", "one_euro", "smooth", "smooth_estimates"]

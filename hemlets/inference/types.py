@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.errors import InputError
-from hemlets.skeleton import JOINTS, SMPL_JOINTS
+from hemlets.core.errors import InputError
+from hemlets.core.skeleton import JOINTS, SMPL_JOINTS
 
 __all__ = ["BodyEstimate", "Camera", "Flag", "PredictionRequest"]
 
@@ -105,12 +105,12 @@ class BodyEstimate:
 
     @property
     def person_confidence(self) -> float:
-        """Confidence in 0–1 that there is a person: `hemlets.codecs.person_confidence`.
+        """Confidence in 0–1 that there is a person: `hemlets.models.codecs.person_confidence`.
 
         NaN (null in JSON) from a network without heatmaps.
         """
         # It brings torch; the types alone must stay cheap to import.
-        from hemlets.codecs import person_confidence
+        from hemlets.models.codecs import person_confidence
 
         return float(person_confidence(self.confidence))
 

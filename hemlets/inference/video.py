@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.errors import InputError
-from hemlets.files import atomic_path
+from hemlets.core.errors import InputError
+from hemlets.core.files import atomic_path
 from hemlets.inference.openpose import read_openpose
 from hemlets.inference.people import (
     Detection,

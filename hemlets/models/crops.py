@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hemlets.codecs import VolumeSpec
-from hemlets.transforms import Crop, normalise
+from hemlets.data.transforms import Crop, normalise
+from hemlets.models.codecs import VolumeSpec
 
 __all__ = ["ImageJoints", "joints_in_images", "network_input"]
 

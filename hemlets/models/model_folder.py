@@ -11,11 +11,11 @@ import numpy.typing as npt
 from pydantic import Field
 from torch import nn
 
-from hemlets.codecs.bones import BoneLengths
-from hemlets.config import Config
-from hemlets.errors import CheckpointError, ConfigError, DataError
-from hemlets.files import atomic_folder, content_hash, read_json, sha256_file, write_json
-from hemlets.models.inference_form import Precision
+from hemlets.core.config import Config
+from hemlets.core.errors import CheckpointError, ConfigError, DataError
+from hemlets.core.files import atomic_folder, content_hash, read_json, sha256_file, write_json
+from hemlets.models.codecs.bones import BoneLengths
+from hemlets.models.fused import Precision
 from hemlets.models.pose import PoseNetworkConfig
 from hemlets.models.posh import HemletsPosh
 from hemlets.models.shape import ShapeNetworkConfig
@@ -37,7 +37,7 @@ class PersonThreshold(Config):
     """From which confidence on a prediction is taken for a person.
 
     Attributes:
-        statistic: What the confidence is: `hemlets.codecs.PERSON_STATISTIC`.
+        statistic: What the confidence is: `hemlets.models.codecs.PERSON_STATISTIC`.
         threshold: Below it there is probably nobody.
         missed: Share of the images of people below it.
         false_alarms: Share of the images without a person that reach it.

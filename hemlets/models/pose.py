@@ -11,10 +11,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from hemlets.codecs import States, VolumeSpec, expectation, layers, marginals
-from hemlets.config import Config
-from hemlets.models.backbone import BackboneName, build_backbone
-from hemlets.skeleton import N_JOINTS, N_PARTS
+from hemlets.core.config import Config
+from hemlets.core.skeleton import N_JOINTS, N_PARTS
+from hemlets.models.backbones import BackboneName, build_backbone
+from hemlets.models.codecs import States, VolumeSpec, expectation, layers, marginals
 
 __all__ = ["DecodedVolume", "PoseNetwork", "PoseNetworkConfig", "PoseOutput", "decode_volume"]
 

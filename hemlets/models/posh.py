@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hemlets.codecs import VolumeSpec
+from hemlets.core.skeleton import Joint
+from hemlets.models.codecs import VolumeSpec
 from hemlets.models.pose import (
     DecodedVolume,
     PoseNetwork,
@@ -16,7 +17,6 @@ from hemlets.models.pose import (
     decode_volume,
 )
 from hemlets.models.shape import ShapeNetwork, ShapeNetworkConfig, ShapeOutput
-from hemlets.skeleton import Joint
 
 __all__ = ["HemletsPosh", "PoshOutput", "body_from", "nominal_metres", "with_body"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hemlets.core.skeleton import N_JOINTS
 from hemlets.models.pose import PoseNetworkConfig
-from hemlets.skeleton import N_JOINTS
 
 __all__ = ["resized", "with_depth_cells"]
 

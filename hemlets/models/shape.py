@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from hemlets.config import Config
-from hemlets.skeleton import N_JOINTS
+from hemlets.core.config import Config
+from hemlets.core.skeleton import N_JOINTS
 
 __all__ = ["ShapeNetwork", "ShapeNetworkConfig", "ShapeOutput"]
 
@@ -27,7 +27,7 @@ class ShapeOutput(NamedTuple):
 
     Attributes:
         rotation_BR33: The 24 rotation matrices of θ; the root's is in the crop's view,
-            see :mod:`hemlets.codecs.view`.
+            see :mod:`hemlets.models.codecs.view`.
         betas_BS: β, 10.
     """
 

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from hemlets.processes import die_with_parent
+from hemlets.core.processes import die_with_parent
 
 if __name__ == "__main__":
     if "TORCHELASTIC_RUN_ID" in os.environ:

@@ -14,13 +14,13 @@ import roma
 import torch
 from torch import Tensor
 
-from hemlets.annotations import Annotations, ShardReader
 from hemlets.body import mirror_theta
-from hemlets.codecs import VolumeSpec, crop_views, from_view, into_view, steepness
-from hemlets.errors import ConfigError
-from hemlets.skeleton import FLIP_JOINTS, FLIP_PARTS, PART_CHILD, PART_PARENT, Joint
-from hemlets.transforms import AugmentationConfig, Crop, draw_augmentation, square_crop
-from hemlets.transforms.stored import extract_stored
+from hemlets.core.errors import ConfigError
+from hemlets.core.skeleton import FLIP_JOINTS, FLIP_PARTS, PART_CHILD, PART_PARENT, Joint
+from hemlets.data.table import Annotations, ShardReader
+from hemlets.data.transforms import AugmentationConfig, Crop, draw_augmentation, square_crop
+from hemlets.data.transforms.stored import extract_stored
+from hemlets.models.codecs import VolumeSpec, crop_views, from_view, into_view, steepness
 
 __all__ = ["AnyBatch", "Batch", "ImageReader", "Loader", "Samples", "Source", "micro_batches"]
 

@@ -19,17 +19,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hemlets.annotations import Annotations, ShardReader, stored_images
-from hemlets.codecs import PERSON_STATISTIC, decode_heatmaps, person_confidence
-from hemlets.codecs.bones import BoneLengths
-from hemlets.codecs.decode import lengths_at_depth
+from hemlets.core.skeleton import Joint
+from hemlets.data.table import Annotations, ShardReader, stored_images
+from hemlets.data.transforms import square_crop
 from hemlets.models import HemletsPosh
+from hemlets.models.codecs import PERSON_STATISTIC, decode_heatmaps, person_confidence
+from hemlets.models.codecs.bones import BoneLengths
+from hemlets.models.codecs.decode import lengths_at_depth
 from hemlets.models.crops import ImageJoints, joints_in_images, network_input
-from hemlets.models.flip import both_ways
+from hemlets.models.flip_tta import both_ways
 from hemlets.models.model_folder import PersonThreshold
-from hemlets.skeleton import Joint
 from hemlets.training.objectives import shrunk
-from hemlets.transforms import square_crop
 
 __all__ = [
     "Calibration",

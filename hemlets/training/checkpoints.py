@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hemlets.errors import CheckpointError, TrainingError
-from hemlets.files import atomic_path
+from hemlets.core.errors import CheckpointError, TrainingError
+from hemlets.core.files import atomic_path
 from hemlets.training.identity import Identity
 
 __all__ = ["History", "load_checkpoint", "save_checkpoint"]

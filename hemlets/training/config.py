@@ -7,11 +7,11 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from hemlets.config import Config
+from hemlets.core.config import Config
+from hemlets.data.synthetic.stream import StreamConfig
+from hemlets.data.transforms import AugmentationConfig
 from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.model_folder import InferenceConfig
-from hemlets.synthetic.stream import StreamConfig
-from hemlets.transforms import AugmentationConfig
 
 __all__ = [
     "TUNING",

@@ -26,11 +26,14 @@ import torch.distributed as dist
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from hemlets.annotations import Annotations
-from hemlets.codecs.bones import BoneLengths, part_lengths
-from hemlets.errors import ConfigError, DataError, HemletsError, TrainingError
-from hemlets.files import atomic_path, lock, read_json, sha256_file, write_json
+from hemlets.core.errors import ConfigError, DataError, HemletsError, TrainingError
+from hemlets.core.files import atomic_path, lock, read_json, sha256_file, write_json
+from hemlets.core.processes import die_with_parent
+from hemlets.core.skeleton import Joint
+from hemlets.data.synthetic.stream import RenderStream
+from hemlets.data.table import Annotations
 from hemlets.models import HemletsPosh
+from hemlets.models.codecs.bones import BoneLengths, part_lengths
 from hemlets.models.model_folder import (
     CARD,
     WEIGHTS,
@@ -39,10 +42,6 @@ from hemlets.models.model_folder import (
     load_weights,
     save_model,
 )
-from hemlets.processes import die_with_parent
-from hemlets.skeleton import Joint
-from hemlets.synthetic.stream import RenderStream
-from hemlets.training.averaging import Average
 from hemlets.training.batches import AnyBatch, Loader, Source, micro_batches
 from hemlets.training.calibration import Calibration, CalibrationRows
 from hemlets.training.checkpoints import History, load_checkpoint, save_checkpoint
@@ -50,6 +49,7 @@ from hemlets.training.config import TUNING, WARM_UP, StageJob, TrainingConfig
 from hemlets.training.group import Group, told_of_lost_processes
 from hemlets.training.identity import Identity, table_of
 from hemlets.training.memory import told_of_memory
+from hemlets.training.moving_average import Average
 from hemlets.training.optimisers import StageOptimiser
 from hemlets.training.reporting import PROGRESS, Reporter, Rows
 from hemlets.training.stages import (
@@ -106,7 +106,7 @@ def trained_families(rows: Annotations, job: StageJob) -> list[str]:
     """Motion families that the weights have seen: of these rows and of what they start from."""
     seen = {part for family in set(rows.family) for part in str(family).split("+")}
     if job.stream is not None:
-        from hemlets.synthetic import MotionLibrary
+        from hemlets.data.synthetic import MotionLibrary
 
         clips = MotionLibrary.bundled().of_split(job.stream.split)
         seen |= {part for clip in clips for part in clip.family.split("+")}
@@ -507,7 +507,7 @@ def _show(
 ) -> None:
     if image_HW3 is None:
         return
-    from hemlets.drawing import png
+    from hemlets.reports.drawing import png
 
     with atomic_path(job.out / PICTURES / f"step-{step:07d}.png") as scratch:
         scratch.write_bytes(png(image_HW3))

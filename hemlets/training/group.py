@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from hemlets.errors import TrainingError
+from hemlets.core.errors import TrainingError
 
 __all__ = ["STOPPED_EXIT_CODE", "Group", "told_of_lost_processes", "with_global_statistics"]
 

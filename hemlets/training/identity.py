@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from hemlets.errors import CheckpointError
-from hemlets.files import content_hash, sha256_file
-from hemlets.models.pretrained import backbone_file
+from hemlets.core.errors import CheckpointError
+from hemlets.core.files import content_hash, sha256_file
+from hemlets.models.backbones.pretrained import backbone_file
 from hemlets.training.config import StageJob
 
 __all__ = ["Identity", "table_of"]

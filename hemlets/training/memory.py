@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from hemlets.errors import TrainingError
+from hemlets.core.errors import TrainingError
 from hemlets.training.config import TrainingConfig
 
 __all__ = ["told_of_memory"]

@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from hemlets.codecs import encode_heatmaps, encode_triplets, known_layers
-from hemlets.losses import (
-    betas_loss,
-    heatmap_loss,
-    hemlets_loss,
-    joint_loss,
-    marginal_loss,
-    rotation_loss,
-)
+from hemlets.data.transforms import normalise
 from hemlets.models import (
     DecodedVolume,
     HemletsPosh,
@@ -24,10 +16,18 @@ from hemlets.models import (
     ShapeNetwork,
     ShapeOutput,
 )
+from hemlets.models.codecs import encode_heatmaps, encode_triplets, known_layers
+from hemlets.models.losses import (
+    betas_loss,
+    heatmap_loss,
+    hemlets_loss,
+    joint_loss,
+    marginal_loss,
+    rotation_loss,
+)
 from hemlets.training.batches import Batch
 from hemlets.training.config import LossConfig
 from hemlets.training.shape_samples import ShapeBatch
-from hemlets.transforms import normalise
 
 if TYPE_CHECKING:
     from hemlets.body.posed_joints import PosedJoints

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hemlets.annotations import Annotations, ShardReader, stored_images
+from hemlets.data.table import Annotations, ShardReader, stored_images
+from hemlets.data.transforms import square_crop
 from hemlets.models import HemletsPosh, PoseNetwork
 from hemlets.models.crops import joints_in_images, network_input
 from hemlets.training.objectives import shrunk
-from hemlets.transforms import square_crop
 
 __all__ = ["TILES", "validation_picture"]
 
@@ -34,7 +34,7 @@ def validation_picture(
     """Crops of the first samples, the truth's skeleton drawn thin and the network's bold."""
     import cv2
 
-    from hemlets.drawing import draw_bones, sheet
+    from hemlets.reports.drawing import draw_bones, sheet
 
     pose = network.pose if isinstance(network, HemletsPosh) else network
     rows = annotations.take(np.arange(min(TILES, len(annotations))))

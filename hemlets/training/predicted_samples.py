@@ -14,9 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from hemlets.data.transforms import AugmentationConfig
 from hemlets.training.predictions import LOOKS, PredictedBodies
 from hemlets.training.shape_samples import Draws, ShapeBatch, draw_moves, moved
-from hemlets.transforms import AugmentationConfig
 
 __all__ = ["PredictedSamples"]
 

@@ -11,16 +11,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hemlets.errors import TrainingError
-from hemlets.files import atomic_path
+from hemlets.core.errors import TrainingError
+from hemlets.core.files import atomic_path
+from hemlets.core.skeleton import FLIP_JOINTS
+from hemlets.data.transforms import normalise
 from hemlets.models import HemletsPosh
-from hemlets.models.inference_form import InferenceForm, can_prepare
+from hemlets.models.fused import InferenceForm, can_prepare
 from hemlets.models.posh import nominal_metres
-from hemlets.skeleton import FLIP_JOINTS
 from hemlets.training.batches import Samples
 from hemlets.training.group import Group
 from hemlets.training.objectives import shrunk
-from hemlets.transforms import normalise
 
 __all__ = ["LOOKS", "PredictedBodies", "predict_bodies"]
 

@@ -12,16 +12,16 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from hemlets.config import Config, read_toml
-from hemlets.errors import HemletsError
-from hemlets.files import atomic_path
+from hemlets.core.config import Config, read_toml
+from hemlets.core.errors import HemletsError
+from hemlets.core.files import atomic_path
+from hemlets.data.synthetic.config import OpenDataConfig
+from hemlets.data.transforms import AugmentationConfig
 from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.model_folder import load_model, load_weights, save_model
 from hemlets.models.resize import resized, with_depth_cells
-from hemlets.synthetic.config import OpenDataConfig
 from hemlets.training.config import LossConfig, StageJob, StageName, TrainingConfig
 from hemlets.training.reporting import Rows
-from hemlets.transforms import AugmentationConfig
 
 __all__ = ["Phase", "Recipe", "run"]
 
@@ -58,7 +58,7 @@ def run(recipe: Recipe, folder: Path, *, workers: int = 2) -> Path:
     Returns:
         The folder of the finished model, in half precision.
     """
-    from hemlets.synthetic import build_open_data
+    from hemlets.data.synthetic import build_open_data
     from hemlets.training.engine import train
 
     data = folder / "data"

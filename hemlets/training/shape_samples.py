@@ -14,13 +14,13 @@ import roma
 import torch
 from torch import Tensor
 
-from hemlets.annotations import Annotations
 from hemlets.body import mirror_theta
-from hemlets.codecs import VolumeSpec, crop_views, into_view
-from hemlets.errors import DataError
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import FLIP_JOINTS, N_JOINTS, Joint
+from hemlets.data.table import Annotations
+from hemlets.data.transforms import AugmentationConfig, square_crop
+from hemlets.models.codecs import VolumeSpec, crop_views, into_view
 from hemlets.models.posh import nominal_metres
-from hemlets.skeleton import FLIP_JOINTS, N_JOINTS, Joint
-from hemlets.transforms import AugmentationConfig, square_crop
 
 __all__ = [
     "Draws",

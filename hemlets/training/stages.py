@@ -11,12 +11,12 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from hemlets.annotations import Annotations
-from hemlets.files import write_json
+from hemlets.core.files import write_json
+from hemlets.data.table import Annotations
 from hemlets.models import HemletsPosh, PoseNetwork
-from hemlets.models.backbone import freeze_levels
+from hemlets.models.backbones import freeze_levels
+from hemlets.models.backbones.pretrained import backbone_file, load_backbone
 from hemlets.models.model_folder import load_strictly, load_weights
-from hemlets.models.pretrained import backbone_file, load_backbone
 from hemlets.training.batches import Samples, Source
 from hemlets.training.calibration import Calibration, CalibrationRows, calibrate
 from hemlets.training.config import TUNING, WARM_UP, StageJob, TrainingConfig

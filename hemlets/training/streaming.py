@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.codecs import VolumeSpec
-from hemlets.synthetic.stream import RenderStream, StreamWindow
+from hemlets.data.synthetic.stream import RenderStream, StreamWindow
+from hemlets.data.transforms import AugmentationConfig
+from hemlets.models.codecs import VolumeSpec
 from hemlets.training.batches import Batch, Samples
 from hemlets.training.config import StageJob
-from hemlets.transforms import AugmentationConfig
 
 __all__ = ["StreamSamples", "opened_stream", "share_of_rank", "streamed_samples"]
 

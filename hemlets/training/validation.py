@@ -12,16 +12,16 @@ import roma
 import torch
 from torch import Tensor
 
-from hemlets.annotations import Annotations, ShardReader, stored_images
-from hemlets.codecs import VolumeSpec, crop_views, into_view
-from hemlets.codecs.bones import BoneLengths
-from hemlets.codecs.decode import lengths_at_depth, metric_joints
+from hemlets.core.skeleton import N_JOINTS, Joint
+from hemlets.data.table import Annotations, ShardReader, stored_images
+from hemlets.data.transforms import Crop, square_crop
 from hemlets.models import DecodedVolume, HemletsPosh, PoseNetwork, ShapeNetwork, ShapeOutput
+from hemlets.models.codecs import VolumeSpec, crop_views, into_view
+from hemlets.models.codecs.bones import BoneLengths
+from hemlets.models.codecs.decode import lengths_at_depth, metric_joints
 from hemlets.models.crops import joints_in_images, network_input
-from hemlets.skeleton import N_JOINTS, Joint
 from hemlets.training.objectives import shrunk
 from hemlets.training.shape_samples import ShapeSamples, teaches_shape
-from hemlets.transforms import Crop, square_crop
 
 __all__ = ["NOISE_M", "validate", "validate_shape"]
 

@@ -13,8 +13,8 @@ from hemlets.assets.rebuild.motion import retarget
 from hemlets.assets.rebuild.regressors import PosedBody, fit_rest_point
 from hemlets.assets.rebuild.rest_pose import aim, side_sign
 from hemlets.body import BodyModel
-from hemlets.errors import AssetError
-from hemlets.skeleton import SMPL_JOINTS
+from hemlets.core.errors import AssetError
+from hemlets.core.skeleton import SMPL_JOINTS
 
 FRAMES = {
     "backflip": 29, "cartwheel": 164, "crawl": 177, "dance_a": 98, "dance_b": 153,

@@ -24,9 +24,9 @@ from hemlets.assets.clips import load_clips
 from hemlets.body.model import BodyModel
 from hemlets.body.smplify import FitConfig, Smplify
 from hemlets.body.targets import FitTargets
-from hemlets.drawing import overlay, render_mesh
 from hemlets.inference.refine import PREDICTION_FIT
 from hemlets.inference.types import Camera
+from hemlets.reports.drawing import overlay, render_mesh
 
 RESULTS = Path(__file__).parent / "results" / "body.csv"
 COLUMNS = ("machine", "cores", "threads", "clock", "figure", "value", "unit", "limit")

@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from conditions import cores, machine, timed
 
-from hemlets.codecs import States, encode_heatmaps, encode_triplets, known_layers
+from hemlets.core.skeleton import N_JOINTS, N_PARTS
 from hemlets.models import PoseNetwork, PoseNetworkConfig
-from hemlets.skeleton import N_JOINTS, N_PARTS
+from hemlets.models.codecs import States, encode_heatmaps, encode_triplets, known_layers
 from hemlets.training.batches import Batch
 from hemlets.training.config import LossConfig, TrainingConfig
 from hemlets.training.engine import resolve_precision

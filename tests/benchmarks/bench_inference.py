@@ -21,7 +21,7 @@ from conditions import cores, machine, timed
 from torch import nn
 
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
-from hemlets.models.inference_form import InferenceForm, Precision, can_prepare
+from hemlets.models.fused import InferenceForm, Precision, can_prepare
 
 RESULTS = Path(__file__).parent / "results" / "inference.csv"
 COLUMNS = (

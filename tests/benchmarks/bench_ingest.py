@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from conditions import machine
 
-from hemlets.datasets.contract import Dataset, ImageRef, ReadOptions, SourceRows
-from hemlets.datasets.ingest import ingest
-from hemlets.datasets.ingest_config import IngestConfig
-from hemlets.datasets.quarantine import Quarantine
+from hemlets.data.readers.contract import Dataset, ImageRef, ReadOptions, SourceRows
+from hemlets.data.readers.quarantine import Quarantine
+from hemlets.data.versions.ingest import ingest
+from hemlets.data.versions.ingest_config import IngestConfig
 
 RESULTS = Path(__file__).parent / "results" / "ingest.csv"
 COLUMNS = ("machine", "rows", "seconds", "cpu_seconds", "peak_gb", "limit_s", "limit_gb")

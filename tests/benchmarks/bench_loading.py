@@ -21,14 +21,14 @@ import numpy as np
 import numpy.typing as npt
 from conditions import cores, machine
 
-from hemlets.annotations import Annotations, encode_jpeg
-from hemlets.codecs import VolumeSpec
-from hemlets.datasets.contract import Dataset, ImageRef, ReadOptions, SourceRows
-from hemlets.datasets.ingest import ingest
-from hemlets.datasets.ingest_config import IngestConfig, SplitCut
-from hemlets.datasets.quarantine import Quarantine
+from hemlets.data.readers.contract import Dataset, ImageRef, ReadOptions, SourceRows
+from hemlets.data.readers.quarantine import Quarantine
+from hemlets.data.table import Annotations, encode_jpeg
+from hemlets.data.transforms import AugmentationConfig
+from hemlets.data.versions.ingest import ingest
+from hemlets.data.versions.ingest_config import IngestConfig, SplitCut
+from hemlets.models.codecs import VolumeSpec
 from hemlets.training.batches import Samples
-from hemlets.transforms import AugmentationConfig
 
 RESULTS = Path(__file__).parent / "results" / "loading.csv"
 COLUMNS = (

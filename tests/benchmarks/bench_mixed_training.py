@@ -43,24 +43,24 @@ from mixed_scoring import (
     spread,
 )
 
-from hemlets.annotations import Annotations, ShardReader
 from hemlets.assets import asset_path
-from hemlets.datasets.catalogue import find
-from hemlets.datasets.locations import DataSettings, locate
-from hemlets.drawing import png
+from hemlets.core.files import content_hash, sha256_file
+from hemlets.core.workspace import Workspace
+from hemlets.data.locations import DataSettings, locate
+from hemlets.data.readers.catalogue import find
+from hemlets.data.synthetic import OpenDataConfig, build_open_data
+from hemlets.data.synthetic.config import SplitSizes
+from hemlets.data.table import Annotations, ShardReader
+from hemlets.data.transforms import AugmentationConfig
 from hemlets.evaluation import MetricName, Predictions
-from hemlets.evaluation.bootstrap import bootstrap_mean
-from hemlets.files import content_hash, sha256_file
+from hemlets.evaluation.intervals import bootstrap_mean
 from hemlets.inference.predictor import Predictor
 from hemlets.models.model_folder import WEIGHTS, load_model
-from hemlets.synthetic import OpenDataConfig, build_open_data
-from hemlets.synthetic.config import SplitSizes
+from hemlets.reports.drawing import png
 from hemlets.training.config import LossConfig, StageJob, TrainingConfig
 from hemlets.training.engine import train
 from hemlets.training.reporting import Rows
 from hemlets.training.stages import stage_of
-from hemlets.transforms import AugmentationConfig
-from hemlets.workspace import Workspace
 
 RESULTS = Path(__file__).parent / "results" / "mixed_training.csv"
 STUDY: Final = ("machine", "model", "data", "images", "photographs", "recipe")

@@ -20,8 +20,8 @@ from conditions import machine
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from hemlets.codecs import cell_centres, expectation, marginals
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
+from hemlets.models.codecs import cell_centres, expectation, marginals
 from hemlets.training.engine import resolve_precision
 
 RESULTS = Path(__file__).parent / "results" / "network.csv"

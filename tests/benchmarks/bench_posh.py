@@ -21,18 +21,18 @@ from typing import Final
 
 from conditions import machine
 
-from hemlets.annotations import Annotations
 from hemlets.assets import asset_path
 from hemlets.body import BodyModel
-from hemlets.errors import DataError
+from hemlets.core.errors import DataError
+from hemlets.core.files import sha256_file
+from hemlets.data.synthetic import OpenDataConfig, build_open_data
+from hemlets.data.synthetic.config import SplitSizes
+from hemlets.data.table import Annotations
 from hemlets.evaluation import MeanPose, PredictionsInfo
 from hemlets.evaluation.bodies import BodyRow, BodyStudy, pick_bodies, study_bodies
-from hemlets.evaluation.bootstrap import paired_ratio
+from hemlets.evaluation.intervals import paired_ratio
 from hemlets.evaluation.predicting import predict_rows
-from hemlets.files import sha256_file
 from hemlets.inference.predictor import Predictor
-from hemlets.synthetic import OpenDataConfig, build_open_data
-from hemlets.synthetic.config import SplitSizes
 
 RESULTS = Path(__file__).parent / "results" / "posh.csv"
 COLUMNS = ("machine", "model", "data", "samples", "row", "metric", "value", "low", "high")

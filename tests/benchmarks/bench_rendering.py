@@ -16,8 +16,8 @@ from pathlib import Path
 from conditions import machine
 
 from hemlets.body.model import BodyModel
-from hemlets.synthetic import MotionLibrary, OpenDataConfig, Studio
-from hemlets.synthetic.people import BLOCK
+from hemlets.data.synthetic import MotionLibrary, OpenDataConfig, Studio
+from hemlets.data.synthetic.people import BLOCK
 
 RESULTS = Path(__file__).parent / "results" / "rendering.csv"
 COLUMNS = ("machine", "image_px", "samples", "samples_per_s", "limit")

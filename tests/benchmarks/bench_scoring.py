@@ -60,10 +60,10 @@ def score(folder: Path, protocol: str) -> tuple[float, float, float]:
     # Arrow imports pandas when it is first used, which is no part of scoring.
     import pandas  # noqa: F401
 
-    from hemlets.evaluation.benchmark import score_file
     from hemlets.evaluation.protocols import load_protocol
-    from hemlets.evaluation.summary import summarise_protocol
-    from hemlets.evaluation.truth import Truth
+    from hemlets.evaluation.scoring.benchmark import score_file
+    from hemlets.evaluation.scoring.summary import summarise_protocol
+    from hemlets.evaluation.scoring.truth import Truth
 
     begun, busy = time.perf_counter(), time.process_time()
     chosen = load_protocol(protocol)

@@ -39,18 +39,18 @@ from hemlets.assets.clips import MotionClip, load_clips
 from hemlets.body import BodyModel
 from hemlets.body.raster import Rectangle, SquareCamera
 from hemlets.cli.footage import VideoPredictor, VideoResult
-from hemlets.drawing import png
-from hemlets.evaluation.metrics import mpjpe_mm
+from hemlets.data.synthetic import MotionLibrary, OpenDataConfig, Studio
+from hemlets.data.synthetic.backdrop import draw_background
+from hemlets.data.synthetic.people import _compose
+from hemlets.evaluation.metrics.joints import mpjpe_mm
 from hemlets.inference.people import Detection
 from hemlets.inference.smoothing import SmoothingConfig, jitter, lag_frames
 from hemlets.inference.types import BodyEstimate, Camera
 from hemlets.inference.video import Track, Video, smooth_track, write_video
-from hemlets.synthetic import MotionLibrary, OpenDataConfig, Studio
-from hemlets.synthetic.backdrop import draw_background
-from hemlets.synthetic.people import _compose
+from hemlets.reports.drawing import png
 
 if TYPE_CHECKING:
-    from hemlets.synthetic.people import _Posed
+    from hemlets.data.synthetic.people import _Posed
 
 RESULTS = Path(__file__).parent / "results" / "smoothing.csv"
 COLUMNS = (

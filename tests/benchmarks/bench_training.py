@@ -23,10 +23,10 @@ import torch
 from conditions import cores, machine
 
 from flows.profile import Profile, load_profile
-from flows.training_process import MEMORY, run_training
-from hemlets.annotations import Annotations
+from flows.steps.training_process import MEMORY, run_training
+from hemlets.data.synthetic import OpenDataConfig, SplitSizes, build_open_data
+from hemlets.data.table import Annotations
 from hemlets.models import HemletsPosh
-from hemlets.synthetic import OpenDataConfig, SplitSizes, build_open_data
 from hemlets.training.batches import Batch, Samples
 from hemlets.training.config import StageJob
 from hemlets.training.engine import resolve_precision

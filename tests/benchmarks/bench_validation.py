@@ -39,7 +39,7 @@ _PARENT = (-1, 0, 1, 2, 0, 4, 5, 0, 17, 8, 8, 17, 11, 12, 17, 14, 15, 0)
 
 def people(start: int, stop: int) -> dict[str, Any]:
     """Columns of some rows, but for their images."""
-    from hemlets.skeleton import depth_relations
+    from hemlets.core.skeleton import depth_relations
 
     rng = np.random.default_rng((7, start))
     row_N = np.arange(start, stop)
@@ -94,7 +94,7 @@ def build(folder: Path, rows: int, *, images: bool) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from hemlets.annotations import Annotations, ShardWriter
+    from hemlets.data.table import Annotations, ShardWriter
 
     rng = np.random.default_rng(5)
     (folder / "shards").mkdir(parents=True)

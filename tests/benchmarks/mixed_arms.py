@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from hemlets.annotations import FIELDS, Annotations
-from hemlets.datasets.catalogue import find
-from hemlets.datasets.contract import ReadOptions
-from hemlets.datasets.ingest import ingest
-from hemlets.datasets.ingest_config import IngestConfig, SplitCut
-from hemlets.errors import ConfigError
+from hemlets.core.errors import ConfigError
+from hemlets.data.readers.catalogue import find
+from hemlets.data.readers.contract import ReadOptions
+from hemlets.data.table import FIELDS, Annotations
+from hemlets.data.versions.ingest import ingest
+from hemlets.data.versions.ingest_config import IngestConfig, SplitCut
 
 __all__ = ["HELD_OUT_FROM", "PHOTOGRAPHS", "arm_rows", "ingest_photographs", "unite", "write_arm"]
 
@@ -43,7 +43,7 @@ def ingest_photographs(root: Path, folder: Path, *, crop_px: int) -> None:
 def unite(rendered: Path, photographs: Path, folder: Path) -> Annotations:
     """The rows of both, with photographs of the training split alone; links to all shards.
 
-    `hemlets.datasets.combine` makes a data version of it, as a profile with ``datasets =
+    `hemlets.data.versions.combine` makes a data version of it, as a profile with ``datasets =
     ["lspet"]`` trains on. That refuses rendered people of several runs under one name, who do
     no harm here, and reads every byte of them.
 

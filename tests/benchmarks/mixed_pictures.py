@@ -8,15 +8,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.annotations import Annotations, ShardReader, decode_image
-from hemlets.codecs import VolumeSpec
-from hemlets.drawing import draw_bones, sheet
-from hemlets.drawing.bones import put_text
-from hemlets.drawing.contact_sheet import Tile, contact_sheet
+from hemlets.data.table import Annotations, ShardReader, decode_image
+from hemlets.data.transforms import square_crop
 from hemlets.evaluation import Predictions
-from hemlets.evaluation.pictures import pick_samples
+from hemlets.models.codecs import VolumeSpec
+from hemlets.reports.drawing import draw_bones, sheet
+from hemlets.reports.drawing.bones import put_text
+from hemlets.reports.drawing.contact_sheet import Tile, contact_sheet
+from hemlets.reports.pictures import pick_samples
 from hemlets.training.batches import Batch
-from hemlets.transforms import square_crop
 
 __all__ = ["before_and_after", "training_crops"]
 

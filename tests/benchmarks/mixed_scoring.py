@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from mixed_arms import HELD_OUT_FROM, PHOTOGRAPHS
 
-from hemlets.annotations import Annotations, ShardReader, decode_image
+from hemlets.data.table import Annotations, ShardReader, decode_image
 from hemlets.evaluation import MetricName, Predictions, PredictionsInfo
-from hemlets.evaluation.benchmark import score_file
 from hemlets.evaluation.predicting import predict_rows
 from hemlets.evaluation.protocols import load_protocol
-from hemlets.evaluation.score import score_samples
-from hemlets.evaluation.truth import Truth
+from hemlets.evaluation.scoring.benchmark import score_file
+from hemlets.evaluation.scoring.score import score_samples
+from hemlets.evaluation.scoring.truth import Truth
 from hemlets.inference.predictor import Predictor
 from hemlets.inference.types import PredictionRequest
 

@@ -10,7 +10,7 @@ import pytest
 from flows.ablation import study as module
 from flows.ablation.arms import ARMS
 from flows.ablation.study import Study
-from hemlets.files import sha256_file
+from hemlets.core.files import sha256_file
 
 ROWS = Path(__file__).parent / "results" / "ablations.csv"
 

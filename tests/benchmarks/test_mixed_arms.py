@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hemlets.annotations import FIELDS, Annotations, ShardReader, ShardWriter
-from hemlets.errors import ConfigError
+from hemlets.core.errors import ConfigError
+from hemlets.data.table import FIELDS, Annotations, ShardReader, ShardWriter
 
 from .mixed_arms import PHOTOGRAPHS, arm_rows, unite, write_arm
 

@@ -11,8 +11,8 @@ from scipy import sparse
 
 from hemlets.body import BodyModel, read_body_arrays
 from hemlets.body.body_file import convert_smpl
-from hemlets.errors import AssetError, DataError
-from hemlets.skeleton import SMPL_PARENTS
+from hemlets.core.errors import AssetError, DataError
+from hemlets.core.skeleton import SMPL_PARENTS
 
 
 class Ch:

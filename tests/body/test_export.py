@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hemlets.body.export import MESH_SUFFIXES, export_mesh
-from hemlets.errors import ConfigError
+from hemlets.core.errors import ConfigError
 
 trimesh = pytest.importorskip("trimesh", reason="trimesh reads the meshes back")
 

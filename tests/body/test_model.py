@@ -6,8 +6,8 @@ import torch
 
 from hemlets.assets.clips import load_clips
 from hemlets.body import BodyModel, mirror_theta, read_body_arrays
-from hemlets.errors import AssetError, InputError
-from hemlets.skeleton import FLIP_JOINTS, MIRROR_SMPL_JOINTS, SMPL_JOINTS, Joint
+from hemlets.core.errors import AssetError, InputError
+from hemlets.core.skeleton import FLIP_JOINTS, MIRROR_SMPL_JOINTS, SMPL_JOINTS, Joint
 
 MIRROR_X = torch.tensor((-1.0, 1.0, 1.0))
 

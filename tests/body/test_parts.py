@@ -13,7 +13,7 @@ from hemlets.body.parts import (
     score_segmentation,
     to_six_parts,
 )
-from hemlets.skeleton import Joint
+from hemlets.core.skeleton import Joint
 
 SIZE = (320, 240)
 VIEW = {"focal_px": (300.0, 280.0), "centre_px": (150.0, 130.0), "size": SIZE}

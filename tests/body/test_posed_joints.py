@@ -8,7 +8,7 @@ import torch
 
 from hemlets.body import BodyModel, mirror_theta
 from hemlets.body.posed_joints import PosedJoints
-from hemlets.skeleton import FLIP_JOINTS, Joint
+from hemlets.core.skeleton import FLIP_JOINTS, Joint
 
 MICROMETRE = 1e-6
 

@@ -8,7 +8,7 @@ from hemlets.assets.clips import load_clips
 from hemlets.body.limits import LOWER_J3_RAD, UPPER_J3_RAD
 from hemlets.body.mirror import MIRROR_SMPL_JOINTS
 from hemlets.body.prior import learned_prior
-from hemlets.skeleton import SMPL_JOINTS
+from hemlets.core.skeleton import SMPL_JOINTS
 
 
 def poses(split):

@@ -12,7 +12,7 @@ from scipy.io import loadmat
 from hemlets.body.export import export_mesh
 from hemlets.body.smplify import Smplify
 from hemlets.body.targets import FitTargets
-from hemlets.skeleton import SMPL_JOINTS, SMPL_PARENTS
+from hemlets.core.skeleton import SMPL_JOINTS, SMPL_PARENTS
 
 SAMPLES = Path(os.environ.get("HEMLETS_SAMPLES", "../shared/samples"))
 pytestmark = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample data are not here")

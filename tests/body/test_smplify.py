@@ -11,8 +11,8 @@ from hemlets.body.raster import FAR_MM, Rasteriser, Rectangle, SquareCamera
 from hemlets.body.smplify import FitConfig, Smplify
 from hemlets.body.start import StartTrust
 from hemlets.body.targets import FitTargets
-from hemlets.errors import InputError
-from hemlets.skeleton import Joint
+from hemlets.core.errors import InputError
+from hemlets.core.skeleton import Joint
 
 EXACT = FitConfig(joint_mm=1.0)
 CAMERA = torch.tensor([[600.0, 600.0, 160.0, 160.0]])

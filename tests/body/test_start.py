@@ -7,8 +7,8 @@ import roma
 import torch
 
 from hemlets.body.prior import learned_prior
+from hemlets.body.so3 import left_jacobian
 from hemlets.body.start import Start, StartTrust
-from hemlets.body.turns import left_jacobian
 
 TRUST = StartTrust(pose_share=0.5, root_rad=0.1, betas=0.5)
 AXIS = torch.tensor([[0.0, 0.6, 0.8]], dtype=torch.float64)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hemlets.body.study import body_error, mean_shape_on_skeletons, study_rows
-from hemlets.skeleton import SMPL_JOINTS
+from hemlets.core.skeleton import SMPL_JOINTS
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hemlets.annotations import encode_jpeg
 from hemlets.body import BodyModel
-from hemlets.codecs.bones import BoneLengths
-from hemlets.synthetic import MotionLibrary, OpenDataConfig, RenderedPerson, render_person
+from hemlets.data.synthetic import MotionLibrary, OpenDataConfig, RenderedPerson, render_person
+from hemlets.data.table import encode_jpeg
+from hemlets.models.codecs.bones import BoneLengths
 
 BONES = BoneLengths(mean_mm=(320.0,) * 14, spread_mm=(40.0,) * 14)
 

@@ -9,7 +9,7 @@ import pytest
 
 from hemlets import __version__
 from hemlets.cli import app, main
-from hemlets.errors import HemletsError
+from hemlets.core.errors import HemletsError
 
 COMMANDS = '''
 """Commands to try things with."""
@@ -18,7 +18,7 @@ import signal
 
 import typer
 
-from hemlets.errors import ValidationFailed
+from hemlets.core.errors import ValidationFailed
 
 
 def fine(times: int = 1) -> None:

@@ -9,8 +9,8 @@ import re
 import numpy as np
 import pytest
 
-from hemlets.annotations import Annotations, ShardWriter, encode_jpeg
 from hemlets.cli import main
+from hemlets.data.table import Annotations, ShardWriter, encode_jpeg
 
 from ..evaluation.layouts import (
     annotations_of,

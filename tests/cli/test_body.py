@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from hemlets.assets import asset_path
 from hemlets.cli.body import body
-from hemlets.errors import AssetError, ConfigError
+from hemlets.core.errors import AssetError, ConfigError
 
 
 def run(*arguments):

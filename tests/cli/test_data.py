@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hemlets.annotations import FIELDS, Annotations, decode_image
 from hemlets.cli import main
-from hemlets.datasets.catalogue import datasets
-from hemlets.synthetic import OpenDataConfig, SplitSizes, build_open_data
+from hemlets.data.readers.catalogue import datasets
+from hemlets.data.synthetic import OpenDataConfig, SplitSizes, build_open_data
+from hemlets.data.table import FIELDS, Annotations, decode_image
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -10,12 +10,12 @@ from PIL import Image
 from hemlets.body import BodyModel
 from hemlets.cli import main
 from hemlets.cli.prediction import read_photo
-from hemlets.codecs.bones import BoneLengths
-from hemlets.drawing import place_body
-from hemlets.errors import InputError
+from hemlets.core.errors import InputError
+from hemlets.core.workspace import Workspace
 from hemlets.inference import BodyEstimate, Camera, PredictionRequest, Predictor
 from hemlets.inference.champion import point_to_champion
-from hemlets.workspace import Workspace
+from hemlets.models.codecs.bones import BoneLengths
+from hemlets.reports.drawing import place_body
 
 BONES = BoneLengths(mean_mm=(320.0,) * 14, spread_mm=(40.0,) * 14)
 
@@ -301,7 +301,7 @@ def test_a_result_of_probably_nobody_is_kept_and_says_so(
     threshold: float,
     somebody: bool,
 ) -> None:
-    from hemlets.codecs import PERSON_STATISTIC
+    from hemlets.models.codecs import PERSON_STATISTIC
     from hemlets.models.model_folder import PersonThreshold, load_model, save_model
 
     model, card = load_model(model_folder)

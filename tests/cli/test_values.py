@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from hemlets.cli.values import parse_box, parse_camera
-from hemlets.errors import ConfigError
-from hemlets.files import write_json
+from hemlets.core.errors import ConfigError
+from hemlets.core.files import write_json
 from hemlets.inference import Camera
 
 CAMERA = Camera(fx=1100.0, fy=1090.5, cx=320.0, cy=-4.0)

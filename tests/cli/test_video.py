@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from hemlets.cli.video import video
-from hemlets.errors import ConfigError, InputError
+from hemlets.core.errors import ConfigError, InputError
 from hemlets.inference.motion_file import read_bvh
 from hemlets.inference.video import Video, write_video
 
@@ -25,7 +25,7 @@ def footage(tmp_path, people):
 @pytest.fixture(scope="module")
 def people():
     from hemlets.body import BodyModel
-    from hemlets.synthetic import MotionLibrary, OpenDataConfig, Studio
+    from hemlets.data.synthetic import MotionLibrary, OpenDataConfig, Studio
 
     studio = Studio(OpenDataConfig(image_px=128), MotionLibrary.bundled(), BodyModel.load())
     return [studio.person("test", index) for index in range(4)]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from data_checks.result import ValidationResult
-from hemlets.annotations import FIELDS, Annotations
+from hemlets.data.table import FIELDS, Annotations
 
 Columns = dict[str, Any]
 
@@ -17,7 +17,7 @@ Columns = dict[str, Any]
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clean data version of 60 rendered people, in one shard a split."""
-    from hemlets.synthetic import OpenDataConfig, SplitSizes, build_open_data
+    from hemlets.data.synthetic import OpenDataConfig, SplitSizes, build_open_data
 
     folder = tmp_path_factory.mktemp("rendered") / "version"
     sizes = SplitSizes(train=24, validation=12, gate=12, test=12)

@@ -16,7 +16,7 @@ from data_checks.columns.anatomy import (
     known_joints,
 )
 from data_checks.expectations import ROW_CHECKS
-from hemlets.skeleton import FLIP_JOINTS, Joint
+from hemlets.core.skeleton import FLIP_JOINTS, Joint
 
 Columns = dict[str, Any]
 BOUNDS = {check.name: check for check in ROW_CHECKS}

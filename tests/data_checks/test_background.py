@@ -11,8 +11,8 @@ import pytest
 
 from data_checks.census import Census
 from data_checks.validate import validate
-from hemlets.annotations import Annotations
-from hemlets.synthetic import OpenDataConfig, SplitSizes, build_open_data
+from hemlets.data.synthetic import OpenDataConfig, SplitSizes, build_open_data
+from hemlets.data.table import Annotations
 
 Columns = dict[str, Any]
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from data_checks.result import ValidationResult
-from hemlets.skeleton import FLIP_JOINTS, JOINTS, Joint, depth_relations
+from hemlets.core.skeleton import FLIP_JOINTS, JOINTS, Joint, depth_relations
 
 Columns = dict[str, Any]
 Check = Callable[[Columns], ValidationResult]

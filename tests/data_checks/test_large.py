@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from data_checks import validate as validation
 from data_checks.cli import validate as command
-from hemlets.annotations import Annotations, ShardReader, ShardWriter, decode_image, encode_jpeg
+from hemlets.data.table import Annotations, ShardReader, ShardWriter, decode_image, encode_jpeg
 
 Columns = dict[str, Any]
 Writer = Callable[[Columns], Path]

@@ -13,7 +13,7 @@ import pytest
 
 from data_checks.result import ValidationResult
 from data_checks.validate import validate
-from hemlets.errors import DataError
+from hemlets.core.errors import DataError
 
 Columns = dict[str, Any]
 HOSTILE = "<script>alert('x')</script>"

@@ -18,7 +18,7 @@ from data_checks.datasets import DATASETS
 from data_checks.expectations import RENDERED_SOURCES
 from data_checks.result import ValidationResult
 from data_checks.validate import validate
-from hemlets.skeleton import FLIP_JOINTS, Joint, depth_relations
+from hemlets.core.skeleton import FLIP_JOINTS, Joint, depth_relations
 
 Columns = dict[str, Any]
 Change = Callable[[Columns], None]
@@ -351,8 +351,8 @@ def test_known_datasets_need_not_have_every_split(fresh, check):
 
 
 def test_every_reader_s_rows_have_a_source_that_is_known():
-    from hemlets.datasets.catalogue import datasets
-    from hemlets.datasets.contract import Supervision
+    from hemlets.data.readers.catalogue import datasets
+    from hemlets.data.readers.contract import Supervision
 
     for dataset in datasets():
         if dataset.supervision == (Supervision.MOTION,):
@@ -365,7 +365,7 @@ def test_every_reader_s_rows_have_a_source_that_is_known():
 
 
 def test_no_source_is_known_that_no_reader_writes():
-    from hemlets.datasets.catalogue import datasets
+    from hemlets.data.readers.catalogue import datasets
 
     assert set(DATASETS) <= {dataset.name for dataset in datasets()}
 
@@ -373,8 +373,8 @@ def test_no_source_is_known_that_no_reader_writes():
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"no real samples in {SAMPLES}")
 @pytest.mark.parametrize("name", ["lspet", "mpii", "coco", "mpi_inf_3dhp"])
 def test_real_rows_pass(name: str, tmp_path: Path):
-    from hemlets.datasets.catalogue import datasets
-    from hemlets.datasets.ingest import ingest
+    from hemlets.data.readers.catalogue import datasets
+    from hemlets.data.versions.ingest import ingest
 
     dataset = next(d for d in datasets() if d.name == name)
     ingest(dataset, SAMPLES / name, tmp_path / "version")

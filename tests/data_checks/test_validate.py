@@ -16,9 +16,9 @@ import pytest
 from data_checks.expectations import RENDERED_SOURCES, ROW_CHECKS, SUITES
 from data_checks.result import Finding, ValidationResult
 from data_checks.validate import validate
-from hemlets.annotations import ShardReader, ShardWriter, encode_jpeg
-from hemlets.files import sha256_file
-from hemlets.skeleton import Joint
+from hemlets.core.files import sha256_file
+from hemlets.core.skeleton import Joint
+from hemlets.data.table import ShardReader, ShardWriter, encode_jpeg
 
 Columns = dict[str, Any]
 Fresh = Callable[[], Columns]
@@ -82,7 +82,7 @@ class TestCleanPeople:
         assert result.compared_with == "nothing: no earlier version was given"
 
     def test_rendered_people_are_known_by_their_source(self, columns: Columns):
-        from hemlets.synthetic.people import SOURCE
+        from hemlets.data.synthetic.people import SOURCE
 
         assert SOURCE in RENDERED_SOURCES
         assert set(columns["source"]) <= set(RENDERED_SOURCES)

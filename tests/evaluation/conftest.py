@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from hemlets.annotations import Annotations
 from hemlets.body import BodyModel
+from hemlets.core.skeleton import N_JOINTS, Joint, depth_relations
+from hemlets.data.table import Annotations
 from hemlets.evaluation import Predictions, PredictionsInfo
 from hemlets.inference.types import BodyEstimate, Camera
-from hemlets.skeleton import N_JOINTS, Joint, depth_relations
 
 MakeAnnotations = Callable[..., Annotations]
 MakePredictions = Callable[..., Predictions]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hemlets.annotations import Annotations
+from hemlets.core.skeleton import N_JOINTS, N_PARTS, Joint
+from hemlets.data.table import Annotations
 from hemlets.evaluation import Predictions, PredictionsInfo
 from hemlets.evaluation.protocols import load_protocol
-from hemlets.skeleton import N_JOINTS, N_PARTS, Joint
 
 H36M_ACTIONS = (
     "Directions", "Discussion", "Eating", "Greeting", "Phoning", "TakingPhoto", "Posing",

@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hemlets.annotations import Annotations
-from hemlets.errors import DataError
-from hemlets.evaluation import LinearLifter, MeanPose, score
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import Joint
+from hemlets.data.table import Annotations
+from hemlets.evaluation import LinearLifter, MeanPose
 from hemlets.evaluation.baselines import _features
-from hemlets.skeleton import Joint
+from hemlets.evaluation.scoring.score import score
 
 
 @pytest.fixture(scope="module")

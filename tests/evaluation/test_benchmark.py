@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hemlets.annotations import Annotations
-from hemlets.errors import DataError
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import Joint
+from hemlets.data.table import Annotations
 from hemlets.evaluation import Predictions, protocols
-from hemlets.evaluation.benchmark import score_file
-from hemlets.evaluation.joint_sets import JOINT_SETS
+from hemlets.evaluation.metrics.joint_sets import JOINT_SETS
 from hemlets.evaluation.protocols import load_protocol
 from hemlets.evaluation.protocols.protocol import SEGMENTS, SURFACE
-from hemlets.evaluation.truth import Truth
-from hemlets.skeleton import Joint
+from hemlets.evaluation.scoring.benchmark import score_file
+from hemlets.evaluation.scoring.truth import Truth
 
 from .layouts import (
     H36M_ACTIONS,

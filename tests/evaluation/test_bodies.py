@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hemlets.annotations import Annotations
-from hemlets.errors import DataError
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import SMPL_JOINTS, Joint
+from hemlets.data.table import Annotations
 from hemlets.evaluation import MeanPose
 from hemlets.evaluation.bodies import BodyRow, BodyStudy, pick_bodies, study_bodies
-from hemlets.skeleton import SMPL_JOINTS, Joint
 
 BENT = [SMPL_JOINTS.index(name) for name in ("left_knee", "right_knee", "left_hip", "right_hip")]
 

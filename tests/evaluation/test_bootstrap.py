@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hemlets.errors import DataError
+from hemlets.core.errors import DataError
 from hemlets.evaluation import bootstrap_mean, paired_ratio
 
 

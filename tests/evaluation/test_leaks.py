@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hemlets.annotations import Annotations
-from hemlets.errors import DataError
+from hemlets.core.errors import DataError
+from hemlets.data.table import Annotations
 from hemlets.evaluation import check_no_leak
 
 

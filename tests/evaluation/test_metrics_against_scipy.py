@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from hemlets.evaluation import metrics
+from hemlets.evaluation.metrics import joints as metrics
 
 
 def scipy_errors_mm(predicted_J3: np.ndarray, true_J3: np.ndarray, *, scale: bool) -> np.ndarray:

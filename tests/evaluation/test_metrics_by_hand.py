@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hemlets.errors import DataError
-from hemlets.evaluation import metrics
-from hemlets.evaluation.alignment import align
-from hemlets.skeleton import N_JOINTS, Joint
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import N_JOINTS, Joint
+from hemlets.evaluation.metrics import joints as metrics
+from hemlets.evaluation.metrics.alignment import align
 
 TETRAHEDRON = np.array([[[0, 0, 0], [100, 0, 0], [0, 100, 0], [0, 0, 100]]], float)
 QUARTER_TURN = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], float)

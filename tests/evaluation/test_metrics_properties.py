@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from hemlets.evaluation import metrics
-from hemlets.evaluation.alignment import align
-from hemlets.skeleton import FLIP_JOINTS, Joint
+from hemlets.core.skeleton import FLIP_JOINTS, Joint
+from hemlets.evaluation.metrics import joints as metrics
+from hemlets.evaluation.metrics.alignment import align
 
 seeds = st.integers(0, 2**32 - 1)
 factors = st.floats(0.05, 20.0)

@@ -4,7 +4,7 @@ import string
 
 import pytest
 
-from hemlets.errors import DataError
+from hemlets.core.errors import DataError
 from hemlets.evaluation import MetricName
 
 MLFLOW_ALPHABET = set(string.ascii_letters + string.digits + "_-. :/")

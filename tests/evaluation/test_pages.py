@@ -9,21 +9,21 @@ from html import escape
 import numpy as np
 import pytest
 
-from hemlets.annotations import Annotations
-from hemlets.errors import DataError
-from hemlets.evaluation.benchmark import score_file
-from hemlets.evaluation.compare_page import compare_html
-from hemlets.evaluation.gallery import worst_samples
-from hemlets.evaluation.meanings import MEANINGS, PREDICTORS, explain, glossary
-from hemlets.evaluation.names import MetricName
-from hemlets.evaluation.page import page_html
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import JOINTS, PARTS
+from hemlets.data.synthetic.people import SOURCE
+from hemlets.data.table import Annotations
+from hemlets.evaluation.metrics.meanings import MEANINGS, PREDICTORS, explain, glossary
+from hemlets.evaluation.metrics.names import MetricName
 from hemlets.evaluation.protocols import load_protocol, protocol_names
-from hemlets.evaluation.results import write_results
-from hemlets.evaluation.side_by_side import compare_runs, read_run
-from hemlets.evaluation.summary import TILT, Summary, summarise_protocol
-from hemlets.evaluation.truth import Truth
-from hemlets.skeleton import JOINTS, PARTS
-from hemlets.synthetic.people import SOURCE
+from hemlets.evaluation.scoring.benchmark import score_file
+from hemlets.evaluation.scoring.results import write_results
+from hemlets.evaluation.scoring.side_by_side import compare_runs, read_run
+from hemlets.evaluation.scoring.summary import TILT, Summary, summarise_protocol
+from hemlets.evaluation.scoring.truth import Truth
+from hemlets.reports.benchmark_page import page_html
+from hemlets.reports.compare_page import compare_html
+from hemlets.reports.gallery import worst_samples
 
 from .layouts import annotations_of, human36m, predictions_of, with_info, written
 

@@ -5,16 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hemlets.drawing import side_view
-from hemlets.errors import DataError
-from hemlets.evaluation.pictures import (
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import Joint
+from hemlets.reports.drawing import side_view
+from hemlets.reports.pictures import (
     BAR_MM,
     contact_sheet,
     legend,
     pick_samples,
     prediction_tile,
 )
-from hemlets.skeleton import Joint
 
 
 def test_samples_are_picked_from_best_to_worst():

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hemlets.annotations import Annotations
 from hemlets.cli import main
-from hemlets.errors import DataError
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import Joint
+from hemlets.data.synthetic import OpenDataConfig, SplitSizes, build_open_data
+from hemlets.data.table import Annotations
 from hemlets.evaluation import Predictions
 from hemlets.evaluation.predicting import at_root_depth, predict_split
 from hemlets.inference.champion import STARTER
 from hemlets.inference.predictor import Predictor
 from hemlets.inference.types import BodyEstimate
-from hemlets.skeleton import Joint
-from hemlets.synthetic import OpenDataConfig, SplitSizes, build_open_data
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hemlets.errors import DataError
+from hemlets.core.errors import DataError
 from hemlets.evaluation import Predictions
 from hemlets.evaluation.predictions import COLUMNS
 from hemlets.inference.types import Flag

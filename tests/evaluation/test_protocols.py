@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hemlets.errors import ConfigError
-from hemlets.evaluation.joint_sets import JOINT_SETS
-from hemlets.evaluation.measures import pck2d_pct
-from hemlets.evaluation.names import MetricName
+from hemlets.core.errors import ConfigError
+from hemlets.core.skeleton import Joint
+from hemlets.evaluation.metrics.joint_sets import JOINT_SETS
+from hemlets.evaluation.metrics.measures import pck2d_pct
+from hemlets.evaluation.metrics.names import MetricName
 from hemlets.evaluation.near_duplicates import difference_hash, near_pairs
 from hemlets.evaluation.paper import beside, paper_tables
 from hemlets.evaluation.protocols import load_protocol, plain_word, protocol_names
-from hemlets.skeleton import Joint
 
 
 @pytest.mark.parametrize("name", protocol_names())
@@ -107,7 +107,7 @@ def picture(seed: int) -> np.ndarray:
 def test_a_reencoded_smaller_or_brighter_image_is_nearly_the_same_and_another_is_not():
     import cv2
 
-    from hemlets.annotations import decode_image, encode_jpeg
+    from hemlets.data.table import decode_image, encode_jpeg
 
     image = picture(0)
     changed = [

@@ -17,15 +17,15 @@ import pyarrow as pa
 import pytest
 from scipy.spatial.transform import Rotation
 
-from hemlets.annotations import FIELDS, Annotations
-from hemlets.datasets.catalogue import datasets, find
-from hemlets.datasets.contract import ReadOptions
-from hemlets.datasets.mpi_inf_3dhp import _ACTIVITIES
-from hemlets.errors import DataError
-from hemlets.evaluation.benchmark import ProtocolScores, score_file
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import Joint
+from hemlets.data.readers.catalogue import datasets, find
+from hemlets.data.readers.contract import ReadOptions
+from hemlets.data.readers.mpi_inf_3dhp import _ACTIVITIES
+from hemlets.data.table import FIELDS, Annotations
 from hemlets.evaluation.protocols import load_protocol, protocol_names
-from hemlets.evaluation.truth import Truth
-from hemlets.skeleton import Joint
+from hemlets.evaluation.scoring.benchmark import ProtocolScores, score_file
+from hemlets.evaluation.scoring.truth import Truth
 
 from .layouts import H36M_ACTIONS, LAYOUTS, predictions_of, written
 

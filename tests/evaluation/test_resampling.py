@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hemlets.evaluation.bootstrap import bootstrap_mean
-from hemlets.evaluation.resampling import Resampler
+from hemlets.evaluation.intervals import bootstrap_mean
+from hemlets.evaluation.scoring.resampling import Resampler
 
 
 def test_the_interval_is_that_of_the_plain_bootstrap_over_sequences():

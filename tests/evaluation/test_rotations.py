@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from hemlets.evaluation.rotations import pose_errors_deg, turning_joints
-from hemlets.skeleton import SMPL_JOINTS
+from hemlets.core.skeleton import SMPL_JOINTS
+from hemlets.evaluation.metrics.rotations import pose_errors_deg, turning_joints
 
 
 def test_theta_is_judged_over_joints_that_move_only() -> None:

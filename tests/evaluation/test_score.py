@@ -6,14 +6,15 @@ import json
 import numpy as np
 import pytest
 
-from hemlets.annotations import Annotations
-from hemlets.errors import DataError
-from hemlets.evaluation import Predictions, SampleScores, Scores, compare, score, score_samples
-from hemlets.evaluation.benchmark import score_file
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import JOINTS, Joint
+from hemlets.data.table import Annotations
+from hemlets.evaluation import Predictions, SampleScores, Scores, compare, score_samples
 from hemlets.evaluation.predictions import PredictionsInfo
 from hemlets.evaluation.protocols import load_protocol
-from hemlets.evaluation.truth import Truth
-from hemlets.skeleton import JOINTS, Joint
+from hemlets.evaluation.scoring.benchmark import score_file
+from hemlets.evaluation.scoring.score import score
+from hemlets.evaluation.scoring.truth import Truth
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,17 @@ import cv2
 import numpy as np
 import pytest
 
-from hemlets.annotations import Annotations
-from hemlets.evaluation.benchmark import score_file
+from hemlets.data.table import Annotations
+from hemlets.evaluation.metrics.segmentation import (
+    draw_labels,
+    figures_pct,
+    read_mask,
+    vertex_labels,
+)
 from hemlets.evaluation.protocols import load_protocol
-from hemlets.evaluation.segmentation import draw_labels, figures_pct, read_mask, vertex_labels
-from hemlets.evaluation.summary import summarise_protocol
-from hemlets.evaluation.truth import Truth
+from hemlets.evaluation.scoring.benchmark import score_file
+from hemlets.evaluation.scoring.summary import summarise_protocol
+from hemlets.evaluation.scoring.truth import Truth
 
 from .layouts import annotations_of, predictions_of, written
 

@@ -8,8 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from hemlets.annotations import Annotations
 from hemlets.cli import main
+from hemlets.data.table import Annotations
 
 from .layouts import annotations_of, human36m, layout_of, predictions_of, with_info
 

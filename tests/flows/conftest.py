@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from hemlets.workspace import Workspace
+from hemlets.core.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = Path(__file__).with_name("tiny.toml")
@@ -76,7 +76,7 @@ def result_of() -> Callable[[Workspace, str], Path]:
 @pytest.fixture(scope="session")
 def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API of a real Prefect server, shared so that not every flow starts its own."""
-    from flows.services import prefect_server
+    from flows.services.servers import prefect_server
 
     with prefect_server(Workspace(home=tmp_path_factory.mktemp("prefect"))) as server:
         yield f"{server.url}/api"

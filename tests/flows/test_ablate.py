@@ -19,12 +19,12 @@ from flows.ablation.report import markdown
 from flows.ablation.results import COLUMNS, Results, Row
 from flows.ablation.scoring import FIGURES
 from flows.ablation.study import Study
-from flows.held_out import HeldOut
-from hemlets.annotations import FIELDS, Annotations
-from hemlets.errors import DataError
-from hemlets.skeleton import PART_CHILD, PART_PARENT
-from hemlets.synthetic import OpenDataConfig, SplitSizes, build_open_data
-from hemlets.workspace import Workspace
+from flows.steps.split_fingerprint import HeldOut
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import PART_CHILD, PART_PARENT
+from hemlets.core.workspace import Workspace
+from hemlets.data.synthetic import OpenDataConfig, SplitSizes, build_open_data
+from hemlets.data.table import FIELDS, Annotations
 
 SMALL: dict[str, Any] = {
     "samples": 16,
@@ -84,8 +84,8 @@ def test_the_other_half_keeps_its_image_joints_and_nothing_of_its_depth(
 
 def _many() -> Annotations:
     """A table of many rows, for shares: only what relabelling looks at varies."""
-    from hemlets.annotations import FIELDS
-    from hemlets.skeleton import depth_relations
+    from hemlets.core.skeleton import depth_relations
+    from hemlets.data.table import FIELDS
 
     rows = 4000
     joints = np.random.default_rng(0).normal(0, 200, (rows, 18, 3))
@@ -255,7 +255,7 @@ def test_a_stopped_ablation_goes_on_and_does_nothing_twice(
 ) -> None:
     from flows.ablation.flow import ablate
     from flows.ablation.runs import Bench
-    from flows.tracking import connect
+    from flows.tracking.mlflow_client import connect
     from hemlets.assets import asset_path
 
     workspace = Workspace(home=flow_home)

@@ -10,21 +10,21 @@ from typing import Any
 import pytest
 import torch
 
-from flows import stages
-from flows.bodies import Bodies, body_metrics, body_page, body_table, read_bodies
-from flows.figures import Figures
 from flows.profile import BenchmarkConfig, load_profile
-from flows.report import write_report
-from flows.run import _METRIC_NAME
-from flows.scoring import score_model
-from flows.stage_store import StageResult
-from hemlets.codecs.bones import BoneLengths
-from hemlets.datasets.code_hash import imported_modules
+from flows.steps import stages
+from flows.steps.body_metrics import Bodies, body_metrics, body_page, body_table, read_bodies
+from flows.steps.report import write_report
+from flows.steps.scoring import score_model
+from flows.storage.stage_cache import StageResult
+from flows.tracking.figures import Figures
+from flows.tracking.run import _METRIC_NAME
+from hemlets.core.code_hash import imported_modules
+from hemlets.core.workspace import Workspace
+from hemlets.data.synthetic import OpenDataConfig, SplitSizes, build_open_data
 from hemlets.evaluation.bodies import BodyRow
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
+from hemlets.models.codecs.bones import BoneLengths
 from hemlets.models.model_folder import save_model
-from hemlets.synthetic import OpenDataConfig, SplitSizes, build_open_data
-from hemlets.workspace import Workspace
 
 BONES = BoneLengths(mean_mm=(320.0,) * 14, spread_mm=(40.0,) * 14)
 
@@ -133,13 +133,13 @@ def test_other_code_or_other_motions_make_another_benchmark(project: Path) -> No
     needed = {
         path.relative_to(project).as_posix()
         for path in imported_modules("hemlets.evaluation.bodies").values()
-    } | {"flows/bodies.py", "hemlets/assets/motions/motions.npz"}
+    } | {"flows/steps/body_metrics.py", "hemlets/assets/motions/motions.npz"}
     outside = {
         path for path in needed
         if not hashed & {path, *map(str, Path(path).parents)}
     }  # fmt: skip
     # They find and read files, and decide no figure.
-    assert outside == {"hemlets/assets/__init__.py", "hemlets/pickles.py"}
+    assert outside == {"hemlets/assets/__init__.py", "hemlets/core/pickles.py"}
 
 
 def test_the_gate_sees_nothing_of_it(benchmark: Path, bodies: Bodies) -> None:

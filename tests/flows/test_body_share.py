@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows.body_share import require_bodies
 from flows.profile import Profile, load_profile
-from hemlets.errors import DataError
+from flows.steps.label_coverage import require_bodies
+from hemlets.core.errors import DataError
 
 TINY = Path(__file__).with_name("tiny.toml")
 

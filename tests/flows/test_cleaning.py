@@ -11,14 +11,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import data_version, registry
-from flows.cleaning import clean, plan
 from flows.profile import RETRAIN_LOCK
-from flows.stage_store import RUNS, StageStore
+from flows.registry import versions as registry
+from flows.storage import data_versions as data_version
+from flows.storage.cleaning import clean, plan
+from flows.storage.stage_cache import RUNS, StageStore
 from hemlets.cli import main
-from hemlets.errors import WorkspaceError
-from hemlets.files import lock, sha256_file, sha256_folder, write_json
-from hemlets.workspace import Workspace
+from hemlets.core.errors import WorkspaceError
+from hemlets.core.files import lock, sha256_file, sha256_folder, write_json
+from hemlets.core.workspace import Workspace
 from serving.champion import publish_champion
 
 STAGES = ("ingest", "validate", "train-pose", "train-posh", "benchmark", "package")

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from flows.compare import fetch_run, log_benchmark
+from flows.tracking.compare import fetch_run, log_benchmark
 from hemlets.cli import main
-from hemlets.errors import DataError
-from hemlets.evaluation.results import read_summary
+from hemlets.core.errors import DataError
+from hemlets.evaluation.scoring.results import read_summary
 
 from ..evaluation.layouts import human36m, predictions_of, written
 

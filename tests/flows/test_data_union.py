@@ -11,17 +11,18 @@ from scipy.io import savemat
 
 from data_checks.check import Severity
 from data_checks.result import Finding, Row, ValidationResult
-from flows import data_version, stages
-from flows.data_union import ingested_parts
 from flows.profile import Profile, load_profile
-from flows.stage_store import StageResult, StageStore
-from hemlets.annotations import FIELDS, Annotations, encode_jpeg
-from hemlets.datasets.contract import ReadOptions
-from hemlets.datasets.ingest import ingest
-from hemlets.datasets.ingest_config import IngestConfig, SplitCut
-from hemlets.datasets.lsp import LSPET_DATASET
-from hemlets.errors import ConfigError, ValidationFailed
-from hemlets.workspace import Workspace
+from flows.steps import stages
+from flows.steps.merge_datasets import ingested_parts
+from flows.storage import data_versions as data_version
+from flows.storage.stage_cache import StageResult, StageStore
+from hemlets.core.errors import ConfigError, ValidationFailed
+from hemlets.core.workspace import Workspace
+from hemlets.data.readers.contract import ReadOptions
+from hemlets.data.readers.lsp import LSPET_DATASET
+from hemlets.data.table import FIELDS, Annotations, encode_jpeg
+from hemlets.data.versions.ingest import ingest
+from hemlets.data.versions.ingest_config import IngestConfig, SplitCut
 
 PROFILE = Path(__file__).with_name("tiny.toml")
 SMALL = (

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from flows import data_version
-from hemlets.errors import ConfigError, DataError, WorkspaceError
-from hemlets.files import sha256_folder
+from flows.storage import data_versions as data_version
+from hemlets.core.errors import ConfigError, DataError, WorkspaceError
+from hemlets.core.files import sha256_folder
 
 pytestmark = pytest.mark.services
 
@@ -199,8 +199,8 @@ def large(folder: Path) -> Path:
 
 COMMIT = """
 import sys; from pathlib import Path
-from flows import data_version
-from hemlets.workspace import Workspace
+from flows.storage import data_versions as data_version
+from hemlets.core.workspace import Workspace
 data_version.commit(Workspace(home=Path(sys.argv[1])), Path(sys.argv[2]), name="mpii")
 """
 

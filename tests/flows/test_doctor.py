@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from flows import doctor as room
-from flows.doctor import Check, Status, doctor, run_checks
-from hemlets.errors import AssetError
-from hemlets.workspace import Workspace
+from flows.services import doctor as room
+from flows.services.doctor import Check, Status, doctor, run_checks
+from hemlets.core.errors import AssetError
+from hemlets.core.workspace import Workspace
 
 
 @pytest.fixture

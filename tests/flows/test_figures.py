@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from flows.figures import LIFTER_RATIO, MEAN_POSE_RATIO, Figures
-from hemlets.files import write_json
+from flows.tracking.figures import LIFTER_RATIO, MEAN_POSE_RATIO, Figures
+from hemlets.core.files import write_json
 
 
 def entry(mean: float | None, samples: int = 10) -> dict[str, Any]:

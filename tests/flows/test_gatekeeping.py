@@ -13,11 +13,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from flows import registry
-from flows.metric_words import said
-from hemlets.annotations import FIELDS, Annotations
-from hemlets.skeleton import Joint, depth_relations
-from hemlets.workspace import Workspace
+from flows.registry import versions as registry
+from flows.tracking.metric_labels import said
+from hemlets.core.skeleton import Joint, depth_relations
+from hemlets.core.workspace import Workspace
+from hemlets.data.table import FIELDS, Annotations
 
 pytestmark = pytest.mark.services
 
@@ -67,7 +67,7 @@ class TestDamagedData:
                 damage(columns)
                 Annotations.from_columns(columns).write(path)
 
-            monkeypatch.setattr("hemlets.synthetic.build_open_data", build)
+            monkeypatch.setattr("hemlets.data.synthetic.build_open_data", build)
 
         return arrange
 
@@ -109,7 +109,7 @@ class TestDamagedData:
             shard = folder / "shards" / "train-00000.arrow"
             shard.write_bytes(shard.read_bytes()[:500])
 
-        monkeypatch.setattr("hemlets.synthetic.build_open_data", build)
+        monkeypatch.setattr("hemlets.data.synthetic.build_open_data", build)
         printed = command(workspace, "retrain", "--profile", str(tiny))
         assert printed.code == 3
         assert "train-00000.arrow" in printed.err
@@ -142,7 +142,7 @@ class TestWorseModels:
                 return store.run("train-posh", key, build, counts="model/")
 
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("flows.stages.train_posh", trained)
+                patch.setattr("flows.steps.stages.train_posh", trained)
                 floors = f"promotion.floors.mpjpe_mm.max={floor!r}"
                 return retrain(workspace, floors, *overrides)
 
@@ -211,7 +211,7 @@ class TestWorseModels:
             values[:, column] = np.nan
             return evaluation.summarise(dataclasses.replace(samples, values=values))
 
-        monkeypatch.setattr("flows.scoring.score", score)
+        monkeypatch.setattr("flows.steps.scoring.score", score)
         # All that is known of it is as good as the champion.
         factor = 3.0 + 1e-3 * len(metric)
         model = scaled(arena.base, arena.models / f"without-{metric}", factor)
@@ -231,7 +231,7 @@ class TestWorseModels:
             values[:3] = np.nan
             return evaluation.summarise(dataclasses.replace(scores.samples, values=values))
 
-        monkeypatch.setattr("flows.scoring.score", score)
+        monkeypatch.setattr("flows.steps.scoring.score", score)
         model = scaled(arena.base, arena.models / "gappy", 3.002)
         reasons = self.rejected(arena, arena.challenge(model))
         assert f"{said('mpjpe_mm')} is missing on 3 of 32 samples" in reasons

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from flows.heartbeat import INTERVAL_S, Heartbeat
-from flows.run_owner import EXPIRY_S, HEARTBEAT_TAG
+from flows.tracking.heartbeat import INTERVAL_S, Heartbeat
+from flows.tracking.run_owner import EXPIRY_S, HEARTBEAT_TAG
 
 
 class Tracker:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flows.held_out import HeldOut, read_held_out, write_held_out
-from hemlets.annotations import FIELDS, Annotations
-from hemlets.errors import DataError
+from flows.steps.split_fingerprint import HeldOut, read_held_out, write_held_out
+from hemlets.core.errors import DataError
+from hemlets.data.table import FIELDS, Annotations
 
 ROWS = 4
 

@@ -13,12 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import registry, stages
 from flows.profile import load_profile
-from flows.stage_store import StageStore
-from flows.tracking import connect
-from hemlets.errors import TrainingError
-from hemlets.workspace import Workspace
+from flows.registry import versions as registry
+from flows.steps import stages
+from flows.storage.stage_cache import StageStore
+from flows.tracking.mlflow_client import connect
+from hemlets.core.errors import TrainingError
+from hemlets.core.workspace import Workspace
 
 pytestmark = pytest.mark.services
 
@@ -178,7 +179,7 @@ class TestATrainingProcessThatIsKilled:
             for process in psutil.Process().children(recursive=True):
                 with contextlib.suppress(psutil.Error):
                     line = process.cmdline()
-                    if "hemlets.training" in line and "flows.torchrun" not in line:
+                    if "hemlets.training" in line and "flows.steps.torchrun" not in line:
                         killed.append(process.pid)
                         os.kill(process.pid, signal.SIGKILL)
 

@@ -9,19 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows import judging, registry
-from flows.held_out import HeldOut, write_held_out
-from flows.judging import judge
 from flows.profile import load_profile
-from flows.publishing import published
-from flows.stage_store import StageResult
-from flows.stages import Benchmark, Package
-from flows.tracking import connect
-from hemlets.errors import CheckpointError, WorkspaceError
+from flows.registry import versions as registry
+from flows.registry.deployable import published
+from flows.steps import challenger_evaluation as judging
+from flows.steps.challenger_evaluation import judge
+from flows.steps.split_fingerprint import HeldOut, write_held_out
+from flows.steps.stages import Benchmark, Package
+from flows.storage.stage_cache import StageResult
+from flows.tracking.mlflow_client import connect
+from hemlets.core.errors import CheckpointError, WorkspaceError
+from hemlets.core.files import sha256_folder
+from hemlets.core.workspace import Workspace
 from hemlets.evaluation import PredictionsInfo, SampleScores
-from hemlets.evaluation.names import MetricName
-from hemlets.files import sha256_folder
-from hemlets.workspace import Workspace
+from hemlets.evaluation.metrics.names import MetricName
 
 CHAMPION = registry.ModelVersion(
     version=4, run_id="r", source="s", model_hash="h", stage_key="k", tags={"gate_hash": "g"}
@@ -161,7 +162,7 @@ class TestAgainstAChampion:
     def test_one_that_was_withdrawn_stays_out_and_what_was_gone_back_to_is_served(
         self, arena
     ) -> None:
-        from flows.rollback import rollback
+        from flows.registry.rollback import rollback
 
         workspace, send = arena
         good, _ = send("good", 60.0)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from flows.live_history import LiveHistory
-from flows.tracking import connect
-from hemlets.workspace import Workspace
+from flows.tracking.live_history import LiveHistory
+from flows.tracking.mlflow_client import connect
+from hemlets.core.workspace import Workspace
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,11 @@
 
 import pytest
 
-from flows.masking import masked
-from flows.registry import version_by_number
-from flows.tracking import connect
-from hemlets.errors import HemletsError, WorkspaceError
-from hemlets.workspace import Workspace
+from flows.registry.versions import version_by_number
+from flows.services.redaction import masked
+from flows.tracking.mlflow_client import connect
+from hemlets.core.errors import HemletsError, WorkspaceError
+from hemlets.core.workspace import Workspace
 
 
 @pytest.mark.parametrize(

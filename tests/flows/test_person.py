@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from flows.figures import Figures
-from flows.open_benchmark import write_open_benchmark
-from flows.person import person_metrics, person_sentence, read_person
 from flows.profile import BenchmarkConfig
-from flows.scoring import score_model
-from hemlets.codecs import PERSON_STATISTIC
-from hemlets.codecs.bones import BoneLengths
+from flows.steps.open_benchmark import write_open_benchmark
+from flows.steps.presence_metrics import person_metrics, person_sentence, read_person
+from flows.steps.scoring import score_model
+from flows.tracking.figures import Figures
+from hemlets.data.synthetic import OpenDataConfig, SplitSizes, build_open_data
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
+from hemlets.models.codecs import PERSON_STATISTIC
+from hemlets.models.codecs.bones import BoneLengths
 from hemlets.models.model_folder import PersonThreshold, save_model
-from hemlets.synthetic import OpenDataConfig, SplitSizes, build_open_data
 
 BONES = BoneLengths(mean_mm=(320.0,) * 14, spread_mm=(40.0,) * 14)
 

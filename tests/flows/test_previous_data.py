@@ -8,18 +8,19 @@ from pathlib import Path
 import pytest
 
 from data_checks.result import ValidationResult
-from flows import data_version, stages
-from flows.previous_data import CONTENT_TAG, DATA_TAG, Previous, find_previous
-from flows.stage_store import StageStore
-from hemlets.annotations import FIELDS, Annotations
-from hemlets.workspace import Workspace
+from flows.steps import stages
+from flows.steps.previous_data import CONTENT_TAG, DATA_TAG, Previous, find_previous
+from flows.storage import data_versions as data_version
+from flows.storage.stage_cache import StageStore
+from hemlets.core.workspace import Workspace
+from hemlets.data.table import FIELDS, Annotations
 
 TABLE = "annotations.parquet"
 
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from hemlets.synthetic import OpenDataConfig, SplitSizes, build_open_data
+    from hemlets.data.synthetic import OpenDataConfig, SplitSizes, build_open_data
 
     folder = tmp_path_factory.mktemp("rendered") / "version"
     sizes = SplitSizes(train=8, validation=8, gate=8, test=8)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.profile import load_profile, profile_names
-from hemlets.errors import ConfigError
+from hemlets.core.errors import ConfigError
 
 
 @pytest.fixture

@@ -4,14 +4,15 @@ import math
 
 import pytest
 
-from flows import promotion, registry
-from flows.held_out import HeldOut
-from flows.metric_words import said
 from flows.profile import FLOOR_METRICS
-from flows.promotion import Bound, Comparison, Decision, Outcome, PromotionRules, apply
-from flows.tracking import connect
-from hemlets.errors import ConfigError
-from hemlets.workspace import Workspace
+from flows.registry import rules as promotion
+from flows.registry import versions as registry
+from flows.registry.rules import Bound, Comparison, Decision, Outcome, PromotionRules, apply
+from flows.steps.split_fingerprint import HeldOut
+from flows.tracking.metric_labels import said
+from flows.tracking.mlflow_client import connect
+from hemlets.core.errors import ConfigError
+from hemlets.core.workspace import Workspace
 
 RULES = PromotionRules.from_mapping(
     {

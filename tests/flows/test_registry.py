@@ -10,19 +10,20 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from flows import registry, services
-from flows.tracking import connect
-from hemlets.annotations import decode_image
-from hemlets.codecs.bones import BoneLengths
-from hemlets.errors import (
+from flows.registry import versions as registry
+from flows.services import servers as services
+from flows.tracking.mlflow_client import connect
+from hemlets.core.errors import (
     AssetError,
     CheckpointError,
     ConfigError,
     HemletsError,
     PromotionError,
 )
+from hemlets.core.workspace import Workspace
+from hemlets.data.table import decode_image
 from hemlets.inference import Camera, PredictionRequest
-from hemlets.workspace import Workspace
+from hemlets.models.codecs.bones import BoneLengths
 
 BONES = BoneLengths(mean_mm=(320.0,) * 14, spread_mm=(40.0,) * 14)
 

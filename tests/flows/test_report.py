@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 import torch
 
-from flows import stages
 from flows.profile import BenchmarkConfig, load_profile, profile_names
-from flows.report import start_words, write_report
-from flows.scoring import score_model
-from flows.settings_table import settings_of
-from flows.stage_store import StageResult
-from hemlets.codecs.bones import BoneLengths
+from flows.steps import stages
+from flows.steps.report import start_words, write_report
+from flows.steps.scoring import score_model
+from flows.storage.stage_cache import StageResult
+from flows.tracking.settings_table import settings_of
+from hemlets.core.workspace import Workspace
+from hemlets.data.synthetic import OpenDataConfig, SplitSizes, build_open_data
 from hemlets.evaluation import Scores
-from hemlets.evaluation.meanings import PREDICTORS, glossary, what_was_given
-from hemlets.evaluation.names import MetricName
+from hemlets.evaluation.metrics.meanings import PREDICTORS, glossary, what_was_given
+from hemlets.evaluation.metrics.names import MetricName
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
+from hemlets.models.codecs.bones import BoneLengths
 from hemlets.models.model_folder import save_model
-from hemlets.synthetic import OpenDataConfig, SplitSizes, build_open_data
-from hemlets.workspace import Workspace
 
 BONES = BoneLengths(mean_mm=(320.0,) * 14, spread_mm=(40.0,) * 14)
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from data_checks.result import ValidationResult
-from flows import registry
-from flows.held_out import read_held_out
 from flows.profile import profile_names
-from flows.tracking import connect
+from flows.registry import versions as registry
+from flows.steps.split_fingerprint import read_held_out
+from flows.tracking.mlflow_client import connect
 from hemlets.cli import main
-from hemlets.evaluation.results import read_summary
+from hemlets.evaluation.scoring.results import read_summary
 from serving.champion import read_champion
 
 pytestmark = pytest.mark.services
@@ -272,7 +272,7 @@ class TestTrouble:
         self, ready_to_package, command, tiny, monkeypatch
     ) -> None:
         def no_java(**_: object) -> Path:
-            from hemlets.errors import ServingError
+            from hemlets.core.errors import ServingError
 
             raise ServingError("no Java that can run TorchServe")
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from flows import registry, retrain, stages
+from flows import retrain
 from flows.profile import load_profile
-from flows.retraining_key import retraining_key
-from flows.tracking import connect
+from flows.registry import versions as registry
+from flows.steps import stages
+from flows.tracking.mlflow_client import connect
+from flows.tracking.retraining_key import retraining_key
 from hemlets import __version__
-from hemlets.workspace import Workspace
+from hemlets.core.workspace import Workspace
 
 
 @pytest.fixture(autouse=True)

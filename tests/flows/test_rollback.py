@@ -12,15 +12,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows import promotion, publishing, registry
-from flows.judging import _withdrawn as why_withdrawn
-from flows.promotion import Decision, Outcome
-from flows.publishing import publish, servable
-from flows.rollback import rollback
-from flows.tracking import connect
+from flows.registry import deployable as publishing
+from flows.registry import rules as promotion
+from flows.registry import versions as registry
+from flows.registry.deployable import publish, servable
+from flows.registry.rollback import rollback
+from flows.registry.rules import Decision, Outcome
+from flows.steps.challenger_evaluation import _withdrawn as why_withdrawn
+from flows.tracking.mlflow_client import connect
 from hemlets.cli.app import GROUP, _load
-from hemlets.errors import CheckpointError, PromotionError
-from hemlets.workspace import Workspace
+from hemlets.core.errors import CheckpointError, PromotionError
+from hemlets.core.workspace import Workspace
 from serving.champion import read_champion
 
 
@@ -238,7 +240,7 @@ def test_killed_before_any_step_the_same_command_completes_it(
 def command(three, capsys, monkeypatch):
     """Runs ``hemlets rollback`` in this process and returns what it said."""
     monkeypatch.setenv("HEMLETS_HOME", "elsewhere")
-    loaded = _load(EntryPoint("rollback", "flows.cli:rollback", GROUP))
+    loaded = _load(EntryPoint("rollback", "flows.cli.retrain:rollback", GROUP))
 
     def run(*arguments: str) -> str:
         loaded(args=[*arguments, "--home", str(three.home)], standalone_mode=False)

@@ -12,10 +12,10 @@ import urllib.request
 import psutil
 import pytest
 
-from flows import services
-from hemlets.errors import WorkspaceError
-from hemlets.ports import LOOPBACK, BusyPortError, free_port
-from hemlets.workspace import Workspace
+from flows.services import servers as services
+from hemlets.core.errors import WorkspaceError
+from hemlets.core.ports import LOOPBACK, BusyPortError, free_port
+from hemlets.core.workspace import Workspace
 
 
 def _answers(url):
@@ -151,7 +151,7 @@ def test_a_server_outlives_the_thread_that_started_it(tmp_path):
 def _start_in_another_process(tmp_path, body):
     script = (
         "import sys; from pathlib import Path; from flows import services\n"
-        "from hemlets.workspace import Workspace\n" + body
+        "from hemlets.core.workspace import Workspace\n" + body
     )
     environment = {
         k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.stage_store import RUNS, StageStore, _code, code_hash
-from hemlets.errors import WorkspaceError
-from hemlets.files import read_json
-from hemlets.workspace import Workspace
+from flows.storage.stage_cache import RUNS, StageStore, _code, code_hash
+from hemlets.core.errors import WorkspaceError
+from hemlets.core.files import read_json
+from hemlets.core.workspace import Workspace
 
 
 @pytest.fixture
@@ -75,8 +75,8 @@ def test_a_half_written_partial_of_a_killed_process_is_not_taken_for_whole(store
     script = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from flows.stage_store import StageStore\n"
-        "from hemlets.workspace import Workspace\n"
+        "from flows.storage.stage_cache import StageStore\n"
+        "from hemlets.core.workspace import Workspace\n"
         "def build(folder):\n"
         "    (folder / 'half').write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -170,10 +170,12 @@ def test_a_run_notes_what_it_asked_for_built_or_found(store) -> None:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project of three files that the code's hashes are taken of."""
     root = tmp_path / "project"
-    for name in ("flows/stage_store.py", "flows/late/scoring.py", "serving/handler.py"):
+    for name in ("flows/storage/stage_cache.py", "flows/late/scoring.py", "serving/handler.py"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("old")
-    monkeypatch.setattr("flows.stage_store.__file__", str(root / "flows" / "stage_store.py"))
+    monkeypatch.setattr(
+        "flows.storage.stage_cache.__file__", str(root / "flows" / "storage" / "stage_cache.py")
+    )
     _code.cache_clear()
     yield root
     _code.cache_clear()

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows import stages
 from flows.profile import Profile, load_profile
-from flows.stage_store import StageResult, StageStore
-from hemlets.errors import DataError
-from hemlets.files import write_json
-from hemlets.workspace import Workspace
+from flows.steps import stages
+from flows.storage.stage_cache import StageResult, StageStore
+from hemlets.core.errors import DataError
+from hemlets.core.files import write_json
+from hemlets.core.workspace import Workspace
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ class TestTheCanary:
             return {"passed": summary is None, "summary": summary or "all answers agree"}
 
         monkeypatch.setattr("serving.archive.build_archive", archive)
-        monkeypatch.setattr("flows.canary.try_endpoint", ask)
+        monkeypatch.setattr("flows.steps.canary.try_endpoint", ask)
         return wrong
 
     @pytest.fixture
@@ -105,13 +105,15 @@ class TestTraining:
         def train(job: Any, **_: object) -> None:
             model_folder(job.out / "model", {})
 
-        monkeypatch.setattr("flows.stages.run_training", train)
+        monkeypatch.setattr("flows.steps.stages.run_training", train)
 
     def test_runs_again_when_the_card_of_the_weights_that_it_starts_from_changes(
         self, store, profile, data, tmp_path, monkeypatch
     ) -> None:
         starter = model_folder(tmp_path / "starter", {"training": {"families": ["walk"]}})
-        monkeypatch.setattr("flows.stages.starter_weights", lambda: starter / "model.safetensors")
+        monkeypatch.setattr(
+            "flows.steps.stages.starter_weights", lambda: starter / "model.safetensors"
+        )
         profile = profile.model_copy(update={"start": "starter"})
         assert not stages.train_pose(store, profile, data).cached
         assert stages.train_pose(store, profile, data).cached
@@ -140,8 +142,14 @@ class TestTraining:
         self, store, profile, data, monkeypatch
     ) -> None:
         loaded: list[str] = []
-        monkeypatch.setattr("flows.stages.import_module", loaded.append)
-        monkeypatch.setattr("flows.stages.run_training", lambda *_, **__: loaded.append("training"))
+        monkeypatch.setattr("flows.steps.stages.import_module", loaded.append)
+        monkeypatch.setattr(
+            "flows.steps.stages.run_training", lambda *_, **__: loaded.append("training")
+        )
         stages.train_pose(store, profile, data)
         assert loaded[-1] == "training"
-        assert set(loaded[:-1]) >= {"flows.scoring", "flows.open_benchmark", "flows.canary"}
+        assert set(loaded[:-1]) >= {
+            "flows.steps.scoring",
+            "flows.steps.open_benchmark",
+            "flows.steps.canary",
+        }

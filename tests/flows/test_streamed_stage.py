@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from flows import stages
 from flows.profile import Profile, load_profile
-from flows.stage_store import StageStore
-from hemlets.files import read_json
-from hemlets.synthetic import build_open_data
-from hemlets.workspace import Workspace
+from flows.steps import stages
+from flows.storage.stage_cache import StageStore
+from hemlets.core.files import read_json
+from hemlets.core.workspace import Workspace
+from hemlets.data.synthetic import build_open_data
 
 pytestmark = pytest.mark.slow
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from flows.heartbeat import Heartbeat
-from flows.run import flatten
-from flows.run_owner import HEARTBEAT_TAG, Owner
-from flows.tracking import close_orphans, connect, tracking_uri
-from flows.training_history import read_history
-from hemlets.errors import DataError, WorkspaceError
-from hemlets.workspace import Workspace
+from flows.tracking.heartbeat import Heartbeat
+from flows.tracking.mlflow_client import close_orphans, connect, tracking_uri
+from flows.tracking.run import flatten
+from flows.tracking.run_owner import HEARTBEAT_TAG, Owner
+from flows.tracking.training_history import read_history
+from hemlets.core.errors import DataError, WorkspaceError
+from hemlets.core.workspace import Workspace
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +100,8 @@ def test_a_failed_run_is_taken_up_again_under_the_same_key(tracking):
 def test_runs_of_a_killed_process_are_closed_or_adopted(workspace, tracking):
     script = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from hemlets.workspace import Workspace; from flows.tracking import connect\n"
+        "from hemlets.core.workspace import Workspace\n"
+        "from flows.tracking.mlflow_client import connect\n"
         "tracking = connect(Workspace(home=Path(sys.argv[1])))\n"
         "for key in ('left-1', 'left-2'): print(tracking.start_or_adopt(key, 'train').run_id)\n"
         "sys.stdout.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -178,8 +179,8 @@ def test_runs_that_another_machine_has_left_for_ten_minutes_are_closed(workspace
 
 def test_an_open_run_has_its_sign_of_life_renewed_until_it_ends(tracking, monkeypatch):
     heart = Heartbeat(interval_s=0.05)
-    monkeypatch.setattr("flows.heartbeat.begin", heart.begin)
-    monkeypatch.setattr("flows.heartbeat.end", heart.end)
+    monkeypatch.setattr("flows.tracking.heartbeat.begin", heart.begin)
+    monkeypatch.setattr("flows.tracking.heartbeat.end", heart.end)
 
     def beat(run):
         return int(_tags(tracking, run)[HEARTBEAT_TAG])

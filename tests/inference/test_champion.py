@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from hemlets.errors import AssetError
+from hemlets.core.errors import AssetError
+from hemlets.core.workspace import Workspace
 from hemlets.inference.champion import find_model, point_to_champion
-from hemlets.workspace import Workspace
 
 
 def model_at(folder: Path) -> Path:

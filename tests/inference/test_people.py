@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hemlets.errors import InputError
+from hemlets.core.errors import InputError
+from hemlets.core.skeleton import Joint
 from hemlets.inference import BodyEstimate, Camera, Flag
 from hemlets.inference.openpose import read_openpose
 from hemlets.inference.people import Detection, given_boxes, predict_people
 from hemlets.inference.tracks import Tracker, overlap
-from hemlets.skeleton import Joint
 
 SAMPLES = Path(os.environ.get("HEMLETS_SAMPLES", "../shared/samples"))
 IMAGE = np.zeros((200, 300, 3), np.uint8)

@@ -12,12 +12,12 @@ import pytest
 import roma
 import torch
 
-from hemlets.codecs import PERSON_STATISTIC
-from hemlets.codecs.bones import BoneLengths
-from hemlets.errors import InputError
+from hemlets.core.errors import InputError
 from hemlets.inference import BodyEstimate, Camera, Flag, PredictionRequest, Predictor
 from hemlets.inference.predictor import DEFAULT_FOV_DEG, default_camera
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
+from hemlets.models.codecs import PERSON_STATISTIC
+from hemlets.models.codecs.bones import BoneLengths
 from hemlets.models.model_folder import PersonThreshold, load_model, save_model
 
 BONES = BoneLengths(mean_mm=(320.0,) * 14, spread_mm=(40.0,) * 14)

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from hemlets.body import BodyModel
-from hemlets.drawing import place_body
+from hemlets.core.skeleton import Joint
+from hemlets.data.synthetic import MotionLibrary, OpenDataConfig
+from hemlets.data.synthetic.poses import draw_pose
 from hemlets.inference import BodyEstimate, Camera
 from hemlets.inference.refine import Refiner
-from hemlets.skeleton import Joint
-from hemlets.synthetic import MotionLibrary, OpenDataConfig
-from hemlets.synthetic.poses import draw_pose
+from hemlets.reports.drawing import place_body
 
 CAMERA = Camera(fx=600, fy=600, cx=160, cy=160)
 

@@ -10,8 +10,9 @@ import torch
 
 from hemlets.assets.clips import load_clips
 from hemlets.body import BodyModel
-from hemlets.datasets.amass import read_motion
-from hemlets.errors import ConfigError, DataError, InputError
+from hemlets.core.errors import ConfigError, DataError, InputError
+from hemlets.core.skeleton import SMPL_JOINTS
+from hemlets.data.readers.amass import read_motion
 from hemlets.inference import BodyEstimate, Camera
 from hemlets.inference.motion_file import Motion, read_bvh, write_motion
 from hemlets.inference.people import Detection
@@ -31,7 +32,6 @@ from hemlets.inference.video import (
     whole_frames,
     write_video,
 )
-from hemlets.skeleton import SMPL_JOINTS
 
 CAMERA = Camera(fx=500, fy=500, cx=160, cy=120)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hemlets.models.depthwise import depthwise
+from hemlets.models.backbones.depthwise import depthwise
 
 
 def _image(*shape: int, seed: int) -> Tensor:

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from hemlets.errors import CheckpointError
+from hemlets.core.errors import CheckpointError
 from hemlets.models import PoseNetwork, PoseNetworkConfig
-from hemlets.models.backbone import build_backbone, freeze_levels
-from hemlets.models.efficientnet import EfficientNetLite0
-from hemlets.models.pretrained import load_backbone
+from hemlets.models.backbones import build_backbone, freeze_levels
+from hemlets.models.backbones.efficientnet import EfficientNetLite0
+from hemlets.models.backbones.pretrained import load_backbone
 
 
 def imagenet_file(path: Path) -> dict[str, torch.Tensor]:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from hemlets.body import mirror_theta
+from hemlets.core.skeleton import FLIP_JOINTS
 from hemlets.models import HemletsPosh, PoseNetworkConfig, PoshOutput, ShapeNetworkConfig
-from hemlets.models.flip import both_ways
+from hemlets.models.flip_tta import both_ways
 from hemlets.models.posh import body_from
-from hemlets.skeleton import FLIP_JOINTS
 
 POSE = PoseNetworkConfig(crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=32)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hemlets.models import HemletsPosh, PoseNetworkConfig, PoshOutput, ShapeNetworkConfig
-from hemlets.models.inference_form import InferenceForm, can_prepare
+from hemlets.models.fused import InferenceForm, can_prepare
 from hemlets.models.packed import PackedConvolution, PackedUpsampling
 
 FORMS: dict[str, dict[str, object]] = {

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from hemlets.codecs.bones import BoneLengths
-from hemlets.errors import CheckpointError
-from hemlets.files import content_hash
+from hemlets.core.errors import CheckpointError
+from hemlets.core.files import content_hash
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
+from hemlets.models.codecs.bones import BoneLengths
 from hemlets.models.model_folder import PersonThreshold, load_model, load_strictly, save_model
 
 BONES = BoneLengths(mean_mm=(320.0,) * 14, spread_mm=(40.0,) * 14)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hemlets.codecs import VolumeSpec, expectation, marginals
+from hemlets.core.skeleton import Joint
 from hemlets.models import HemletsPosh, PoseNetwork, PoseNetworkConfig, ShapeNetworkConfig
-from hemlets.models.backbone import BackboneName, ResNet
+from hemlets.models.backbones import BackboneName, ResNet
+from hemlets.models.codecs import VolumeSpec, expectation, marginals
 from hemlets.models.posh import nominal_metres
 from hemlets.models.shape import ShapeNetwork
-from hemlets.skeleton import Joint
 
 TINY = PoseNetworkConfig(crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=32)
 

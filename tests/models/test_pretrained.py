@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 
 from hemlets.assets import imagenet
-from hemlets.errors import AssetError, CheckpointError, ConfigError
-from hemlets.models.backbone import ResNet
-from hemlets.models.efficientnet import EfficientNetLite0
-from hemlets.models.pretrained import backbone_file, load_backbone
+from hemlets.core.errors import AssetError, CheckpointError, ConfigError
+from hemlets.models.backbones import ResNet
+from hemlets.models.backbones.efficientnet import EfficientNetLite0
+from hemlets.models.backbones.pretrained import backbone_file, load_backbone
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hemlets.errors import ConfigError
+from hemlets.core.errors import ConfigError
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.resize import resized, with_depth_cells
 

@@ -5,9 +5,9 @@ import numpy as np
 import psutil
 import pytest
 
-from hemlets.annotations import encode_jpeg
-from hemlets.codecs.bones import BoneLengths
+from hemlets.data.table import encode_jpeg
 from hemlets.inference.predictor import Predictor
+from hemlets.models.codecs.bones import BoneLengths
 from serving.archive import build_archive
 from serving.client import Client
 from serving.settings import ServerSettings

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hemlets.errors import AssetError, ServingError
+from hemlets.core.errors import AssetError, ServingError
 from serving.archive import build_archive, content_version, read_archive
 
 

@@ -11,9 +11,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from hemlets.errors import AssetError, ConfigError, HemletsError, ServingError
-from hemlets.ports import BusyPortError, free_ports
-from hemlets.workspace import Workspace
+from hemlets.core.errors import AssetError, ConfigError, HemletsError, ServingError
+from hemlets.core.ports import BusyPortError, free_ports
+from hemlets.core.workspace import Workspace
 from serving.champion import publish_champion
 from serving.cli import _watch, serve
 

@@ -12,11 +12,11 @@ import pytest
 import requests
 from PIL import Image
 
-from hemlets.annotations import decode_image
-from hemlets.errors import ServingError
+from hemlets.core.errors import ServingError
+from hemlets.core.ports import free_ports
+from hemlets.data.table import decode_image
 from hemlets.inference.predictor import Predictor
 from hemlets.inference.types import BodyEstimate, Camera, Flag, PredictionRequest
-from hemlets.ports import free_ports
 from serving.archive import build_archive
 from serving.canary import CanarySample, check_endpoint
 from serving.client import (

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hemlets.files import sha256_file
-from hemlets.workspace import Workspace
+from hemlets.core.files import sha256_file
+from hemlets.core.workspace import Workspace
 from serving.archive import build_archive
 from serving.champion import publish_champion, read_champion
 from serving.follow import Follower

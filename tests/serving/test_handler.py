@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hemlets.errors import InputError
+from hemlets.core.errors import InputError
 from hemlets.inference.predictor import Predictor
 from hemlets.inference.types import BodyEstimate
 from serving.handler import MAX_PEOPLE, PoseHandler

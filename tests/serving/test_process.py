@@ -17,8 +17,8 @@ import psutil
 import pytest
 import requests
 
-from hemlets.errors import ServingError
-from hemlets.ports import BusyPortError
+from hemlets.core.errors import ServingError
+from hemlets.core.ports import BusyPortError
 from serving.java import find_java
 from serving.settings import ServerSettings
 from serving.torchserve import TorchServe

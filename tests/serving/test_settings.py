@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hemlets.errors import ConfigError, ServingError
-from hemlets.files import write_json
-from hemlets.ports import free_ports
+from hemlets.core.errors import ConfigError, ServingError
+from hemlets.core.files import write_json
+from hemlets.core.ports import free_ports
 from serving.java import find_java
 from serving.settings import Ports, ServerSettings, render_properties
 from serving.tokens import KeyFile, TokenFile

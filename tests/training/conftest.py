@@ -17,9 +17,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hemlets.annotations import Annotations, ShardWriter
-from hemlets.processes import die_with_parent
-from hemlets.skeleton import PARTS, SMPL_JOINTS, depth_relations
+from hemlets.core.processes import die_with_parent
+from hemlets.core.skeleton import PARTS, SMPL_JOINTS, depth_relations
+from hemlets.data.table import Annotations, ShardWriter
 from hemlets.training.config import StageJob
 from hemlets.training.engine import train
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hemlets.processes import die_with_parent
+from hemlets.core.processes import die_with_parent
 
 
 def main(*, job: str, rank: int, size: int, meeting: str, log: str) -> int:

@@ -11,14 +11,14 @@ import pytest
 import roma
 import torch
 
-from hemlets.annotations import FIELDS, Annotations
 from hemlets.body import BodyModel, mirror_theta
-from hemlets.codecs import VolumeSpec
-from hemlets.errors import ConfigError
-from hemlets.skeleton import FLIP_JOINTS, FLIP_PARTS, Joint
+from hemlets.core.errors import ConfigError
+from hemlets.core.skeleton import FLIP_JOINTS, FLIP_PARTS, Joint
+from hemlets.data.table import FIELDS, Annotations
+from hemlets.data.transforms import Augmentation, AugmentationConfig
+from hemlets.models.codecs import VolumeSpec
 from hemlets.training import batches as module
 from hemlets.training.batches import Batch, Loader, Samples
-from hemlets.transforms import Augmentation, AugmentationConfig
 
 VOLUME = VolumeSpec(crop_px=64, cells=16)
 STILL = np.ones(3, np.float32)
@@ -97,7 +97,7 @@ def test_batches_from_the_middle_equal_those_of_a_run_from_the_start(data: Path)
 
 
 def test_an_image_of_another_sample_stops_the_batch(data: Path) -> None:
-    from hemlets.errors import DataError
+    from hemlets.core.errors import DataError
 
     rows = np.arange(72, dtype=np.int32)[::-1].copy()
     with pytest.raises(DataError, match="holds sample figure-0071"):
@@ -128,7 +128,7 @@ def test_a_part_with_an_end_unknown_in_the_image_is_masked(data: Path) -> None:
     valid = np.ones((72, 18), bool)
     valid[0, Joint.LEFT_WRIST] = False
     batch = _samples(data, _with(data, valid2d=valid)).batch(np.array([0]), 0)
-    from hemlets.skeleton import PARTS
+    from hemlets.core.skeleton import PARTS
 
     unknown = {p.name for p, k in zip(PARTS, batch.relation_known_BK[0], strict=True) if not k}
     assert unknown == {"left_forearm"}

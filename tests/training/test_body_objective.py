@@ -11,9 +11,9 @@ import roma
 import torch
 
 from hemlets.body import BodyModel
-from hemlets.errors import AssetError
+from hemlets.core.errors import AssetError
+from hemlets.core.skeleton import SMPL_JOINTS, Joint
 from hemlets.models import ShapeNetwork, ShapeNetworkConfig, ShapeOutput
-from hemlets.skeleton import SMPL_JOINTS, Joint
 from hemlets.training.config import LossConfig
 from hemlets.training.objectives import BodyObjective, ShapeObjective
 from hemlets.training.shape_samples import ShapeBatch

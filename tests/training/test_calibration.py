@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from hemlets.annotations import Annotations, ShardReader, ShardWriter, stored_images
-from hemlets.codecs import PERSON_STATISTIC, VolumeSpec, person_confidence
-from hemlets.codecs.bones import BoneLengths
-from hemlets.codecs.decode import lengths_at_depth
+from hemlets.data.table import Annotations, ShardReader, ShardWriter, stored_images
+from hemlets.data.transforms import AugmentationConfig, normalise, square_crop
 from hemlets.models import HemletsPosh, PoseNetwork, PoseNetworkConfig, ShapeNetworkConfig
+from hemlets.models.codecs import PERSON_STATISTIC, VolumeSpec, person_confidence
+from hemlets.models.codecs.bones import BoneLengths
+from hemlets.models.codecs.decode import lengths_at_depth
 from hemlets.models.crops import joints_in_images, network_input
 from hemlets.models.model_folder import load_model
 from hemlets.training.batches import Samples
@@ -29,7 +30,6 @@ from hemlets.training.calibration import (
 from hemlets.training.config import LossConfig
 from hemlets.training.engine import train
 from hemlets.training.objectives import PoseObjective
-from hemlets.transforms import AugmentationConfig, normalise, square_crop
 from tests.training.conftest import IMAGE_PX, SHARD, make_columns
 
 CONFIG = PoseNetworkConfig(crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=32)

@@ -16,10 +16,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hemlets.errors import CheckpointError, ConfigError, DataError, TrainingError, WorkspaceError
-from hemlets.files import lock
+from hemlets.core.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    TrainingError,
+    WorkspaceError,
+)
+from hemlets.core.files import lock
+from hemlets.core.processes import die_with_parent
 from hemlets.models.model_folder import load_model
-from hemlets.processes import die_with_parent
 from hemlets.training.checkpoints import load_checkpoint, save_checkpoint
 from hemlets.training.config import StageJob, TrainingConfig
 from hemlets.training.engine import learning_rate, main, train
@@ -311,7 +317,7 @@ def test_a_batch_larger_than_the_data_is_refused(
 def test_data_in_metres_are_refused_before_training(
     job_for: Callable[..., StageJob], data: Path, tmp_path: Path
 ) -> None:
-    from hemlets.annotations import FIELDS, Annotations
+    from hemlets.data.table import FIELDS, Annotations
 
     whole = Annotations.read(data / "annotations.parquet")
     columns = {field.name: whole.column(field.name) for field in FIELDS}
@@ -469,7 +475,7 @@ def test_a_reporter_is_told_figures_and_shown_pictures(
 def test_backbone_weights_are_part_of_what_a_run_is(
     job_for: Callable[..., StageJob], tmp_path: Path
 ) -> None:
-    from hemlets.models.backbone import ResNet
+    from hemlets.models.backbones import ResNet
 
     path = tmp_path / "resnet18.pth"
     for seed in (0, 1):

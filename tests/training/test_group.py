@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from hemlets.errors import TrainingError
+from hemlets.core.errors import TrainingError
 from hemlets.training.group import Group, with_global_statistics
 
 

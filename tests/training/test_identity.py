@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hemlets.annotations import Annotations
-from hemlets.errors import CheckpointError
+from hemlets.core.errors import CheckpointError
+from hemlets.data.table import Annotations
 from hemlets.models import HemletsPosh
 from hemlets.training.checkpoints import load_checkpoint
 from hemlets.training.config import StageJob

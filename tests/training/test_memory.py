@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from hemlets.errors import TrainingError
+from hemlets.core.errors import TrainingError
 from hemlets.training.batches import Loader
 from hemlets.training.config import StageJob, TrainingConfig
 from hemlets.training.engine import train

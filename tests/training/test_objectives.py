@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from hemlets.codecs import expectation, marginals
 from hemlets.models import PoseNetwork, PoseNetworkConfig
+from hemlets.models.codecs import expectation, marginals
 from hemlets.training.batches import Batch
 from hemlets.training.config import LossConfig
 from hemlets.training.objectives import PoseObjective, shrunk

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hemlets.models import PoseNetwork, PoseNetworkConfig
-from hemlets.models.backbone import BackboneName
+from hemlets.models.backbones import BackboneName
 from hemlets.training.config import TrainingConfig
 from hemlets.training.optimisers import StageOptimiser
 

@@ -14,13 +14,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hemlets.annotations import FIELDS, Annotations
-from hemlets.errors import DataError
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import FLIP_JOINTS
+from hemlets.data.table import FIELDS, Annotations
+from hemlets.data.transforms import AugmentationConfig, normalise
 from hemlets.models import HemletsPosh
-from hemlets.models.inference_form import can_prepare
+from hemlets.models.fused import can_prepare
 from hemlets.models.model_folder import load_model
 from hemlets.models.posh import nominal_metres
-from hemlets.skeleton import FLIP_JOINTS
 from hemlets.training.batches import Samples
 from hemlets.training.config import StageJob
 from hemlets.training.engine import train
@@ -29,7 +30,6 @@ from hemlets.training.predicted_samples import PredictedSamples
 from hemlets.training.predictions import PredictedBodies, predict_bodies
 from hemlets.training.reporting import Rows
 from hemlets.training.stages import stage_of
-from hemlets.transforms import AugmentationConfig, normalise
 
 MIRROR = torch.tensor([-1.0, 1.0, 1.0])
 

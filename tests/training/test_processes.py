@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hemlets.annotations import FIELDS, Annotations
+from hemlets.data.table import FIELDS, Annotations
 from hemlets.training.checkpoints import load_checkpoint
 from hemlets.training.config import StageJob
 from hemlets.training.engine import train

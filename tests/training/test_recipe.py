@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from hemlets.assets import ASSETS_FOLDER
-from hemlets.config import read_toml
+from hemlets.core.config import read_toml
 from hemlets.training.recipe import Recipe
 
 

@@ -12,14 +12,15 @@ import roma
 import torch
 from safetensors.torch import load_file
 
-from hemlets.annotations import FIELDS, Annotations
 from hemlets.body import mirror_theta
-from hemlets.codecs import VolumeSpec
-from hemlets.errors import DataError
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import FLIP_JOINTS, Joint
+from hemlets.data.table import FIELDS, Annotations
+from hemlets.data.transforms import AugmentationConfig
 from hemlets.models import ShapeNetwork, ShapeNetworkConfig
+from hemlets.models.codecs import VolumeSpec
 from hemlets.models.model_folder import load_model, save_model
 from hemlets.models.posh import nominal_metres
-from hemlets.skeleton import FLIP_JOINTS, Joint
 from hemlets.training.batches import Samples
 from hemlets.training.config import StageJob
 from hemlets.training.engine import train
@@ -27,7 +28,6 @@ from hemlets.training.reporting import Rows
 from hemlets.training.shape_samples import ShapeSamples
 from hemlets.training.stages import initial_model
 from hemlets.training.validation import validate_shape
-from hemlets.transforms import AugmentationConfig
 
 VOLUME = VolumeSpec(crop_px=64, cells=16)
 STILL = AugmentationConfig(

@@ -7,16 +7,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hemlets.codecs import VolumeSpec
+from hemlets.data.synthetic import OpenDataConfig
+from hemlets.data.synthetic.people import BLOCK
+from hemlets.data.synthetic.stream import RenderStream, StreamConfig
+from hemlets.data.transforms import AugmentationConfig
+from hemlets.models.codecs import VolumeSpec
 from hemlets.models.model_folder import load_model
-from hemlets.synthetic import OpenDataConfig
-from hemlets.synthetic.people import BLOCK
-from hemlets.synthetic.stream import RenderStream, StreamConfig
 from hemlets.training.batches import Batch, Loader
 from hemlets.training.engine import train
 from hemlets.training.reporting import Rows
 from hemlets.training.streaming import StreamSamples, share_of_rank
-from hemlets.transforms import AugmentationConfig
 
 VOLUME = VolumeSpec(crop_px=64, cells=16)
 STREAM = StreamConfig(data=OpenDataConfig(image_px=64, seed=3), window=BLOCK, reuse=2, ahead=1)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hemlets.errors import ConfigError
+from hemlets.core.errors import ConfigError
 from hemlets.training import predictions
 from hemlets.training.config import StageJob
 from hemlets.training.engine import train

@@ -18,7 +18,7 @@ from hemlets.assets import ASSETS_FOLDER, write_manifest
 from hemlets.assets.rebuild.body import LANDMARK_SOURCES, build_bodies
 from hemlets.assets.rebuild.motion import MOTION_FOLDER, PYBULLET, read_clips
 from hemlets.assets.rebuild.population import FULL_TOPOLOGY, LITE_TOPOLOGY, sample_population
-from hemlets.errors import HemletsError
+from hemlets.core.errors import HemletsError
 
 TARGETS: Final = ("motions", "body")
 

@@ -41,8 +41,8 @@ from hemlets.assets.rebuild.rest_pose import (
     aim,
     side_sign,
 )
-from hemlets.errors import AssetError
-from hemlets.skeleton import MIRROR_SMPL_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
+from hemlets.core.errors import AssetError
+from hemlets.core.skeleton import MIRROR_SMPL_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
 
 __all__ = [
     "LANDMARK_SOURCES",

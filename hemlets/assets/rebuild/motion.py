@@ -35,8 +35,8 @@ from hemlets.assets.rebuild.rest_pose import (
     aim,
     side_sign,
 )
-from hemlets.errors import AssetError
-from hemlets.skeleton import SMPL_PARENTS
+from hemlets.core.errors import AssetError
+from hemlets.core.skeleton import SMPL_PARENTS
 
 __all__ = ["Clip", "fetch_pybullet", "read_clips", "retarget"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from hemlets.errors import AssetError
+from hemlets.core.errors import AssetError
 
 if TYPE_CHECKING:
     import anny

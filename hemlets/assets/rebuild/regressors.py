@@ -17,7 +17,7 @@ import torch
 from scipy.optimize import nnls
 from smplx.lbs import batch_rigid_transform, batch_rodrigues
 
-from hemlets.skeleton import FLIP_JOINTS, MIRROR_SMPL_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
+from hemlets.core.skeleton import FLIP_JOINTS, MIRROR_SMPL_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
 
 __all__ = [
     "KINEMATIC_TWIN",

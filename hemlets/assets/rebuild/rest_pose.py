@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
-from hemlets.skeleton import MIRROR_SMPL_JOINTS
+from hemlets.core.skeleton import MIRROR_SMPL_JOINTS
 
 __all__ = [
     "ARM_DIRECTION",

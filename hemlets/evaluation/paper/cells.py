@@ -7,8 +7,8 @@ from typing import Annotated, Final, NamedTuple
 
 from pydantic import Field
 
-from hemlets.config import Config, read_toml
-from hemlets.evaluation.names import MetricName
+from hemlets.core.config import Config, read_toml
+from hemlets.evaluation.metrics.names import MetricName
 from hemlets.evaluation.protocols.protocol import Key
 
 __all__ = [

@@ -9,9 +9,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from hemlets.config import Config, read_toml
-from hemlets.errors import ConfigError
-from hemlets.evaluation.joint_sets import JOINT_SETS
+from hemlets.core.config import Config, read_toml
+from hemlets.core.errors import ConfigError
+from hemlets.evaluation.metrics.joint_sets import JOINT_SETS
 
 __all__ = [
     "Column",

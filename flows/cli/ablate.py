@@ -1,0 +1,154 @@
+"""``hemlets ablate``: the paper's ablations on the open data, run by run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["ablate"]
+
+
+def ablate(
+    arms: Annotated[
+        list[str] | None,
+        typer.Option("--arm", help="Only this arm; may be repeated. All by default."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each arm.")] = 3,
+    samples: Annotated[
+        int, typer.Option(min=32, help="Training samples of a run: the budget.")
+    ] = 15_000,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key=value over the study's settings; may be repeated."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a data version; by default people are rendered."),
+    ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(help="CSV with a row a finished run; what has a row is not run again."),
+    ] = None,
+    most: Annotated[
+        int | None, typer.Option(min=0, help="End after so many runs; 0 writes the report only.")
+    ] = None,
+    home: Annotated[
+        Path | None,
+        typer.Option("--home", help="Workspace folder; by default HEMLETS_HOME or ./workspace."),
+    ] = None,
+) -> None:
+    """Train and compare the paper's ablations under one budget.
+
+    Supervision of the intermediate maps with and without 2D-only data (Table 4), two, three and
+    five states (Figure 9), and weak labels (Table 5). A stopped ablation goes on with the same
+    command.
+    """
+    from flows.ablation.arms import ARMS
+    from flows.ablation.study import Study
+    from hemlets.core.errors import ConfigError
+    from hemlets.core.workspace import Workspace
+
+    unknown = sorted(set(arms or ()) - set(ARMS))
+    if unknown:
+        raise ConfigError(
+            f"there is no arm {', '.join(unknown)}", expected=f"some of {', '.join(ARMS)}"
+        )
+    study = Study.from_mapping(_settings(samples, overrides or []), where="--set")
+    if home is not None:
+        os.environ["HEMLETS_HOME"] = str(home.resolve())
+    workspace = Workspace.from_env()
+    os.environ.setdefault("PREFECT_HOME", str(workspace.prefect))
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    names = arms or list(ARMS)
+    if os.environ.get("PREFECT_API_URL"):
+        _run(study, names, seeds, data, results, most, workspace)
+        return
+    from flows.services.servers import prefect_server
+
+    with prefect_server(workspace) as server:
+        os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+        try:
+            _run(study, names, seeds, data, results, most, workspace)
+        finally:
+            from prefect.logging.handlers import APILogWorker
+
+            APILogWorker.drain_all(timeout=5)
+            del os.environ["PREFECT_API_URL"]
+
+
+def _settings(samples: int, overrides: list[str]) -> dict[str, object]:
+    import tomllib
+
+    from hemlets.core.errors import ConfigError
+
+    lines = [f"samples = {samples}"]
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise ConfigError(f"{override!r} sets nothing", where="--set", expected="key=value")
+        try:
+            tomllib.loads(f"x = {value}")
+        except tomllib.TOMLDecodeError:
+            value = f'"{value}"'
+        lines.append(f"{key.strip()} = {value}")
+    try:
+        return tomllib.loads("\n".join(lines))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"the settings can't be read: {error}", where="--set") from None
+
+
+def _run(
+    study: object,
+    names: list[str],
+    seeds: int,
+    data: Path | None,
+    results: Path | None,
+    most: int | None,
+    workspace: object,
+) -> None:
+    from rich.console import Console
+
+    from flows.ablation.arms import ARMS
+    from flows.ablation.flow import ablate as flow
+    from flows.ablation.runs import Bench
+    from flows.ablation.study import Study
+    from flows.services.user_errors import failure_of
+    from hemlets.assets import asset_path
+    from hemlets.core.workspace import Workspace
+    from hemlets.data.synthetic import build_open_data
+
+    assert isinstance(study, Study)
+    assert isinstance(workspace, Workspace)
+    folder = workspace.home / "ablation"
+    if data is None:
+        data = folder / f"data-{study.data.hash[:12]}"
+        build_open_data(study.data, data, workers=study.threads)
+    try:
+        outcome = flow(
+            Bench(
+                study=study,
+                data=data.resolve(),
+                folder=folder,
+                starter=asset_path("starter/model.safetensors"),
+            ),
+            [ARMS[name] for name in names],
+            range(seeds),
+            workspace=workspace,
+            results=(results or folder / "ablations.csv").resolve(),
+            most=most,
+        )
+    except Exception as error:
+        known = failure_of(error)
+        if known is None:
+            raise
+        raise known from None
+    console = Console(highlight=False)
+    console.print(f"{outcome.done} runs done, {outcome.left} left, {len(outcome.rows)} rows")
+    for path in outcome.report:
+        console.print(f"  {path}", soft_wrap=True)

@@ -1,0 +1,132 @@
+"""``hemlets retrain``, ``hemlets rollback`` and ``hemlets ui``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["retrain", "rollback", "ui"]
+
+Home = Annotated[
+    Path | None,
+    typer.Option("--home", help="Workspace folder; by default HEMLETS_HOME or ./workspace."),
+]
+
+
+def retrain(
+    profile: Annotated[
+        str, typer.Option("--profile", "-p", help="Name of a bundled profile or path of a file.")
+    ] = "demo",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="section.key=value over the profile; may be repeated."),
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Retrain from data to promotion; stages that are whole already are not run again.
+
+    A rejected challenger is a sound outcome, so it ends with code 0 like a promoted one.
+    """
+    from flows.services.servers import prefect_server
+    from hemlets.core.files import lock
+    from hemlets.core.workspace import Workspace
+
+    if home is not None:
+        os.environ["HEMLETS_HOME"] = str(home.resolve())
+    workspace = Workspace.from_env()
+    # A wrong profile must not cost the start of a server.
+    from flows.profile import RETRAIN_LOCK, RETRAINING, load_profile
+
+    load_profile(profile, tuple(overrides or ()))
+    os.environ.setdefault("PREFECT_HOME", str(workspace.prefect))
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    # Its tracebacks of a failed stage would bury the message; its pages show them all the same.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    # Taken here, before a server is started for nothing.
+    with lock(workspace.locks / RETRAIN_LOCK, RETRAINING):
+        if os.environ.get("PREFECT_API_URL"):
+            _retrain(profile, overrides, workspace)
+            return
+        with prefect_server(workspace) as server:
+            os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+            try:
+                _retrain(profile, overrides, workspace)
+            finally:
+                # What was logged goes to the server while there is one.
+                from prefect.logging.handlers import APILogWorker
+
+                APILogWorker.drain_all(timeout=5)
+                del os.environ["PREFECT_API_URL"]
+
+
+def _retrain(profile: str, overrides: list[str] | None, workspace: object) -> None:
+    from rich.console import Console
+
+    from flows.retrain import retrain as flow
+    from flows.services.user_errors import failure_of
+    from hemlets.core.workspace import Workspace
+
+    assert isinstance(workspace, Workspace)
+    try:
+        outcome = flow(profile, overrides, str(workspace.home))
+    except Exception as error:
+        known = failure_of(error)
+        if known is None:
+            raise
+        raise known from None
+    console = Console(highlight=False)
+    console.print()
+    console.print(f"[bold]{outcome['decision']}[/bold]: {'; '.join(outcome['reasons'])}")
+    console.print(f"  report     {outcome['report']}", soft_wrap=True)
+    program = Path(sys.argv[0])
+    command = str(program) if program.name == "hemlets" else "hemlets"
+    console.print(f"  runs       {command} ui", soft_wrap=True)
+    console.print(f"  predict    {command} predict PHOTO.jpg", soft_wrap=True)
+    console.print(f"  serve      {command} serve", soft_wrap=True)
+
+
+def rollback(
+    version: Annotated[
+        int | None,
+        typer.Argument(help="Model version to go back to; by default the champion before this."),
+    ] = None,
+    because: Annotated[
+        str, typer.Option(help="Why; kept with the version that is withdrawn.")
+    ] = "",
+    home: Home = None,
+) -> None:
+    """Go back to an earlier champion; the withdrawn one is not promoted again.
+
+    Predictions use it at once, and a running server switches to it as it does to a promotion.
+    """
+    from flows.registry import rollback as back
+    from hemlets.core.workspace import Workspace
+
+    if home is not None:
+        os.environ["HEMLETS_HOME"] = str(home.resolve())
+    done = back.rollback(Workspace.from_env(), version, because=because)
+    if done.withdrawn is None:
+        typer.echo(f"version {done.champion} is the champion, and is what is served")
+        return
+    typer.echo(f"version {done.champion} is the champion again, and is what is served")
+    typer.echo(f"version {done.withdrawn} is withdrawn: {done.because}")
+
+
+def ui(
+    mlflow_port: Annotated[int, typer.Option(help="Port of the MLflow pages.")] = 5000,
+    prefect_port: Annotated[int, typer.Option(help="Port of the Prefect pages.")] = 4200,
+    home: Home = None,
+) -> None:
+    """Show the MLflow and Prefect pages on loopback until Ctrl-C."""
+    from flows.services.servers import run_ui
+    from hemlets.core.workspace import Workspace
+
+    if home is not None:
+        os.environ["HEMLETS_HOME"] = str(home.resolve())
+    run_ui(Workspace.from_env(), mlflow_port, prefect_port)

@@ -1,0 +1,1 @@
+"""The model registry: versions, promotion rules, rollback."""

@@ -1,0 +1,421 @@
+"""Whether a challenger becomes the champion: a pure decision, then one that is carried out.
+
+What is missing or not a finite number counts against the challenger: a promotion must be shown
+to be safe, never assumed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, Self
+
+from pydantic import Field, model_validator
+
+from flows.registry import versions as registry
+from flows.tracking.metric_labels import amount, said
+from hemlets.core.config import Config
+from hemlets.core.files import lock
+from hemlets.core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from flows.steps.split_fingerprint import HeldOut
+
+__all__ = [
+    "MIN_GATE_SAMPLES",
+    "REPLACED_BY_TAG",
+    "REPLACED_TAG",
+    "Bound",
+    "Comparison",
+    "Decision",
+    "Outcome",
+    "PromotionRules",
+    "apply",
+    "decide",
+    "promotion_lock",
+]
+
+
+MIN_GATE_SAMPLES: Final = 256
+"""Gate samples that a promotion needs unless a profile says otherwise."""
+
+REPLACED_TAG: Final = "replaced_version"
+"""Of a promoted version: the champion before it."""
+
+REPLACED_BY_TAG: Final = "hemlets.replaced_by"
+"""Of a former champion: the version that was promoted over it."""
+
+
+class Bound(Config):
+    """What a metric may at most, or must at least, be. The bound itself passes.
+
+    Attributes:
+        max: Upper limit, for errors.
+        min: Lower limit, for scores.
+    """
+
+    max: float | None = None
+    min: float | None = None
+
+    @model_validator(mode="after")
+    def _bounds_something(self) -> Self:
+        if self.max is None and self.min is None:
+            raise ValueError("needs max, min or both")
+        if self.max is not None and self.min is not None and self.min > self.max:
+            raise ValueError("min is above max, so that nothing passes")
+        return self
+
+    def holds(self, value: float) -> bool:
+        """Whether a value passes."""
+        above = self.min is None or value >= self.min
+        return above and (self.max is None or value <= self.max)
+
+
+class PromotionRules(Config):
+    """When a challenger is good enough.
+
+    Attributes:
+        floors: Bounds by metric name. Every one of these metrics must be there.
+        max_regression: The largest value that the upper end of the paired bootstrap interval of
+            challenger ÷ champion − 1 may have: 0.01 allows a challenger that is at worst 1 %
+            worse.
+        min_gate_samples: Gate samples that a promotion needs. A profile that asks for fewer than
+            the default weakens the gate, which the decision's reasons then say.
+    """
+
+    floors: dict[str, Bound] = Field(min_length=1)
+    max_regression: float = Field(default=0.01, ge=0.0, le=0.1)
+    min_gate_samples: int = Field(default=MIN_GATE_SAMPLES, ge=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Challenger and champion on the same samples of the frozen gate split.
+
+    Attributes:
+        metric: The metric's name, with its protocol; an error, so that smaller is better.
+        ratio: Challenger ÷ champion − 1 of the means; 0.05 is 5 % worse.
+        upper: Upper end of the ratio's paired bootstrap interval.
+        samples: How many samples both were scored on.
+        champion_version: The champion's version number.
+        champion_hash: Hash of the champion's model folder.
+        challenger_hash: Hash of the challenger's model folder.
+        champion_gate: Hash of the gate rows that the champion was registered with; empty where
+            its tags say nothing. The figures above are of the present rows in any case.
+        problem: Why the two can't be compared; None where they were.
+        notes: How the two differ in what is a part of a model, one sentence each.
+    """
+
+    metric: str
+    ratio: float | None
+    upper: float | None
+    samples: int
+    champion_version: int
+    champion_hash: str
+    challenger_hash: str
+    champion_gate: str = ""
+    problem: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Outcome(StrEnum):
+    """What becomes of a challenger."""
+
+    PROMOTED = "promoted"
+    REJECTED = "rejected"
+    ALREADY_CHAMPION = "already champion"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """An outcome and every reason for it.
+
+    Attributes:
+        outcome: What becomes of the challenger.
+        reasons: One sentence each. For a rejection everything that failed, not only the first;
+            then whatever makes the gate another or a weaker one than usual.
+        champion_version: The champion it was held against, None where there was none.
+        failures: Those of the reasons that speak against the model. A rejection has some; so
+            may a model that already is the champion, and then something is wrong with what is
+            being served.
+    """
+
+    outcome: Outcome
+    reasons: tuple[str, ...]
+    champion_version: int | None = None
+    failures: tuple[str, ...] = ()
+
+    @property
+    def promote(self) -> bool:
+        """Whether the alias ``champion`` is to move."""
+        return self.outcome is Outcome.PROMOTED
+
+
+def decide(
+    rules: PromotionRules,
+    challenger_metrics: Mapping[str, float | None],
+    comparison: Comparison | None,
+    canary_passed: bool | None,
+    *,
+    gate: HeldOut | None,
+    gaps: Sequence[str] = (),
+    withdrawn: str | None = None,
+) -> Decision:
+    """Judge a challenger. Pure: the same input gives the same decision.
+
+    Args:
+        rules: Floors and the allowed regression.
+        challenger_metrics: The challenger's figures by name. Every figure must be finite, also
+            one that has no floor.
+        comparison: The challenger against the champion, None where there is no champion.
+        canary_passed: Whether the served answers equalled the saved predictions; None when it
+            was not tried.
+        gate: The rows that the figures are of; None where that is not known.
+        gaps: Figures that are missing on a part of the rows, one sentence each.
+        withdrawn: Why a person took this model out of service; None where nobody did.
+    """
+    failures = [
+        *([] if withdrawn is None else [f"this model was withdrawn: {withdrawn}"]),
+        *_too_few(rules, gate),
+        *gaps,
+        *_not_finite(challenger_metrics),
+        *_below_floors(rules, challenger_metrics),
+        *_regression(rules, comparison),
+        *_canary(canary_passed),
+    ]
+    notes = [
+        *_about_the_gate(rules, comparison, gate),
+        *(() if comparison is None else comparison.notes),
+    ]
+    against = None if comparison is None else comparison.champion_version
+    if (
+        comparison is not None
+        and comparison.champion_hash
+        and comparison.challenger_hash == comparison.champion_hash
+    ):
+        same = f"this model is already the champion, version {against}: nothing to do"
+        return Decision(
+            outcome=Outcome.ALREADY_CHAMPION,
+            reasons=(same, *(f"but {failure}" for failure in failures)),
+            champion_version=against,
+            failures=tuple(failures),
+        )
+    if failures:
+        return Decision(
+            outcome=Outcome.REJECTED,
+            reasons=(*failures, *notes),
+            champion_version=against,
+            failures=tuple(failures),
+        )
+    return Decision(
+        outcome=Outcome.PROMOTED,
+        reasons=(*_merits(rules, challenger_metrics, comparison), *notes),
+        champion_version=against,
+    )
+
+
+@contextlib.contextmanager
+def promotion_lock(workspace: Workspace) -> Iterator[None]:
+    """Hold what every change of the champion holds; a process that holds it may enter again.
+
+    Raises:
+        WorkspaceError: Another process of this workspace has held it for minutes.
+    """
+    # A champion's files may be downloaded under it.
+    with lock(workspace.locks / "promotion.lock", "a promotion", timeout_s=300, again=True):
+        yield
+
+
+def apply(decision: Decision, workspace: Workspace, version: registry.ModelVersion) -> Decision:
+    """Carry a decision out: tags first, the alias last, so that a crash promotes nothing unsaid.
+
+    May be repeated. A promotion that was decided against another champion than the present one
+    is turned into a rejection, since nobody compared these two.
+
+    Args:
+        decision: From :func:`decide`.
+        workspace: Whose registry.
+        version: The challenger.
+
+    Returns:
+        What was carried out, which is what was decided unless the champion changed meanwhile.
+    """
+    with promotion_lock(workspace):
+        current = registry.champion(workspace)
+        number = None if current is None else current.version
+        if number == version.version and decision.outcome is not Outcome.REJECTED:
+            # Its tags say why it was promoted; a rerun must not write over them.
+            return decision
+        if decision.promote and number != decision.champion_version:
+            compared = (
+                "no champion"
+                if decision.champion_version is None
+                else f"version {decision.champion_version}"
+            )
+            failure = (
+                f"the champion is {'gone' if number is None else f'version {number}'}, but "
+                f"the challenger was compared with {compared}: run the benchmark again"
+            )
+            decision = replace(
+                decision, outcome=Outcome.REJECTED, reasons=(failure,), failures=(failure,)
+            )
+        if decision.outcome is Outcome.REJECTED:
+            registry.reject(workspace, version, decision.reasons)
+            return decision
+        tags = {"decision": str(decision.outcome), "decision_reasons": "; ".join(decision.reasons)}
+        if decision.promote and current is not None:
+            tags[REPLACED_TAG] = str(current.version)
+            registry.tag_version(workspace, current, {REPLACED_BY_TAG: str(version.version)})
+        registry.tag_version(workspace, version, tags)
+        if decision.promote:
+            registry.set_champion(workspace, version)
+    return decision
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _too_few(rules: PromotionRules, gate: HeldOut | None) -> list[str]:
+    if gate is None:
+        return ["the gate is missing: nothing says which samples the figures are of"]
+    if gate.samples < rules.min_gate_samples:
+        return [f"the gate has {gate.samples} samples, needed are at least "
+                f"{rules.min_gate_samples}"]  # fmt: skip
+    return []
+
+
+def _about_the_gate(
+    rules: PromotionRules, comparison: Comparison | None, gate: HeldOut | None
+) -> list[str]:
+    notes = []
+    if rules.min_gate_samples < MIN_GATE_SAMPLES:
+        notes.append(
+            f"the profile lets {rules.min_gate_samples} gate samples suffice "
+            f"(promotion.min_gate_samples; by default {MIN_GATE_SAMPLES})"
+        )
+    if comparison is None or gate is None or comparison.champion_gate == gate.hash:
+        return notes
+    champion = f"champion version {comparison.champion_version}"
+    if comparison.champion_gate:
+        notes.append(
+            f"the gate is not the one that {champion} was registered with (rows {gate.hash[:12]}, "
+            f"then {comparison.champion_gate[:12]}): both are held against the present rows"
+        )
+    else:
+        notes.append(f"{champion} does not say which gate it was registered with")
+    return notes
+
+
+def _not_finite(metrics: Mapping[str, float | None]) -> list[str]:
+    return [
+        f"{said(name)} has no value"
+        if value is None
+        else f"{said(name)} is {value}, not a finite number"
+        for name, value in sorted(metrics.items())
+        if not _finite(value)
+    ]
+
+
+def _below_floors(rules: PromotionRules, metrics: Mapping[str, float | None]) -> list[str]:
+    failures = []
+    for name, bound in sorted(rules.floors.items()):
+        value = metrics.get(name)
+        if name not in metrics:
+            failures.append(f"{said(name)} is missing")
+            continue
+        if value is None or not _finite(value):
+            continue
+        if not bound.holds(value):
+            limits = _limits(name, bound)
+            failures.append(f"{said(name)} is {amount(name, value)}, but must be {limits}")
+    return failures
+
+
+def _limits(name: str, bound: Bound) -> str:
+    limits = [f"at least {amount(name, bound.min)}"] if bound.min is not None else []
+    limits += [f"at most {amount(name, bound.max)}"] if bound.max is not None else []
+    return " and ".join(limits)
+
+
+def _regression(rules: PromotionRules, comparison: Comparison | None) -> list[str]:
+    if comparison is None:
+        return []
+    against = (
+        f"{said(comparison.metric)} can't be compared with that of champion version "
+        f"{comparison.champion_version}"
+    )
+    if comparison.problem is not None:
+        return [f"{against}: {comparison.problem}"]
+    if comparison.samples < 1:
+        return [f"{against}: no samples were compared"]
+    ratio, upper = comparison.ratio, comparison.upper
+    failures = [
+        f"{against}: the {name} is {value}, not a finite number"
+        for name, value in (("ratio", ratio), ("interval's upper end", upper))
+        if not _finite(value)
+    ]
+    if failures or ratio is None or upper is None:
+        return failures
+    # The point estimate is held to the limit too: an interval that lies below it is a fault.
+    if max(ratio, upper) > rules.max_regression:
+        return [
+            f"{_compared(comparison.metric, ratio, upper, comparison.champion_version)}, but may "
+            f"be larger by {_percent(rules.max_regression)} at most"
+        ]
+    return []
+
+
+def _compared(metric: str, ratio: float, upper: float, version: int) -> str:
+    """Both ends of what is known of the ratio, in words."""
+    return (
+        f"{said(metric)} is {_change(ratio)} that of champion version {version}, at the worse end "
+        f"of the 95 % interval {_change(upper)} it"
+    )
+
+
+def _change(ratio: float) -> str:
+    if not round(1000 * ratio):
+        return "as large as"
+    return f"{_percent(abs(ratio))} {'larger' if ratio > 0 else 'smaller'} than"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _canary(passed: bool | None) -> list[str]:
+    if passed is None:
+        return ["the canary's result is missing: the packaged model was not tried"]
+    return (
+        []
+        if passed is True
+        else ["the canary failed: the endpoint's answers differ from the saved predictions"]
+    )
+
+
+def _passed(rules: PromotionRules, metrics: Mapping[str, float | None]) -> str:
+    kept = [
+        f"{said(name)} is {amount(name, value)} ({_limits(name, bound)})"
+        for name, bound in sorted(rules.floors.items())
+        if (value := metrics.get(name)) is not None
+    ]
+    return f"every limit is kept: {', '.join(kept)}"
+
+
+def _merits(
+    rules: PromotionRules,
+    metrics: Mapping[str, float | None],
+    comparison: Comparison | None,
+) -> tuple[str, ...]:
+    floors = _passed(rules, metrics)
+    if comparison is None:
+        return (floors, "there was no champion", "the canary passed")
+    ratio, upper = comparison.ratio, comparison.upper
+    assert ratio is not None
+    assert upper is not None
+    against = _compared(comparison.metric, ratio, upper, comparison.champion_version)
+    return (floors, f"{against}, on {comparison.samples} samples", "the canary passed")

@@ -1,0 +1,1 @@
+"""Servers on loopback, the doctor, and what both need."""

@@ -1,0 +1,318 @@
+"""Real MLflow and Prefect servers on loopback, as children that can't outlive their parent.
+
+``mlflow server`` starts uvicorn as a child of its own, which a parent-death signal on the first
+would not reach. So :mod:`hemlets.core.supervisor` stands between and ends them all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Self
+
+from flows.services.redaction import masked
+from hemlets.core.errors import WorkspaceError
+from hemlets.core.ports import LOOPBACK, free_port, require_free_port
+from hemlets.core.workspace import Workspace
+
+__all__ = [
+    "Service",
+    "mlflow_server",
+    "prefect_server",
+    "run_ui",
+]
+
+_GRACE_S = 8.0
+_POLL_S = 0.2
+
+
+@dataclass(kw_only=True)
+class Service:
+    """A server as a context manager: ready inside the block, gone after it.
+
+    Attributes:
+        name: What people call it.
+        command: Program and arguments; must listen on ``LOOPBACK`` and ``port``.
+        port: Where it listens.
+        ready_path: Path of a page that answers 200 when the server is ready.
+        log: Its output, appended.
+        environment: Variables that are set for it; None removes one.
+        timeout_s: How long it may take to be ready.
+        port_option: The option that chooses another port.
+    """
+
+    name: str
+    command: Sequence[str]
+    port: int
+    ready_path: str
+    log: Path
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+    timeout_s: float = 90.0
+    port_option: str = "--port"
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
+    _log_start: int = field(default=0, init=False, repr=False)
+
+    @property
+    def url(self) -> str:
+        """Address of its pages."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it and wait until it answers. Nothing is left running when that fails.
+
+        Raises:
+            BusyPortError: The port is busy.
+            WorkspaceError: The server ended or was not ready in time; the message holds the end
+                of its log.
+        """
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start it without waiting, so that several can start at the same time.
+
+        Raises:
+            BusyPortError: The port is busy.
+        """
+        require_free_port(self.port, needed_by=self.name, option=self.port_option)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        environment = dict(os.environ)
+        for name, value in self.environment.items():
+            environment.pop(name, None)
+            if value is not None:
+                environment[name] = value
+        supervisor = [sys.executable, "-P", "-m", "hemlets.core.supervisor"]
+        supervisor += ["--owner", str(os.getpid()), "--grace-s", str(_GRACE_S), "--"]
+        with self.log.open("ab") as log:
+            self._log_start = log.tell()
+            self._process = subprocess.Popen(
+                [*supervisor, *self.command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+
+    def wait_until_ready(self) -> None:
+        """Wait until a launched server answers. It is stopped when that fails.
+
+        Raises:
+            WorkspaceError: It ended or was not ready in time.
+        """
+        try:
+            self._wait()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End it with all its children. May be repeated."""
+        process = self._process
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            process.wait(timeout=_GRACE_S + 2)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            # Reaches what is left of the group, also when the supervisor itself was killed.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            self._process = None
+
+    def check(self) -> None:
+        """Raise when the server has ended by itself.
+
+        Raises:
+            WorkspaceError: With the end of its log.
+        """
+        code = None if self._process is None else self._process.poll()
+        if code is not None:
+            raise self._failure(f"{self.name} ended by itself with exit status {code}")
+
+    def _wait(self) -> None:
+        # A proxy from the environment would be asked for loopback addresses too.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        deadline = time.monotonic() + self.timeout_s
+        while time.monotonic() < deadline:
+            self.check()
+            with (
+                contextlib.suppress(urllib.error.URLError, OSError),
+                opener.open(f"{self.url}{self.ready_path}", timeout=2) as answer,
+            ):
+                if answer.status == 200:
+                    return
+            time.sleep(_POLL_S)
+        raise self._failure(f"{self.name} did not answer within {self.timeout_s:.0f} s")
+
+    def _failure(self, what: str) -> WorkspaceError:
+        with self.log.open("rb") as stream:
+            stream.seek(self._log_start)
+            last = stream.read().decode(errors="replace").strip().splitlines()[-8:]
+        return WorkspaceError(
+            what + "".join(f"\n    {line}" for line in last),
+            where=self.log,
+            remedy="read the log; another process may have taken the port, or the package is "
+            "not installed whole",
+        )
+
+
+def mlflow_server(workspace: Workspace, port: int | None = None) -> Service:
+    """An MLflow server over the workspace's database and artifacts, not started yet.
+
+    Args:
+        workspace: Whose runs and models it shows.
+        port: Where it listens; a free one when omitted.
+    """
+    port = port or free_port()
+    artifacts = (workspace.mlflow / "artifacts").as_uri()
+    workspace.mlflow.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port)]
+    command += ["--workers", "1", "--backend-store-uri"]
+    command += [f"sqlite:///{workspace.mlflow / 'mlflow.db'}"]
+    # Without a root of its own an experiment that is made through the server would be readable
+    # through this server only, and no longer from the database alone.
+    command += ["--default-artifact-root", artifacts, "--artifacts-destination", artifacts]
+    return Service(
+        name="the MLflow server",
+        command=command,
+        port=port,
+        ready_path="/health",
+        log=workspace.logs / "mlflow-server.log",
+        environment={
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "1",
+            # The server must use its own database, not ask another server.
+            "MLFLOW_TRACKING_URI": None,
+            "MLFLOW_REGISTRY_URI": None,
+        },
+        port_option="--mlflow-port",
+    )
+
+
+def prefect_server(workspace: Workspace, port: int | None = None) -> Service:
+    """A Prefect server with its state in the workspace, not started yet.
+
+    Flows use it where ``PREFECT_API_URL`` is its ``url`` followed by ``/api``.
+
+    Args:
+        workspace: Where ``PREFECT_HOME`` lies.
+        port: Where it listens; a free one when omitted.
+    """
+    port = port or free_port()
+    workspace.prefect.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "server", "start"]
+    command += ["--host", LOOPBACK, "--port", str(port), "--analytics-off", "--workers", "1"]
+    return Service(
+        name="the Prefect server",
+        command=command,
+        port=port,
+        ready_path="/api/health",
+        log=workspace.logs / "prefect-server.log",
+        environment={
+            "PREFECT_HOME": str(workspace.prefect),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+            "PREFECT_API_URL": f"http://{LOOPBACK}:{port}/api",
+            "PREFECT_UI_API_URL": None,
+            "PREFECT_PROFILE": None,
+        },
+        port_option="--prefect-port",
+    )
+
+
+def run_ui(
+    workspace: Workspace,
+    mlflow_port: int = 5000,
+    prefect_port: int = 4200,
+    *,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Show the MLflow and Prefect pages until Ctrl-C, then stop both.
+
+    An MLflow or Prefect server that the environment names (``MLFLOW_TRACKING_URI``,
+    ``PREFECT_API_URL``) is pointed to instead of being started.
+
+    Args:
+        workspace: Whose runs are shown.
+        mlflow_port: Port of the MLflow pages.
+        prefect_port: Port of the Prefect pages.
+        say: Takes each line that people are to read.
+
+    Raises:
+        BusyPortError: A port is busy.
+        WorkspaceError: A server can't be started.
+    """
+    pages: list[tuple[str, str, Service | None]] = []
+    tracking, prefect = (os.environ.get(n, "") for n in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"))
+    mlflow_own = not tracking.startswith("http")
+    prefect_own = not prefect.startswith("http")
+    runs = mlflow_server(workspace, mlflow_port) if mlflow_own else None
+    flows = prefect_server(workspace, prefect_port) if prefect_own else None
+    pages.append(("MLflow (runs and models)", runs.url if runs else masked(tracking), runs))
+    pages.append(
+        (
+            "Prefect (flows and schedules)",
+            flows.url if flows else masked(prefect.removesuffix("/").removesuffix("/api")),
+            flows,
+        )
+    )
+    services = [service for _, _, service in pages if service is not None]
+    # Both ports first: nobody wants to wait for one server only to read that the other can't run.
+    for service in services:
+        require_free_port(service.port, needed_by=service.name, option=service.port_option)
+    with contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt), _sigterm():
+        say("starting the pages; this takes some seconds")
+        for service in services:
+            stack.callback(service.stop)
+            service.launch()
+        for title, url, own in pages:
+            if own is not None:
+                own.wait_until_ready()
+            say(f"{title}: {url}")
+        say("press Ctrl-C to stop")
+        while True:
+            for service in services:
+                service.check()
+            time.sleep(0.5)
+    say("stopped")
+
+
+@contextlib.contextmanager
+def _sigterm() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, so that a polite kill stops the servers before it returns."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,300 @@
+"""The study of a model's bodies beside its benchmark: noted in a file, logged, told in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import Field
+
+from hemlets.core.config import Config
+from hemlets.core.files import read_json, write_json
+from hemlets.core.wording import counted
+from hemlets.evaluation.bodies import BodyRow, BodyStudy
+from hemlets.evaluation.metrics.names import MetricName
+
+__all__ = [
+    "Bodies",
+    "Figure",
+    "body_metrics",
+    "body_page",
+    "body_table",
+    "read_bodies",
+    "write_bodies",
+]
+
+_FILE: Final = "bodies.json"
+
+_REPROJECTED: Final = ("reprojection_from_network_px", "reprojection_from_truth_px")
+_SOLID: Final = ("per_vertex_mm", "mesh_joints_mm")
+_ROTATIONS: Final = "theta_deg"
+_COMPARED: Final[tuple[tuple[BodyRow, BodyRow, tuple[str, ...]], ...]] = (
+    (BodyRow.REFINED, BodyRow.PREDICTED, (*_SOLID, *_REPROJECTED, _ROTATIONS)),
+    (BodyRow.PREDICTED, BodyRow.LAID, _SOLID),
+    (BodyRow.REFINED, BodyRow.LAID, _SOLID),
+    (BodyRow.PREDICTED, BodyRow.MEAN_PERSON, _SOLID),
+)
+_MOST_LEFT: Final = 2 / 3
+"""Refinement is to cut the reprojection error by a third."""
+
+_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
+    "surface (mm)": ("per_vertex_mm",),
+    "joints (mm)": ("mesh_joints_mm", "mpjpe_mm"),
+    "joints in the image, from the truth (px)": ("reprojection_from_truth_px", "joints2d_px"),
+    "joints in the image, from the network's own (px)": ("reprojection_from_network_px",),
+    "rotations of moving joints (°)": ("theta_deg",),
+}
+_MEANINGS: Final[Mapping[BodyRow, str]] = {
+    BodyRow.PREDICTED: "The body that the shape network gives, as it is.",
+    BodyRow.REFINED: "The same body fitted to the network's joints in space and in the image "
+    "(SMPLify) and held to the network's own θ and β by how poses vary in the training clips, "
+    "which costs time and is off unless asked for.",
+    BodyRow.SKELETON: "No body: the joints of the pose network, which refinement fits to.",
+    BodyRow.TRUE_SHAPE: "As in Table 8 of the paper (HEMlets PoSh): the true β put in, so that "
+    "what is left is the pose's error. It may be larger than with the predicted β: errors of "
+    "pose and shape partly make up for each other.",
+    BodyRow.TRUE_POSE: "As in Table 8 of the paper (HEMlets PoSh): the true θ put in, so that what "
+    "is left is the shape's error.",
+    BodyRow.MEAN_SHAPE: "The predicted θ on the body of mean shape, β = 0: how much the predicted "
+    "β is worth.",
+    BodyRow.LAID: "To be beaten: the body of mean shape, β = 0, fitted (SMPLify) to the 18 "
+    "predicted joints in space alone, held by the mean and spread of the poses in the "
+    "training clips and starting from that mean, without any shape network.",
+    BodyRow.MEAN_PERSON: "To be beaten: the training set's mean θ, facing included, and mean β, "
+    "whatever the image shows.",
+    BodyRow.RESTING: "A body at rest and of mean shape, β = 0, that is told which way the truth "
+    "faces: how far a body is off that doesn't move at all.",
+    BodyRow.REST: "The rotation error of a body at rest, below which a prediction must stay.",
+}
+
+
+class Figure(Config):
+    """A row's figure, as it was noted.
+
+    Attributes:
+        row: Whose bodies.
+        name: Full name of the metric, with its protocol.
+        mean: Over the samples that have it; None without any.
+        low: Lower end of the interval; None with fewer than two sequences.
+        high: Upper end.
+        samples: That have it.
+        sequences: Sequences that they come from.
+    """
+
+    row: BodyRow
+    name: str
+    mean: float | None
+    low: float | None
+    high: float | None
+    samples: int
+    sequences: int
+
+    @property
+    def key(self) -> str:
+        """The metric without its protocol."""
+        return MetricName.parse(self.name).key
+
+
+class Change(Config):
+    """How much larger a row's mean is than another's, on the same samples: their ratio − 1."""
+
+    row: BodyRow
+    other: BodyRow
+    key: str
+    ratio: float
+    low: float
+    high: float
+
+
+class Bodies(Config):
+    """A study as a benchmark keeps it.
+
+    Attributes:
+        samples: That were studied.
+        sequences: Sequences that they come from.
+        available: Test samples with a known body that they were taken from.
+        figures: Every row's.
+        changes: From one row to another; empty with fewer than two sequences.
+    """
+
+    samples: int = Field(ge=1)
+    sequences: int = Field(ge=1)
+    available: int = Field(ge=1)
+    figures: tuple[Figure, ...]
+    changes: tuple[Change, ...]
+
+
+def write_bodies(folder: Path, study: BodyStudy, *, available: int, resamples: int) -> None:
+    """Note a study in a benchmark's folder.
+
+    Args:
+        folder: Of the benchmark.
+        study: What was measured.
+        available: Test samples with a known body.
+        resamples: Draws behind each interval.
+    """
+    figures = [
+        {"row": row, "name": name.full, **interval.to_json()}
+        for (row, name), interval in study.intervals(resamples=resamples).items()
+    ]
+    sequences, changes = len(set(study.sequence_N)), []
+    measured = {row for row, _ in study.figures}
+    for row, other, keys in _COMPARED if sequences > 1 else ():
+        for key in keys if {row, other} <= measured else ():
+            found = study.change(row, other, key, resamples=resamples)
+            ends = {"ratio": found.ratio, "low": found.low, "high": found.high}
+            changes.append({"row": row, "other": other, "key": key} | ends)
+    noted = Bodies.from_mapping(
+        {
+            "samples": len(study),
+            "sequences": sequences,
+            "available": available,
+            "figures": figures,
+            "changes": changes,
+        },
+        where=str(folder / _FILE),
+    )
+    write_json(folder / _FILE, noted.model_dump(mode="json"))
+
+
+def read_bodies(folder: Path) -> Bodies | None:
+    """What was noted in a benchmark's folder; None where nothing was."""
+    path = folder / _FILE
+    return Bodies.from_mapping(read_json(path), where=str(path)) if path.exists() else None
+
+
+def body_metrics(found: Bodies | None) -> dict[str, float]:
+    """Defined means as a tracker takes them, each name with its row and its protocol."""
+    if found is None:
+        return {}
+    metrics = {
+        f"bodies/{figure.row}/{figure.name}": figure.mean
+        for figure in found.figures
+        if figure.mean is not None
+    }
+    changes = {
+        f"bodies/{change.row}/over {change.other}/{change.key}": change.ratio
+        for change in found.changes
+    }
+    return metrics | changes | {"bodies/samples": float(found.samples)}
+
+
+def body_table(found: Bodies) -> list[dict[str, Any]]:
+    """All figures as one table, a row each."""
+    return [figure.model_dump(mode="json") for figure in found.figures]
+
+
+def body_page(found: Bodies) -> dict[str, Any]:
+    """What a page shows: the columns' titles, the rows with their meaning, and what they tell."""
+    rows = []
+    for row, meaning in _MEANINGS.items():
+        own = {figure.key: figure for figure in found.figures if figure.row == row}
+        if own:
+            cells = [
+                next((own[key] for key in keys if key in own), None) for keys in _COLUMNS.values()
+            ]
+            rows.append({"title": row.value, "meaning": meaning, "cells": cells})
+    return {
+        "columns": list(_COLUMNS),
+        "rows": rows,
+        "samples": _samples(found),
+        "told": [*_refinement(found), *_beaten(found)],
+        "names": sorted({figure.name for figure in found.figures}),
+    }
+
+
+def _samples(found: Bodies) -> str:
+    taken = (
+        "every test sample with a known body"
+        if found.samples == found.available
+        else f"spread evenly over the {found.available:,} test samples with a known body"
+    )
+    return (
+        f"{counted(found.samples, 'sample')} of {counted(found.sequences, 'sequence')}: {taken}. "
+        "All rows "
+        "are of the same samples, so they differ a little from the test table's. A body has a "
+        "shape β and rotations θ of its joints. For millimetres both pelves are at the same point, "
+        "nothing is turned or scaled; how large a body is follows from its β alone, and the scale "
+        "from bone lengths says where it stands (and how large the skeleton is that “refined” is "
+        "fitted to). Pixels are of the whole image: “predicted” has its pelvis where the pose "
+        "network has it, “refined” where the fit put it. Joints are all 18, computed from the body "
+        "but for the skeleton's; rotations are of the joints below the pelvis that move. Brackets, "
+        "box, scale and mirrored image: as below the tables above. A dash: not measured. These "
+        "figures decide nothing."
+    )
+
+
+def _refinement(found: Bodies) -> list[str]:
+    """What refinement does, and why the two errors in the image are told apart."""
+    changes = _changes(found, BodyRow.REFINED, BodyRow.PREDICTED)
+    if not changes:
+        return ["Too few sequences to say what refinement changes."]
+    network, truth = (changes[key] for key in _REPROJECTED)
+    own = next(
+        (f.mean for f in found.figures if f.row == BodyRow.SKELETON and f.key == "joints2d_px"),
+        None,
+    )
+    limit = "" if own is None else f" ({own:.1f} px from the truth)"
+    surface, joints = (changes[key] for key in _SOLID)
+    return [
+        f"Refinement changes the 2D reprojection error by {_percent(network)} against the "
+        "network's own joints in the image, which are what it fits to: "
+        f"{_third(network)}.",
+        f"Against the truth it changes it by {_percent(truth)}: {_third(truth)}. The network's "
+        f"own joints{limit} are the limit there, and no fit to them sees beyond their error.",
+        f"Refinement changes the error of the surface by {_percent(surface)} and that of the "
+        f"joints by {_percent(joints)}.",
+        *_turned(changes.get(_ROTATIONS)),
+    ]
+
+
+def _turned(change: Change | None) -> list[str]:
+    """What refinement does to rotations, which it doesn't fit: a fit to points may twist limbs."""
+    if change is None:
+        return []
+    verdict = "is not surely better or worse with"
+    if change.low > 0:
+        verdict = "becomes worse by"
+    elif change.high < 0:
+        verdict = "becomes better by"
+    reason = (
+        ": joints don't tell how a limb is turned about itself, so a fit may turn it wrongly"
+        if change.low > 0
+        else ""
+    )
+    return [f"The error of the rotations {verdict} refinement, {_percent(change)}{reason}."]
+
+
+def _beaten(found: Bodies) -> list[str]:
+    """Whether the bodies are worth their network."""
+    told = []
+    for row, other, _ in _COMPARED[1:]:
+        changes = _changes(found, row, other)
+        if changes:
+            surface, joints = (changes[key] for key in _SOLID)
+            verdict = "does not surely beat"
+            if max(surface.high, joints.high) < 0:
+                verdict = "beats"
+            elif min(surface.low, joints.low) > 0:
+                verdict = "is beaten by"
+            told.append(
+                f"The body “{row.value}” {verdict} “{other.value}”: error of the surface "
+                f"{_percent(surface)}, of the joints {_percent(joints)}."
+            )
+    return told
+
+
+def _changes(found: Bodies, row: BodyRow, other: BodyRow) -> dict[str, Change]:
+    return {c.key: c for c in found.changes if (c.row, c.other) == (row, other)}
+
+
+def _percent(change: Change) -> str:
+    ratio, low, high = (100 * value for value in (change.ratio, change.low, change.high))
+    return f"{ratio:+.1f} % (95 % interval {low:+.1f} % to {high:+.1f} %)"
+
+
+def _third(change: Change) -> str:
+    if 1 + change.ratio <= _MOST_LEFT:
+        return "the aim, a cut by one third, is reached"
+    return "the aim, a cut by one third, is missed"

@@ -1,0 +1,249 @@
+"""Judges a challenger, held against the champion on the same rows of the gate split.
+
+Whatever keeps the champion from being scored becomes a comparison with a problem, so that the
+flow ends with a rejection that says why rather than without a word on the challenger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from flows.profile import Profile
+from flows.registry import rules as promotion
+from flows.registry import versions as registry
+from flows.registry.deployable import publish, servable
+from flows.registry.rules import Comparison, Decision, Outcome
+from flows.steps.split_fingerprint import read_held_out
+from flows.steps.stages import Benchmark, Package
+from flows.tracking.figures import Figures
+from hemlets.core.errors import (
+    CheckpointError,
+    DataError,
+    HemletsError,
+    PromotionError,
+    WorkspaceError,
+)
+from hemlets.core.files import sha256_folder
+from hemlets.core.workspace import Workspace
+from hemlets.evaluation import PairedRatio, SampleScores, Scores, compare
+
+__all__ = ["Verdict", "judge"]
+
+# What loading and running a damaged or another architecture's model raises, beside our own.
+_MODEL_ERRORS: Final = (HemletsError, RuntimeError, ValueError, KeyError, TypeError)
+
+
+Score = Callable[[Path], Benchmark]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A decision that was carried out, and all that led to it as plain values."""
+
+    decision: Decision
+    facts: dict[str, Any]
+
+
+def judge(
+    workspace: Workspace,
+    profile: Profile,
+    *,
+    challenger: registry.ModelVersion,
+    model: Path,
+    scored: Benchmark,
+    packaged: Package,
+    score: Score,
+) -> Verdict:
+    """Decide about a registered challenger, tag it, and move the champion if it is better.
+
+    Args:
+        workspace: Whose registry.
+        profile: Rules, the metric that is compared and the bootstrap's size.
+        challenger: The registered version.
+        model: Its model folder.
+        scored: Its benchmark.
+        packaged: Its archive and what the endpoint answered.
+        score: Benchmarks a model folder on the same data version.
+
+    Raises:
+        WorkspaceError: The workspace is busy, full or not writable: no fault of either model.
+        CheckpointError: A promoted model's stored files are damaged.
+    """
+    champion = registry.champion(workspace)
+    figures, gate = Figures.read(scored.result.folder), read_held_out(scored.result.folder, "gate")
+    comparison, other = None, None
+    if champion is not None:
+        comparison, other = _hold_against(
+            workspace, champion, scored, model=model, profile=profile, score=score
+        )
+    decision = promotion.decide(
+        profile.promotion,
+        figures.for_floors(),
+        comparison,
+        packaged.passed,
+        gate=gate,
+        gaps=figures.gaps(),
+        withdrawn=_withdrawn(workspace, challenger),
+    )
+    if decision.promote:
+        registry.attach_archive(workspace, challenger, packaged.archive)
+    same = decision.outcome is Outcome.ALREADY_CHAMPION and not decision.failures
+    if champion is not None and same:
+        # Serving code that changed makes another archive of the same model, tried by now.
+        registry.attach_archive(workspace, champion, packaged.archive)
+    decision = promotion.apply(decision, workspace, challenger)
+    decision = _publish(workspace, decision)
+    compared = comparison is not None and comparison.ratio is not None
+    facts = {
+        "decision": str(decision.outcome),
+        "reasons": list(decision.reasons),
+        "failures": list(decision.failures),
+        "version": challenger.version,
+        "champion_before": None if champion is None else champion.version,
+        "figures": figures.for_floors(),
+        "gate": {
+            "hash": gate.hash,
+            "samples": gate.samples,
+            "champion_hash": None if comparison is None else comparison.champion_gate,
+            "needed": profile.promotion.min_gate_samples,
+            "usual": promotion.MIN_GATE_SAMPLES,
+        },
+        "comparison": {
+            "ratio": comparison.ratio,
+            "upper": comparison.upper,
+            "metric": comparison.metric,
+            "samples": comparison.samples,
+        }
+        if comparison is not None and compared
+        else None,
+        "champion_benchmark": None if other is None else str(other.result.folder),
+    }
+    return Verdict(decision=decision, facts=facts)
+
+
+def _withdrawn(workspace: Workspace, challenger: registry.ModelVersion) -> str | None:
+    """Why this model was taken out of service, under whichever number; None where it was not."""
+    return next(
+        (
+            f"{version.tags[registry.WITHDRAWN_TAG]} (version {version.version})"
+            for version in registry.withdrawn_versions(workspace)
+            if version.model_hash == challenger.model_hash
+        ),
+        None,
+    )
+
+
+def _publish(workspace: Workspace, decision: Decision) -> Decision:
+    """Serve what is the champion now, also where an earlier run was killed before it did.
+
+    Returns:
+        The decision, with a reason more where what is served is not the champion.
+    """
+    with promotion.promotion_lock(workspace):
+        champion = registry.champion(workspace)
+        if champion is None:
+            return decision
+        try:
+            files = servable(workspace, champion)
+        except CheckpointError:
+            # A champion whose files are damaged is among the reasons of a rejection already.
+            if decision.promote:
+                raise
+            return decision
+        except PromotionError as error:
+            # The alias was moved by hand: nothing that was not tried goes to users.
+            note = f"what is served stays as it was, since the champion can't be: {error.what}"
+            return replace(decision, reasons=(*decision.reasons, note))
+        publish(workspace, files)
+        return decision
+
+
+def _hold_against(
+    workspace: Workspace,
+    champion: registry.ModelVersion,
+    own: Benchmark,
+    *,
+    model: Path,
+    profile: Profile,
+    score: Score,
+) -> tuple[Comparison, Benchmark | None]:
+    """Score the champion as the challenger was scored, and compare the two sample by sample."""
+    metric, resamples = profile.benchmark.promotion_metric, profile.benchmark.resamples
+    ratio: PairedRatio | None = None
+    other: Benchmark | None = None
+    problem: str | None = None
+    notes: tuple[str, ...] = ()
+    try:
+        other = score(registry.model_folder_of(workspace, champion))
+    except WorkspaceError:
+        raise
+    except _MODEL_ERRORS as error:
+        problem = (
+            f"the champion can't be scored: {_what(error)}. Restore its files or go back to the "
+            "champion before it with hemlets rollback; or remove the alias "
+            f"{registry.CHAMPION!r} in the registry, and the floors alone decide"
+        )
+    if other is not None:
+        try:
+            ratio = _paired(own, other, metric, resamples)
+            notes = _flips(own, other, metric)
+        except DataError as error:
+            problem = _what(error)
+    comparison = Comparison(
+        metric=metric,
+        ratio=None if ratio is None else ratio.ratio,
+        upper=None if ratio is None else ratio.high,
+        samples=0 if ratio is None else ratio.samples,
+        champion_version=champion.version,
+        champion_hash=champion.model_hash,
+        challenger_hash=sha256_folder(model),
+        champion_gate=champion.tags.get(registry.GATE_TAG, ""),
+        problem=problem,
+        notes=notes,
+    )
+    return comparison, other
+
+
+def _paired(own: Benchmark, other: Benchmark, metric: str, resamples: int) -> PairedRatio:
+    ours, theirs = (read_held_out(scored.result.folder, "gate") for scored in (own, other))
+    if ours != theirs:
+        raise DataError(
+            f"the challenger was scored on {ours.samples} gate rows {ours.hash[:12]}, the champion "
+            f"on {theirs.samples} rows {theirs.hash[:12]}",
+            expected="the same rows",
+        )
+    challenger, champion = _gate_scores(own), _gate_scores(other)
+    names = [scores.samples.name(metric) for scores in (challenger, champion)]
+    if replace(names[0], flip=names[1].flip) != names[1]:
+        raise DataError(
+            f"the challenger's figure is {names[0].full}, the champion's {names[1].full}",
+            expected="the same protocol but for the flip test, which is a part of the model",
+        )
+    return compare(challenger, champion, metric, resamples=resamples, same_protocol=False)
+
+
+def _flips(own: Benchmark, other: Benchmark, metric: str) -> tuple[str, ...]:
+    """That one of the models looks at the mirrored image too, where the other doesn't."""
+    ours, theirs = (_gate_scores(scored).samples.name(metric).flip for scored in (own, other))
+    if ours == theirs:
+        return ()
+    who = "the challenger" if ours == "yes" else "the champion"
+    return (
+        f"{who} averages with the prediction of the mirrored image, at twice the cost, the other "
+        "doesn't",
+    )
+
+
+def _gate_scores(scored: Benchmark) -> Scores:
+    # The table by sample is all that a comparison reads: intervals are not drawn again for it.
+    table = SampleScores.read(scored.sample_scores("gate"))
+    return Scores(samples=table, metrics={}, joints_mm={}, rotations_deg={}, slices=())
+
+
+def _what(error: BaseException) -> str:
+    if isinstance(error, HemletsError):
+        return f"{error.what} ({error.where})" if error.where else error.what
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

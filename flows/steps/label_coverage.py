@@ -1,0 +1,57 @@
+"""Whether a profile's data can teach the PoSh stage: how many of its people know their body."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from flows.profile import Profile
+from hemlets.core.errors import DataError
+
+__all__ = ["require_bodies"]
+
+_COLUMNS: Final = ("split", "source", "smpl_valid")
+
+
+def require_bodies(profile: Profile, data_folder: Path) -> None:
+    """Miss θ and β now rather than after days of training the pose network.
+
+    Both training stages draw all rows alike, so the share of the rows that know a body is the
+    share of a batch that equations (9) and (10) have something to say about.
+
+    Args:
+        profile: With the least share.
+        data_folder: The data version that it is trained on.
+
+    Raises:
+        DataError: Fewer training people know θ and β; the counts are told by dataset.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    path = data_folder / "annotations.parquet"
+    try:
+        table = pq.read_table(path, columns=list(_COLUMNS))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"the annotation table can't be read: {error}", where=path) from error
+    train = table.filter(pc.equal(table.column("split"), "train"))
+    people, known = train.num_rows, pc.sum(train.column("smpl_valid")).as_py() or 0
+    if people and known >= profile.min_body_share * people:
+        return
+    by_source = train.group_by("source").aggregate([("smpl_valid", "sum"), ([], "count_all")])
+    counts = [
+        f"{row['source']} {row['smpl_valid_sum']:,} of {row['count_all']:,}"
+        for row in sorted(by_source.to_pylist(), key=lambda row: str(row["source"]))
+    ]
+    batch = profile.train_posh.batch_size
+    raise DataError(
+        f"too few training people know their body, θ and β, for the PoSh stage: {known:,} of "
+        f"{people:,} ({', '.join(counts) or 'no people'})",
+        where=f"{path}: smpl_valid",
+        expected=f"at least {100 * profile.min_body_share:g} %, the profile's min_body_share: "
+        f"{profile.min_body_share * batch:.1f} of a batch of {batch}",
+        remedy="ingest a dataset with bodies and name it in the profile's datasets: human36m from "
+        "an npz that has pose and shape (MoSh's), spin_npz (SPIN's fits), surreal, up3d, threedpw; "
+        "or render more people with data.samples.train",
+    )

@@ -1,0 +1,124 @@
+"""Ingested datasets that a profile trains on beside the people that it renders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from flows.storage.stage_cache import StageResult, StageStore, code_hash
+from hemlets.core.errors import ConfigError
+from hemlets.core.files import sha256_file
+from hemlets.core.workspace import Workspace
+from hemlets.data.versions.combine import Part, combine
+
+__all__ = ["COMBINED", "Origin", "ingested_parts", "origins", "part_content", "unite"]
+
+COMBINED: Final = "combined"
+"""What DVC calls the dataset that a union is a version of."""
+
+_TABLE: Final = "annotations.parquet"
+_RENDERED: Final = "open-rendered"
+_CODE: Final = (
+    "hemlets/data/table",
+    "hemlets/data/versions/combine.py",
+    "hemlets/core/skeleton.py",
+)
+
+
+def ingested_parts(workspace: Workspace, names: Sequence[str]) -> list[Part]:
+    """Ingested datasets by name, of which the training rows are taken.
+
+    What decides on a promotion stays the rendered people's gate split, so that models which
+    learned from other datasets are judged by the same samples.
+
+    Raises:
+        ConfigError: One isn't ingested, or is named twice.
+    """
+    folder = workspace.home / "ingested"
+    parts = []
+    for name in names:
+        if Path(name).name != name or not (folder / name / "version.json").is_file():
+            known = sorted(path.parent.name for path in folder.glob("*/version.json"))
+            raise ConfigError(
+                f"the dataset {name!r} is not ingested",
+                where=f"datasets = {list(names)}",
+                expected=", ".join(known) or "an ingested dataset; there is none yet",
+                remedy=f"run hemlets data ingest {name}",
+            )
+        if names.count(name) > 1 or name == _RENDERED:
+            raise ConfigError(
+                f"the dataset {name!r} would be in the union twice",
+                where=f"datasets = {list(names)}",
+                remedy="name each dataset once; the rendered people are always there",
+            )
+        parts.append(Part(name=name, folder=folder / name, splits=("train",)))
+    return parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The ingested row that a row of a union is.
+
+    Attributes:
+        file: The ingested dataset's table.
+        row: Number of the row there, from 0.
+    """
+
+    file: Path
+    row: int
+
+
+def origins(union: Path, parts: Sequence[Part], rows: Iterable[int]) -> dict[int, Origin]:
+    """Where rows of a union were taken from; rendered people are from nowhere.
+
+    Args:
+        union: Folder of the union.
+        parts: The ingested datasets in it.
+        rows: Numbers of rows of the union's table, from 0.
+    """
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(union / _TABLE, columns=["shard", "sample_id"])
+    places: dict[str, dict[str, int]] = {}
+    found = {}
+    for row in rows:
+        shard, sample = (table.column(name)[row].as_py() for name in ("shard", "sample_id"))
+        # One part's name may be the beginning of another's.
+        owners = [part for part in parts if shard.startswith(f"{part.name}-")]
+        if not owners or shard.startswith(f"{_RENDERED}-"):
+            continue
+        part = max(owners, key=lambda part: len(part.name))
+        file = part.folder / _TABLE
+        if part.name not in places:
+            ids = pq.read_table(file, columns=["sample_id"]).column("sample_id").to_pylist()
+            places[part.name] = {name: number for number, name in enumerate(ids)}
+        if sample in places[part.name]:
+            found[row] = Origin(file=file, row=places[part.name][sample])
+    return found
+
+
+def unite(store: StageStore, rendered: StageResult, parts: Sequence[Part]) -> StageResult:
+    """One data version of rendered people and ingested datasets.
+
+    A part counts by the bytes of its table and shards, not by what its ``version.json`` says of
+    them: a row that was mended by hand makes another union.
+
+    Raises:
+        DataError: A part is damaged, or holds a sample of another.
+    """
+    key = store.key(
+        "ingest",
+        rendered=rendered.content,
+        parts=[(part.name, sorted(part.splits), part_content(part)) for part in parts],
+        code=code_hash(*_CODE),
+    )
+    whole = [Part(name=_RENDERED, folder=rendered.folder), *parts]
+    return store.run("ingest", key, lambda folder: combine(whole, folder))
+
+
+def part_content(part: Part) -> dict[str, str]:
+    """Hashes of a part's table and shards, by file."""
+    files = [part.folder / _TABLE, *sorted((part.folder / "shards").glob("*.arrow"))]
+    return {file.name: sha256_file(file) for file in files if file.is_file()}

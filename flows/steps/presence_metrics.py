@@ -1,0 +1,84 @@
+"""How often a model overlooks people and sees people where nobody is, on the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from hemlets.core.files import read_json, write_json
+from hemlets.core.wording import counted
+from hemlets.inference.predictor import Predictor
+from hemlets.inference.types import BodyEstimate
+from hemlets.models.model_folder import PersonThreshold
+
+__all__ = ["PERSON_TITLE", "person_metrics", "person_sentence", "read_person", "write_person"]
+
+PERSON_TITLE: Final = "Is there anybody at all?"
+"""Heading of what :func:`person_sentence` says."""
+
+_FILE: Final = "person.json"
+
+
+def write_person(
+    folder: Path,
+    predictor: Predictor,
+    people: Sequence[BodyEstimate],
+    backgrounds: Sequence[BodyEstimate],
+) -> None:
+    """Note both error rates at the threshold that the model's card has; nothing without one.
+
+    Args:
+        folder: Of the benchmark.
+        predictor: The model.
+        people: Its predictions of the test split.
+        backgrounds: Its predictions of test images without a person.
+    """
+    known = predictor.card.person
+    if known is None or not people or not backgrounds:
+        return
+    measured = PersonThreshold.measured(
+        known.threshold,
+        [estimate.person_confidence for estimate in people],
+        [estimate.person_confidence for estimate in backgrounds],
+        statistic=known.statistic,
+    )
+    write_json(folder / _FILE, measured.model_dump(mode="json"))
+
+
+def read_person(folder: Path) -> PersonThreshold | None:
+    """What was noted in a benchmark's folder; None where nothing was."""
+    path = folder / _FILE
+    return PersonThreshold.from_mapping(read_json(path), where=str(path)) if path.exists() else None
+
+
+def person_metrics(found: PersonThreshold | None) -> dict[str, float]:
+    """The rates and what they are of, as a tracker takes them."""
+    if found is None:
+        return {}
+    names = ("missed", "false_alarms", "people", "backgrounds", "threshold")
+    return {f"person/{name}": float(getattr(found, name)) for name in names}
+
+
+def person_sentence(found: PersonThreshold) -> str:
+    """The rates in words."""
+    return (
+        f"On the test split: of {counted(found.people, 'image')} of people, the model takes "
+        f"{100 * found.missed:.1f} % for empty ({round(found.missed * found.people):,}); "
+        f"of {counted(found.backgrounds, 'image')} without a person, it sees one in "
+        f"{100 * found.false_alarms:.1f} % ({round(found.false_alarms * found.backgrounds):,}). "
+        "Images without a person are scenes drawn like the others in which nobody stands; the "
+        "model is given a box there, too, where a person who was left out would be. "
+        f"The confidence that there is a person is the {_words(found.statistic)}; that of a "
+        "joint is the height, 0 to 1, of the peak of its heatmap, which is averaged with that of "
+        "the mirrored image where this is predicted too. Below "
+        f"{found.threshold:.3f}, where the mean of both error rates was least on the validation "
+        "split, a prediction is answered all the same and says that there is probably nobody. No "
+        "interval is drawn; of so few images a percentage is rough. The images are rendered: "
+        "photographs are harder. These figures decide nothing."
+    )
+
+
+def _words(statistic: str) -> str:
+    """Name of a statistic, ``mean-of-highest-9-joint-confidences``, as a reader would say it."""
+    return statistic.replace("-", " ").replace("of highest", "of the highest")

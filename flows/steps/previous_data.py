@@ -1,0 +1,91 @@
+"""The data version that a new one is compared with: the one that the champion learned from.
+
+A model version carries the content of its data and, where these were compared with earlier ones,
+the content of those too. So a run after a promotion compares the same two versions as the run
+that promoted, and finds its validation in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from flows.storage import data_versions as data_version
+from flows.storage.stage_cache import StageStore
+from hemlets.core.errors import DataError, WorkspaceError
+from hemlets.core.files import sha256_file
+
+__all__ = ["CONTENT_TAG", "DATA_TAG", "NO_PREVIOUS", "Previous", "find_previous"]
+
+NO_PREVIOUS: Final = "nothing: no champion learned from another data version"
+DATA_TAG: Final = "data_version"
+CONTENT_TAG: Final = "data_content"
+_PREVIOUS_TAG: Final = "previous_data_version"
+_PREVIOUS_CONTENT_TAG: Final = "previous_data_content"
+_TABLE: Final = "annotations.parquet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Previous:
+    """An earlier data version.
+
+    Attributes:
+        version: What DVC calls it.
+        content: Hash of its stage result; empty where that is not known.
+        folder: Where it lies; None where it can't be brought back.
+        missing: Why it can't.
+    """
+
+    version: str
+    content: str = ""
+    folder: Path | None = None
+    missing: str = ""
+
+    def __str__(self) -> str:
+        if self.folder is None:
+            return f"nothing: data version {self.version} can't be brought back ({self.missing})"
+        return f"data version {self.version}"
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """What a model version says of the comparison."""
+        known = {_PREVIOUS_TAG: self.version, _PREVIOUS_CONTENT_TAG: self.content}
+        return {name: value for name, value in known.items() if value}
+
+    def ingredients(self) -> dict[str, Any]:
+        """What a comparison's outcome depends on: the table, or that there is none."""
+        table = None if self.folder is None else sha256_file(self.folder / _TABLE)
+        return {"version": self.version, "table": table}
+
+
+def find_previous(
+    store: StageStore, present: str, champion_tags: Mapping[str, str] | None
+) -> Previous | None:
+    """The version to compare the present one with, brought back from the stages or by DVC.
+
+    Args:
+        store: The workspace's stage results.
+        present: Name of the present data version.
+        champion_tags: Tags of the model that serves; None where there is none.
+
+    Returns:
+        None where no champion learned from other data.
+    """
+    tags = champion_tags or {}
+    version, content = tags.get(DATA_TAG, ""), tags.get(CONTENT_TAG, "")
+    if version == present:
+        version, content = tags.get(_PREVIOUS_TAG, ""), tags.get(_PREVIOUS_CONTENT_TAG, "")
+    if not version or version == present:
+        return None
+    held = store.holding("ingest", content) if content else None
+    if held is not None:
+        return Previous(version=version, content=content, folder=held.folder)
+    try:
+        folder = data_version.export(store.workspace, version)
+    except (DataError, WorkspaceError) as error:
+        return Previous(version=version, content=content, missing=error.what)
+    if not (folder / _TABLE).is_file():
+        return Previous(version=version, content=content, missing=f"it has no {_TABLE}")
+    return Previous(version=version, content=content, folder=folder)

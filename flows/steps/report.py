@@ -1,0 +1,458 @@
+"""One self-contained HTML page about a retraining: pictures, tables, the decision and why."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from flows.profile import Profile
+from flows.steps.stages import Benchmark, Data, Package
+from flows.tracking.figures import LIFTER_RATIO, MEAN_POSE_RATIO
+from hemlets.core.files import atomic_path, read_json
+from hemlets.core.workspace import Workspace
+from hemlets.data.table import SPLITS
+
+__all__ = ["start_words", "write_report"]
+
+_MEAN_POSE: Final = "mean pose"
+_LIFTER: Final = "linear lifter from true 2D"
+
+_ROWS: Final = (
+    ("mpjpe_mm", "MPJPE", "mm"),
+    ("pa_mpjpe_mm", "PA-MPJPE", "mm"),
+    ("rigid_mpjpe_mm", "MPJPE, rigidly aligned", "mm"),
+    ("pck3d_150mm_pct", "3DPCK at 150 mm", "%"),
+    ("auc3d_150mm_pct", "3D AUC to 150 mm", "%"),
+    ("per_vertex_mm", "Per-vertex error", "mm"),
+    ("mesh_joints_mm", "MPJPE of the mesh", "mm"),
+    ("theta_deg", "Rotation error, moving joints", "°"),
+    ("root_mm", "Root position error", "mm"),
+    ("joints2d_px", "2D joint error", "px"),
+)
+
+_SKELETONS: Final = (
+    "Left the image, right both poses from the side with the camera on the left and both pelves "
+    "where the lines cross; the bar there is half a metre long. Bold with filled dots: "
+    "predicted; thin and pale with open dots: the truth. Orange is the person's right, blue the "
+    "left; spine and head are yellow where predicted and white where true."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Picture:
+    """A picture of the page.
+
+    Attributes:
+        title: Above it.
+        name: Of its file, without the suffix.
+        told: What it shows.
+        order: Which samples it shows: ``spread`` from best to worst, ``worst``, or none.
+        skeletons: Whether the legend of skeletons belongs to it.
+    """
+
+    title: str
+    name: str
+    told: str
+    order: Literal["spread", "worst", ""] = ""
+    skeletons: bool = False
+
+
+_PICTURES: Final = (
+    _Picture(
+        title="Held-out samples from best to worst",
+        name="best-to-worst",
+        told="Of the test split, ordered by MPJPE and taken at even steps of rank from the best "
+        "to the worst. " + _SKELETONS,
+        order="spread",
+        skeletons=True,
+    ),
+    _Picture(
+        title="The same samples' bodies on the image and from the side",
+        name="mesh",
+        told="In the same order; the millimetres below are the skeleton's MPJPE, not the body's. "
+        "The grey body is the shape network's, not refined, with its pelvis put on the pose "
+        "network's; the skeleton drawn over it is the pose network's own: where they part, the "
+        "networks disagree. The "
+        "truth is not drawn: every limb is predicted, orange the person's right, blue the left, "
+        "yellow spine and head. The box is the one that the model was given. From the side each "
+        "body is enlarged to fill its picture; the bar there is half a metre long.",
+        order="spread",
+    ),
+    _Picture(
+        title="The worst held-out samples",
+        name="worst",
+        told="Of the test split, by MPJPE. " + _SKELETONS,
+        order="worst",
+        skeletons=True,
+    ),
+    _Picture(
+        title="Error by joint",
+        name="joint-errors",
+        told="Mean distance on the test split in mm with both pelves at the same point, nothing "
+        "else aligned; the pelvis has no error by construction. The darker and larger, the worse.",
+    ),
+)
+
+_USES: Final = {
+    "train": ("", "heatmaps are taught to stay empty there"),
+    "validation": (
+        "error while training, bone lengths, strength of the linear lifter",
+        "the threshold of “Is there anybody at all?”",
+    ),
+    "gate": ("promotion is decided on them", ""),
+    "test": ("figures for people, which decide nothing", "the rates of “Is there anybody at all?”"),
+}
+"""What each split's images of people, and those without a person, are for."""
+
+
+def write_report(
+    workspace: Workspace,
+    profile: Profile,
+    *,
+    key: str,
+    data: Data,
+    validation: Mapping[str, Any],
+    stages_done: Mapping[str, Path],
+    scored: Benchmark,
+    packaged: Package,
+    facts: dict[str, Any],
+    timings: Mapping[str, float],
+    code_version: str,
+) -> Path:
+    """Write the page of a retraining, and a copy as ``reports/latest.html``.
+
+    Args:
+        workspace: Whose page it is.
+        profile: That was followed.
+        key: Of the retraining.
+        data: The data version.
+        validation: What the suites found (``result.json`` of the validation).
+        stages_done: Folders of the training stages by name, in their order.
+        scored: The benchmark.
+        packaged: The archive and what its endpoint answered.
+        facts: What the decision was made from.
+        timings: Seconds by stage.
+        code_version: The commit that ran.
+
+    Returns:
+        Path of the page.
+    """
+    from jinja2 import Environment, PackageLoader
+
+    from flows.steps.body_metrics import body_page, read_bodies
+    from flows.steps.presence_metrics import PERSON_TITLE, person_sentence, read_person
+    from flows.tracking.settings_table import settings_of
+    from hemlets.core.wording import counted
+    from hemlets.evaluation.metrics.meanings import RENDERED_ANEW
+
+    path = workspace.reports / f"retrain-{profile.name}-{key[:8]}.html"
+    if facts["decision"] == "already champion" and facts["failures"]:
+        path = path.with_stem(f"{path.stem}-no-longer-passes")
+    elif facts["decision"] == "already champion" and path.exists():
+        # The page that says why it became champion is worth more than "nothing to do".
+        return path
+    figures = read_json(scored.result.folder / "figures.json")
+    champion = _champion(facts)
+    bodies, person = read_bodies(scored.result.folder), read_person(scored.result.folder)
+    pictures = scored.result.folder / "test"
+    samples = _pictured(pictures / "model" / "scores.parquet", profile.benchmark.pictures)
+    splits = _splits(data.folder / "annotations.parquet", profile)
+    environment = Environment(loader=PackageLoader("flows"), autoescape=True)
+    environment.filters["counted"] = counted
+    page = environment.get_template("report.html").render(
+        profile=profile.model_dump(mode="json"),
+        key=key,
+        data_version=data.version,
+        code_version=code_version,
+        facts=facts,
+        packaged=packaged,
+        tables={split: _table(figures[split], champion, split)
+                for split in ("test", "gate")},
+        counts={split: figures[split]["model"]["mpjpe_mm"] for split in ("test", "gate")},
+        titles={key: title for key, title, _ in _ROWS},
+        meanings=_meanings(figures["test"]["model"]),
+        better={split: _lifter_better(figures[split]) for split in ("test", "gate")},
+        given=_given(figures["test"]["model"]),
+        floors=_floors(profile, facts),
+        families={split: _families(scored.result.folder, split) for split in ("test", "gate")},
+        model_version=_model_version(scored.result.folder),
+        names=[entry["name"] for split in ("test", "gate")
+               for entry in figures[split]["model"].values()],
+        validation=validation,
+        bodies=None if bodies is None else body_page(bodies),
+        person=None if person is None else person_sentence(person),
+        person_title=PERSON_TITLE,
+        predictors=_predictors(),
+        words=_words(figures["test"]["model"]),
+        rendered_anew=RENDERED_ANEW,
+        start=start_words(
+            profile, [name for row in splits if row["split"] != "train" for name in row["families"]]
+        ),
+        settings=settings_of(profile),
+        splits=splits,
+        pictures=[
+            {"title": shown.title, "told": shown.told, "skeletons": shown.skeletons,
+             "png": _png(pictures / f"{shown.name}.png"), "samples": samples[shown.order]}
+            for shown in _PICTURES
+        ],
+        legend=_legend(),
+        curves=_curves(stages_done),
+        timings=dict(timings),
+    )  # fmt: skip
+    with atomic_path(path) as scratch:
+        scratch.write_text(page, encoding="utf-8")
+    with atomic_path(workspace.reports / "latest.html") as scratch:
+        shutil.copyfile(path, scratch)
+    return path
+
+
+def _meanings(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    """Title and explanation of each figure that the tables have."""
+    from hemlets.evaluation.metrics.meanings import MEANINGS, compared_over
+    from hemlets.evaluation.metrics.names import MetricName
+
+    names = [(title, MetricName.parse(metrics[key]["name"])) for key, title, _ in _ROWS
+             if key in metrics]  # fmt: skip
+    return [(title, f"{MEANINGS.get(name.key, '')} {compared_over(name)}") for title, name in names]
+
+
+def _predictors() -> dict[str, str]:
+    """What the two predictors to be beaten are given and do with it, by their columns' titles."""
+    from hemlets.evaluation.metrics.meanings import PREDICTORS
+
+    return {_MEAN_POSE: PREDICTORS["mean-pose"], _LIFTER: PREDICTORS["linear-lifter"]}
+
+
+def _words(metrics: dict[str, Any]) -> dict[str, str]:
+    """What the page's own words mean."""
+    from hemlets.evaluation.metrics.meanings import glossary
+    from hemlets.evaluation.metrics.names import MetricName
+
+    return glossary(MetricName.parse(metrics["mpjpe_mm"]["name"]), rendered=True)
+
+
+def start_words(profile: Profile, held_out: Iterable[str]) -> str:
+    """Which weights training went on from, and what they had seen.
+
+    Args:
+        profile: That was followed.
+        held_out: Families of all splits but train, mixed ones joined by ``+``.
+    """
+    from flows.steps.stages import starter_weights
+
+    if profile.start != "starter":
+        return "Training started from random weights."
+    trained = read_json(starter_weights().with_name("model.json")).get("training", {})
+    seen = _parts(trained.get("families", ()))
+    both = ", ".join(sorted(seen & _parts(held_out))) or "none"
+    backbone = str(trained.get("backbone", "")).partition(",")[0]
+    return (
+        "Training went on from the starter weights that come with the program. They are of the "
+        f"whole model, trained before on {trained.get('distinct_images', 0):,} rendered "
+        f"images in the families {', '.join(sorted(seen)).replace('_', ' ') or 'unknown'}"
+        f"{f' (backbone: {backbone})' if backbone else ''}; of the families of validation, gate "
+        f"and test they had seen {both}."
+    )
+
+
+def _parts(families: Iterable[str]) -> set[str]:
+    """Families, the parts of mixed ones each by itself."""
+    return {part for family in families for part in family.split("+")}
+
+
+def _people_for(split: str, profile: Profile) -> str:
+    """What a split's images of people are for."""
+    if split != "train":
+        return _USES[split][0]
+    baselines = "mean pose and linear lifter are learned from them"
+    if profile.stream is not None:
+        return f"{baselines}; the networks learn from people that are rendered while they train"
+    on = "training goes on from the starter weights with them"
+    if profile.start != "starter":
+        on = "the weights are learned from them"
+    return f"{on}; {baselines}"
+
+
+def _splits(annotations: Path, profile: Profile) -> list[dict[str, Any]]:
+    """Rows of people and without a person of each split, with what each kind is for."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(annotations, columns=["split", "family"])
+    names = table.column("split").to_pylist()
+    counts, families = Counter(names), table.column("family").to_pylist()
+    return [
+        {"split": split, "people": counts[split], "empty": counts[f"{split}-background"],
+         "families": sorted(_parts(f for f, s in zip(families, names, strict=True) if s == split)),
+         "people_for": _people_for(split, profile), "empty_for": _USES[split][1]}
+        for split in SPLITS
+    ]  # fmt: skip
+
+
+def _pictured(scores: Path, count: int) -> dict[str, list[str]]:
+    """Samples of the pictures in their order, each with its MPJPE, by which order it is."""
+    import numpy as np
+
+    from hemlets.evaluation.scoring.samples import SampleScores
+    from hemlets.reports.pictures import pick_samples
+
+    found = SampleScores.read(scores)
+    errors_mm = found.of("mpjpe_mm")
+    spread = pick_samples(errors_mm, count)
+    worst = np.argsort(-errors_mm, kind="stable")[: len(spread)]
+    return {"": []} | {
+        order: [f"{found.sample_id[row]} ({errors_mm[row]:.0f} mm)" for row in rows]
+        for order, rows in (("spread", spread), ("worst", worst))
+    }
+
+
+def _legend() -> str:
+    from hemlets.reports.drawing import png
+    from hemlets.reports.pictures import legend
+
+    return base64.b64encode(png(legend())).decode()
+
+
+def _given(metrics: dict[str, Any]) -> str:
+    """What the model had for all of its figures."""
+    from hemlets.evaluation.metrics.meanings import what_was_given
+    from hemlets.evaluation.metrics.names import MetricName
+
+    return what_was_given(MetricName.parse(metrics["mpjpe_mm"]["name"]))
+
+
+def _lifter_better(predictors: dict[str, Any]) -> list[str]:
+    """Titles of the figures that the linear lifter has a better mean of."""
+    found = []
+    for key, title, unit in _ROWS:
+        own, other = (predictors[name].get(key, {}).get("mean") for name in
+                      ("model", "linear-lifter"))  # fmt: skip
+        larger_is_better = unit == "%"
+        if own is not None and other is not None and own != other:
+            found += [title] if (other > own) == larger_is_better else []
+    return found
+
+
+def _floors(profile: Profile, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each floor with the figure that was held against it; empty where they weren't noted."""
+    titles = {key: (f"{title} ({unit})", 1) for key, title, unit in _ROWS} | {
+        LIFTER_RATIO: ("MPJPE as a share of the linear lifter's", 2),
+        MEAN_POSE_RATIO: ("MPJPE as a share of the mean pose's", 2),
+    }
+    found: Mapping[str, float | None] = facts.get("figures", {})
+    floors = profile.promotion.model_dump(mode="json")["floors"]
+    rows = []
+    for key, floor in sorted(floors.items()) if found else ():
+        title, places = titles.get(key, (key, 2))
+        ends = [f"{word} {floor[end]:g}" for word, end in (("at least", "min"), ("at most", "max"))
+                if floor[end] is not None]  # fmt: skip
+        value = found.get(key)
+        said = "–" if value is None else f"{value:.{places}f}"
+        rows.append({"title": title, "key": key, "value": said, "floor": ", ".join(ends)})
+    return rows
+
+
+def _families(folder: Path, split: str) -> list[dict[str, Any]]:
+    """Families of motions in a split, with samples and MPJPE of the model."""
+    return [
+        {"name": part["value"], "samples": part["samples"],
+         "mean": part["metrics"]["mpjpe_mm"]["mean"]}
+        for part in read_json(folder / split / "model" / "scores.json")["slices"]
+        if part["by"] == "family"
+    ]  # fmt: skip
+
+
+def _model_version(folder: Path) -> str:
+    found = read_json(folder / "test" / "model" / "scores.json")
+    return str(found["predictions"]["model_version"])
+
+
+def _champion(facts: dict[str, Any]) -> dict[str, Any] | None:
+    folder = facts["champion_benchmark"]
+    if folder is None or facts["decision"] == "already champion":
+        return None
+    figures: dict[str, Any] = read_json(Path(folder) / "figures.json")
+    return figures
+
+
+def _table(
+    predictors: dict[str, Any], champion: dict[str, Any] | None, split: str
+) -> list[dict[str, Any]]:
+    """One row a metric: value and interval of each predictor on the same samples."""
+    columns = [("this model", predictors["model"])]
+    if champion is not None:
+        columns.append(("champion before", champion[split]["model"]))
+    columns += [
+        (_MEAN_POSE, predictors["mean-pose"]),
+        (_LIFTER, predictors["linear-lifter"]),
+    ]
+    if "theta_rest_deg" in predictors["model"]:
+        columns.append(("rest pose", {"theta_deg": predictors["model"]["theta_rest_deg"]}))
+    rows = []
+    for key, title, unit in _ROWS:
+        if key not in predictors["model"]:
+            continue
+        cells = []
+        for _, metrics in columns:
+            entry = metrics.get(key)
+            cells.append(
+                None
+                if entry is None or entry["mean"] is None
+                else {"mean": entry["mean"], "low": entry.get("low"), "high": entry.get("high")}
+            )
+        rows.append(
+            {
+                "title": title,
+                "unit": unit,
+                "name": predictors["model"][key]["name"],
+                "columns": [name for name, _ in columns],
+                "cells": cells,
+            }
+        )
+    return rows
+
+
+def _png(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def _curves(stages_done: Mapping[str, Path]) -> str:
+    """Loss and validation MPJPE over samples, as a PNG in base64."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from hemlets.core.wording import counted
+
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    start = 0
+    for stage, folder in stages_done.items():
+        rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+        samples = [start + row["samples"] for row in rows]
+        left.plot(samples, [row["loss/total"] for row in rows], label=stage)
+        validated = [row for row in rows if "validation/mpjpe_mm" in row]
+        right.plot(
+            [start + row["samples"] for row in validated],
+            [row["validation/mpjpe_mm"] for row in validated],
+            marker="o",
+            markersize=5,
+            label=f"{stage}: {counted(len(validated), 'validation')}",
+        )
+        start = samples[-1] if samples else start
+    left.set(title="Training loss", xlabel="samples trained on", yscale="log")
+    right.set(title="Validation MPJPE (mm)", xlabel="samples trained on")
+    for set_formatter in (left.yaxis.set_major_formatter, left.yaxis.set_minor_formatter):
+        set_formatter("{x:g}")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,225 @@
+"""Runs a model over held-out splits, saves what it says, then scores the saved files."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flows.profile import BenchmarkConfig
+from flows.steps.body_metrics import write_bodies
+from flows.steps.presence_metrics import write_person
+from flows.steps.split_fingerprint import HeldOut, write_held_out
+from hemlets.body import BodyModel
+from hemlets.core.errors import DataError
+from hemlets.core.files import write_json
+from hemlets.data.table import Annotations, ShardReader, stored_images
+from hemlets.evaluation import (
+    LinearLifter,
+    MeanPose,
+    Predictions,
+    PredictionsInfo,
+    Scores,
+    check_no_leak,
+    score,
+)
+from hemlets.evaluation.bodies import pick_bodies, study_bodies
+from hemlets.evaluation.predicting import predict_rows
+from hemlets.inference.predictor import Predictor
+from hemlets.inference.types import BodyEstimate
+from hemlets.reports.drawing import joint_error_chart, place_body, png, prediction_picture
+from hemlets.reports.pictures import contact_sheet, pick_samples
+
+__all__ = ["score_model"]
+
+_TILE_PX = 512, 256
+"""Width and height of a mesh and its side view on the sheet of them."""
+
+
+def score_model(
+    folder: Path,
+    config: BenchmarkConfig,
+    *,
+    data_folder: Path,
+    data_version: str,
+    model_folder: Path,
+    splits: Sequence[str],
+    code_version: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write predictions, scores and pictures of a model and its baselines into a folder.
+
+    With the test split, images without a person are predicted, too, and the bodies of some
+    samples are studied: see `flows.steps.presence_metrics` and `flows.steps.body_metrics`.
+
+    The model runs on the GPU where there is one, at the precision that its card declares.
+
+    Raises:
+        DataError: A held-out split shares a clip, a family or an image with training.
+    """
+    table = Annotations.read(data_folder / "annotations.parquet")
+    train, validation = table.split("train"), table.split("validation")
+    predictor = Predictor.load(model_folder, device=_device())
+    _check_unseen(predictor, table, splits)
+    body = BodyModel.load()
+    mean_pose, lifter = MeanPose.fit(train), LinearLifter.fit(train, validation)
+    held_out = {split: table.split(split) for split in splits}
+    figures: dict[str, dict[str, Any]] = {split: {} for split in splits}
+    # Whatever the gate would make of them decides nothing, so the test split has them alone.
+    backgrounds = table.split("test-background" if "test" in splits else "")
+    studied = np.zeros(0, np.int64)
+    if "test" in held_out:
+        studied = pick_bodies(held_out["test"], config.bodies)
+    total = sum(len(rows) for rows in held_out.values()) + len(backgrounds) + len(studied)
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        if progress is not None:
+            progress(done, total)
+
+    for split, rows in held_out.items():
+        check_no_leak(train, rows)
+        with _declared_precision():
+            estimates = predict_rows(predictor, rows, data_folder / "shards", count)
+        info = PredictionsInfo(
+            model_version=predictor.version,
+            data_version=data_version,
+            split=split,
+            precision=predictor.precision,
+            depth_source="bone-length-prior",
+            box_source="ground-truth",
+            flip_test=predictor.card.flip_test,
+            code_version=code_version,
+        )
+        model = Predictions.from_estimates(list(rows.sample_id), estimates, info)
+        every = {
+            "model": model,
+            "mean-pose": mean_pose.predict(rows, info),
+            "linear-lifter": lifter.predict(rows, info),
+        }
+        for name, predictions in every.items():
+            path = folder / split / name / "predictions.parquet"
+            predictions.write(path)
+            # Scores come from the file alone, as anyone else would compute them.
+            scores = score(Predictions.read(path), rows, body=body, resamples=config.resamples)
+            scores.write(folder / split / name)
+            figures[split][name] = _figures(scores)
+            if name == "model":
+                _draw(folder / split, config, scores, model, rows, data_folder, estimates, body)
+        if split == "test":
+            with _declared_precision():
+                empty = predict_rows(predictor, backgrounds, data_folder / "shards", count)
+            write_person(folder, predictor, estimates, empty)
+            if len(studied):
+                study = study_bodies(
+                    body, [estimates[i] for i in studied], rows.take(studied), mean_pose, info
+                )
+                available = len(pick_bodies(rows, len(rows)))
+                write_bodies(folder, study, available=available, resamples=config.resamples)
+                count(len(studied))
+    write_held_out(folder, {split: HeldOut.of(rows) for split, rows in held_out.items()})
+    write_json(folder / "figures.json", figures)
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@contextlib.contextmanager
+def _declared_precision() -> Iterator[None]:
+    """Keep float32 what it says: GPUs round the factors of products to 10 bits where they may."""
+    import torch
+
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, products.allow_tf32
+    convolutions.allow_tf32 = products.allow_tf32 = False
+    try:
+        yield
+    finally:
+        convolutions.allow_tf32, products.allow_tf32 = before
+
+
+def _check_unseen(predictor: Predictor, table: Annotations, splits: Sequence[str]) -> None:
+    """Refuse a model that was trained on a held-out motion, in this run or before it."""
+    seen = set(predictor.card.training.get("families", []))
+    for split in splits:
+        held_out = {part for f in set(table.split(split).family) for part in str(f).split("+")}
+        if seen & held_out:
+            raise DataError(
+                f"the model was trained on motion of the {split} split",
+                where=", ".join(sorted(seen & held_out)),
+                expected="families of motion that it has never seen",
+                remedy="score it on other data, or train it anew",
+            )
+
+
+def _draw(
+    folder: Path,
+    config: BenchmarkConfig,
+    scores: Scores,
+    predictions: Predictions,
+    rows: Annotations,
+    data_folder: Path,
+    estimates: Sequence[BodyEstimate],
+    body: BodyModel,
+) -> None:
+    errors = scores.samples.of("mpjpe_mm")
+    spread = pick_samples(errors, config.pictures)
+    if not len(spread):
+        # No error is known, but what was predicted can still be looked at.
+        spread = np.arange(min(config.pictures, len(errors)))
+    worst = np.argsort(-errors, kind="stable")[: config.pictures]
+    which = sorted({int(i) for i in (*spread, *worst)})
+    reader = ShardReader(data_folder / "shards")
+    picked = dict(zip(which, stored_images(rows, which, reader), strict=True))
+    for name, chosen in (("best-to-worst", spread), ("worst", worst)):
+        images = {str(rows.sample_id[i]): picked[int(i)] for i in chosen}
+        sheet = contact_sheet(images, predictions, rows, columns=2)
+        (folder / f"{name}.png").write_bytes(png(sheet))
+    (folder / "mesh.png").write_bytes(png(_meshes(estimates, picked, spread, body)))
+    (folder / "joint-errors.png").write_bytes(joint_error_chart(scores.joints_mm))
+
+
+def _meshes(
+    estimates: Sequence[BodyEstimate],
+    images: Mapping[int, npt.NDArray[np.uint8]],
+    chosen: npt.NDArray[np.intp],
+    body: BodyModel,
+) -> npt.NDArray[np.uint8]:
+    """Pictures of the predicted mesh on the image and from the side, two a row."""
+    tiles = []
+    for index in chosen:
+        estimate, image = estimates[int(index)], images[int(index)]
+        placed = place_body(body, estimate.theta, estimate.betas, estimate.root_mm)
+        tiles.append(_fitted(prediction_picture(image, estimate, placed)))
+    tiles += [np.zeros_like(tiles[0])] * (len(tiles) % 2)
+    rows = [np.concatenate(tiles[at : at + 2], 1) for at in range(0, len(tiles), 2)]
+    return np.concatenate(rows)
+
+
+def _fitted(picture_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A picture within a tile, its sides in proportion."""
+    import cv2
+
+    height, width = picture_HW3.shape[:2]
+    factor = min(_TILE_PX[0] / width, _TILE_PX[1] / height)
+    size = max(round(width * factor), 1), max(round(height * factor), 1)
+    tile = np.zeros((_TILE_PX[1], _TILE_PX[0], 3), np.uint8)
+    tile[: size[1], : size[0]] = cv2.resize(picture_HW3, size, interpolation=cv2.INTER_AREA)
+    return tile
+
+
+def _figures(scores: Scores) -> dict[str, Any]:
+    """A predictor's means and intervals by metric key, with full names beside them."""
+    return {
+        metric.key: {"name": metric.full, **scores.metrics[metric.key].to_json()}
+        for metric in scores.samples.names
+    }

@@ -1,0 +1,1 @@
+"""What is stored between runs: stage cache, data versions, retention."""

@@ -1,0 +1,84 @@
+"""Benchmarks as MLflow runs keep them: logged with every name whole, fetched to be compared."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from hemlets.evaluation.scoring.results import SAMPLES_FILE, SUMMARY_FILE, read_summary
+
+__all__ = ["ARTIFACT_FOLDER", "fetch_run", "log_benchmark"]
+
+ARTIFACT_FOLDER: Final = "benchmark"
+
+
+def fetch_run(run_id: str) -> tuple[Path, str] | None:
+    """A run's benchmark as a folder, and the run's name; None where there is no such run.
+
+    The folder is a temporary one, for as long as the process lives.
+
+    Raises:
+        DataError: The run has no benchmark.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    from flows.tracking.mlflow_client import tracking_uri
+    from hemlets.core.errors import DataError
+    from hemlets.core.workspace import Workspace
+
+    uri = tracking_uri(Workspace.from_env())
+    # A question must not make a database where there is none.
+    if "/" in run_id or (uri.startswith("sqlite:///") and not Path(uri[10:]).exists()):
+        return None
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    try:
+        run = client.get_run(run_id)
+    except MlflowException:
+        return None
+    folder = Path(tempfile.mkdtemp(prefix="hemlets-run-"))
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    try:
+        for name in (SUMMARY_FILE, SAMPLES_FILE):
+            file = client.download_artifacts(run_id, f"{ARTIFACT_FOLDER}/{name}", str(folder))
+    except (MlflowException, OSError) as error:
+        raise DataError(
+            "the run holds no benchmark",
+            where=f"run {run_id}",
+            expected=f"its artifacts {ARTIFACT_FOLDER}/{SUMMARY_FILE} and {SAMPLES_FILE}",
+            remedy="score its predictions with `hemlets benchmark score` and name that folder",
+        ) from error
+    return Path(file).parent, run.info.run_name or run_id[:8]
+
+
+def log_benchmark(run_id: str, folder: Path, *, uri: str) -> None:
+    """Log a benchmark's folder into a run: figures under their full names, files as artifacts.
+
+    The paper's cells of the same protocol are logged too, as ``paper-table-1/Avg/…``.
+
+    Args:
+        run_id: of the run.
+        folder: that ``hemlets benchmark score`` wrote.
+        uri: of the tracker.
+    """
+    import time
+
+    import mlflow
+    from mlflow.entities import Metric
+
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    summary, now = read_summary(folder), int(time.time() * 1000)
+    names = {metric.key: metric.name for metric in summary.metrics}
+    printed = {
+        f"paper-table-{f.table}/{f.cell.column}/{names[f.cell.key]}": float(f.cell.value)
+        for f in summary.paper
+        # Only cells of the same protocol may be seen beside ours.
+        if not f.why_apart
+    }
+    figures = [Metric(name, value, now, 0) for name, value in (summary.logged | printed).items()]
+    client.log_batch(run_id, metrics=figures)
+    client.set_tag(run_id, "hemlets.protocol", summary.protocol.name)
+    client.set_tag(run_id, "hemlets.given", " ".join(summary.privileges) or "nothing")
+    client.log_artifacts(run_id, str(folder), ARTIFACT_FOLDER)

@@ -1,0 +1,83 @@
+"""A benchmark's stored figures: what its folder says without scoring or resampling anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from flows.tracking.metric_labels import said
+from hemlets.core.files import read_json
+
+__all__ = ["LIFTER_RATIO", "MEAN_POSE_RATIO", "Figures"]
+
+MEAN_POSE_RATIO: Final = "mpjpe_over_mean_pose"
+LIFTER_RATIO: Final = "mpjpe_over_linear_lifter"
+
+_BASELINES: Final = {MEAN_POSE_RATIO: "mean-pose", LIFTER_RATIO: "linear-lifter"}
+_FILE: Final = "figures.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """Means and intervals by split, predictor and metric key.
+
+    Attributes:
+        by_split: As :func:`flows.steps.scoring.score_model` wrote them.
+    """
+
+    by_split: dict[str, dict[str, dict[str, dict[str, Any]]]]
+
+    @classmethod
+    def read(cls, folder: Path) -> Figures:
+        """The figures of a benchmark's folder.
+
+        Raises:
+            DataError: They are absent or damaged.
+        """
+        return cls(by_split=read_json(folder / _FILE))
+
+    def mean(self, split: str, predictor: str, key: str) -> float | None:
+        """A metric's mean; None where it is undefined or unknown."""
+        value = self.by_split[split][predictor].get(key, {}).get("mean")
+        return None if value is None else float(value)
+
+    def logged(self, split: str, predictor: str = "model") -> dict[str, float]:
+        """Defined means by full metric name, as a tracker takes them."""
+        entries = self.by_split[split][predictor].values()
+        return {e["name"]: e["mean"] for e in entries if e["mean"] is not None}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All figures as one table, a row each."""
+        return [
+            {"split": split, "predictor": predictor, "metric": entry["name"],
+             **{k: v for k, v in entry.items() if k != "name"}}
+            for split, predictors in self.by_split.items()
+            for predictor, metrics in predictors.items()
+            for entry in metrics.values()
+        ]  # fmt: skip
+
+    def for_floors(self, split: str = "gate") -> dict[str, float | None]:
+        """The model's means and its ratios to the baselines, which floors are set for."""
+        means = {key: self.mean(split, "model", key) for key in self.by_split[split]["model"]}
+        own = means.get("mpjpe_mm")
+        for ratio, baseline in _BASELINES.items():
+            other = self.mean(split, baseline, "mpjpe_mm")
+            means[ratio] = own / other if own is not None and other else None
+        return means
+
+    def gaps(self, split: str = "gate") -> list[str]:
+        """Metrics that the model lacks on samples where a baseline has them, one sentence each.
+
+        A baseline gives a number wherever there is a truth, so what the model lacks beyond that
+        is the model's own failure, and a mean over the rest would hide it.
+        """
+        predictors = self.by_split[split]
+        gaps = []
+        for key, entry in sorted(predictors["model"].items()):
+            known = max(predictors[name].get(key, {}).get("samples", 0)
+                        for name in _BASELINES.values())  # fmt: skip
+            if 0 < entry["samples"] < known:
+                missing = known - entry["samples"]
+                gaps.append(f"{said(key)} is missing on {missing} of {known} samples")
+        return gaps

@@ -1,0 +1,1 @@
+"""Data: the annotation table, dataset readers, data versions, synthetic people, crops."""

@@ -1,0 +1,114 @@
+"""Where datasets and data versions are: the environment, a file of the workspace, or an option.
+
+``data.toml`` in the workspace's folder may hold what the environment names otherwise::
+
+    roots = ["/data/datasets"]
+    remote = "s3://bucket/versions"
+    endpoint = "http://127.0.0.1:9000"
+
+    [folders]
+    human36m = "/mnt/h36m"
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from hemlets.core.config import Config, read_toml
+from hemlets.core.workspace import Workspace
+from hemlets.data.readers.contract import Dataset, LayoutEntry, missing_entries
+
+__all__ = ["DataSettings", "Location", "locate"]
+
+ROOTS_VARIABLE = "HEMLETS_DATA"
+REMOTE_VARIABLE = "HEMLETS_DATA_REMOTE"
+
+
+class DataSettings(Config):
+    """Where data come from and where versions are kept.
+
+    Attributes:
+        roots: Folders that hold datasets, each in a folder of its own name.
+        folders: Folder of one dataset, by the dataset's name.
+        remote: Where versions are kept: a folder or ``s3://bucket/prefix``. By default a folder
+            of the workspace.
+        endpoint: URL of an S3 server other than Amazon's.
+    """
+
+    roots: tuple[str, ...] = ()
+    folders: Mapping[str, str] = Field(default_factory=dict)
+    remote: str | None = None
+    endpoint: str | None = None
+
+    @classmethod
+    def of(cls, workspace: Workspace) -> DataSettings:
+        """The workspace's ``data.toml``, after what the environment says.
+
+        ``HEMLETS_DATA`` has roots divided as in ``PATH``; ``HEMLETS_DATA_REMOTE`` and
+        ``AWS_ENDPOINT_URL_S3`` name the remote.
+
+        Raises:
+            ConfigError: The file has an unknown key or a wrong value.
+        """
+        path = workspace.home / "data.toml"
+        settings = cls.from_mapping(read_toml(path), where=str(path)) if path.exists() else cls()
+        roots = [root for root in os.environ.get(ROOTS_VARIABLE, "").split(os.pathsep) if root]
+        return settings.model_copy(
+            update={
+                "roots": (*roots, *settings.roots),
+                "remote": os.environ.get(REMOTE_VARIABLE) or settings.remote,
+                "endpoint": os.environ.get("AWS_ENDPOINT_URL_S3") or settings.endpoint,
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Location:
+    """A folder that may hold a dataset.
+
+    Attributes:
+        folder: The folder; None where there is none.
+        missing: What it lacks.
+    """
+
+    folder: Path | None
+    missing: tuple[LayoutEntry, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the dataset can be read from here."""
+        return self.folder is not None and not self.missing
+
+
+def locate(dataset: Dataset, settings: DataSettings) -> Location:
+    """Look for a dataset: in its own folder, else by its name below the roots.
+
+    Case, dashes and underscores don't count; the dataset's title is a name, too. A folder that
+    is complete goes before one that is not.
+    """
+    candidates = []
+    if dataset.name in settings.folders:
+        candidates.append(Path(settings.folders[dataset.name]).expanduser())
+    names = {_plain(dataset.name), _plain(dataset.title)}
+    for root in map(Path, settings.roots):
+        base = root.expanduser()
+        if base.is_dir():
+            children = sorted(child for child in base.iterdir() if child.is_dir())
+            candidates += [child for child in children if _plain(child.name) in names]
+    found = [
+        Location(folder=folder, missing=tuple(missing_entries(dataset, folder)))
+        for folder in candidates
+        if folder.is_dir()
+    ]
+    nothing = Location(folder=None, missing=())
+    return next((place for place in found if place.is_complete), (found or [nothing])[0])
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

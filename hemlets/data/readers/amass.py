@@ -1,0 +1,190 @@
+"""AMASS (Mahmood et al. 2019) and MoSh poses: motion without images.
+
+A motion file gives a `MotionClip`, as the renderer takes it; it has no rows of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.assets.clips import MotionClip, Split
+from hemlets.core.errors import ConfigError, DataError
+from hemlets.data.readers.assemble import no_settings
+from hemlets.data.readers.contract import (
+    Dataset,
+    LayoutEntry,
+    ReadOptions,
+    SourceRows,
+    Supervision,
+)
+from hemlets.data.readers.files3d import numbers, read_npz, require
+from hemlets.data.readers.quarantine import Quarantine, or_refuse
+from hemlets.data.readers.smpl3d import rotated_root
+
+__all__ = ["DATASET", "read", "read_clips", "read_motion", "read_poses"]
+
+Array = npt.NDArray[Any]
+
+_BODY_JOINTS: Final = 22
+"""SMPL, SMPL-H and SMPL-X share their first 22 joints; AMASS's hands have no twin in SMPL."""
+
+_Y_UP: Final = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
+"""AMASS has z up."""
+
+_REST_PELVIS_M: Final = np.array([0.0, -0.23, 0.03])
+"""Where SMPL's pelvis rests in the body's axes, within some centimetres for every shape."""
+
+_FIELDS: Final = ("trans", "poses", "mocap_framerate", "mocap_frame_rate")
+_SPLITS: Final[dict[str, Split]] = {
+    "HumanEva": "validation", "MPI_HDM05": "validation", "HDM05": "validation",
+    "SFU": "validation", "MPI_mosh": "validation", "MoSh": "validation",
+    "Transitions_mocap": "test", "Transitions": "test", "SSM_synced": "test", "SSM": "test",
+}  # fmt: skip
+"""The usual split by subset, as the dataset's authors publish it; the others train."""
+
+_FPS: Final = (1.0, 500.0)
+_FAR_M: Final = 100.0
+
+
+def read_motion(path: Path, *, name: str | None = None, family: str | None = None) -> MotionClip:
+    """One motion file as a clip: y up, at the file's own rate, hands at rest.
+
+    Collars, wrists and toes move as captured. The heading is the captured one.
+
+    Args:
+        path: An AMASS npz (SMPL-H's 156 values or SMPL-X's 165 a frame).
+        name: Of the clip; the path below the subset where None.
+        family: The kind of motion; the subset and subject where None.
+
+    Raises:
+        DataError: The file is damaged, or holds no motion.
+    """
+    fields = read_npz(path, _FIELDS)
+    require(fields, ("trans", "poses"), where=path)
+    rate = fields.get("mocap_framerate", fields.get("mocap_frame_rate"))
+    if rate is None:
+        require(fields, ("mocap_framerate",), where=path)
+    fps = float(numbers(np.ravel(np.asarray(rate)), (1,), where=f"{path}: mocap_framerate")[0])
+    trans = numbers(fields["trans"], (None, 3), where=f"{path}: trans")
+    poses = numbers(fields["poses"], (None, None), where=f"{path}: poses")
+    if len(trans) != len(poses) or not len(poses):
+        raise DataError(
+            f"{len(poses)} poses and {len(trans)} positions", where=path,
+            expected="as many of both, and one at least", remedy="fetch the file again",
+        )  # fmt: skip
+    if poses.shape[1] < 3 * _BODY_JOINTS or poses.shape[1] % 3:
+        raise DataError(
+            f"a pose has {poses.shape[1]} values", where=f"{path}: poses", expected="156 or 165"
+        )
+    if not _FPS[0] <= fps <= _FPS[1]:
+        raise DataError(
+            f"the frame rate is {fps}", where=f"{path}: mocap_framerate",
+            expected=f"{_FPS[0]:g} to {_FPS[1]:g} frames a second", remedy="fetch the file again",
+        )  # fmt: skip
+    _require_finite(path, poses=poses, trans=trans)
+    if np.abs(trans).max() > _FAR_M:
+        raise DataError(
+            f"the person is {np.abs(trans).max():.0f} m away", where=f"{path}: trans",
+            expected="metres", remedy="divide the positions by 1000 if they are millimetres",
+        )  # fmt: skip
+    theta = np.zeros((len(poses), 24, 3))
+    theta[:, :_BODY_JOINTS] = poses[:, : 3 * _BODY_JOINTS].reshape(-1, _BODY_JOINTS, 3)
+    theta = rotated_root(theta, _Y_UP)
+    subset, subject = path.parts[-3:-1] if len(path.parts) > 2 else ("", path.parent.name)
+    return MotionClip(
+        name=name or f"amass/{subset}/{subject}/{path.stem}",
+        family=family or f"amass/{subset}/{subject}",
+        split=_SPLITS.get(subset, "train"),
+        fps=fps,
+        theta_F72=theta.reshape(-1, 72).astype(np.float32),
+        translation_F3_m=((trans + _REST_PELVIS_M) @ _Y_UP.T).astype(np.float32),
+    )
+
+
+def _require_finite(path: Path, **fields: Array) -> None:
+    for name, values in fields.items():
+        wrong = np.logical_not(np.isfinite(values).all(1))
+        if wrong.any():
+            raise DataError(
+                f"{int(wrong.sum())} of {len(values)} rows hold a value that is not finite",
+                where=f"{path}, row {int(np.argmax(wrong))}, {name}",
+                expected="finite numbers",
+                remedy="fetch the file again, or leave it out",
+            )
+
+
+def read_clips(
+    root: Path, options: ReadOptions | None = None, quarantine: Quarantine | None = None
+) -> Iterator[MotionClip]:
+    """Clips of every motion file below a folder, in the order of their names.
+
+    Raises:
+        DataError: A file is damaged, and no quarantine was given.
+    """
+    splits = (options or ReadOptions()).splits
+    collector = or_refuse(quarantine)
+    for path in sorted(root.glob("**/*_poses.npz")) + sorted(root.glob("**/*_stageii.npz")):
+        clip = None
+        with collector.guard(path):
+            clip = read_motion(path)
+        if clip is not None and clip.split in splits:
+            yield clip
+
+
+def read_poses(path: Path) -> tuple[Array, Array]:
+    """θ (N, 24, 3) and β (N, 10) of a file of single poses, as MoSh priors come.
+
+    Raises:
+        DataError: The file is damaged, or a value is not finite.
+    """
+    fields = read_npz(path, ("pose", "shape"))
+    require(fields, ("pose", "shape"), where=path)
+    pose = numbers(fields["pose"], (None, 72), where=f"{path}: pose")
+    shape = numbers(fields["shape"], (len(pose), 10), where=f"{path}: shape")
+    _require_finite(path, pose=pose, shape=shape)
+    return pose.reshape(-1, 24, 3), shape
+
+
+def read(
+    root: Path, options: ReadOptions, quarantine: Quarantine | None = None
+) -> Iterator[SourceRows]:
+    """Refuse: motions have no images to make rows of.
+
+    Raises:
+        ConfigError: Always.
+    """
+    del quarantine
+    no_settings(options)
+    raise ConfigError(
+        "AMASS holds motions without images, so there are no rows to ingest",
+        where=root,
+        remedy="give the folder to the rendering as its source of motion",
+    )
+
+
+DATASET = Dataset(
+    name="amass",
+    title="AMASS",
+    paper="Mahmood et al.: AMASS, ICCV 2019; single poses: Loper et al.: MoSh, 2014",
+    licence="AMASS licence, amass.is.tue.mpg.de",
+    document="README and notebooks of the published AMASS code",
+    supervision=(Supervision.MOTION,),
+    layout=(
+        LayoutEntry(
+            pattern="**/*_poses.npz|**/*_stageii.npz|*mosh*.npz",
+            what="motions by subset and subject, or single poses",
+        ),
+    ),
+    joints="SMPL's rotations: the first 22 of SMPL-H's or SMPL-X's, hands at rest",
+    conventions=(
+        "Metres and radians, z up, brought to y up. A clip's position is the pelvis's: trans plus "
+        "the rest pelvis of a mean body, within some centimetres. The frame rate is kept."
+    ),
+    faults=("frame rates differ by subset from 60 to 250: resample by fps, not by frames",),
+    reader="hemlets.data.readers.amass:read",
+)

@@ -1,0 +1,147 @@
+"""What was wrong in a dataset's files, and what was left out for it.
+
+A reader that is given a `Quarantine` goes on past damage: it leaves out the rows concerned and
+says so here. Without one, the same damage is an error.
+
+>>> quarantine = Quarantine()
+>>> quarantine.report("a joint is not finite", file="S1/walk.cdf", row=3, field="joints3d_mm")
+>>> str(quarantine.items[0])
+'S1/walk.cdf, row 3, joints3d_mm: a joint is not finite'
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.core.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from os import PathLike
+
+__all__ = ["Quarantine", "Quarantined", "Refuse", "or_refuse"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quarantined:
+    """One thing that was left out.
+
+    Attributes:
+        what: What is wrong, in one sentence.
+        file: The dataset's file that it was found in.
+        row: Row or frame within the file, from 0; None where the whole file is left out.
+        field: The value concerned, by the file's or the table's name; empty where it is all.
+        remedy: What to do about it.
+    """
+
+    what: str
+    file: str
+    row: int | None = None
+    field: str = ""
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        places = [self.file, "" if self.row is None else f"row {self.row}", self.field]
+        return f"{', '.join(place for place in places if place)}: {self.what}"
+
+
+@dataclass
+class Quarantine:
+    """Collects what readers left out."""
+
+    items: list[Quarantined] = field(default_factory=list)
+
+    def report(
+        self,
+        what: str,
+        *,
+        file: str | PathLike[str],
+        row: int | None = None,
+        field: str = "",
+        remedy: str = "",
+    ) -> None:
+        """Note one row, or a whole file, as left out."""
+        self.items.append(
+            Quarantined(what=what, file=str(file), row=row, field=field, remedy=remedy)
+        )
+
+    def rows(
+        self,
+        bad_N: npt.NDArray[np.bool_],
+        what: str,
+        *,
+        file: str | PathLike[str],
+        number_N: npt.NDArray[Any] | None = None,
+        field: str = "",
+        remedy: str = "",
+    ) -> None:
+        """Note every row that a mask marks.
+
+        Args:
+            bad_N: Rows that are left out.
+            what: What is wrong with them.
+            file: Where they are.
+            number_N: Their numbers in the file; their position where omitted.
+            field: The value concerned.
+            remedy: What to do about it.
+        """
+        for index in np.flatnonzero(bad_N):
+            row = int(index if number_N is None else number_N[index])
+            self.report(what, file=file, row=row, field=field, remedy=remedy)
+
+    @contextmanager
+    def guard(self, file: str | PathLike[str]) -> Iterator[None]:
+        """Turn a file's `DataError` into a note, so that the files after it are read."""
+        try:
+            yield
+        except DataError as error:
+            what = error.what + (
+                f" ({error.where})" if error.where not in (None, str(file)) else ""
+            )
+            remedy = "; ".join(
+                text
+                for text in (error.expected and f"expected: {error.expected}", error.remedy)
+                if text
+            )
+            self.report(what, file=file, remedy=remedy)
+
+
+class Refuse(Quarantine):
+    """Stands in where no collector was given: the first damage is an error."""
+
+    def report(
+        self,
+        what: str,
+        *,
+        file: str | PathLike[str],
+        row: int | None = None,
+        field: str = "",
+        remedy: str = "",
+    ) -> None:
+        """Raise.
+
+        Raises:
+            DataError: Always.
+        """
+        places = [str(file), "" if row is None else f"row {row}", field]
+        raise DataError(
+            what,
+            where=", ".join(place for place in places if place),
+            remedy=remedy or "repair the file, or read with a quarantine to leave the row out",
+        )
+
+    @contextmanager
+    def guard(self, file: str | PathLike[str]) -> Iterator[None]:
+        """Let a file's error through."""
+        del file
+        yield
+
+
+def or_refuse(quarantine: Quarantine | None) -> Quarantine:
+    """The collector, or one that raises where there is none."""
+    return Refuse() if quarantine is None else quarantine

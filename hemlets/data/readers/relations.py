@@ -1,0 +1,111 @@
+"""Depth relations of the 14 parts, equation (1), from whatever tells them.
+
++1 (Forward) says that the child is nearer the camera than its parent, -1 (Backward) that it is
+farther, 0 that neither is. What is not known stays unknown: validity False and relation 0. Only
+kinematically connected parts have a relation; what pairs of other joints tell is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.core.skeleton import N_PARTS, PARTS, Joint, depth_relations
+
+__all__ = [
+    "BACKWARD",
+    "FORWARD",
+    "LABELS",
+    "UNKNOWN",
+    "Relations",
+    "relations_from_joints",
+    "relations_from_labels",
+    "relations_from_order",
+]
+
+Array = npt.NDArray[Any]
+
+FORWARD: Final = "F"
+BACKWARD: Final = "B"
+UNKNOWN: Final = "U"
+
+LABELS: Final = {FORWARD: 1, BACKWARD: -1, UNKNOWN: 0}
+"""The FBI scheme's labels (section 5) and the relation that each stands for; U has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relations:
+    """Relations of some people.
+
+    Attributes:
+        values_NK: (N, 14) in -1, 0, +1; 0 where unknown.
+        valid_NK: (N, 14) whether the relation is known.
+        source: What they come from: ``3d``, ``fbi`` or ``ordinal``.
+    """
+
+    values_NK: npt.NDArray[np.int8]
+    valid_NK: npt.NDArray[np.bool_]
+    source: str
+
+    def columns(self) -> dict[str, Any]:
+        """The annotation table's columns; the source is empty where a row knows no relation."""
+        known = np.asarray(self.valid_NK.any(1))
+        return {
+            "relations": self.values_NK,
+            "relations_valid": self.valid_NK,
+            "relations_source": [self.source if row else "" for row in known.tolist()],
+        }
+
+
+def relations_from_joints(joints_NJ3_mm: Array, valid_NJ: Array) -> Relations:
+    """From 3D joints, with the tilt of 30° as the limit.
+
+    Args:
+        joints_NJ3_mm: (N, 18, 3) in a camera frame with z forward.
+        valid_NJ: (N, 18) which are known.
+    """
+    values, valid = depth_relations(joints_NJ3_mm, np.asarray(valid_NJ, bool))
+    return Relations(values_NK=values, valid_NK=valid, source="3d")
+
+
+def relations_from_labels(labels_NK: npt.NDArray[np.str_]) -> Relations:
+    """From labels ``F``, ``B`` and ``U``; anything else counts as unknown.
+
+    Args:
+        labels_NK: (N, 14) by `hemlets.core.skeleton.PARTS`.
+    """
+    forward = np.asarray(labels_NK == FORWARD, bool)
+    backward = np.asarray(labels_NK == BACKWARD, bool)
+    values = forward.astype(np.int8) - backward.astype(np.int8)
+    known = np.asarray(forward | backward, bool)
+    return Relations(values_NK=values, valid_NK=known, source="fbi")
+
+
+def relations_from_order(order_NSS: Array, joints: Sequence[Joint | None]) -> Relations:
+    """From who is nearer in every pair of a dataset's joints.
+
+    A pair that contradicts itself (told both ways round, and not opposite) is unknown. A person
+    asked which joint is nearer knows no 30°: 0 means that they saw no difference.
+
+    Args:
+        order_NSS: (N, S, S); +1 at [i, j] where joint i is farther away than joint j, -1 where it
+            is nearer, 0 where neither is, NaN where nobody said.
+        joints: Which of the 18 each of the S is; None for another.
+    """
+    place = {joint: index for index, joint in enumerate(joints) if joint is not None}
+    values = np.zeros((len(order_NSS), N_PARTS), np.int8)
+    valid = np.zeros((len(order_NSS), N_PARTS), bool)
+    for number, part in enumerate(PARTS):
+        if part.parent in place and part.child in place:
+            # The parent farther than the child is +1, Forward, just as in equation (1).
+            there = np.asarray(order_NSS[:, place[part.parent], place[part.child]], np.float64)
+            back = np.asarray(order_NSS[:, place[part.child], place[part.parent]], np.float64)
+            told = np.where(np.isnan(there), -back, there)
+            opposite = np.isnan(there) | np.isnan(back) | (there == -back)
+            valid[:, number] = np.isin(told, (-1, 0, 1)) & opposite
+            values[:, number] = np.where(valid[:, number], told, 0).astype(np.int8)
+    return Relations(values_NK=values, valid_NK=valid, source="ordinal")

@@ -1,0 +1,43 @@
+"""SMPL's θ between frames: its root in the camera frame, and its mirror image."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.core.skeleton import SMPL_JOINTS
+
+__all__ = ["flipped_theta", "rotated_root"]
+
+Array = npt.NDArray[Any]
+
+_TWIN: Final = tuple(
+    SMPL_JOINTS.index(
+        name.replace("left_", "right_")
+        if name.startswith("left_")
+        else name.replace("right_", "left_")
+    )
+    for name in SMPL_JOINTS
+)
+
+
+def rotated_root(theta_F243: Array, rotation_33: Array) -> Array:
+    """θ whose root is turned by a rotation (3, 3), or by one for each frame (F, 3, 3).
+
+    Args:
+        theta_F243: Axis-angles in radians.
+        rotation_33: From the frame that θ is in to the one wanted.
+    """
+    from scipy.spatial.transform import Rotation
+
+    turned = theta_F243.astype(np.float64)
+    root = Rotation.from_matrix(rotation_33) * Rotation.from_rotvec(turned[:, 0])
+    turned[:, 0] = root.as_rotvec()
+    return turned
+
+
+def flipped_theta(theta_F243: Array) -> Array:
+    """θ of the body mirrored in its own plane of symmetry, x to −x in SMPL's axes."""
+    return np.asarray(theta_F243[:, _TWIN] * np.array([1.0, -1.0, -1.0]))

@@ -1,0 +1,313 @@
+"""People in stills: from what a dataset's file says to checked rows.
+
+A reader of stills fills `Stills` with what its file says, converted to pixels from the image's
+corner, and `still_rows` refuses what can't be right and makes rows of the rest.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.core.errors import DataError
+from hemlets.data.readers.boxes import from_joints
+from hemlets.data.readers.contract import ImageRef, SourceRows
+from hemlets.data.readers.joint_map import JointMap
+from hemlets.data.readers.quarantine import Quarantine
+
+__all__ = [
+    "CHUNK",
+    "Stills",
+    "image_fault",
+    "image_folder",
+    "images_below",
+    "in_folder",
+    "numbers",
+    "still_rows",
+]
+
+Array = npt.NDArray[Any]
+Flags = npt.NDArray[np.bool_]
+
+CHUNK: Final = 4096
+"""Rows that a reader gives at a time."""
+
+_LARGEST_PX: Final = 1e5
+"""No image side is longer; a coordinate beyond it is not in pixels."""
+
+_EDGE_PX: Final = 1.0
+"""Annotators may hit just beside the last pixel."""
+
+_FEWEST_JOINTS: Final = 2
+"""A box, and a person, need two."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stills:
+    """Annotated people as a file has them, not yet checked.
+
+    Attributes:
+        source: The dataset's name in the table.
+        file: Where they are from, for messages.
+        number_N: Row numbers in the file.
+        sample_ids: Unique names.
+        split: Of each row.
+        clips: Of each row: rows of one clip never go to different splits.
+        images: Paths relative to the dataset's folder.
+        joints_NS2: Joints in the dataset's order, pixels with the origin at the corner.
+        known_NS: Which are annotated.
+        seen_NS: Which of those are not hidden.
+        joint_map: What the dataset's joints are.
+        joints_field: What the file calls them, for messages.
+        box_xyxy_N4: The person's box; from the joints where omitted.
+        box_field: What the file calls it.
+        size_N2: Width and height of the image; 0 where the file doesn't tell.
+        columns: More columns of the annotation table.
+    """
+
+    source: str
+    file: str
+    number_N: Array
+    sample_ids: Sequence[str]
+    split: Sequence[str]
+    clips: Sequence[str]
+    images: Sequence[str]
+    joints_NS2: Array
+    known_NS: Flags
+    seen_NS: Flags
+    joint_map: JointMap
+    joints_field: str
+    box_xyxy_N4: Array | None = None
+    box_field: str = "bbox"
+    size_N2: Array | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+def still_rows(
+    stills: Stills, quarantine: Quarantine, *, present: frozenset[str], taken: set[str]
+) -> SourceRows | None:
+    """Check people and turn those that are sound into rows.
+
+    A row with fewer than two annotated joints is no damage, only of no use: it is left out
+    without a word.
+
+    Args:
+        stills: The people.
+        quarantine: Gets those that are not sound, each for its first fault.
+        present: Names of the images that exist.
+        taken: Sample ids given so far; gets those of the rows.
+
+    Returns:
+        The rows, None where none is left.
+    """
+    check = _Check(stills, quarantine)
+    check.images(present)
+    joints = check.joints()
+    if stills.box_xyxy_N4 is None:
+        box, box_source = from_joints(joints, stills.known_NS), "joints"
+    else:
+        box, box_source = check.boxes(stills.box_xyxy_N4), "annotated"
+    check.names(taken)
+    rows: list[int] = np.flatnonzero(check.keep).tolist()
+    if not rows:
+        return None
+    s = stills
+    points, valid = s.joint_map.apply(joints[rows], s.known_NS[rows])
+    _, seen = s.joint_map.apply(joints[rows], s.seen_NS[rows])
+    columns: dict[str, Any] = {
+        "sample_id": [s.sample_ids[row] for row in rows],
+        "source": [s.source] * len(rows),
+        "split": [s.split[row] for row in rows],
+        # Nobody says who the people of stills are: each counts as somebody else.
+        "subject": [s.sample_ids[row] for row in rows],
+        "clip": [s.clips[row] for row in rows],
+        "family": [s.clips[row] for row in rows],
+        "frame": np.zeros(len(rows), np.int32),
+        "box_xyxy": box[rows].astype(np.float32),
+        "box_source": [box_source] * len(rows),
+        "joints2d_px": points.astype(np.float32),
+        "valid2d": valid,
+        "visible": valid & seen,
+    }
+    if s.size_N2 is not None:
+        columns["image_width"], columns["image_height"] = s.size_N2[rows].astype(np.int32).T
+    for name, values in s.columns.items():
+        whole = isinstance(values, np.ndarray)
+        columns[name] = values[rows] if whole else [values[row] for row in rows]
+    return SourceRows(columns=columns, images=tuple(ImageRef(s.images[row]) for row in rows))
+
+
+class _Check:
+    """Refuses rows one fault after the other; ``keep`` says which are left."""
+
+    def __init__(self, stills: Stills, quarantine: Quarantine) -> None:
+        self.keep: Flags = stills.known_NS.sum(1) >= _FEWEST_JOINTS
+        self._stills, self._quarantine = stills, quarantine
+
+    def _refuse(self, bad: npt.ArrayLike, what: str, field: str, remedy: str) -> None:
+        bad_N = np.asarray(bad, bool)
+        self._quarantine.rows(
+            bad_N & self.keep,
+            what,
+            file=self._stills.file,
+            number_N=self._stills.number_N,
+            field=field,
+            remedy=remedy,
+        )
+        self.keep[bad_N] = False
+
+    def images(self, present: frozenset[str]) -> None:
+        """Names that lead nowhere, or out of the folder."""
+        s = self._stills
+        rows: list[int] = np.flatnonzero(self.keep).tolist()
+        for row in rows:
+            fault, remedy = image_fault(s.images[row]), "name an image inside the dataset's folder"
+            if not fault and s.images[row] not in present:
+                fault, remedy = f"the image {s.images[row]} does not exist", "add the image"
+            if fault:
+                self._quarantine.report(
+                    fault, file=s.file, row=int(s.number_N[row]), field="image", remedy=remedy
+                )
+                self.keep[row] = False
+
+    def joints(self) -> Array:
+        """The known joints (N, S, 2), zeros elsewhere; those that can't be right are refused."""
+        s = self._stills
+        known = s.known_NS[..., None]
+        joints = np.where(known, s.joints_NS2, 0.0)
+        mark = "correct the joint, or mark it as not annotated"
+        self._refuse(
+            ~np.isfinite(joints).all((1, 2)),
+            "an annotated joint is not a finite number",
+            s.joints_field,
+            mark,
+        )
+        joints = np.nan_to_num(joints, nan=0.0, posinf=0.0, neginf=0.0)
+        self._refuse(
+            (np.abs(joints) > _LARGEST_PX).any((1, 2)),
+            "a joint is farther away than any image is wide",
+            s.joints_field,
+            "give joints in pixels of the image",
+        )
+        if s.size_N2 is not None:
+            beyond = (joints < -_EDGE_PX) | (joints > s.size_N2[:, None] + _EDGE_PX)
+            self._refuse(
+                (beyond & known).any((1, 2)),
+                "an annotated joint lies outside the image",
+                s.joints_field,
+                mark,
+            )
+        return joints
+
+    def boxes(self, box_N4: Array) -> Array:
+        """The boxes, cut at the image's edge; those that can't be right are refused."""
+        s = self._stills
+        self._refuse(
+            ~np.isfinite(box_N4).all(1), "the box is not finite", s.box_field, "correct the box"
+        )
+        box = np.nan_to_num(box_N4, nan=0.0, posinf=0.0, neginf=0.0)
+        self._refuse(
+            (box[:, 2:] <= box[:, :2]).any(1),
+            "the box has no area: a side is zero or negative",
+            s.box_field,
+            "give the box as the dataset's document has it",
+        )
+        if s.size_N2 is None:
+            return box
+        outside = ((box[:, :2] >= s.size_N2) | (box[:, 2:] <= 0)).any(1)
+        self._refuse(outside, "the box lies outside the image", s.box_field, "correct the box")
+        return np.asarray(np.clip(box, 0.0, np.tile(s.size_N2, 2)), np.float64)
+
+    def names(self, taken: set[str]) -> None:
+        """Samples that were given before."""
+        again = np.zeros(len(self.keep), bool)
+        rows: list[int] = np.flatnonzero(self.keep).tolist()
+        for row in rows:
+            again[row] = self._stills.sample_ids[row] in taken
+            taken.add(self._stills.sample_ids[row])
+        self._refuse(
+            again, "the same person was given before", "sample_id", "remove one of the two rows"
+        )
+
+
+def numbers(values: Sequence[Any], *shape: int) -> tuple[Array, Flags]:
+    """Values from strangers as one array, and which of them are of another form.
+
+    Args:
+        values: One per row, each supposed to be a (nested) list of numbers.
+        shape: Of one value.
+
+    Returns:
+        Float64 (N, *shape) with NaN in rows of another form or with a value missing, and (N,)
+        which rows those of another form are.
+    """
+    bad = np.zeros(len(values), bool)
+    if (whole := _as_numbers(list(values), (len(values), *shape))) is not None:
+        return whole, bad
+    result = np.full((len(values), *shape), np.nan)
+    for row, value in enumerate(values):
+        one = _as_numbers(value, shape)
+        if one is None:
+            bad[row] = True
+        else:
+            result[row] = one
+    return result, bad
+
+
+def _as_numbers(value: Any, shape: tuple[int, ...]) -> Array | None:
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    # Text that looks like a number is refused too: it says that another program wrote the file.
+    if array.dtype.kind not in "fiu":
+        return None
+    return array.astype(np.float64) if array.shape == shape else None
+
+
+def image_fault(name: object) -> str:
+    """What is wrong with an image's name; empty where nothing is."""
+    if not isinstance(name, str) or not name.strip():
+        return "the image has no name"
+    if "\0" in name or "\\" in name:
+        return f"the image's name {name!r} holds characters that no name has"
+    if name.startswith("/") or name[1:2] == ":":
+        return f"the image's name {name!r} is an absolute path"
+    if ".." in name.split("/"):
+        return f"the image's name {name!r} leads out of the folder"
+    return ""
+
+
+def image_folder(root: Path, *candidates: str) -> str:
+    """The first of some folders that exists, relative to the dataset's and ending with ``/``.
+
+    Raises:
+        DataError: None of them exists.
+    """
+    for candidate in candidates:
+        if (root / candidate).is_dir():
+            return "" if candidate == "." else f"{candidate}/"
+    raise DataError(
+        "the folder of images is missing",
+        where=root,
+        expected=" or ".join(candidates),
+        remedy="unpack the dataset's images there",
+    )
+
+
+def in_folder(folder: str, name: object) -> str:
+    """An image's name below its folder; a faulty one as it is, to be refused in its own words."""
+    text = name if isinstance(name, str) else ""
+    return text if image_fault(text) else folder + text
+
+
+def images_below(root: Path, folder: str) -> frozenset[str]:
+    """Names of the files directly in a folder of images, relative to the dataset's folder."""
+    with os.scandir(root / folder) as entries:
+        return frozenset(folder + entry.name for entry in entries)

@@ -1,0 +1,247 @@
+"""Rendered people without end, for training that never sees an image twice unless it wants to.
+
+The stream is a sequence of windows; training shows each `StreamConfig.reuse` times, as so many
+epochs, before the next one comes. A window holds people and, after them, as many scenes without a
+person as a data version has beside so many people. Who is where depends on the seed alone, so any
+number of workers, and a run that goes on in the middle, sees the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import Annotated, Any, Final, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from hemlets.core.config import Config
+from hemlets.core.errors import DataError
+from hemlets.core.worker_pool import Crew
+from hemlets.data.synthetic.config import OpenDataConfig
+from hemlets.data.synthetic.people import BLOCK, Studio
+from hemlets.data.table import BACKGROUND_SPLITS, Annotations
+
+__all__ = ["RenderStream", "StreamConfig", "StreamSettings", "StreamWindow"]
+
+_SHARD: Final = "stream"
+
+Indices = npt.NDArray[np.integer[Any]]
+
+
+class StreamSettings(Config):
+    """How a stream is cut and how often it shows the same.
+
+    Attributes:
+        window: People that a batch is drawn from, in whole blocks of 64. Scenes without a person
+            come beside them: ``data.background_share`` of their number.
+        reuse: Times that each sample is shown, with another augmentation each time. Rendering
+            costs more than augmenting, so that 2–4 feed a fast accelerator from few cores.
+        ahead: Blocks that may be rendered before they are wanted: what bounds the memory.
+    """
+
+    window: Annotated[int, Field(ge=BLOCK)] = 2048
+    reuse: Annotated[int, Field(ge=1, le=100)] = 1
+    ahead: Annotated[int, Field(ge=0, le=10_000)] = 16
+
+    @model_validator(mode="after")
+    def _whole_blocks(self) -> Self:
+        if self.window % BLOCK:
+            raise ValueError(f"window = {self.window} is not a multiple of {BLOCK}")
+        return self
+
+
+class StreamConfig(StreamSettings):
+    """What is streamed.
+
+    Attributes:
+        data: How people and scenes are rendered; its numbers of samples don't matter here.
+        split: Whose motion they show.
+    """
+
+    data: OpenDataConfig = OpenDataConfig()
+    split: str = "train"
+
+    @property
+    def scenes(self) -> int:
+        """Scenes without a person in a window."""
+        has_scenes = self._background in BACKGROUND_SPLITS
+        return round(self.data.background_share * self.window) if has_scenes else 0
+
+    @property
+    def size(self) -> int:
+        """Samples in a window: people and, after them, scenes."""
+        return self.window + self.scenes
+
+    @property
+    def blocks(self) -> int:
+        """Blocks in a window, none of people and scenes both."""
+        return self.window // BLOCK + math.ceil(self.scenes / BLOCK)
+
+    def block(self, number: int, slots: Indices) -> Block:
+        """What a block of the stream renders of some slots of its window."""
+        window, place = divmod(number, self.blocks)
+        of_scenes = place >= self.window // BLOCK
+        first, count = (self.window, self.scenes) if of_scenes else (0, self.window)
+        # People fill whole blocks, so that scenes begin with a block of their own.
+        start = place * BLOCK
+        stop = min(start + BLOCK, first + count)
+        inside = slots[(slots >= start) & (slots < stop)] - first
+        return Block(
+            number,
+            self._background if of_scenes else self.split,
+            tuple(int(window * count + index) for index in inside),
+        )
+
+    @property
+    def _background(self) -> str:
+        return f"{self.split}-background"
+
+
+class Block(NamedTuple):
+    """Samples of a split that are rendered together: their indices, rising."""
+
+    number: int
+    split: str
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamWindow:
+    """Some samples of a window; those of a table with their images in memory.
+
+    Attributes:
+        number: Of the window.
+        slots: Place of each row's sample in the window.
+        annotations: One row a sample.
+        jpegs: Their images.
+    """
+
+    number: int
+    slots: Indices
+    annotations: Annotations
+    jpegs: tuple[bytes, ...]
+
+    def jpeg(self, shard: str, row: int, sample_id: str | None = None) -> bytes:
+        """The bytes of one image, as a shard's reader gives them.
+
+        Raises:
+            DataError: The window has no such row.
+        """
+        if shard != _SHARD or not 0 <= row < len(self.jpegs):
+            raise DataError(f"the window has no row {row}", where=shard)
+        if sample_id is not None and self.annotations.sample_id[row] != sample_id:
+            raise DataError(f"row {row} holds another sample", where=shard, expected=sample_id)
+        return self.jpegs[row]
+
+
+_Rendered = list[tuple[dict[str, Any], bytes]]
+
+
+class RenderStream:
+    """Renders windows in worker processes, a bounded number of blocks ahead.
+
+    Use it as a context: the workers end with it, and with this process. Open it in a thread
+    that outlives it.
+
+    Args:
+        config: What is streamed.
+        workers: Processes; 0 renders in this one when a window is asked for.
+    """
+
+    def __init__(self, config: StreamConfig, *, workers: int = 1) -> None:
+        self.config, self._workers = config, workers
+        self._crew: Crew[Block, _Rendered] | None = None
+        self._render: Callable[[Block], _Rendered] | None = None
+
+    def __enter__(self) -> Self:
+        if self._workers:
+            prepare = partial(_renderer, self.config)
+            self._crew = Crew(prepare, self._workers, what="render worker").__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._crew is not None:
+            self._crew.close()
+            self._crew = None
+
+    def windows(
+        self, start: int = 0, wanted: Callable[[int], Indices] | None = None
+    ) -> Iterator[StreamWindow]:
+        """Windows from a number on, without end. One iteration at a time.
+
+        Args:
+            start: Number of the first.
+            wanted: Slots of a window that are needed, by its number; all when omitted. One of
+                several processes renders its share alone.
+
+        Raises:
+            WorkspaceError: A worker died.
+        """
+        while self._crew is not None and self._crew.open_tasks:
+            self._crew.answer()  # Of an iteration that was left.
+        blocks_a_window = self.config.blocks
+        given = start * blocks_a_window
+        done: dict[int, _Rendered] = {}
+
+        def slots_of(window: int) -> Indices:
+            if wanted is None:
+                return np.arange(self.config.size)
+            return np.unique(wanted(window))
+
+        window = start
+        while True:
+            stop = (window + 1) * blocks_a_window
+            # No more than this is rendered before the window after it is asked for.
+            while given < stop + (self.config.ahead if self._crew else 0):
+                slots = slots_of(given // blocks_a_window)
+                self._give(self.config.block(given, slots), done)
+                given += 1
+            numbers = range(window * blocks_a_window, stop)
+            while self._crew is not None and any(number not in done for number in numbers):
+                block, rendered = self._crew.answer()
+                done[block.number] = rendered
+            samples = [sample for number in numbers for sample in done.pop(number)]
+            yield _window(window, slots_of(window), samples)
+            window += 1
+
+    def _give(self, block: Block, done: dict[int, _Rendered]) -> None:
+        if self._crew is not None:
+            self._crew.give(block)
+            return
+        if self._render is None:
+            self._render = _renderer(self.config)
+        done[block.number] = self._render(block)
+
+
+def _window(number: int, slots: Indices, samples: _Rendered) -> StreamWindow:
+    rows = [row | {"shard": _SHARD, "shard_row": i} for i, (row, _) in enumerate(samples)]
+    # Rows of scenes say less than rows of people.
+    tables = []
+    for _, part in groupby(rows, lambda row: row["split"]):
+        own = list(part)
+        tables.append(Annotations.from_columns({k: [row[k] for row in own] for k in own[0]}))
+    return StreamWindow(
+        number=number,
+        slots=slots,
+        annotations=Annotations.concatenate(tables),
+        jpegs=tuple(jpeg for _, jpeg in samples),
+    )
+
+
+def _renderer(config: StreamConfig) -> Callable[[Block], _Rendered]:
+    from hemlets.body.model import BodyModel
+    from hemlets.data.synthetic.poses import MotionLibrary
+
+    studio = Studio(config.data, MotionLibrary.bundled(), BodyModel.load(resolution="lite"))
+
+    def render(block: Block) -> _Rendered:
+        draw = studio.person if block.split == config.split else studio.scene
+        samples = [draw(block.split, index) for index in block.indices]
+        return [(sample.row, sample.jpeg) for sample in samples]
+
+    return render

@@ -1,0 +1,31 @@
+"""The annotation table, the image shards beside it, and nothing about where they came from.
+
+A data version is a folder: ``annotations.parquet`` (one typed row a person), ``shards/``
+(JPEG images in Arrow files) and ``version.json`` (how it was made).
+"""
+
+from hemlets.data.table.images import decode_image, encode_jpeg
+from hemlets.data.table.shards import ShardReader, ShardWriter
+from hemlets.data.table.stored import stored_images
+from hemlets.data.table.table import (
+    ALL_SPLITS,
+    BACKGROUND_SPLITS,
+    FIELDS,
+    SPLITS,
+    Annotations,
+    Field,
+)
+
+__all__ = [
+    "ALL_SPLITS",
+    "BACKGROUND_SPLITS",
+    "FIELDS",
+    "SPLITS",
+    "Annotations",
+    "Field",
+    "ShardReader",
+    "ShardWriter",
+    "decode_image",
+    "encode_jpeg",
+    "stored_images",
+]

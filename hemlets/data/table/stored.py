@@ -1,0 +1,33 @@
+"""The decoded images of rows, as they lie in the shards beside the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.data.table.images import decode_image
+from hemlets.data.table.shards import ShardReader
+from hemlets.data.table.table import Annotations
+
+__all__ = ["stored_images"]
+
+
+def stored_images(
+    rows: Annotations, which: Iterable[int], reader: ShardReader
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """RGB images (H, W, 3) of some rows, one at a time.
+
+    Args:
+        rows: A table.
+        which: Positions in it, in the order wanted.
+        reader: Of its shards.
+
+    Raises:
+        DataError: A shard does not hold the sample.
+        InputError: An image can't be decoded; names the sample.
+    """
+    for i in which:
+        name = rows.sample_id[i]
+        yield decode_image(reader.jpeg(rows.shard[i], int(rows.shard_row[i]), name), where=name)

@@ -1,0 +1,107 @@
+"""Training-time variation of a sample, drawn from (seed, epoch, index) alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from hemlets.core.config import Config
+
+__all__ = ["Augmentation", "AugmentationConfig", "draw_augmentation"]
+
+
+class AugmentationConfig(Config):
+    """The paper's: rotation ±30°, scale 0.75–1.25, flip 0.5 and colour; and some shift.
+
+    Attributes:
+        occlusion: Probability of a patch of noise over a part of the crop. Rendered people have
+            occluders of their own; photographs of a studio have none.
+        truncation: Probability that the crop is cut so close that limbs leave it.
+        joint_noise_m: Largest deviation of the noise on the joints that the shape stage is
+            taught from; each sample's own is this by the square of a number from 0 to 1.
+    """
+
+    rotation_deg: float = Field(30.0, ge=0, le=180)
+    scale_min: float = Field(0.75, gt=0, le=1)
+    scale_max: float = Field(1.25, ge=1)
+    flip: float = Field(0.5, ge=0, le=1)
+    colour: float = Field(0.2, ge=0, lt=1)
+    shift: float = Field(0.05, ge=0, le=0.3)
+    occlusion: float = Field(0.0, ge=0, le=1)
+    truncation: float = Field(0.0, ge=0, le=1)
+    joint_noise_m: float = Field(0.12, ge=0, le=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """One draw.
+
+    Attributes:
+        angle_rad: Turn of the content.
+        scale: Enlargement of the content.
+        flip: Mirrored.
+        shift: Of the crop's middle, in fractions of its side.
+        gain_3: A factor for each channel.
+        patch: Left, top, width and height of what is covered, in fractions of the crop.
+        patch_seed: Of the noise in it.
+    """
+
+    angle_rad: float
+    scale: float
+    flip: bool
+    shift: tuple[float, float]
+    gain_3: npt.NDArray[np.float32]
+    patch: tuple[float, float, float, float] | None = None
+    patch_seed: int = 0
+
+    def cover(self, crop_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Put the patch, if there is one, over the crop: noise around one colour."""
+        if self.patch is None:
+            return crop_HW3
+        size = crop_HW3.shape[0]
+        left, top, width, height = (round(value * size) for value in self.patch)
+        covered = crop_HW3.copy()
+        window = covered[top : top + height, left : left + width]
+        rng = np.random.default_rng(self.patch_seed)
+        noise = rng.normal(rng.uniform(0, 255, 3), rng.uniform(0, 60), window.shape)
+        window[:] = np.clip(noise, 0, 255)
+        return covered
+
+    def colour(self, crop_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Apply the gains."""
+        table = np.arange(256, dtype=np.float32)[:, None] * self.gain_3
+        lookup = np.clip(table, 0, 255).astype(np.uint8)
+        import cv2
+
+        return np.asarray(cv2.LUT(crop_HW3, lookup[None]), np.uint8)
+
+
+def draw_augmentation(config: AugmentationConfig, key: tuple[int, ...]) -> Augmentation:
+    """Draw the augmentation of the sample that ``key`` (seed, epoch, index) names."""
+    rng = np.random.default_rng(key)
+    limit = np.deg2rad(config.rotation_deg)
+    low, high = 1 - config.colour, 1 + config.colour
+    draw = Augmentation(
+        angle_rad=float(rng.uniform(-limit, limit)),
+        scale=float(rng.uniform(config.scale_min, config.scale_max)),
+        flip=bool(rng.random() < config.flip),
+        shift=(
+            float(rng.uniform(-config.shift, config.shift)),
+            float(rng.uniform(-config.shift, config.shift)),
+        ),
+        gain_3=rng.uniform(low, high, 3).astype(np.float32),
+    )
+    # Drawn last and always, so that switching one on leaves every other value as it was.
+    covered, cut = rng.random(2)
+    left, top, width, height = rng.uniform((0, 0, 0.15, 0.15), (0.7, 0.7, 0.5, 0.5))
+    zoom, *aside = rng.uniform((1.2, -0.25, -0.25), (1.6, 0.25, 0.25))
+    if covered < config.occlusion:
+        seed = int(rng.integers(2**31))
+        draw = replace(draw, patch=(left, top, width, height), patch_seed=seed)
+    if cut < config.truncation:
+        dx, dy = draw.shift[0] + aside[0], draw.shift[1] + aside[1]
+        draw = replace(draw, scale=draw.scale * zoom, shift=(dx, dy))
+    return draw

@@ -1,0 +1,1 @@
+"""Data versions: ingest of a dataset, combination of several, differences between two."""

@@ -1,0 +1,237 @@
+"""Several data versions made one, e.g. rendered people with 3D and photographs with 2D.
+
+The table is that of the first part, then that of the second and so on; a part's shards keep their
+bytes under names that begin with the part's. What a row comes from stays in its ``source``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hemlets.core.errors import ConfigError, DataError
+from hemlets.core.files import (
+    atomic_path,
+    content_hash,
+    lock,
+    read_json,
+    remove_leftovers,
+    sha256_file,
+    write_json,
+)
+from hemlets.data.table import ALL_SPLITS, Annotations
+
+__all__ = ["Part", "combine"]
+
+COMBINE_VERSION: Final = 1
+"""Counts up when the same parts give another table or other shards than before."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A data version that becomes part of another.
+
+    Attributes:
+        name: Its own among the parts: the names of its shards begin with it.
+        folder: The data version.
+        splits: Splits that are taken. Where parts are for training alone, what held-out rows
+            there are stays comparable from one union to the next.
+    """
+
+    name: str
+    folder: Path
+    splits: tuple[str, ...] = ALL_SPLITS
+
+
+def combine(parts: Sequence[Part], folder: Path) -> None:
+    """Make one data version of several, or finish one that was interrupted.
+
+    Shards are linked where the parts lie on the same disk, else copied; neither is ever written
+    to again. The bytes depend on the parts' bytes, names and order alone.
+
+    Args:
+        parts: In the table's order.
+        folder: Gets ``shards/``, ``annotations.parquet`` and, last, ``version.json``.
+
+    Raises:
+        ConfigError: There is no part, two have the same name, or a name or split is none.
+        DataError: A part is damaged, two hold a sample of the same name, a clip would be both
+            trained on and held out, or the folder holds something else.
+        WorkspaceError: Another process writes into the folder.
+    """
+    _require_names(parts)
+    contents = [_content(part) for part in parts]
+    recipe = _recipe(parts, contents)
+    # Beside the folder, so that a data version holds data only.
+    with lock(folder.with_name(f".{folder.name}.lock"), f"combining into {folder}"):
+        if _is_whole(folder, recipe):
+            return
+        tables = [_table(part) for part in parts]
+        table = Annotations(pa.concat_tables(tables).combine_chunks())
+        _require_sound(table, parts, [len(one) for one in tables])
+        shards: dict[str, str] = {}
+        for part, content, one in zip(parts, contents, tables, strict=True):
+            for name in sorted(pc.unique(one.column("shard")).to_pylist()):
+                own = name.removeprefix(f"{part.name}-")
+                if own not in content:
+                    raise DataError(
+                        "the image shard does not exist",
+                        where=part.folder / "shards" / own,
+                        remedy="run ingest again, or check out the data version again",
+                    )
+                shards[name] = content[own]
+                _place(part.folder / "shards" / own, folder / "shards" / name, content[own])
+        table.write(folder / "annotations.parquet")
+        write_json(
+            folder / "version.json",
+            recipe
+            | {
+                "samples": dict(Counter(map(str, table.column("split")))),
+                "annotations": sha256_file(folder / "annotations.parquet"),
+                "shards": shards,
+            },
+        )
+        remove_leftovers(folder)
+
+
+def _require_names(parts: Sequence[Part]) -> None:
+    if not parts:
+        raise ConfigError("there is nothing to combine", expected="data versions")
+    names = Counter(part.name for part in parts)
+    for part in parts:
+        if not _NAME.fullmatch(part.name):
+            raise ConfigError(
+                f"{part.name!r} can't be the name of a part",
+                expected="letters, digits, '-', '_' and '.'",
+            )
+        if names[part.name] > 1:
+            raise ConfigError(
+                f"two parts are called {part.name!r}", remedy="give each a name of its own"
+            )
+        strange = [split for split in part.splits if split not in ALL_SPLITS]
+        if strange or not part.splits:
+            raise ConfigError(
+                f"{part.name}: there is no split {', '.join(strange)}" if strange
+                else f"{part.name}: no split is taken",
+                expected=", ".join(ALL_SPLITS),
+            )  # fmt: skip
+
+
+def _recipe(parts: Sequence[Part], contents: Sequence[dict[str, str]]) -> dict[str, Any]:
+    """Everything that decides the bytes."""
+    return {
+        "kind": "combined",
+        "combine": COMBINE_VERSION,
+        "parts": [
+            {"name": part.name, "splits": sorted(part.splits), "content": content_hash(content)}
+            for part, content in zip(parts, contents, strict=True)
+        ],
+    }
+
+
+def _content(part: Part) -> dict[str, str]:
+    """Hashes of a part's table and shards, whoever made them, by file name."""
+    table, shards = part.folder / "annotations.parquet", part.folder / "shards"
+    if not table.is_file() or not shards.is_dir():
+        raise DataError(
+            "this is no data version with images",
+            where=part.folder,
+            expected="annotations.parquet and shards/",
+            remedy="run hemlets data ingest, without images=none",
+        )
+    files = [table, *sorted(shards.glob("*.arrow"))]
+    return {path.name: sha256_file(path) for path in files}
+
+
+def _is_whole(folder: Path, recipe: dict[str, Any]) -> bool:
+    path = folder / "version.json"
+    if not path.exists():
+        return False
+    found = read_json(path)
+    known = found if isinstance(found, dict) else {}
+    other = [name for name, value in recipe.items() if known.get(name) != value]
+    if other:
+        raise DataError(
+            f"the folder holds data of another origin: {', '.join(other)} differ",
+            where=path,
+            expected=f"a union of {', '.join(part['name'] for part in recipe['parts'])}",
+            remedy="choose another folder, or delete this one",
+        )
+    return all((folder / "shards" / name).exists() for name in known["shards"])
+
+
+def _table(part: Part) -> pa.Table:
+    """The rows that are taken of a part, with their shards' new names."""
+    table = Annotations.read(part.folder / "annotations.parquet").table
+    table = table.filter(pc.is_in(table.column("split"), pa.array(part.splits, pa.string())))
+    shard = table.column("shard")
+    if pc.any(pc.equal(shard, "")).as_py():
+        raise DataError(
+            "rows have no stored image",
+            where=part.folder / "annotations.parquet",
+            remedy="run hemlets data ingest again, without images=none",
+        )
+    renamed = pc.binary_join_element_wise(pa.scalar(part.name), shard, "-")
+    place = table.column_names.index("shard")
+    return table.set_column(place, Annotations.schema.field("shard"), renamed)
+
+
+def _require_sound(table: Annotations, parts: Sequence[Part], rows: Sequence[int]) -> None:
+    where = ", ".join(str(part.folder) for part in parts)
+    if not len(table):
+        raise DataError("no row is taken of any part", where=where)
+    of_part = [part.name for part, count in zip(parts, rows, strict=True) for _ in range(count)]
+    counts = Counter(table.sample_id)
+    again: dict[str, list[str]] = {str(n): [] for n, count in counts.items() if count > 1}
+    for name, part in zip(table.sample_id, of_part, strict=True):
+        if name in again:
+            again[name].append(part)
+    if again:
+        first = next(iter(again))
+        raise DataError(
+            f"{len(again):,} samples are in more than one part: "
+            f"{', '.join(map(str, list(again)[:_SHOWN]))}",
+            where=f"{' and '.join(again[first])} (sample {first})",
+            expected="each sample once",
+            remedy="leave one of the parts out, or take other splits of it",
+        )
+    homes: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    split = table.column("split")
+    for source, clip, *home in zip(table.source, table.clip, of_part, split, strict=True):
+        homes.setdefault((str(source), str(clip)), set()).add((home[0], str(home[1])))
+    # A clip that one part alone has in two splits is that part's own affair.
+    torn = [
+        clip
+        for (_, clip), found in homes.items()
+        if clip and len({part for part, _ in found}) > 1 and len({home for _, home in found}) > 1
+    ]
+    if torn:
+        raise DataError(
+            f"{len(torn):,} clips are in more than one split: {', '.join(torn[:_SHOWN])}",
+            where=where,
+            expected="a clip in one split, so that nothing is trained on and held out",
+            remedy="take other splits of a part, or ingest it again with the same cut",
+        )
+
+
+def _place(source: Path, target: Path, content: str) -> None:
+    if target.exists() and sha256_file(target) == content:
+        return
+    with atomic_path(target) as scratch:
+        scratch.unlink(missing_ok=True)
+        try:
+            os.link(source, scratch)
+        except OSError:
+            shutil.copyfile(source, scratch)

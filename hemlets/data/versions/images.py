@@ -1,0 +1,274 @@
+"""Pictures of a dataset: stills and frames of videos, from a folder that nobody vouches for.
+
+No path leads out of the folder, by ``..`` or by a link; nothing but images and videos is opened;
+and what is too large to decode is refused from its header.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.core.errors import DataError, InputError
+from hemlets.data.readers.contract import ImageRef
+from hemlets.data.table import ShardReader, decode_image
+from hemlets.data.table.images import MAX_PIXELS
+
+if TYPE_CHECKING:
+    import cv2
+
+__all__ = ["MAX_FILE_BYTES", "ImageSource", "Video", "require_size", "resolve_inside"]
+
+MAX_FILE_BYTES: Final = 200_000_000
+"""Larger still images are refused before they are read."""
+
+_SHARD: Final = ".arrow"
+_SEGMENTATIONS: Final = ".mat"
+_KEPT_STILLS: Final = 4
+_KEPT_VIDEOS: Final = 2
+
+Image = npt.NDArray[np.uint8]
+
+
+def resolve_inside(root: Path, path: str) -> Path:
+    """A file below a folder.
+
+    Args:
+        root: The dataset's folder; may itself be a link.
+        path: Relative, with ``/``.
+
+    Raises:
+        InputError: The path is absolute, leads out of the folder, also by a link, or is no
+            file.
+    """
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or "\\" in path or "\0" in path or ".." in parts:
+        raise InputError(
+            "the path of the image leads out of the dataset's folder",
+            where=path,
+            expected="a path relative to the folder, without '..'",
+        )
+    base = root.resolve()
+    found = base.joinpath(*parts)
+    try:
+        target = found.resolve(strict=True)
+    except (OSError, RuntimeError):
+        raise InputError(
+            "the image does not exist",
+            where=path,
+            remedy="download or extract the missing file and run ingest again",
+        ) from None
+    if not target.is_relative_to(base):
+        raise InputError(
+            "a link leads out of the dataset's folder",
+            where=path,
+            expected="files below the folder",
+            remedy="copy the linked files into the folder, or give the folder they are in",
+        )
+    if not target.is_file():
+        raise InputError("this is not a file", where=path, expected="an image or a video")
+    return target
+
+
+class Video:
+    """Frames of a video in rising order, each decoded once.
+
+    A decoder's seek lands beside the frame that was asked for in many files, so frames are
+    counted from the start; one that lies behind the last is reached by opening the file again.
+
+    Raises:
+        InputError: No video of a known container, or larger than can be decoded.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.name = name
+        self._path = path
+        _require_container(path, name)
+        self._capture = self._open()
+        self._next = 0
+
+    def _open(self) -> cv2.VideoCapture:
+        import cv2
+
+        # By this backend alone: others take a '%' in a name for a series of images.
+        capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+        if not capture.isOpened():
+            raise InputError("the video can't be opened", where=self.name, expected="a whole file")
+        width, height = (
+            capture.get(cv2.CAP_PROP_FRAME_WIDTH),
+            capture.get(cv2.CAP_PROP_FRAME_HEIGHT),
+        )
+        if width * height > MAX_PIXELS:
+            raise InputError(
+                f"the video has {width:.0f}×{height:.0f} pixels",
+                where=self.name,
+                expected=f"at most {MAX_PIXELS:,} pixels",
+            )
+        return capture
+
+    def frame(self, number: int) -> Image:
+        """RGB (H, W, 3) of a frame, counted from 0.
+
+        Raises:
+            InputError: The video ends, or is damaged, before it.
+        """
+        if number < self._next:
+            self._capture.release()
+            self._capture, self._next = self._open(), 0
+        while self._next <= number:
+            if not self._capture.grab():
+                raise InputError(
+                    f"the video ends after {self._next} frames",
+                    where=f"{self.name}#{number}",
+                    expected=f"more than {number} frames, as the annotations have them",
+                    remedy="copy the video again; if it is whole, its annotations belong to "
+                    "another one",
+                )
+            self._next += 1
+        whole, bgr = self._capture.retrieve()
+        if not whole or bgr is None:
+            raise InputError("the frame is damaged", where=f"{self.name}#{number}")
+        return np.ascontiguousarray(bgr[..., ::-1]).astype(np.uint8, copy=False)
+
+    def close(self) -> None:
+        """Release the decoder."""
+        self._capture.release()
+
+
+def _require_container(path: Path, name: str) -> None:
+    # A playlist or a concatenation script would make the decoder open other files and hosts.
+    with path.open("rb") as stream:
+        head = stream.read(16)
+    is_video = (
+        head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free")
+        or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
+        or head[:4] == b"\x1aE\xdf\xa3"
+        or head[:3] == b"\x00\x00\x01"
+    )
+    if not is_video:
+        raise InputError(
+            "not a video that can be read", where=name, expected="an MP4, MOV, AVI, MKV or MPEG"
+        )
+
+
+class ImageSource:
+    """Pictures by reference, those asked for last kept: people share images, rows share videos.
+
+    Args:
+        root: The dataset's folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._stills: dict[str, tuple[Image, bytes]] = {}
+        self._videos: dict[str, Video] = {}
+        self._frames: dict[str, tuple[int, Image]] = {}
+        self._shards: dict[Path, ShardReader] = {}
+        self._segmentations: dict[str, dict[str, Any]] = {}
+
+    def load(self, ref: ImageRef) -> tuple[Image, bytes]:
+        """A picture's RGB pixels (H, W, 3), and its bytes as stored where it is no video's.
+
+        Raises:
+            InputError: Names the file, and the frame, that can't be used.
+            DataError: An image shard, of which the frame is a row, that can't be used.
+        """
+        if ref.frame is None:
+            return self._still(ref.path)
+        if ref.frame < 0:
+            raise InputError("a frame is counted from 0", where=str(ref))
+        if ref.path.endswith(_SHARD):
+            return self._row_of_shard(ref.path, ref.frame)
+        kept = self._frames.get(ref.path)
+        if kept is None or kept[0] != ref.frame:
+            kept = ref.frame, self._video(ref.path).frame(ref.frame)
+            self._frames[ref.path] = kept
+        return kept[1], b""
+
+    def mask(self, ref: ImageRef) -> npt.NDArray[np.bool_]:
+        """A mask (H, W): whatever is not black belongs to the person.
+
+        Raises:
+            InputError: As for a picture.
+            DataError: A file of SURREAL's segmentations that can't be read.
+        """
+        if ref.path.endswith(_SEGMENTATIONS):
+            return self._segmentation(ref.path, ref.frame or 0)
+        image, _ = self.load(ref)
+        return np.asarray(image.any(-1), bool)
+
+    def close(self) -> None:
+        """Release the videos."""
+        for video in self._videos.values():
+            video.close()
+        self._videos.clear()
+
+    def _still(self, path: str) -> tuple[Image, bytes]:
+        if path not in self._stills:
+            file = resolve_inside(self.root, path)
+            size = file.stat().st_size
+            if size > MAX_FILE_BYTES:
+                raise InputError(
+                    f"the image file has {size / 1e6:.0f} MB",
+                    where=path,
+                    expected=f"at most {MAX_FILE_BYTES / 1e6:.0f} MB",
+                )
+            try:
+                data = file.read_bytes()
+            except OSError as error:
+                raise InputError(f"can't be read: {error.strerror}", where=path) from error
+            _drop_oldest(self._stills, _KEPT_STILLS)
+            self._stills[path] = decode_image(data, where=path), data
+        return self._stills[path]
+
+    def _row_of_shard(self, path: str, row: int) -> tuple[Image, bytes]:
+        file = resolve_inside(self.root, path)
+        folder = self._shards.setdefault(file.parent, ShardReader(file.parent))
+        data = folder.jpeg(file.name, row)
+        return decode_image(data, where=f"{path}#{row}"), data
+
+    def _segmentation(self, path: str, frame: int) -> npt.NDArray[np.bool_]:
+        """One of SURREAL's masks, which lie by number in a MATLAB file beside the video."""
+        if path not in self._segmentations:
+            from hemlets.data.readers.files3d import read_mat
+
+            # A clip's masks are read together, and only the clip at hand is kept.
+            self._segmentations = {path: read_mat(resolve_inside(self.root, path))}
+        name = f"segm_{frame + 1}"
+        parts = self._segmentations[path].get(name)
+        if parts is None or np.ndim(parts) != 2:
+            raise DataError("the mask is missing", where=f"{path}: {name}", expected="an image")
+        return np.asarray(parts) > 0
+
+    def _video(self, path: str) -> Video:
+        if path not in self._videos:
+            file = resolve_inside(self.root, path)
+            for name in list(self._videos)[: max(0, len(self._videos) - _KEPT_VIDEOS + 1)]:
+                self._videos.pop(name).close()
+                self._frames.pop(name, None)
+            self._videos[path] = Video(file, path)
+        return self._videos[path]
+
+
+def _drop_oldest(kept: dict[str, tuple[Image, bytes]], most: int) -> None:
+    for name in list(kept)[: max(0, len(kept) - most + 1)]:
+        del kept[name]
+
+
+def require_size(image_HW3: Image, width: int, height: int, *, where: str) -> None:
+    """Hold an image against the size that the annotations give; 0 means they give none.
+
+    Raises:
+        DataError: They differ, so the annotations were made on another image.
+    """
+    found_height, found_width = image_HW3.shape[:2]
+    if (width and width != found_width) or (height and height != found_height):
+        raise DataError(
+            f"the image has {found_width}×{found_height} pixels",
+            where=where,
+            expected=f"{width}×{height}, as the annotations have it",
+            remedy="the image was resized, turned or replaced: get the dataset's own file",
+        )

@@ -1,0 +1,188 @@
+"""One shard: its people cut out of their images, the rows that go with them, and the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.core.errors import DataError, InputError
+from hemlets.core.files import atomic_path
+from hemlets.data.readers.contract import ImageRef
+from hemlets.data.readers.quarantine import Quarantined
+from hemlets.data.table import FIELDS, Annotations, ShardWriter, decode_image, encode_jpeg
+from hemlets.data.versions.images import ImageSource, require_size
+from hemlets.data.versions.ingest_config import IngestConfig
+from hemlets.data.versions.ingest_rows import StagedShard, read_staged
+from hemlets.data.versions.ingest_window import Window, to_stored, window_of
+
+__all__ = ["ShardJob", "quarantine_file", "rows_file", "write_quarantine"]
+
+_MOST_BYTES_A_PIXEL: Final = 3.0
+"""A photo with more is stored anew: phones append videos to theirs."""
+
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    jpeg: bytes
+    window: Window
+    mask: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardJob:
+    """What a worker needs to store shards of a dataset; calling it makes the worker.
+
+    Attributes:
+        root: The dataset's folder.
+        folder: The data version.
+        staging: Staged rows, and the marks of finished shards.
+        config: How people are cut out.
+    """
+
+    root: Path
+    folder: Path
+    staging: Path
+    config: IngestConfig
+
+    def __call__(self) -> Callable[[StagedShard], None]:
+        """The function that stores one shard."""
+        import cv2
+
+        # Sums over several threads may round otherwise.
+        cv2.setNumThreads(1)
+        source = ImageSource(self.root)
+        return lambda shard: self._store(source, shard)
+
+    def _store(self, source: ImageSource, shard: StagedShard) -> None:
+        rows, images, masks = read_staged(self.staging, shard)
+        columns = {field.name: rows.column(field.name) for field in FIELDS}
+        stored: list[_Stored] = []
+        kept: list[int] = []
+        refused: list[Quarantined] = []
+        for row, (image, mask) in enumerate(zip(images, masks, strict=True)):
+            size = int(columns["image_width"][row]), int(columns["image_height"][row])
+            try:
+                png, box_4 = columns["mask"][row], columns["box_xyxy"][row]
+                stored.append(self._person(source, image, mask, png, box_4, size))
+                kept.append(row)
+            except (DataError, InputError) as error:
+                refused.append(
+                    _refusal(error, image, columns["sample_id"][row], int(columns["frame"][row]))
+                )
+        write_quarantine(quarantine_file(self.staging, shard), refused)
+        picked = {name: values[kept] for name, values in columns.items()}
+        table = self._table(picked, stored, shard)
+        if kept:
+            names = [str(name) for name in picked["sample_id"]]
+            path = self.folder / "shards" / shard.name
+            ShardWriter.write(path, names, [person.jpeg for person in stored])
+        # Last, since it says that the shard is done.
+        table.write(rows_file(self.staging, shard))
+
+    def _person(
+        self,
+        source: ImageSource,
+        ref: ImageRef,
+        mask: ImageRef | None,
+        png: bytes,
+        box_xyxy: npt.NDArray[np.floating[Any]],
+        size: tuple[int, int],
+    ) -> _Stored:
+        image, data = source.load(ref)
+        require_size(image, *size, where=str(ref))
+        window = window_of(box_xyxy, (image.shape[1], image.shape[0]), self.config)
+        if window.holds_all_of(image) and _is_plain_jpeg(data, image):
+            jpeg = data
+        else:
+            cut = np.ascontiguousarray(window.cut(image))
+            jpeg = encode_jpeg(cut, quality=self.config.jpeg_quality)
+        return _Stored(
+            jpeg=jpeg,
+            window=window,
+            mask=_cut_mask(source.mask(mask) if mask else _decoded(png), image, window),
+        )
+
+    def _table(
+        self, columns: dict[str, Any], stored: list[_Stored], shard: StagedShard
+    ) -> Annotations:
+        count = len(stored)
+        moved = to_stored(columns, [person.window for person in stored])
+        moved["shard"] = [shard.name] * count
+        moved["shard_row"] = np.arange(count, dtype=np.int32)
+        moved["image_hash"] = [hashlib.sha256(person.jpeg).hexdigest() for person in stored]
+        moved["mask"] = [person.mask for person in stored]
+        return Annotations.from_columns(moved)
+
+
+def _is_plain_jpeg(data: bytes, image: npt.NDArray[np.uint8]) -> bool:
+    """Whether a file may be stored byte for byte instead of losing a little once more."""
+    pixels = image.shape[0] * image.shape[1]
+    return data.startswith(b"\xff\xd8") and len(data) <= _MOST_BYTES_A_PIXEL * pixels
+
+
+def _decoded(png: bytes) -> Mask | None:
+    return np.asarray(decode_image(png, where="mask").any(-1), bool) if png else None
+
+
+def _cut_mask(mask: Mask | None, image: npt.NDArray[np.uint8], window: Window) -> bytes:
+    if mask is None:
+        return b""
+    import cv2
+
+    if mask.shape != image.shape[:2]:
+        raise DataError(
+            f"the mask has {mask.shape[1]}×{mask.shape[0]} pixels",
+            where="mask",
+            expected=f"{image.shape[1]}×{image.shape[0]}, as its image",
+            remedy="get the mask of this image",
+        )
+    cut = window.cut(np.where(mask, np.uint8(255), np.uint8(0)))
+    binary = np.where(cut > 127, np.uint8(255), np.uint8(0))
+    _, buffer = cv2.imencode(".png", binary, [cv2.IMWRITE_PNG_BILEVEL, 1])
+    return bytes(buffer)
+
+
+def _refusal(
+    error: DataError | InputError, image: ImageRef, name: str, frame: int
+) -> Quarantined:  # fmt: skip
+    is_column = error.where in ("box_xyxy", "mask")
+    expected = f"expected {error.expected}" if error.expected else ""
+    remedy = "; ".join(text for text in (error.remedy, expected) if text)
+    return Quarantined(
+        what=f"{error.what} (sample {name})",
+        file=str(image) if is_column or error.where is None else error.where,
+        row=frame,
+        field=str(error.where) if is_column else "image",
+        remedy=remedy or "replace the file by the dataset's own",
+    )
+
+
+def rows_file(staging: Path, shard: StagedShard) -> Path:
+    """The finished rows of a shard."""
+    return staging / f"{shard.name}.parquet"
+
+
+def quarantine_file(staging: Path, shard: StagedShard) -> Path:
+    """What was left out of a shard."""
+    return staging / f"{shard.name}.quarantine.jsonl"
+
+
+def write_quarantine(path: Path, items: list[Quarantined]) -> None:
+    """Write what was left out, one JSON object a line."""
+    with atomic_path(path) as scratch:
+        lines = [
+            json.dumps(dataclasses.asdict(item), sort_keys=True, ensure_ascii=False)
+            for item in items
+        ]
+        scratch.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -1,0 +1,40 @@
+"""Validation and gate splits, cut from the training rows by clip.
+
+Every row of a clip goes the same way, and whether a clip does depends on its name alone: more
+data never moves a clip from one split to another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.data.versions.ingest_config import SplitCut
+
+__all__ = ["CUT", "cut_of_clip", "cut_splits"]
+
+CUT: Final = ("validation", "gate")
+"""Splits that are cut from the training rows where a dataset has none of its own."""
+
+
+def cut_of_clip(clip: str, config: SplitCut) -> str:
+    """Where a training clip goes: ``train``, ``validation`` or ``gate``.
+
+    >>> cut_of_clip("S1/walking", SplitCut(validation=0.0, gate=0.0))
+    'train'
+    """
+    digest = hashlib.sha256(f"{config.seed}/{clip}".encode()).digest()
+    place = int.from_bytes(digest[:8], "big") / 2**64
+    if place < config.validation:
+        return "validation"
+    return "gate" if place < config.validation + config.gate else "train"
+
+
+def cut_splits(clips: npt.NDArray[np.object_], config: SplitCut) -> npt.NDArray[np.object_]:
+    """The split of each training row by its clip, (N,)."""
+    names, place = np.unique(clips.astype(str), return_inverse=True)
+    cut = np.array([cut_of_clip(str(name), config) for name in names], object)
+    return np.asarray(cut[place], object)

@@ -1,0 +1,1 @@
+"""Metrics: joints, rotations, surfaces, segmentation; their names and meanings."""

@@ -1,0 +1,65 @@
+"""Is a joint that is said to be right with 0.8 right eight times of ten?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.evaluation.metrics.joints import PCK_THRESHOLD_MM
+
+__all__ = ["Calibration"]
+
+Float = npt.NDArray[np.float64]
+_BINS = 10
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Calibration:
+    """Joints by their confidence, ten bins of 0.1.
+
+    Attributes:
+        count: (10,) joints in each.
+        confidence: (10,) sum of their confidences.
+        right: (10,) how many lie strictly nearer than 150 mm, pelvis at the origin.
+    """
+
+    count: Float
+    confidence: Float
+    right: Float
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Of no joints."""
+        return cls(count=np.zeros(_BINS), confidence=np.zeros(_BINS), right=np.zeros(_BINS))
+
+    def add(self, confidence: npt.NDArray[Any], errors_mm: npt.NDArray[Any]) -> Self:
+        """With some more joints, of any shape; those without an error (NaN) don't count."""
+        known = ~np.isnan(errors_mm)
+        given = np.asarray(confidence, np.float64)[known].clip(0, 1)
+        place = np.minimum((given * _BINS).astype(int), _BINS - 1)
+        right = (errors_mm[known] < PCK_THRESHOLD_MM).astype(np.float64)
+        return replace(
+            self,
+            count=self.count + np.bincount(place, minlength=_BINS),
+            confidence=self.confidence + np.bincount(place, given, _BINS),
+            right=self.right + np.bincount(place, right, _BINS),
+        )
+
+    @property
+    def expected_error(self) -> float:
+        """Mean distance of confidence from share of right joints (Naeini et al. 2015); 0–1."""
+        if not self.count.sum():
+            return float("nan")
+        return float(np.abs(self.confidence - self.right).sum() / self.count.sum())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: bins that hold joints only."""
+        bins = [
+            {"confidence": c / n, "right": r / n, "joints": int(n)}
+            for n, c, r in zip(self.count, self.confidence, self.right, strict=True)
+            if n
+        ]
+        return {"expected_error": self.expected_error if bins else None, "bins": bins}

@@ -1,0 +1,214 @@
+"""The figures of a block of samples, by protocol.
+
+Shapes: B samples of a block, J joints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.core.skeleton import Joint
+from hemlets.evaluation.metrics import joints as metrics
+from hemlets.evaluation.metrics.alignment import checked
+from hemlets.evaluation.metrics.joint_sets import JOINT_SETS
+from hemlets.evaluation.metrics.names import MetricName
+from hemlets.evaluation.metrics.units import check_millimetres
+from hemlets.evaluation.predictions import Predictions, PredictionsInfo
+from hemlets.evaluation.protocols.protocol import PIXELS, ROTATIONS, SEGMENTS, SURFACE, Measure
+
+if TYPE_CHECKING:
+    from hemlets.body import BodyModel
+
+__all__ = [
+    "PCK_THRESHOLDS",
+    "joint_errors_mm",
+    "measurable",
+    "measure_block",
+    "metric_name",
+    "pck2d_pct",
+]
+
+PCK_THRESHOLDS = {"pckh50_pct": 0.5, "pck20_torso_pct": 0.2}
+"""Of the reference length: the head segment (PCKh@0.5), the torso (PCK@0.2)."""
+
+Array = npt.NDArray[Any]
+Float = npt.NDArray[np.float64]
+
+_ALIGNED = {"pa_mpjpe_mm": "similarity", "rigid_mpjpe_mm": "rigid"}
+
+
+def metric_name(
+    measure: Measure,
+    samples: str,
+    info: PredictionsInfo,
+    *,
+    n_vertices: int | None = None,
+    n_rotations: int | None = None,
+) -> MetricName:
+    """A measure's full name, with everything that its value depends on.
+
+    Args:
+        measure: of samples.
+        samples: name of the split, or of the protocol that chose them.
+        info: how they were predicted.
+        n_vertices: of the body, for its surface.
+        n_rotations: that a mean of rotations is over, which depends on the samples.
+    """
+    align = _ALIGNED.get(measure.key, "none")
+    root = "centroid" if measure.key in _ALIGNED else "pelvis"
+    over = measure.joints
+    if measure.key in PIXELS | SEGMENTS | ROTATIONS | {"root_mm"}:
+        root = "none"
+    if measure.key in SEGMENTS:
+        over = "pixels"
+    if measure.key == "root_mm":
+        over = "pelvis"
+    if measure.key == "per_vertex_mm":
+        over = f"{n_vertices}v"
+    if measure.key in ROTATIONS:
+        over = f"{n_rotations}r"
+    return MetricName(
+        key=measure.key,
+        split=samples,
+        over=over,
+        root=root,
+        align=align,
+        box=info.box_source,
+        depth=info.depth_source,
+        flip="yes" if info.flip_test else "no",
+    )
+
+
+def measurable(measure: Measure, info: PredictionsInfo, body: BodyModel | None) -> str | None:
+    """Why a measure can't be had from these predictions; None where it can."""
+    absent = set(info.absent)
+    if measure.key in SURFACE | SEGMENTS:
+        if {"theta", "betas"} & absent:
+            return "the predictions have no θ and β"
+        if measure.key in SEGMENTS and "root_mm" in absent:
+            return "the predictions have no position of the pelvis"
+        return "no body model was given" if body is None else None
+    if measure.key in ROTATIONS:
+        return "the predictions have no θ" if "theta" in absent else None
+    if measure.key == "root_mm":
+        return "the predictions have no position of the pelvis" if "root_mm" in absent else None
+    if measure.key in PIXELS:
+        return "the predictions have no 2D joints" if "joints2d_px" in absent else None
+    return "the predictions have no 3D joints" if "joints3d_mm" in absent else None
+
+
+def joint_errors_mm(
+    predicted: Predictions, true: Mapping[str, Array], *, file: Path | None = None
+) -> Float:
+    """Errors of all 18 joints with the root at the pelvis, (B, 18) millimetres.
+
+    Args:
+        predicted: B samples.
+        true: columns of the annotations for the same samples.
+        file: that the predictions are of, for messages.
+
+    Raises:
+        DataError: Lengths are not millimetres, or a joint is not finite; samples are named.
+    """
+    pose, joints, known = checked(predicted.joints3d_mm, true["joints3d_mm"], true["valid3d"])
+    valid = known & known[:, Joint.PELVIS, None]
+    true_pose = np.where(valid[..., None], joints - joints[:, Joint.PELVIS, None], 0.0)
+    check_millimetres(pose, true_pose, valid, predicted.sample_id, file=file)
+    return metrics.root_aligned_errors_mm(pose, joints, known)
+
+
+def measure_block(
+    measures: tuple[Measure, ...],
+    predicted: Predictions,
+    true: Mapping[str, Array],
+    joint_errors_BJ: Float,
+) -> dict[str, Float]:
+    """Figures of joints, (B,) by key; rotations, surfaces and masks are measured elsewhere.
+
+    Args:
+        measures: of joints, in 3D or in the image.
+        predicted: B samples.
+        true: columns of the annotations for the same samples.
+        joint_errors_BJ: of all 18 joints with the root at the pelvis, millimetres.
+    """
+    found: dict[str, Float] = {}
+    fits: dict[str, dict[str, Float]] = {}
+    for measure in measures:
+        joints = list(JOINT_SETS[measure.joints])
+        errors = joint_errors_BJ.T[joints].T
+        if measure.key == "mpjpe_mm":
+            found[measure.key] = metrics.mean_over_joints(errors)
+        elif measure.key == "pck3d_150mm_pct":
+            found[measure.key] = metrics.pck_pct(errors)
+        elif measure.key == "auc3d_150mm_pct":
+            found[measure.key] = metrics.auc_pct(errors)
+        elif measure.key in _ALIGNED:
+            if measure.joints not in fits:
+                # One fit gives both.
+                pair = metrics.aligned_mpjpe_mm(
+                    *(
+                        _of_joints(pose, joints)
+                        for pose in (predicted.joints3d_mm, true["joints3d_mm"], true["valid3d"])
+                    )
+                )
+                fits[measure.joints] = dict(zip(_ALIGNED, pair, strict=True))
+            found[measure.key] = fits[measure.joints][measure.key]
+        elif measure.key == "root_mm":
+            pelvis, known = (true[n][:, Joint.PELVIS] for n in ("joints3d_mm", "valid3d"))
+            gap = np.linalg.norm(predicted.root_mm - pelvis.astype(np.float64), axis=-1)
+            found[measure.key] = np.where(known, gap, np.nan)
+        elif measure.key == "joints2d_px":
+            offset = predicted.joints2d_px[:, joints] - true["joints2d_px"][:, joints]
+            error = np.linalg.norm(offset, axis=-1).astype(np.float64)
+            known = true["valid2d"][:, joints]
+            found[measure.key] = metrics.mean_over_joints(np.where(known, error, np.nan))
+        elif measure.key in PIXELS:
+            found[measure.key] = pck2d_pct(
+                predicted.joints2d_px[:, joints],
+                true["joints2d_px"][:, joints],
+                true["valid2d"][:, joints],
+                reference_px=_reference_px(measure.key, true),
+                share=PCK_THRESHOLDS[measure.key],
+            )
+    return found
+
+
+def _of_joints(values_BJ: Array, joints: list[int]) -> Array:
+    """Some joints, with the samples next to each other in memory as ``checked`` has them."""
+    return np.asarray(values_BJ.T[..., joints, :].T)
+
+
+def pck2d_pct(
+    predicted_BJ2: Array, true_BJ2: Array, valid_BJ: Array, *, reference_px: Array, share: float
+) -> Float:
+    """Share of 2D joints within a share of a reference length, (B,) per cent.
+
+    A joint exactly at the threshold counts (MPII's evaluation, ``evalMPII``: at most). A sample
+    whose reference length is unknown has none.
+
+    Args:
+        predicted_BJ2: pixels.
+        true_BJ2: pixels.
+        valid_BJ: joints with an annotation.
+        reference_px: (B,) head segment or torso; 0 or NaN where unknown.
+        share: of the reference length.
+    """
+    error = np.linalg.norm(np.asarray(predicted_BJ2, np.float64) - true_BJ2, axis=-1)
+    reference = np.asarray(reference_px, np.float64)[:, None]
+    counts = np.asarray(valid_BJ, bool) & (reference > 0)
+    hit = np.where(counts, error <= share * np.nan_to_num(reference), np.nan)
+    return np.asarray(100.0 * metrics.mean_over_joints(hit))
+
+
+def _reference_px(key: str, true: Mapping[str, Array]) -> Float:
+    if key == "pckh50_pct":
+        return np.asarray(true["head_px"], np.float64)
+    ends = [Joint.LEFT_SHOULDER, Joint.RIGHT_HIP]
+    pair = true["joints2d_px"][:, ends].astype(np.float64)
+    length = np.linalg.norm(pair[:, 0] - pair[:, 1], axis=-1)
+    return np.asarray(np.where(true["valid2d"][:, ends].all(1), length, 0.0))

@@ -1,0 +1,112 @@
+"""Names of metrics: a number and how it was measured are never apart.
+
+Two figures may stand in one table only where their full names are equal.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import Self
+
+from hemlets.core.errors import DataError
+
+__all__ = ["MetricName"]
+
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
+_TITLES = {
+    "mpjpe_mm": "MPJPE",
+    "pa_mpjpe_mm": "PA-MPJPE",
+    "rigid_mpjpe_mm": "MPJPE, rigidly aligned",
+    "pck3d_150mm_pct": "3DPCK at 150 mm",
+    "auc3d_150mm_pct": "3D AUC to 150 mm",
+    "per_vertex_mm": "Per-vertex error",
+    "mesh_joints_mm": "MPJPE of the mesh",
+    "theta_deg": "Rotation error, moving joints",
+    "theta_rest_deg": "Rotation error of the rest pose",
+    "root_mm": "Root position error",
+    "joints2d_px": "2D joint error",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricName:
+    """What was measured, on what, and after which alignment.
+
+    Every value is made of letters, digits, ``_``, ``-`` and ``.``, so that :attr:`full` is a name
+    that MLflow accepts (alphanumerics, ``_ - . : /`` and spaces; no path parts to be normalised).
+
+    Attributes:
+        key: the quantity with its unit, e.g. ``mpjpe_mm``.
+        split: the samples, e.g. ``test``.
+        over: the joint, rotation or vertex set, e.g. ``18j``, ``17j-no-pelvis``, ``23r``.
+        root: the point that both poses share when they are compared: ``pelvis``, ``centroid``
+            (after a fitted alignment), or ``none``.
+        align: ``none``, ``rigid`` or ``similarity``.
+        box: where the person's box came from.
+        depth: where metric scale and depth came from.
+        flip: whether the prediction is averaged with that of the mirrored image.
+
+    Examples:
+        >>> MetricName(key="mpjpe_mm", split="test", over="18j", root="pelvis", align="none",
+        ...            box="ground-truth", depth="bone-length-prior", flip="no").full
+        'mpjpe_mm/test/18j/root:pelvis/align:none/box:ground-truth/depth:bone-length-prior/flip:no'
+    """
+
+    key: str
+    split: str
+    over: str
+    root: str
+    align: str
+    box: str
+    depth: str
+    flip: str
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not _PLAIN.fullmatch(value):
+                raise DataError(
+                    f"{value!r} can't be part of a metric's name",
+                    where=field.name,
+                    expected="letters, digits, '_', '-' and '.', beginning with a letter or digit",
+                )
+
+    @property
+    def full(self) -> str:
+        """The name with its whole protocol, as it is logged."""
+        return (
+            f"{self.key}/{self.split}/{self.over}/root:{self.root}/align:{self.align}"
+            f"/box:{self.box}/depth:{self.depth}/flip:{self.flip}"
+        )
+
+    @property
+    def unit(self) -> str:
+        """The unit, from the key's end: ``mm``, ``px``, ``°`` or ``%``."""
+        unit = self.key.rpartition("_")[2]
+        return {"deg": "°", "pct": "%"}.get(unit, unit)
+
+    @property
+    def title(self) -> str:
+        """A short title for tables whose caption tells the protocol, e.g. ``MPJPE (mm)``."""
+        return f"{_TITLES.get(self.key, self.key)} ({self.unit})"
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger number is the better one: shares of right joints."""
+        return self.unit == "%"
+
+    @classmethod
+    def parse(cls, full: str) -> Self:
+        """Inverse of :attr:`full`.
+
+        Raises:
+            DataError: Not such a name.
+        """
+        expected = "key/split/over/root:…/align:…/box:…/depth:…/flip:…"
+        parts = full.split("/")
+        tagged = [part.partition(":") for part in parts[3:]]
+        if [tag for tag, _, _ in tagged] != ["root", "align", "box", "depth", "flip"]:
+            raise DataError(f"{full!r} is not a full metric name", expected=expected)
+        values = {tag: value for tag, _, value in tagged}
+        return cls(key=parts[0], split=parts[1], over=parts[2], **values)

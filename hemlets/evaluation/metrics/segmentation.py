@@ -1,0 +1,182 @@
+"""Pixels of a drawn body against labels: foreground, and six parts (Lassner et al. 2017).
+
+Labels: 0 background, 1 head, 2 torso, 3 left arm, 4 right arm, 5 left leg, 6 right leg; in a
+truth that knows no parts every pixel of the person is 7.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import SMPL_JOINTS
+from hemlets.evaluation.predictions import Predictions
+
+if TYPE_CHECKING:
+    from hemlets.body import BodyModel
+
+__all__ = ["PART_LABELS", "UNKNOWN_PART", "count_pixels", "draw_labels", "figures_pct", "read_mask"]
+
+PART_LABELS: Final = (
+    "background",
+    "head",
+    "torso",
+    "left arm",
+    "right arm",
+    "left leg",
+    "right leg",
+)
+UNKNOWN_PART: Final = 7
+_ARM: Final = ("shoulder", "elbow", "wrist", "hand")
+_LEG: Final = ("hip", "knee", "ankle", "foot")
+
+Labels = npt.NDArray[np.uint8]
+Counts = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
+
+
+def _label_of(joint: str) -> int:
+    side, _, kind = joint.partition("_")
+    if kind in _ARM:
+        return 3 if side == "left" else 4
+    if kind in _LEG:
+        return 5 if side == "left" else 6
+    return 1 if joint in ("neck", "head") else 2
+
+
+def vertex_labels(body: BodyModel) -> npt.NDArray[np.intp]:
+    """Part label of each vertex: that of the joint which moves it most, (V,)."""
+    of_joint = np.array([_label_of(name) for name in SMPL_JOINTS])
+    strongest: npt.NDArray[np.intp] = body.weights_VJ.numpy().argmax(1)
+    return np.asarray(of_joint[strongest], np.intp)
+
+
+def draw_labels(
+    body: BodyModel,
+    theta: npt.NDArray[Any],
+    betas: npt.NDArray[Any],
+    root_mm: npt.NDArray[Any],
+    camera: npt.NDArray[Any],
+    size: tuple[int, int],
+) -> Labels:
+    """Part labels of a posed body as a camera sees it, (H, W).
+
+    Args:
+        body: that θ and β belong to.
+        theta: (24, 3) axis-angles, radians.
+        betas: (10,).
+        root_mm: (3,) pelvis in the camera frame.
+        camera: fx, fy, cx, cy in pixels.
+        size: width and height of the image.
+    """
+    from hemlets.body.raster import FAR_MM, Rasteriser, Rectangle, SquareCamera
+    from hemlets.reports.drawing import place_body
+
+    placed = place_body(body, theta, betas, root_mm)
+    fx, fy, cx, cy = (float(value) for value in camera)
+    width, height = size
+    # The rasteriser has square pixels: fx ≠ fy is a stretch of x.
+    vertices = placed.vertices_V3_mm * np.array([fx / fy, 1.0, 1.0])
+    labels = np.zeros((height, width), np.uint8)
+    faces = placed.faces_F3[(vertices[placed.faces_F3, 2] > 110.0).all(1)]
+    if not len(faces):
+        return labels
+    one_hot = np.eye(6, dtype=np.float32)[vertex_labels(body) - 1]
+    view = SquareCamera(focal_px=fy, centre_px=(cx, cy))
+    layer = Rasteriser(faces).draw(
+        view,
+        Rectangle(left=0, top=0, right=width, bottom=height),
+        np.where(vertices[:, 2:] > 110.0, vertices, np.array([0.0, 0.0, 1e4])),
+        (one_hot[:, :3], one_hot[:, 3:]),
+        scale=1,
+    )
+    shares = np.concatenate(layer.values_HW3, axis=2)
+    seen = layer.depth_HW_mm < FAR_MM
+    labels[seen] = (shares.argmax(2) + 1)[seen]
+    return labels
+
+
+def read_mask(data: bytes, *, where: str) -> Labels | None:
+    """Labels of an annotated mask; None where there is none.
+
+    A PNG with values 0-6, more than one of them above 0, holds parts; any other one only tells
+    the person from the background.
+
+    Raises:
+        DataError: Not a picture.
+    """
+    if not data:
+        return None
+    import cv2
+
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise DataError("the mask is not a picture", where=where, expected="a PNG")
+    mask = np.asarray(image if image.ndim == 2 else image[..., 0])
+    values = np.unique(mask)
+    if values.max(initial=0) < len(PART_LABELS) and (values > 0).sum() > 1:
+        return np.asarray(mask, np.uint8)
+    return np.where(mask > 0, UNKNOWN_PART, 0).astype(np.uint8)
+
+
+def count_pixels(
+    body: BodyModel, predicted: Predictions, true: dict[str, npt.NDArray[Any]]
+) -> Counts:
+    """Pixels by true and predicted label, (B, 8, 7); zeros for a sample without mask or camera."""
+    counts = np.zeros((len(predicted), UNKNOWN_PART + 1, len(PART_LABELS)), np.int64)
+    for row in range(len(predicted)):
+        name = str(predicted.sample_id[row])
+        mask = read_mask(true["mask"][row], where=name)
+        if mask is None or not true["camera_valid"][row]:
+            continue
+        drawn = draw_labels(
+            body,
+            # Arrays from files are not writable, which PyTorch warns of.
+            predicted.theta[row].copy(),
+            predicted.betas[row].copy(),
+            predicted.root_mm[row],
+            true["camera"][row],
+            (mask.shape[1], mask.shape[0]),
+        )
+        pair = mask.astype(np.int64) * len(PART_LABELS) + drawn
+        counts[row] = np.bincount(pair.ravel(), minlength=counts[row].size).reshape(
+            counts[row].shape
+        )
+    return counts
+
+
+def figures_pct(counts: npt.NDArray[Any]) -> dict[str, Float]:
+    """Accuracy and F1 of foreground and parts, per cent, of pixel counts (..., 8, 7).
+
+    F1 of the foreground is that of the class "person"; F1 of the parts is the mean over the
+    seven classes, background included, that occur in truth or prediction. NaN where nothing
+    was counted, and for parts where the truth knows none.
+    """
+    counts = np.asarray(counts, np.float64)
+    total = counts.sum((-1, -2))
+    true_person = counts[..., 1:, :]
+    hit = true_person[..., 1:].sum((-1, -2))
+    missed, extra = true_person[..., 0].sum(-1), counts[..., 0, 1:].sum(-1)
+    background = counts[..., 0, 0]
+    parts = counts[..., : len(PART_LABELS), :]
+    right = np.diagonal(parts, axis1=-2, axis2=-1)
+    sizes = parts.sum(-1) + parts.sum(-2)
+    f1 = _share(2 * right, sizes)
+    known = (counts[..., UNKNOWN_PART, :].sum(-1) == 0) & (total > 0)
+    occurs = ~np.isnan(f1)
+    # f1 is in per cent already.
+    parts_f1 = _share(np.where(occurs, f1, 0.0).sum(-1), occurs.sum(-1)) / 100.0
+    return {
+        "foreground_accuracy_pct": _share(hit + background, total),
+        "foreground_f1_pct": _share(2 * hit, 2 * hit + missed + extra),
+        "parts_accuracy_pct": np.where(known, _share(right.sum(-1), total), np.nan),
+        "parts_f1_pct": np.where(known, parts_f1, np.nan),
+    }
+
+
+def _share(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> Float:
+    empty = np.full(np.shape(whole), np.nan)
+    return np.asarray(100.0 * np.divide(part, whole, out=empty, where=np.asarray(whole) > 0))

@@ -1,0 +1,90 @@
+"""Is it millimetres? Bone lengths tell, whatever the pose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import PART_CHILD, PART_PARENT
+from hemlets.core.wording import counted, some
+from hemlets.evaluation.metrics.alignment import lengths
+
+__all__ = ["LONGEST_BONE_MM", "check_millimetres"]
+
+LONGEST_BONE_MM = (100.0, 1_000.0)
+"""Range of the longest part (torso or thigh) of anyone from infant to giant."""
+
+_METRE = 1_000.0
+
+Array = npt.NDArray[Any]
+Float = npt.NDArray[np.float64]
+
+
+def _longest_bone(joints_NJ3: Float, valid_NJ: npt.NDArray[np.bool_]) -> Float:
+    # Part by part: samples stand next to each other in memory, joints don't.
+    longest = np.full(len(joints_NJ3), -1.0)
+    for parent, child in zip(PART_PARENT, PART_CHILD, strict=True):
+        length = lengths(joints_NJ3[:, parent] - joints_NJ3[:, child])
+        known = valid_NJ[:, parent] & valid_NJ[:, child]
+        np.maximum(longest, np.where(known, length, -1.0), out=longest)
+    return np.where(longest >= 0, longest, np.nan)
+
+
+def check_millimetres(
+    predicted_NJ3: Array,
+    true_NJ3: Array,
+    valid_NJ: Array,
+    sample_ids: Array,
+    *,
+    file: Path | None = None,
+) -> None:
+    """Refuse poses in another unit than millimetres.
+
+    The truth must have bones of human length. A prediction may be as bad as an untrained network
+    makes it, so it is refused only where a thousand times the pose is at once of human size and
+    much nearer the truth: then it is right, in metres.
+
+    Args:
+        predicted_NJ3: joints relative to the pelvis.
+        true_NJ3: the same of the truth, 0 where not valid.
+        valid_NJ: joints that are known.
+        sample_ids: for the message.
+        file: of the predictions, for the message.
+
+    Raises:
+        DataError: With the samples named.
+    """
+    predicted, true = (np.asarray(x, np.float64, order="F") for x in (predicted_NJ3, true_NJ3))
+    valid = np.asarray(valid_NJ, bool, order="F")
+    bone = _longest_bone(true, valid)
+    known = ~np.isnan(bone)
+    low, high = LONGEST_BONE_MM
+    odd = known & ((bone < low) | (bone > high))
+    if odd.any():
+        raise DataError(
+            f"the longest bone of {odd.sum()} annotated poses is not of human length "
+            f"({np.median(bone[odd]):.3g} mm in the median)",
+            where=f"annotations: {some(sample_ids[odd])}",
+            expected=f"{low:g}-{high:g} mm",
+            remedy="give joints in millimetres",
+        )
+
+    size = _METRE * _longest_bone(predicted, valid)
+    human = np.flatnonzero(known & (size >= low) & (size <= high))
+
+    def distance(factor: float) -> Float:
+        error = lengths(factor * predicted[human] - true[human])
+        return np.asarray(np.where(valid[human], error, 0.0).sum(1))
+
+    metres = human[distance(_METRE) < 0.5 * distance(1.0)]
+    if metres.size:
+        raise DataError(
+            f"{counted(metres.size, 'predicted pose is', 'predicted poses are')} in metres",
+            where=f"{file or 'predictions'}: {some(sample_ids[metres])}",
+            expected="millimetres",
+            remedy="multiply the predictor's joints by 1000 (column joints3d_mm)",
+        )

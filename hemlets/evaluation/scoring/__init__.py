@@ -1,0 +1,1 @@
+"""Scoring of a predictions file: truth, per-sample scores, summaries, comparison."""

@@ -1,0 +1,29 @@
+"""Backbones: image to features of four levels, at strides 4 to 32."""
+
+from typing import Literal
+
+from hemlets.models.backbones.efficientnet import EfficientNetLite0
+from hemlets.models.backbones.resnet import ResNet, ResNetName
+
+__all__ = [
+    "Backbone",
+    "BackboneName",
+    "EfficientNetLite0",
+    "ResNet",
+    "build_backbone",
+    "freeze_levels",
+]
+
+BackboneName = ResNetName | Literal["efficientnet_lite0"]
+Backbone = ResNet | EfficientNetLite0
+
+
+def build_backbone(name: BackboneName) -> Backbone:
+    """A backbone with random weights."""
+    return EfficientNetLite0() if name == "efficientnet_lite0" else ResNet(name)
+
+
+def freeze_levels(backbone: Backbone, count: int) -> None:
+    """Keep weights and statistics of the stem and the first levels as they are."""
+    for module in backbone.first_levels(count):
+        module.eval().requires_grad_(False)

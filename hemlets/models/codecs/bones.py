@@ -1,0 +1,59 @@
+"""How long the parts of skeletons are, which fixes how far away a predicted one stands."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from hemlets.core.config import Config
+from hemlets.core.skeleton import N_PARTS, PART_CHILD, PART_PARENT
+
+__all__ = ["BoneLengths", "part_lengths"]
+
+_LEAST_SPREAD = 0.05
+"""Of the mean: people differ, however alike those were that were measured."""
+
+Millimetres = Annotated[float, Field(gt=0, lt=10_000)]
+OfParts = Annotated[tuple[Millimetres, ...], Field(min_length=N_PARTS, max_length=N_PARTS)]
+
+
+def part_lengths(joints_BJ3_mm: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Lengths of the 14 parts, (B, 14) in the joints' unit."""
+    bones = joints_BJ3_mm[..., PART_CHILD, :] - joints_BJ3_mm[..., PART_PARENT, :]
+    lengths: npt.NDArray[np.floating] = np.linalg.norm(bones, axis=-1)
+    return lengths
+
+
+class BoneLengths(Config):
+    """Lengths of the 14 parts over many skeletons, in millimetres.
+
+    Attributes:
+        mean_mm: By part.
+        spread_mm: Standard deviations: what a part's length says of the distance is the more
+            the less it varies. Trunks are told surely; forearms are drawn short.
+    """
+
+    mean_mm: OfParts
+    spread_mm: OfParts
+
+    @classmethod
+    def measured(cls, lengths_NK: npt.NDArray[Any]) -> Self:
+        """Of some skeletons' lengths, see :func:`part_lengths`."""
+        mean_K = np.asarray(lengths_NK, np.float64).mean(0)
+        spread_K = np.maximum(np.asarray(lengths_NK, np.float64).std(0), _LEAST_SPREAD * mean_K)
+        return cls(mean_mm=tuple(mean_K.tolist()), spread_mm=tuple(spread_K.tolist()))
+
+    @property
+    def sum_mm(self) -> float:
+        """Mean summed length of the parts."""
+        return sum(self.mean_mm)
+
+    def scaled(self, factor: float) -> Self:
+        """Of skeletons so many times as large."""
+        return type(self)(
+            mean_mm=tuple(factor * length for length in self.mean_mm),
+            spread_mm=tuple(factor * spread for spread in self.spread_mm),
+        )

@@ -1,0 +1,166 @@
+"""Skeletons as lines and dots: warm colours are the person's right, cool ones the left."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.core.skeleton import JOINTS, Joint
+
+__all__ = [
+    "BONES",
+    "LEFT",
+    "MIDDLE",
+    "RIGHT",
+    "SHIFT",
+    "TRUTH",
+    "draw_bones",
+    "fixed_point",
+    "put_text",
+    "side_view",
+]
+
+Image = npt.NDArray[np.uint8]
+Array = npt.NDArray[Any]
+Colour = tuple[int, int, int]
+
+RIGHT: Final[Colour] = (240, 110, 20)
+LEFT: Final[Colour] = (0, 140, 255)
+MIDDLE: Final[Colour] = (250, 215, 50)
+TRUTH: Final[Colour] = (255, 255, 255)
+_TRUE_RIGHT: Final[Colour] = (255, 205, 165)
+_TRUE_LEFT: Final[Colour] = (165, 215, 255)
+_OUTLINE: Final[Colour] = (20, 20, 20)
+_PAPER: Final[Colour] = (38, 40, 46)
+
+BONES: Final[tuple[tuple[Joint, Joint], ...]] = (
+    (Joint.PELVIS, Joint.SPINE), (Joint.SPINE, Joint.THORAX), (Joint.THORAX, Joint.NECK),
+    (Joint.NECK, Joint.NOSE), (Joint.NOSE, Joint.HEAD_TOP),
+    (Joint.PELVIS, Joint.RIGHT_HIP), (Joint.RIGHT_HIP, Joint.RIGHT_KNEE),
+    (Joint.RIGHT_KNEE, Joint.RIGHT_ANKLE),
+    (Joint.PELVIS, Joint.LEFT_HIP), (Joint.LEFT_HIP, Joint.LEFT_KNEE),
+    (Joint.LEFT_KNEE, Joint.LEFT_ANKLE),
+    (Joint.THORAX, Joint.LEFT_SHOULDER), (Joint.LEFT_SHOULDER, Joint.LEFT_ELBOW),
+    (Joint.LEFT_ELBOW, Joint.LEFT_WRIST),
+    (Joint.THORAX, Joint.RIGHT_SHOULDER), (Joint.RIGHT_SHOULDER, Joint.RIGHT_ELBOW),
+    (Joint.RIGHT_ELBOW, Joint.RIGHT_WRIST),
+)  # fmt: skip
+"""Lines to draw; every joint is on one."""
+
+SHIFT: Final = 4
+"""OpenCV draws at sixteenths of a pixel."""
+
+
+def _colour(joint: Joint, *, truth: bool) -> Colour:
+    name = JOINTS[joint]
+    if name.startswith("right_"):
+        return _TRUE_RIGHT if truth else RIGHT
+    if name.startswith("left_"):
+        return _TRUE_LEFT if truth else LEFT
+    return TRUTH if truth else MIDDLE
+
+
+def fixed_point(point: Array) -> tuple[int, int]:
+    """A point (2,) in pixels as OpenCV draws it with ``SHIFT``; clipped far outside images."""
+    # OpenCV's pixel centres are whole numbers, ours lie at +0.5.
+    x, y = np.clip((np.asarray(point, np.float64) - 0.5) * (1 << SHIFT), -(2**18), 2**18)
+    return round(float(x)), round(float(y))
+
+
+def draw_bones(
+    image_HW3: Image,
+    joints_px: Array,
+    valid: Array | None = None,
+    *,
+    truth: bool = False,
+    thickness: int = 2,
+) -> None:
+    """Draw a skeleton into an image, in place.
+
+    Args:
+        image_HW3: RGB.
+        joints_px: (18, 2), pixel centres at +0.5.
+        valid: (18,) joints to draw; all when omitted.
+        truth: pale colours and thin lines with open dots, to go under a prediction's.
+        thickness: of a predicted bone, pixels.
+    """
+    shown = np.ones(len(JOINTS), bool) if valid is None else np.asarray(valid, bool)
+    width = max(1, thickness - 1) if truth else thickness
+    for outline in (True, False):
+        for parent, child in BONES:
+            if shown[parent] and shown[child]:
+                cv2.line(
+                    image_HW3,
+                    fixed_point(joints_px[parent]),
+                    fixed_point(joints_px[child]),
+                    _OUTLINE if outline else _colour(child, truth=truth),
+                    width + 2 if outline else width,
+                    cv2.LINE_AA,
+                    SHIFT,
+                )
+    for joint in Joint:
+        if shown[joint]:
+            cv2.circle(
+                image_HW3,
+                fixed_point(joints_px[joint]),
+                (thickness + 1) << SHIFT,
+                _colour(joint, truth=truth),
+                1 if truth else cv2.FILLED,
+                cv2.LINE_AA,
+                SHIFT,
+            )
+
+
+def put_text(
+    image_HW3: Image,
+    text: str,
+    at: tuple[int, int],
+    *,
+    scale: float = 0.4,
+    colour: Colour = TRUTH,
+) -> None:
+    """Write a line of ASCII with a dark outline, in place; ``at`` is its lower left corner."""
+    for width, shade in ((3, _OUTLINE), (1, colour)):
+        cv2.putText(image_HW3, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, shade, width, cv2.LINE_AA)
+
+
+def side_view(
+    predicted_mm: Array,
+    true_mm: Array | None,
+    valid: Array | None = None,
+    *,
+    size: int = 256,
+    span_mm: float = 2_200.0,
+) -> Image:
+    """Both 3D skeletons seen from the side, the camera standing at the left edge.
+
+    Depth grows to the right and the image's down is down, so that a limb that was put on the
+    wrong side in depth, which the image hides, is plain to see.
+
+    Args:
+        predicted_mm: (18, 3) relative to the pelvis, camera frame.
+        true_mm: the same of the truth, if there is one.
+        valid: (18,) joints of the truth that are known.
+        size: of the square picture, pixels.
+        span_mm: shown from edge to edge.
+
+    Returns:
+        RGB (size, size, 3).
+    """
+    picture: Image = np.full((size, size, 3), _PAPER, np.uint8)
+    middle = size // 2
+    cv2.line(picture, (middle, 0), (middle, size - 1), (70, 72, 80), 1)
+    cv2.line(picture, (0, middle), (size - 1, middle), (70, 72, 80), 1)
+    scale = size / span_mm
+
+    def place(joints: Array) -> Array:
+        return np.asarray(joints, np.float64)[:, [2, 1]] * scale + size / 2
+
+    if true_mm is not None:
+        draw_bones(picture, place(true_mm), valid, truth=True)
+    draw_bones(picture, place(predicted_mm))
+    put_text(picture, "camera >", (4, size - 6), scale=0.35)
+    return picture

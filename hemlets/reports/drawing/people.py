@@ -1,0 +1,57 @@
+"""Everybody in an image: shaded bodies, the nearest in front, and skeletons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.body.placement import PlacedBody
+from hemlets.inference.types import BodyEstimate
+from hemlets.reports.drawing.mesh import overlay, render_mesh
+from hemlets.reports.drawing.skeleton import draw_skeleton
+
+__all__ = ["PERSON_COLOURS", "draw_people"]
+
+Image = npt.NDArray[np.uint8]
+
+PERSON_COLOURS: Final = (
+    (172, 196, 232), (240, 200, 140), (170, 220, 170), (225, 170, 200), (200, 190, 150),
+    (150, 215, 215),
+)  # fmt: skip
+"""Colours that stay apart; a track keeps its own."""
+
+
+def draw_people(
+    image_HW3: Image,
+    people: Sequence[tuple[BodyEstimate, PlacedBody]],
+    *,
+    numbers: Sequence[int] | None = None,
+    skeleton: bool = True,
+) -> Image:
+    """Lay all bodies of an image over it; returns a new RGB image.
+
+    Args:
+        image_HW3: RGB.
+        people: Predictions and where their bodies stand.
+        numbers: The track of each, which decides its colour; their order when omitted.
+        skeleton: Whether to draw the 2D skeletons, too.
+    """
+    size = image_HW3.shape[1], image_HW3.shape[0]
+    colours = [
+        PERSON_COLOURS[number % len(PERSON_COLOURS)]
+        for number in (range(len(people)) if numbers is None else numbers)
+    ]
+    farthest_first = sorted(range(len(people)), key=lambda i: -float(people[i][0].root_mm[2]))
+    picture: Image = image_HW3.copy()
+    for index in farthest_first:
+        estimate, placed = people[index]
+        mesh = render_mesh(
+            placed.vertices_V3_mm, placed.faces_F3, estimate.camera, size, colour=colours[index]
+        )
+        picture = overlay(picture, mesh)
+        if skeleton:
+            draw_skeleton(picture, estimate.joints2d_px, confidence=estimate.confidence)
+    return picture

@@ -1,0 +1,95 @@
+"""The 2D skeleton on an image: orange is the person's right, blue the left.
+
+Both colours stay apart under the common kinds of colour blindness.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.core.skeleton import N_JOINTS
+from hemlets.reports.drawing.bones import BONES, SHIFT, draw_bones, fixed_point
+
+__all__ = ["draw_skeleton", "line_width"]
+
+Image = npt.NDArray[np.uint8]
+
+_FAINTEST: Final = 0.25
+
+
+def line_width(size: tuple[int, int]) -> int:
+    """Thickness of a bone that reads well in an image of some width and height, pixels."""
+    return max(2, round(max(size) / 350))
+
+
+def draw_skeleton(
+    image_HW3: Image,
+    joints_px: npt.NDArray[np.floating[Any]],
+    *,
+    confidence: npt.NDArray[np.floating[Any]] | None = None,
+    thickness: int | None = None,
+) -> None:
+    """Draw a skeleton into an image, in place.
+
+    Args:
+        image_HW3: RGB.
+        joints_px: (18, 2), pixel centres at +0.5; a joint that is not finite is left out with
+            its bones.
+        confidence: (18,) in 0–1; a bone and a joint fade with it, though never wholly. One that
+            is not finite counts as 1.
+        thickness: Of a bone, pixels; by the image's size when omitted.
+    """
+    known = np.isfinite(joints_px).all(-1)
+    points = np.where(known[:, None], joints_px, 0.0)
+    width = line_width((image_HW3.shape[1], image_HW3.shape[0])) if thickness is None else thickness
+    if confidence is None:
+        draw_bones(image_HW3, points, known, thickness=width)
+        return
+    opacity = _opacity(image_HW3.shape[:2], points, known, _strengths(confidence), width)
+    left, top, wide, high = cv2.boundingRect(opacity)
+    before = image_HW3.copy()
+    draw_bones(image_HW3, points, known, thickness=width)
+    here = slice(top, top + high), slice(left, left + wide)
+    if not wide:
+        return
+    weight = cv2.merge([opacity[here]] * 3)
+    shown = cv2.multiply(image_HW3[here], weight, scale=1 / 255)
+    kept = cv2.multiply(before[here], cv2.bitwise_not(weight), scale=1 / 255)
+    image_HW3[here] = cv2.add(shown, kept)
+
+
+def _strengths(confidence: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    given = np.asarray(confidence, np.float64)
+    usable = np.clip(np.where(np.isfinite(given), given, 1.0), 0.0, 1.0)
+    return np.asarray(_FAINTEST + (1.0 - _FAINTEST) * usable, np.float64)
+
+
+def _opacity(
+    shape: tuple[int, ...],
+    points_px: npt.NDArray[np.floating[Any]],
+    known: npt.NDArray[np.bool_],
+    strengths: npt.NDArray[np.float64],
+    width: int,
+) -> Image:
+    """Opacity 0–255 for every pixel that the skeleton may touch; the clearest bone on top."""
+    opacity: Image = np.zeros(shape, np.uint8)
+    fixed = [fixed_point(point) for point in points_px]
+    ends = [(int(a), int(b)) for a, b in BONES if known[a] and known[b]]
+    for parent, child in sorted(ends, key=lambda bone: strengths[list(bone)].min()):
+        value = round(255 * float(strengths[[parent, child]].min()))
+        cv2.line(
+            opacity, fixed[parent], fixed[child], value, width + 6, cv2.LINE_8,
+            SHIFT,
+        )  # fmt: skip
+    for joint in sorted(range(N_JOINTS), key=lambda joint: strengths[joint]):
+        if known[joint]:
+            value = round(255 * float(strengths[joint]))
+            cv2.circle(
+                opacity, fixed[joint], (width + 4) << SHIFT, value, cv2.FILLED,
+                cv2.LINE_8, SHIFT,
+            )  # fmt: skip
+    return opacity

@@ -1,0 +1,87 @@
+"""Pictures of a benchmark's worst samples, read from the files that it was scored from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from hemlets.data.table import Annotations, ShardReader, decode_image
+from hemlets.evaluation.predictions import Predictions
+from hemlets.evaluation.scoring.summary import Summary
+from hemlets.reports.drawing import png
+from hemlets.reports.pictures import prediction_tile
+
+__all__ = ["pictures_of", "predictions_of", "rows_of_samples", "worst_samples"]
+
+
+def worst_samples(summary: Summary, count: int) -> list[tuple[str, str]]:
+    """Ids of a benchmark's worst samples with captions: what, how bad, of whom."""
+    metric = next(metric for metric in summary.metrics if metric.key == summary.headline)
+    return [
+        (
+            worst.sample_id,
+            f"{worst.sample_id}: {worst.value:.1f} {metric.unit}"
+            + (f" ({worst.about})" if worst.about else ""),
+        )
+        for worst in summary.worst[:count]
+    ]
+
+
+def rows_of_samples(annotations: Path, sample_ids: Sequence[str]) -> Annotations:
+    """A few rows of an annotation table, without keeping the others.
+
+    Raises:
+        DataError: The table lacks a column.
+    """
+    columns = Annotations.schema.names
+    table = pq.read_table(
+        annotations, columns=columns, filters=[("sample_id", "in", list(sample_ids))]
+    )
+    return Annotations(table.combine_chunks())
+
+
+def predictions_of(path: Path, sample_ids: Sequence[str]) -> Predictions:
+    """Predictions of a few samples, without keeping the others.
+
+    Raises:
+        DataError: The file can't be used.
+    """
+    wanted = set(sample_ids)
+    found: list[Predictions] = []
+    for batch in Predictions.batches(path):
+        rows = np.flatnonzero([name in wanted for name in batch.sample_id])
+        if rows.size or not found:
+            found.append(batch.take(rows))
+    return Predictions.concatenate(found)
+
+
+def pictures_of(
+    predictions: Path, annotations: Path, shards: Path, samples: Sequence[tuple[str, str]]
+) -> list[tuple[str, bytes]]:
+    """Captions and PNG pictures of samples: image with both skeletons, and both from the side.
+
+    Args:
+        predictions: file that was scored.
+        annotations: table that it was scored against.
+        shards: folder of the table's images.
+        samples: sample ids with their captions.
+
+    Raises:
+        DataError: An image can't be read, or a file can't be used.
+    """
+    ids = [name for name, _ in samples]
+    rows, predicted, reader = (
+        rows_of_samples(annotations, ids),
+        predictions_of(predictions, ids),
+        ShardReader(shards),
+    )
+    found = []
+    for name, caption in samples:
+        row = rows.row_of[name]
+        jpeg = reader.jpeg(str(rows.shard[row]), int(rows.shard_row[row]), name)
+        tile = prediction_tile(decode_image(jpeg, where=name), predicted, rows, name)
+        found.append((caption, png(tile)))
+    return found
