@@ -1,4 +1,4 @@
-"""The project's own small data files: open body, motions, starter weights.
+"""The project's own small data files: open body, motions, detector, starter weights.
 
 Each file is listed with its size and SHA-256 in ``manifest.json`` and checked before it is first
 used in a process, so that a damaged download is named instead of giving odd results. Where each
@@ -20,7 +20,8 @@ __all__ = ["ASSETS_FOLDER", "MANIFEST", "asset_path", "verify_assets", "write_ma
 ASSETS_FOLDER: Final = Path(__file__).resolve().parent
 MANIFEST: Final = "manifest.json"
 _REMEDY: Final = (
-    "reinstall hemlets, or rebuild the file with `python -m hemlets.assets.rebuild` (body, motions)"
+    "reinstall hemlets, or rebuild the file with `python -m hemlets.assets.rebuild`: "
+    "body, motions, detector"
 )
 
 

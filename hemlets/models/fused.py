@@ -17,7 +17,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from hemlets.models.backbones.efficientnet import PaddedConvolution
 from hemlets.models.packed import Activation, PackedConvolution, PackedUpsampling
-from hemlets.models.pose import PoseNetwork
 from hemlets.models.posh import HemletsPosh, PoshOutput, with_body
 
 __all__ = ["InferenceForm", "Precision", "can_prepare"]
@@ -60,7 +59,8 @@ class InferenceForm(nn.Module):
         super().__init__()
         self.dtype = torch.float32 if precision == "float32" else torch.bfloat16
         self.volume = model.volume
-        self.pose = _prepared(model.pose, self.dtype)
+        side = model.pose.config.crop_px
+        self.pose = pack(model.pose, torch.zeros(1, 3, side, side), self.dtype)
         self.shape = model.shape
 
     def forward(self, image_B3HW: Tensor) -> PoshOutput:
@@ -75,10 +75,16 @@ class _Tracer(fx.Tracer):
 
 
 @torch.no_grad()
-def _prepared(network: PoseNetwork, dtype: torch.dtype) -> fx.GraphModule:
+def pack(network: nn.Module, image_B3HW: Tensor, dtype: torch.dtype) -> fx.GraphModule:
+    """The network with packed convolutions; the one that is given stays as it is.
+
+    Args:
+        network: On the CPU, in evaluation mode; its forward can be traced.
+        image_B3HW: Of the size that the packing is best for; others will do.
+        dtype: Of the convolutions.
+    """
     traced = fx.GraphModule(network, _Tracer().trace(network))
-    side = network.config.crop_px
-    ShapeProp(traced).propagate(torch.zeros(1, 3, side, side))
+    ShapeProp(traced).propagate(image_B3HW)
     for node in list(traced.graph.nodes):
         module = _module(traced, node)
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

