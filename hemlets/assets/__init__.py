@@ -1,4 +1,4 @@
-"""The project's own small data files: open body, motions, detector, starter weights.
+"""The project's own small data files: open body, motions, detector, encoder, starter weights.
 
 Each file is listed with its size and SHA-256 in ``manifest.json`` and checked before it is first
 used in a process, so that a damaged download is named instead of giving odd results. Where each
@@ -21,7 +21,7 @@ ASSETS_FOLDER: Final = Path(__file__).resolve().parent
 MANIFEST: Final = "manifest.json"
 _REMEDY: Final = (
     "reinstall hemlets, or rebuild the file with `python -m hemlets.assets.rebuild`: "
-    "body, motions, detector"
+    "body, motions, detector, encoder"
 )
 
 

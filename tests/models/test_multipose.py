@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from hemlets.assets import asset_path
-from hemlets.assets.rebuild.multipose import rebuild_multipose
+from hemlets.assets.rebuild.movenet import MULTIPOSE, rebuild_movenet
 from hemlets.models.fused import can_prepare, pack
 from hemlets.models.multipose import MultiPose, MultiPosePeople, decode_people, load_multipose
 
@@ -101,6 +101,6 @@ def test_the_original_graph_run_op_by_op_finds_the_same(
 
 
 def test_rebuilding_gives_the_bundled_file(human_models: Path, tmp_path: Path) -> None:
-    names = rebuild_multipose(tmp_path, human_models)
+    names = rebuild_movenet(MULTIPOSE, tmp_path, human_models)
     for name in names:
         assert (tmp_path / name).read_bytes() == asset_path(name).read_bytes(), name

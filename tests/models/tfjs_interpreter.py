@@ -47,6 +47,7 @@ _SIMPLE: dict[str, Callable[..., Any]] = {
     "Shape": lambda x: torch.tensor(x.shape),
     "Sigmoid": torch.sigmoid,
     "Size": lambda x: torch.tensor(x.numel()),
+    "Sqrt": torch.sqrt,
     "SquaredDifference": lambda x, y: (x - y) ** 2,
     "Sub": torch.sub,
     "Tile": lambda x, times: x.repeat(times.tolist()),

