@@ -407,7 +407,7 @@ def _load_scoring() -> None:
     hash of the code that the retraining began with.
     """
     for module in ("canary", "open_benchmark", "scoring"):
-        import_module(f"flows.{module}")
+        import_module(f"flows.steps.{module}")
 
 
 def pipeline_code() -> str:

@@ -150,7 +150,7 @@ def test_a_server_outlives_the_thread_that_started_it(tmp_path):
 
 def _start_in_another_process(tmp_path, body):
     script = (
-        "import sys; from pathlib import Path; from flows import services\n"
+        "import sys; from pathlib import Path; from flows.services import servers as services\n"
         "from hemlets.core.workspace import Workspace\n" + body
     )
     environment = {
