@@ -73,12 +73,14 @@ class MultiPosePeople(NamedTuple):
         keypoint_scores_PK: 0–1.
         boxes_P4: Left, top, right, bottom, inside of the image.
         scores_P: 0–1: the centre's value times the mean score of its sure keypoints.
+        centers_P: 0–1: the centre's value.
     """
 
     keypoints_PK2: Tensor
     keypoint_scores_PK: Tensor
     boxes_P4: Tensor
     scores_P: Tensor
+    centers_P: Tensor
 
 
 class MultiPose(nn.Module):
@@ -125,7 +127,9 @@ def load_multipose(weights: Path) -> MultiPose:
     return network.eval()
 
 
-def decode_people(heads: Heads, image: int, *, most: int = PEOPLE) -> MultiPosePeople:
+def decode_people(
+    heads: Heads, image: int, *, most: int = PEOPLE, least: float = 0.0
+) -> MultiPosePeople:
     """The people of one image of a batch, as the original graph reads them.
 
     A keypoint lies at the peak of its heatmap inside the person's box, weighted by a Gaussian
@@ -135,10 +139,13 @@ def decode_people(heads: Heads, image: int, *, most: int = PEOPLE) -> MultiPoseP
         heads: In float32.
         image: Its number in the batch.
         most: People to decode. Those that are nobody have scores near 0.
+        least: Centres of lower values are left out.
     """
     center_HW = heads.center_B1HW[image, 0].sigmoid()
     height, width = center_HW.shape
-    ys, xs, peaks = _peaks(center_HW, min(most, height * width))
+    ys, xs, peaks = _peaks(center_HW, most, least)
+    if not len(peaks):
+        return _nobody(peaks)
     rows = torch.arange(height, dtype=torch.float32, device=ys.device)
     columns = torch.arange(width, dtype=torch.float32, device=ys.device)
 
@@ -174,13 +181,20 @@ def decode_people(heads: Heads, image: int, *, most: int = PEOPLE) -> MultiPoseP
         keypoint_scores_PK=score_PK,
         boxes_P4=torch.cat([low_P2.flip(-1), high_P2.flip(-1)], 1) * STRIDE,
         scores_P=peaks * total_P / sure_PK.sum(1).clamp(min=1),
+        centers_P=peaks,
     )
 
 
-def _peaks(center_HW: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+def _nobody(empty: Tensor) -> MultiPosePeople:
+    keypoints = empty.new_zeros(0, N_KEYPOINTS, 2)
+    return MultiPosePeople(keypoints, keypoints[..., 0], empty.new_zeros(0, 4), empty, empty)
+
+
+def _peaks(center_HW: Tensor, most: int, least: float) -> tuple[Tensor, Tensor, Tensor]:
     """Rows, columns and values of the highest local maxima; equal ones by their place."""
     around = nn.functional.max_pool2d(center_HW[None], _PEAK_WINDOW, 1, _PEAK_WINDOW // 2)[0]
     peaks = center_HW * ((center_HW - around).abs() < _SAME_PEAK)
     values, order = torch.sort(peaks.flatten(), descending=True, stable=True)
+    count = min(most, int((values >= least).sum()))
     cells = order[:count]
     return cells // center_HW.shape[1], cells % center_HW.shape[1], values[:count]

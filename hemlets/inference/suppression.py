@@ -1,0 +1,108 @@
+"""One detection a person: which of several that show the same person stays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+_SIGMAS: Final = (
+    0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072,
+    0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089,
+)  # fmt: skip
+"""COCO's spread of annotators for each keypoint, over the square root of a person's area."""
+
+_FEWEST: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FoundPerson:
+    """A person as the detector's network reads one.
+
+    Attributes:
+        keypoints_K3: COCO's 17 keypoints: x, y in image pixels, and score, 0–1.
+        box_xyxy: Left, top, right, bottom in image pixels.
+        score: 0–1.
+    """
+
+    keypoints_K3: Array
+    box_xyxy: Array
+    score: float
+
+    @property
+    def longer_px(self) -> float:
+        """The longer side of the box."""
+        return float((self.box_xyxy[2:] - self.box_xyxy[:2]).max())
+
+    @property
+    def area_px2(self) -> float:
+        """The area of the box."""
+        return float(np.prod(self.box_xyxy[2:] - self.box_xyxy[:2]))
+
+
+def suppress(people: Sequence[FoundPerson], *, keypoint_score: float) -> list[FoundPerson]:
+    """The surest of those that show the same person, the surest first; equal ones by their place.
+
+    Two show the same person where the boxes nearly coincide or the sure keypoints agree, or where
+    the box of one that is far less sure lies in the other's and takes up much of it. Boxes alone
+    decide no earlier, so that people who hold each other both stay.
+
+    Args:
+        people: From any number of passes over an image.
+        keypoint_score: From where on a keypoint is sure.
+    """
+    order = sorted(range(len(people)), key=lambda i: (-people[i].score, i))
+    chosen: list[FoundPerson] = []
+    for index in order:
+        if not any(_same(people[index], other, keypoint_score) for other in chosen):
+            chosen.append(people[index])
+    return chosen
+
+
+_SAME_BOX: Final = 0.7
+_SAME_KEYPOINTS: Final = 0.4
+_INSIDE: Final = 0.85
+_MUCH: Final = 0.3
+_LESS_SURE: Final = 0.5
+
+
+def _same(one: FoundPerson, surer: FoundPerson, keypoint_score: float) -> bool:
+    if box_iou(one.box_xyxy, surer.box_xyxy) > _SAME_BOX:
+        return True
+    part = box_overlap(one.box_xyxy, surer.box_xyxy) > _INSIDE * one.area_px2
+    if part and one.area_px2 > _MUCH * surer.area_px2 and one.score < _LESS_SURE * surer.score:
+        return True
+    return keypoint_similarity(one, surer, keypoint_score) > _SAME_KEYPOINTS
+
+
+def keypoint_similarity(one: FoundPerson, other: FoundPerson, keypoint_score: float) -> float:
+    """COCO's object keypoint similarity over the keypoints that are sure in both; 0 with few.
+
+    A person's scale is that of the larger box: a detection of a torso alone is compared with the
+    whole person as one of it.
+    """
+    sure = (one.keypoints_K3[:, 2] > keypoint_score) & (other.keypoints_K3[:, 2] > keypoint_score)
+    if sure.sum() < _FEWEST:
+        return 0.0
+    gap2 = ((one.keypoints_K3[sure, :2] - other.keypoints_K3[sure, :2]) ** 2).sum(-1)
+    variance = (2 * np.array(_SIGMAS)[sure]) ** 2
+    area = max(one.area_px2, other.area_px2, 1.0)
+    return float(np.exp(-gap2 / (2 * area * variance)).mean())
+
+
+def box_iou(one: Array, other: Array) -> float:
+    """Area that two boxes share, as a share of what both cover."""
+    shared = box_overlap(one, other)
+    whole = float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])) - shared
+    return shared / whole if whole > 0 else 0.0
+
+
+def box_overlap(one: Array, other: Array) -> float:
+    """Area that two boxes share."""
+    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
+    return float(np.prod(np.clip(high - low, 0, None)))
