@@ -69,6 +69,7 @@ _DATA: Final = (
     "hemlets/core/skeleton.py",
     "hemlets/data/table",
     "hemlets/data/synthetic",
+    "hemlets/data/versions/writer.py",
     "hemlets/body",
     "hemlets/assets/body/open_body_lite.npz",
     *_MOTIONS,

@@ -7,6 +7,7 @@ that a message can be acted on without reading the code.
 from __future__ import annotations
 
 from os import PathLike
+from typing import Self
 
 __all__ = [
     "AssetError",
@@ -52,6 +53,55 @@ class HemletsError(Exception):
         lines += [f"  expected: {expected}"] if expected else []
         lines += [f"  remedy: {remedy}"] if remedy else []
         super().__init__("\n".join(lines))
+
+    @classmethod
+    def missing(
+        cls,
+        thing: str,
+        where: str | PathLike[str],
+        *,
+        expected: str | None = None,
+        remedy: str | None = None,
+    ) -> Self:
+        """A file, folder, field or object that does not exist.
+
+        >>> print(DataError.missing("the table", "a.parquet", remedy="run ingest again"))
+        the table does not exist
+          where: a.parquet
+          remedy: run ingest again
+        """
+        return cls(f"{thing} does not exist", where=where, expected=expected, remedy=remedy)
+
+    @classmethod
+    def damaged(
+        cls,
+        what: str,
+        where: str | PathLike[str],
+        expected: str | None = None,
+        *,
+        remedy: str = "fetch the file again",
+    ) -> Self:
+        """A file whose content is not what its kind of file holds.
+
+        Args:
+            what: What is wrong with it, in one sentence.
+            where: The file, and the row or field in it.
+            expected: What would have been right.
+            remedy: What to do now.
+        """
+        return cls(what, where=where, expected=expected, remedy=remedy)
+
+    @classmethod
+    def unwritable(
+        cls, thing: str, error: OSError, where: str | PathLike[str], *, remedy: str | None = None
+    ) -> Self:
+        """A file or folder that the system refused to write."""
+        return cls(
+            f"could not write {thing}: {error.strerror or error}",
+            where=where,
+            remedy=remedy
+            or "free some space or fix the folder's permissions, then run the command again",
+        )
 
 
 class ConfigError(HemletsError):

@@ -11,6 +11,7 @@ says so here. Without one, the same damage is an error.
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -52,9 +53,21 @@ class Quarantined:
 
 @dataclass
 class Quarantine:
-    """Collects what readers left out."""
+    """Collects what readers left out.
+
+    Attributes:
+        items: Damaged rows and files.
+        skipped: Number of sound rows that teach nothing, by reason, e.g. people without an
+            annotated joint.
+    """
 
     items: list[Quarantined] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def skip(self, reason: str, count: int = 1) -> None:
+        """Count sound rows that teach nothing."""
+        if count:
+            self.skipped[reason] += count
 
     def report(
         self,

@@ -1,14 +1,8 @@
-"""Writes a data version of rendered people, shard by shard, on all the cores that it is given.
-
-A shard's annotation rows are written after its images and are whole or absent, so their file
-says that the shard is done. A build that was killed goes on with the shards that lack it.
-"""
+"""Render a data version of people and empty scenes, shard by shard, on several cores."""
 
 from __future__ import annotations
 
-import shutil
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,30 +11,17 @@ from typing import Any, Final
 from hemlets.assets import asset_path
 from hemlets.body.model import BodyModel
 from hemlets.core.errors import DataError
-from hemlets.core.files import (
-    content_hash,
-    lock,
-    read_json,
-    remove_leftovers,
-    require_free_space,
-    sha256_file,
-    write_json,
-)
-from hemlets.core.worker_pool import work_through
+from hemlets.core.files import sha256_file
 from hemlets.data.synthetic.config import OpenDataConfig
 from hemlets.data.synthetic.people import Studio
 from hemlets.data.synthetic.poses import MotionLibrary
-from hemlets.data.table import ALL_SPLITS, BACKGROUND_SPLITS, Annotations, ShardWriter
-
-__all__ = ["ShardPlan", "build_open_data", "plan_shards"]
+from hemlets.data.table import ALL_SPLITS, BACKGROUND_SPLITS, Annotations
+from hemlets.data.versions.writer import Progress, VersionWriter, rows_file, store_shard
 
 RENDERER_VERSION: Final = 2
-"""Counts up when the same configuration gives other images or other columns than before."""
+"""Increased when the same configuration gives other images or other columns than before."""
 
 _ASSETS: Final = ("body/open_body_lite.npz", "motions/motions.npz", "motions/families.json")
-_UNFINISHED: Final = ".unfinished"
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,37 +63,33 @@ def build_open_data(
         config: What to render.
         folder: Gets ``shards/``, ``annotations.parquet`` and, last, ``version.json``.
         workers: Processes. 1 renders in this process.
-        progress: Called with the samples done and the samples in all.
+        progress: See `hemlets.data.versions.writer.Progress`.
 
     Raises:
         DataError: The folder holds other data, or a split is to be rendered without motion.
         WorkspaceError: The disk is too small, another process writes into the folder, or a
             worker died.
     """
-    recipe = _recipe(config)
     plans = plan_shards(config)
-    # Beside the folder, so that a data version holds data only.
-    with lock(folder.with_name(f".{folder.name}.lock"), f"rendering into {folder}"):
-        _claim(folder, recipe)
-        missing = [plan for plan in plans if not _is_done(folder, plan)]
-        finished = (folder / "version.json").exists()
-        if finished and not missing:
-            shutil.rmtree(folder / _UNFINISHED, ignore_errors=True)
-            remove_leftovers(folder)
+    with VersionWriter(folder, _recipe(config), purpose="rendering into") as writer:
+        if writer.is_whole:
             return
-        require_free_space(folder, _expected_bytes(config, missing))
-        total = sum(map(len, plans))
-        done = total - sum(map(len, missing))
-        told = progress or _silent
-        told(done, total)
-        rendering = _Rendering(config, folder)
-        for plan, _ in work_through(rendering, missing, workers, what="render worker"):
-            done += len(plan)
-            told(done, total)
-        if not finished:
-            _finish(folder, plans, recipe)
-        shutil.rmtree(folder / _UNFINISHED, ignore_errors=True)
-        remove_leftovers(folder)
+        writer.store(
+            _Rendering(config, folder, writer.staging),
+            plans,
+            image_bytes=_image_bytes(config),
+            workers=workers,
+            what="render worker",
+            progress=progress or _silent,
+        )
+        if writer.is_finished:
+            return
+        files = (rows_file(writer.staging, plan) for plan in plans)
+        samples = writer.write_table(Annotations.read(file).table for file in files)
+        if not samples:
+            writer.discard()
+            raise DataError("the configuration asks for no sample", where="samples")
+        writer.finish(samples, [plan.name for plan in plans])
 
 
 def _recipe(config: OpenDataConfig) -> dict[str, Any]:
@@ -125,77 +102,32 @@ def _recipe(config: OpenDataConfig) -> dict[str, Any]:
     }
 
 
-def _claim(folder: Path, recipe: dict[str, Any]) -> None:
-    """Note what the folder will hold, or make sure that it is the same as before."""
-    started, finished = folder / _UNFINISHED / "recipe.json", folder / "version.json"
-    for path in (finished, started):
-        if path.exists():
-            found = read_json(path)
-            if not isinstance(found, dict) or any(found.get(k) != v for k, v in recipe.items()):
-                raise DataError(
-                    "the folder holds data of another configuration, renderer or body",
-                    where=path,
-                    expected=f"configuration {content_hash(recipe['config'])[:12]}",
-                    remedy="choose another folder, or delete this one",
-                )
-            return
-    write_json(started, recipe)
-
-
-def _rows_path(folder: Path, plan: ShardPlan) -> Path:
-    return folder / _UNFINISHED / f"{plan.name}.parquet"
-
-
-def _is_done(folder: Path, plan: ShardPlan) -> bool:
-    rows_are_kept = (folder / "version.json").exists() or _rows_path(folder, plan).exists()
-    return rows_are_kept and (folder / "shards" / plan.name).exists()
-
-
-def _expected_bytes(config: OpenDataConfig, missing: Sequence[ShardPlan]) -> int:
-    """A generous guess: noisy JPEGs of high quality take about 0.7 bytes a pixel."""
-    sample = int(0.8 * config.image_px**2) + 6_000
-    return sum(map(len, missing)) * sample + 50_000_000
+def _image_bytes(config: OpenDataConfig) -> int:
+    """A generous estimate: noisy JPEGs of high quality take about 0.7 bytes a pixel."""
+    return int(0.8 * config.image_px**2) + 6_000
 
 
 @dataclass(frozen=True)
 class _Rendering:
-    """What a worker needs to render shards; calling it makes the worker."""
+    """Makes a worker that renders shards."""
 
     config: OpenDataConfig
     folder: Path
+    staging: Path
 
     def __call__(self) -> Callable[[ShardPlan], None]:
         body = BodyModel.load(resolution="lite")
-        return partial(
-            _render_shard, Studio(self.config, MotionLibrary.bundled(), body), self.folder
-        )
+        studio = Studio(self.config, MotionLibrary.bundled(), body)
+        return partial(_render_shard, studio, self.folder, self.staging)
 
 
-def _render_shard(studio: Studio, folder: Path, plan: ShardPlan) -> None:
+def _render_shard(studio: Studio, folder: Path, staging: Path, plan: ShardPlan) -> None:
     render = studio.scene if plan.split in BACKGROUND_SPLITS else studio.person
     images = [render(plan.split, index) for index in range(plan.start, plan.stop)]
     rows = [image.row | {"shard": plan.name, "shard_row": row} for row, image in enumerate(images)]
     columns = {name: [row[name] for row in rows] for name in rows[0]}
-    names = columns["sample_id"]
-    ShardWriter.write(folder / "shards" / plan.name, names, [image.jpeg for image in images])
-    Annotations.from_columns(columns).write(_rows_path(folder, plan))
-
-
-def _finish(folder: Path, plans: Sequence[ShardPlan], recipe: dict[str, Any]) -> None:
-    parts = [Annotations.read(_rows_path(folder, plan)) for plan in plans]
-    if not parts:
-        raise DataError("the configuration asks for no sample", where="samples")
-    table = Annotations.concatenate(parts)
-    table.write(folder / "annotations.parquet")
-    write_json(
-        folder / "version.json",
-        recipe
-        | {
-            "samples": dict(Counter(map(str, table.column("split")))),
-            "annotations": sha256_file(folder / "annotations.parquet"),
-            "shards": {plan.name: sha256_file(folder / "shards" / plan.name) for plan in plans},
-        },
-    )
+    table = Annotations.from_columns(columns)
+    store_shard(folder, staging, plan, table, [image.jpeg for image in images])
 
 
 def _silent(_done: int, _total: int) -> None: ...

@@ -19,24 +19,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hemlets.core.errors import ConfigError, DataError
-from hemlets.core.files import (
-    atomic_path,
-    content_hash,
-    lock,
-    read_json,
-    remove_leftovers,
-    sha256_file,
-    write_json,
-)
+from hemlets.core.files import atomic_path, content_hash, sha256_file
 from hemlets.data.table import ALL_SPLITS, Annotations
-
-__all__ = ["Part", "combine"]
+from hemlets.data.versions.writer import SHARDS, TABLE, VersionWriter
 
 COMBINE_VERSION: Final = 1
-"""Counts up when the same parts give another table or other shards than before."""
+"""Increased when the same parts give another table or other shards than before."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SHOWN: Final = 5
+_AGAIN: Final = "run ingest again, or check out the data version again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,37 +65,21 @@ def combine(parts: Sequence[Part], folder: Path) -> None:
     """
     _require_names(parts)
     contents = [_content(part) for part in parts]
-    recipe = _recipe(parts, contents)
-    # Beside the folder, so that a data version holds data only.
-    with lock(folder.with_name(f".{folder.name}.lock"), f"combining into {folder}"):
-        if _is_whole(folder, recipe):
+    with VersionWriter(folder, _recipe(parts, contents), purpose="combining into") as writer:
+        if writer.is_whole:
             return
         tables = [_table(part) for part in parts]
-        table = Annotations(pa.concat_tables(tables).combine_chunks())
-        _require_sound(table, parts, [len(one) for one in tables])
+        _require_sound(Annotations(pa.concat_tables(tables)), parts, [len(one) for one in tables])
         shards: dict[str, str] = {}
-        for part, content, one in zip(parts, contents, tables, strict=True):
-            for name in sorted(pc.unique(one.column("shard")).to_pylist()):
+        for part, content, table in zip(parts, contents, tables, strict=True):
+            for name in sorted(pc.unique(table.column("shard")).to_pylist()):
                 own = name.removeprefix(f"{part.name}-")
+                source = part.folder / SHARDS / own
                 if own not in content:
-                    raise DataError(
-                        "the image shard does not exist",
-                        where=part.folder / "shards" / own,
-                        remedy="run ingest again, or check out the data version again",
-                    )
+                    raise DataError.missing("the image shard", source, remedy=_AGAIN)
                 shards[name] = content[own]
-                _place(part.folder / "shards" / own, folder / "shards" / name, content[own])
-        table.write(folder / "annotations.parquet")
-        write_json(
-            folder / "version.json",
-            recipe
-            | {
-                "samples": dict(Counter(map(str, table.column("split")))),
-                "annotations": sha256_file(folder / "annotations.parquet"),
-                "shards": shards,
-            },
-        )
-        remove_leftovers(folder)
+                _place(source, folder / SHARDS / name, content[own])
+        writer.finish(writer.write_table(tables), shards, hashes=shards)
 
 
 def _require_names(parts: Sequence[Part]) -> None:
@@ -143,7 +119,7 @@ def _recipe(parts: Sequence[Part], contents: Sequence[dict[str, str]]) -> dict[s
 
 def _content(part: Part) -> dict[str, str]:
     """Hashes of a part's table and shards, whoever made them, by file name."""
-    table, shards = part.folder / "annotations.parquet", part.folder / "shards"
+    table, shards = part.folder / TABLE, part.folder / SHARDS
     if not table.is_file() or not shards.is_dir():
         raise DataError(
             "this is no data version with images",
@@ -155,32 +131,15 @@ def _content(part: Part) -> dict[str, str]:
     return {path.name: sha256_file(path) for path in files}
 
 
-def _is_whole(folder: Path, recipe: dict[str, Any]) -> bool:
-    path = folder / "version.json"
-    if not path.exists():
-        return False
-    found = read_json(path)
-    known = found if isinstance(found, dict) else {}
-    other = [name for name, value in recipe.items() if known.get(name) != value]
-    if other:
-        raise DataError(
-            f"the folder holds data of another origin: {', '.join(other)} differ",
-            where=path,
-            expected=f"a union of {', '.join(part['name'] for part in recipe['parts'])}",
-            remedy="choose another folder, or delete this one",
-        )
-    return all((folder / "shards" / name).exists() for name in known["shards"])
-
-
 def _table(part: Part) -> pa.Table:
     """The rows that are taken of a part, with their shards' new names."""
-    table = Annotations.read(part.folder / "annotations.parquet").table
+    table = Annotations.read(part.folder / TABLE).table
     table = table.filter(pc.is_in(table.column("split"), pa.array(part.splits, pa.string())))
     shard = table.column("shard")
     if pc.any(pc.equal(shard, "")).as_py():
         raise DataError(
             "rows have no stored image",
-            where=part.folder / "annotations.parquet",
+            where=part.folder / TABLE,
             remedy="run hemlets data ingest again, without images=none",
         )
     renamed = pc.binary_join_element_wise(pa.scalar(part.name), shard, "-")

@@ -1,9 +1,8 @@
-"""From a dataset's folder to a data version: shards of people, a table of rows, and its story.
+"""Ingest a dataset: read its rows, cut out its people, and write a data version.
 
-A data version is ``shards/``, ``annotations.parquet``, ``quarantine.jsonl`` (the rows that were
-left out, and why) and, last, ``version.json``. Its bytes depend on the dataset and the settings
-alone, not on the number of workers nor on interruptions: rows are staged first, then shards are
-stored one by one, and a shard whose rows are written is done.
+Beside the files of every data version (`hemlets.data.versions.writer`) an ingested one has
+``quarantine.jsonl``: the rows that were left out, each with its reason. Rows are read once and
+staged; then shards are stored one by one.
 """
 
 from __future__ import annotations
@@ -11,53 +10,36 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hemlets.core.code_hash import code_hash
 from hemlets.core.errors import DataError
-from hemlets.core.files import (
-    atomic_path,
-    content_hash,
-    lock,
-    read_json,
-    remove_leftovers,
-    require_free_space,
-    sha256_file,
-    write_json,
-)
-from hemlets.core.worker_pool import work_through
+from hemlets.core.files import atomic_path, read_json, sha256_file, write_json
 from hemlets.data.readers.contract import Dataset, ReadOptions, require_layout
 from hemlets.data.readers.quarantine import Quarantine, Quarantined
 from hemlets.data.table import Annotations
 from hemlets.data.versions.ingest_config import IngestConfig
-from hemlets.data.versions.ingest_images import (
-    ShardJob,
-    quarantine_file,
-    rows_file,
-    write_quarantine,
-)
+from hemlets.data.versions.ingest_images import ShardJob, quarantine_file, write_quarantine
 from hemlets.data.versions.ingest_rows import StagedShard, read_staged, stage_rows
-
-__all__ = ["INGEST_VERSION", "IngestResult", "Progress", "ingest"]
+from hemlets.data.versions.writer import SHARDS, VERSION, VersionWriter, rows_file
 
 INGEST_VERSION: Final = 1
-"""Counts up when the same dataset and settings give other images or rows than before."""
+"""Increased when the same dataset and settings give other images or rows than before."""
+
+QUARANTINE: Final = "quarantine.jsonl"
 
 _STORING: Final = ("hemlets.data.versions.ingest_rows", "hemlets.data.versions.ingest_images")
-_UNFINISHED: Final = ".unfinished"
 _MEDIA: Final = (
     *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
     *(".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg"),
 )
-_ROW_GROUP: Final = 16_384
+_REASONS_SHOWN: Final = 5
 
 Progress = Callable[[str, int, int], None]
 """Called with what is counted (``rows`` or ``images``), how many are done, and how many there
@@ -66,17 +48,20 @@ are in all, 0 where that is not known yet."""
 
 @dataclass(frozen=True, kw_only=True)
 class IngestResult:
-    """What an ingest has made.
+    """Result of an ingest.
 
     Attributes:
         folder: The data version.
         samples: Rows by split.
-        refused: Reasons with the number of rows, the most frequent first.
+        refused: Damaged rows by reason, the most frequent first.
+        skipped: Sound rows that teach nothing, by reason; empty where the version was finished
+            before.
     """
 
     folder: Path
     samples: dict[str, int]
     refused: dict[str, int]
+    skipped: dict[str, int] = field(default_factory=dict)
 
 
 def ingest(
@@ -91,68 +76,56 @@ def ingest(
 ) -> IngestResult:
     """Make a data version of a dataset, or finish one that was interrupted.
 
-    A row that can't be used is left out and named in ``quarantine.jsonl``; the others are none
-    the worse for it.
+    A row that can't be used is left out and named in ``quarantine.jsonl``; the others are not
+    affected.
 
     Args:
-        dataset: What is read.
+        dataset: Dataset to read.
         root: The dataset's folder.
         folder: Gets the data version.
-        config: How people are cut out and shared out over splits.
+        config: How people are cut out, and which rows go to which split.
         options: For the dataset's reader.
         workers: Processes. 1 works in this one.
         progress: See `Progress`.
 
     Raises:
-        DataError: The folder isn't the dataset, nothing in it can be used, or the data version
-            holds something else.
+        DataError: The folder isn't the dataset, nothing in it can be used (the message has the
+            reasons), or the data version holds something else.
         WorkspaceError: The disk is too small, another process writes into the folder, or a
             worker died.
     """
     config, options = config or IngestConfig(), options or ReadOptions()
     require_layout(dataset, root)
     recipe = _recipe(dataset, root, config, options)
-    told = progress or _silent
-    # Beside the folder, so that a data version holds data only.
-    with lock(folder.with_name(f".{folder.name}.lock"), f"an ingest into {folder}"):
-        _claim(folder, recipe)
-        if not _is_whole(folder):
-            _build(dataset, root, folder, config, options, recipe, workers, told)
-        shutil.rmtree(folder / _UNFINISHED, ignore_errors=True)
-        remove_leftovers(folder)
-    return _result(folder)
+    report = progress or _silent
+    remedy = "choose another folder, or make this one anew (--anew)"
+    plan = _Plan(shards=[], skipped={})
+    with VersionWriter(folder, recipe, purpose="an ingest into", remedy=remedy) as writer:
+        if not writer.is_whole:
+            plan = _plan(dataset, root, writer.staging, config, options, report)
+            if config.images == "store":
+                writer.store(
+                    ShardJob(root=root, folder=folder, staging=writer.staging, config=config),
+                    plan.shards,
+                    image_bytes=_image_bytes(config),
+                    workers=workers,
+                    what="ingest worker",
+                    progress=lambda done, total: report("images", done, total),
+                )
+            if not writer.is_finished:
+                _finish(writer, plan, config, options)
+    return IngestResult(
+        folder=folder,
+        samples=dict(read_json(folder / VERSION)["samples"]),
+        refused=_reasons(folder),
+        skipped=dict(plan.skipped),
+    )
 
 
-def _build(
-    dataset: Dataset,
-    root: Path,
-    folder: Path,
-    config: IngestConfig,
-    options: ReadOptions,
-    recipe: dict[str, Any],
-    workers: int,
-    progress: Progress,
-) -> None:
-    staging = folder / _UNFINISHED
-    shards = _plan(dataset, root, staging, config, options, progress)
-    if config.images == "store":
-        _store_images(ShardJob(root=root, folder=folder, staging=staging, config=config), shards,
-                      workers, progress)  # fmt: skip
-    if not (folder / "version.json").exists():
-        _finish(folder, shards, config, recipe)
-
-
-def _store_images(
-    job: ShardJob, shards: list[StagedShard], workers: int, progress: Progress
-) -> None:
-    missing = [shard for shard in shards if not _is_done(job, shard)]
-    require_free_space(job.folder, _expected_bytes(job.config, missing))
-    total = sum(shard.rows for shard in shards)
-    done = total - sum(shard.rows for shard in missing)
-    progress("images", done, total)
-    for shard, _ in work_through(job, missing, workers, what="ingest worker"):
-        done += shard.rows
-        progress("images", done, total)
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    shards: list[StagedShard]
+    skipped: Mapping[str, int]
 
 
 def _plan(
@@ -162,8 +135,8 @@ def _plan(
     config: IngestConfig,
     options: ReadOptions,
     progress: Progress,
-) -> list[StagedShard]:
-    """The staged shards; the rows are read once, however often an ingest is interrupted."""
+) -> _Plan:
+    """The staged shards; rows are read once, however often an ingest is interrupted."""
     path = staging / "plan.json"
     if not path.exists():
         quarantine = Quarantine()
@@ -171,14 +144,17 @@ def _plan(
             dataset, root, staging, config, options, quarantine,
             lambda rows: progress("rows", rows, 0),
         )  # fmt: skip
-        items = [_below(root, item) for item in quarantine.items]
+        items = [_relative(root, item) for item in quarantine.items]
         write_quarantine(staging / "rows.quarantine.jsonl", items)
-        write_json(path, [asdict(shard) for shard in shards])
-    return [StagedShard(**values) for values in read_json(path)]
+        plan = _Plan(shards=shards, skipped=dict(quarantine.skipped.most_common()))
+        write_json(path, asdict(plan))
+    values = read_json(path)
+    shards = [StagedShard(**shard) for shard in values["shards"]]
+    return _Plan(shards=shards, skipped=values["skipped"])
 
 
-def _below(root: Path, item: Quarantined) -> Quarantined:
-    """The same without the folder's own place, which is no part of the data."""
+def _relative(root: Path, item: Quarantined) -> Quarantined:
+    """The same item with paths relative to the dataset's folder, whose place is not data."""
     here = f"{root}{os.sep}"
     return replace(item, file=item.file.removeprefix(here), what=item.what.replace(here, ""))
 
@@ -204,7 +180,7 @@ def _recipe(
 
 
 def _fingerprint(root: Path) -> dict[str, Any]:
-    """What the folder holds: annotations by content, images and videos by name and size.
+    """Identity of a folder: annotations by content, images and videos by name and size.
 
     Hashing a terabyte of videos before anything is done would take hours.
     """
@@ -218,136 +194,89 @@ def _fingerprint(root: Path) -> dict[str, Any]:
                 continue
             bytes_here = path.stat().st_size
             is_media = path.suffix.lower() in _MEDIA
-            told = str(bytes_here) if is_media else sha256_file(path)
-            lines.append(f"{path.relative_to(root).as_posix()}\0{told}\n")
+            identity = str(bytes_here) if is_media else sha256_file(path)
+            lines.append(f"{path.relative_to(root).as_posix()}\0{identity}\n")
             size += bytes_here
     digest = hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape"))
     return {"count": len(lines), "bytes": size, "sha256": digest.hexdigest()}
 
 
-def _claim(folder: Path, recipe: dict[str, Any]) -> None:
-    """Note what the folder will hold, or make sure that it is the same as before."""
-    started, finished = folder / _UNFINISHED / "recipe.json", folder / "version.json"
-    for path in (finished, started):
-        if path.exists():
-            found = read_json(path)
-            known = found if isinstance(found, dict) else {}
-            other = [name for name, value in recipe.items() if known.get(name) != value]
-            if other:
-                raise DataError(
-                    f"the folder holds data of another origin: {', '.join(other)} differ",
-                    where=path,
-                    expected=f"{recipe['dataset']}, recipe {content_hash(recipe)[:12]}",
-                    remedy="choose another folder, or make this one anew (--anew)",
-                )
-            return
-    write_json(started, recipe)
-
-
-def _is_whole(folder: Path) -> bool:
-    path = folder / "version.json"
-    if not path.exists():
-        return False
-    shards = read_json(path)["shards"]
-    return all((folder / "shards" / name).exists() for name in shards)
-
-
-def _is_done(job: ShardJob, shard: StagedShard) -> bool:
-    rows = rows_file(job.staging, shard)
-    stored = (job.folder / "shards" / shard.name).exists()
-    if not rows.exists():
-        # A finished version keeps the rows of all its shards in its table.
-        return stored and (job.folder / "version.json").exists()
-    return stored or pq.read_metadata(rows).num_rows == 0
-
-
-def _expected_bytes(config: IngestConfig, shards: list[StagedShard]) -> int:
-    """A generous guess: photos at this quality take about 0.35 bytes a pixel."""
+def _image_bytes(config: IngestConfig) -> int:
+    """A generous estimate: photos at this quality take about 0.35 bytes a pixel."""
     side = config.crop_px * config.margin / 1.2
-    sample = int(0.35 * side**2) + 4_000
-    return sum(shard.rows for shard in shards) * sample + 50_000_000
+    return int(0.35 * side**2) + 4_000
 
 
-def _finish(
-    folder: Path, shards: list[StagedShard], config: IngestConfig, recipe: dict[str, Any]
-) -> None:
-    staging = folder / _UNFINISHED
-    counts: Counter[str] = Counter()
+def _finish(writer: VersionWriter, plan: _Plan, config: IngestConfig, options: ReadOptions) -> None:
+    folder, staging = writer.folder, writer.staging
 
     def parts() -> Iterator[pa.Table]:
-        for shard in shards:
+        for shard in plan.shards:
             if config.images == "store":
-                table = Annotations.read(rows_file(staging, shard)).table
+                rows = Annotations.read(rows_file(staging, shard))
             else:
-                table = read_staged(staging, shard)[0].table
-            counts[shard.split] += len(table)
-            yield table
+                rows = read_staged(staging, shard)[0]
+            yield rows.table.cast(Annotations.schema)
 
-    path = folder / "annotations.parquet"
-    _write_table(path, parts())
-    _join_quarantines(folder, shards)
-    if not sum(counts.values()):
-        path.unlink()
-        told = "; ".join(f"{n:,} × {reason}" for reason, n in list(_reasons(folder).items())[:3])
-        shutil.rmtree(staging)
-        raise DataError(
-            f"no row of the dataset is left: {told}",
-            where=folder / "quarantine.jsonl",
-            remedy="mend what is named there, then run ingest again",
+    _join_quarantines(folder, staging, plan.shards)
+    samples = writer.write_table(parts())
+    if not samples:
+        writer.discard()
+        raise _nothing_left(folder, plan.skipped, options)
+    stored = [shard.name for shard in plan.shards if (folder / SHARDS / shard.name).exists()]
+    writer.finish(samples, stored, quarantine=sha256_file(folder / QUARANTINE))
+
+
+def _nothing_left(folder: Path, skipped: Mapping[str, int], options: ReadOptions) -> DataError:
+    reasons = Counter(_reasons(folder))
+    shown = [f"{count:,} × {reason}" for reason, count in reasons.most_common(_REASONS_SHOWN)]
+    shown += [f"{count:,} × {reason}" for reason, count in skipped.items()]
+    splits = ", ".join(sorted(options.splits))
+    if not shown:
+        return DataError(
+            f"the dataset has no row in the splits {splits}",
+            where=folder,
+            remedy="ask for another split with --split, or check that the files are complete",
         )
-    stored = [shard.name for shard in shards if (folder / "shards" / shard.name).exists()]
-    write_json(
-        folder / "version.json",
-        recipe
-        | {
-            "samples": {split: count for split, count in counts.items() if count},
-            "annotations": sha256_file(path),
-            "quarantine": sha256_file(folder / "quarantine.jsonl"),
-            "shards": {name: sha256_file(folder / "shards" / name) for name in stored},
-        },
-    )
+    first = _first_item(folder)
+    return DataError(
+        f"no row of the dataset is left: {'; '.join(shown)}",
+        where=folder / QUARANTINE if reasons else folder,
+        expected=f"at least one usable row in the splits {splits}",
+        remedy=f"{first.rstrip('.')}, then run ingest again" if first
+        else "annotate some people, or ask for another split with --split",
+    )  # fmt: skip
 
 
-def _write_table(path: Path, parts: Iterator[pa.Table]) -> None:
-    """Write a table that needn't fit into memory, in row groups of one size."""
-    with (
-        atomic_path(path) as scratch,
-        pq.ParquetWriter(scratch, Annotations.schema, compression="zstd") as writer,
-    ):
-        waiting: list[pa.Table] = []
-        for part in parts:
-            waiting.append(part)
-            while sum(map(len, waiting)) >= _ROW_GROUP:
-                joined = pa.concat_tables(waiting).combine_chunks()
-                writer.write_table(joined.slice(0, _ROW_GROUP), row_group_size=_ROW_GROUP)
-                waiting = [joined.slice(_ROW_GROUP)]
-        if waiting:
-            writer.write_table(pa.concat_tables(waiting).combine_chunks())
+def _first_item(folder: Path) -> str:
+    """Remedy of the first item of the most frequent reason; empty where there is none."""
+    frequent = next(iter(_reasons(folder)), None)
+    for item in _quarantined(folder):
+        if _reason(item) == frequent:
+            return str(item["remedy"] or f"repair {item['file']}")
+    return ""
 
 
-def _join_quarantines(folder: Path, shards: list[StagedShard]) -> None:
-    staging = folder / _UNFINISHED
+def _join_quarantines(folder: Path, staging: Path, shards: list[StagedShard]) -> None:
     files = [staging / "rows.quarantine.jsonl", *(quarantine_file(staging, s) for s in shards)]
-    with atomic_path(folder / "quarantine.jsonl") as scratch, scratch.open("wb") as sink:
+    with atomic_path(folder / QUARANTINE) as scratch, scratch.open("wb") as sink:
         for file in files:
             if file.exists():
                 sink.write(file.read_bytes())
 
 
-def _result(folder: Path) -> IngestResult:
-    return IngestResult(
-        folder=folder,
-        samples=dict(read_json(folder / "version.json")["samples"]),
-        refused=_reasons(folder),
-    )
+def _quarantined(folder: Path) -> Iterator[dict[str, Any]]:
+    with (folder / QUARANTINE).open(encoding="utf-8") as stream:
+        for line in stream:
+            yield json.loads(line)
+
+
+def _reason(item: Mapping[str, Any]) -> str:
+    return str(item["what"]).split(" (sample ")[0]
 
 
 def _reasons(folder: Path) -> dict[str, int]:
-    reasons: Counter[str] = Counter()
-    with (folder / "quarantine.jsonl").open(encoding="utf-8") as stream:
-        for line in stream:
-            reasons[json.loads(line)["what"].split(" (sample ")[0]] += 1
-    return dict(reasons.most_common())
+    return dict(Counter(map(_reason, _quarantined(folder))).most_common())
 
 
 def _silent(_what: str, _done: int, _total: int) -> None: ...

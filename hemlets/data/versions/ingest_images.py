@@ -17,13 +17,14 @@ from hemlets.core.errors import DataError, InputError
 from hemlets.core.files import atomic_path
 from hemlets.data.readers.contract import ImageRef
 from hemlets.data.readers.quarantine import Quarantined
-from hemlets.data.table import FIELDS, Annotations, ShardWriter, decode_image, encode_jpeg
+from hemlets.data.table import FIELDS, Annotations, decode_image, encode_jpeg
 from hemlets.data.versions.images import ImageSource, require_size
 from hemlets.data.versions.ingest_config import IngestConfig
 from hemlets.data.versions.ingest_rows import StagedShard, read_staged
 from hemlets.data.versions.ingest_window import Window, to_stored, window_of
+from hemlets.data.versions.writer import store_shard
 
-__all__ = ["ShardJob", "quarantine_file", "rows_file", "write_quarantine"]
+__all__ = ["ShardJob", "quarantine_file", "write_quarantine"]
 
 _MOST_BYTES_A_PIXEL: Final = 3.0
 """A photo with more is stored anew: phones append videos to theirs."""
@@ -83,12 +84,8 @@ class ShardJob:
         write_quarantine(quarantine_file(self.staging, shard), refused)
         picked = {name: values[kept] for name, values in columns.items()}
         table = self._table(picked, stored, shard)
-        if kept:
-            names = [str(name) for name in picked["sample_id"]]
-            path = self.folder / "shards" / shard.name
-            ShardWriter.write(path, names, [person.jpeg for person in stored])
-        # Last, since it says that the shard is done.
-        table.write(rows_file(self.staging, shard))
+        jpegs = [person.jpeg for person in stored]
+        store_shard(self.folder, self.staging, shard, table, jpegs)
 
     def _person(
         self,
@@ -166,11 +163,6 @@ def _refusal(
         field=str(error.where) if is_column else "image",
         remedy=remedy or "replace the file by the dataset's own",
     )
-
-
-def rows_file(staging: Path, shard: StagedShard) -> Path:
-    """The finished rows of a shard."""
-    return staging / f"{shard.name}.parquet"
 
 
 def quarantine_file(staging: Path, shard: StagedShard) -> Path:

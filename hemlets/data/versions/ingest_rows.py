@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hemlets.core.errors import DataError
 from hemlets.core.files import atomic_path
 from hemlets.core.skeleton import depth_relations
 from hemlets.data.readers.contract import Dataset, ImageRef, ReadOptions, SourceRows
@@ -49,6 +48,9 @@ class StagedShard:
     file: str
     rows: int
 
+    def __len__(self) -> int:
+        return self.rows
+
 
 def stage_rows(
     dataset: Dataset,
@@ -71,10 +73,10 @@ def stage_rows(
         progress: Called with the rows so far.
 
     Returns:
-        The shards in the table's order.
+        The shards in the table's order; none where no row can be used.
 
     Raises:
-        DataError: The dataset can't be read, or no row is left.
+        DataError: The dataset can't be read.
     """
     stage = _Stage(folder, config.shard_size)
     seen: set[str] = set()
@@ -261,12 +263,6 @@ class _Stage:
         for key, buffer in sorted(self._buffers.items()):
             if buffer:
                 self._write(key, pa.concat_tables(buffer))
-        if not self._written:
-            raise DataError(
-                "no row of the dataset can be used",
-                where=self._folder,
-                remedy="see quarantine.jsonl for the reasons; a wrong --split leaves none, too",
-            )
         own = {split for split, _ in self._written}
         shards = []
         for split in SPLITS:

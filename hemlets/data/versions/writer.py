@@ -1,0 +1,270 @@
+"""Write a data version: claim its folder, store its shards, write its table, mark it as done.
+
+A data version is ``shards/``, ``annotations.parquet`` and, last, ``version.json``. Until then
+``.unfinished/`` holds the recipe and, for each stored shard, the rows that belong to it. A shard
+whose rows are written is done, so a writer that was killed continues with the shards that lack
+them. The bytes depend on the recipe alone, not on the number of workers or on interruptions.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Protocol, Self, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from hemlets.core.errors import DataError
+from hemlets.core.files import (
+    atomic_path,
+    content_hash,
+    lock,
+    read_json,
+    remove_leftovers,
+    require_free_space,
+    sha256_file,
+    write_json,
+)
+from hemlets.core.worker_pool import work_through
+from hemlets.data.table import Annotations, ShardWriter
+
+TABLE: Final = "annotations.parquet"
+SHARDS: Final = "shards"
+VERSION: Final = "version.json"
+STAGING: Final = ".unfinished"
+_RECIPE: Final = "recipe.json"
+
+_ROW_GROUP: Final = 16_384
+_TABLE_BYTES: Final = 50_000_000
+
+Progress = Callable[[int, int], None]
+"""Called with the images stored and the images in all."""
+
+
+class Shard(Protocol):
+    """A shard to store: its file name and, by ``len()``, its number of images at most."""
+
+    @property
+    def name(self) -> str:
+        """File name below ``shards/``."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+AnyShard = TypeVar("AnyShard", bound=Shard)
+
+
+class VersionWriter:
+    """Writes one data version, or finishes one that was interrupted.
+
+    Use it as a context: entering locks and claims the folder; leaving without an error removes
+    what only an unfinished version needs.
+
+    Args:
+        folder: Gets the data version.
+        recipe: Everything that decides the bytes; becomes part of ``version.json``.
+        purpose: What is under way, for the message of a second writer.
+        remedy: What to do about a folder that holds another data version.
+
+    Raises:
+        DataError: The folder holds another data version.
+        WorkspaceError: Another process writes into the folder, or it can't be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Mapping[str, Any],
+        *,
+        purpose: str,
+        remedy: str = "choose another folder, or delete this one",
+    ) -> None:
+        self.folder = folder
+        self.staging = folder / STAGING
+        self._recipe, self._purpose, self._remedy = recipe, purpose, remedy
+        self._held = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as held:
+            # Beside the folder, so that a data version holds data only.
+            path = self.folder.with_name(f".{self.folder.name}.lock")
+            held.enter_context(lock(path, f"{self._purpose} {self.folder}"))
+            self._claim()
+            self._held = held.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._held:
+            if error is None:
+                shutil.rmtree(self.staging, ignore_errors=True)
+                remove_leftovers(self.folder)
+            elif [path.name for path in self.folder.rglob("*")] == [STAGING, _RECIPE]:
+                # Nothing was written but the claim.
+                shutil.rmtree(self.folder)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the table is written; shards may have gone missing since."""
+        return (self.folder / VERSION).exists()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the version is finished and has all of its shards."""
+        if not self.is_finished:
+            return False
+        shards = read_json(self.folder / VERSION)["shards"]
+        return all((self.folder / SHARDS / name).exists() for name in shards)
+
+    def store(
+        self,
+        prepare: Callable[[], Callable[[AnyShard], None]],
+        shards: Sequence[AnyShard],
+        *,
+        image_bytes: int,
+        workers: int,
+        what: str,
+        progress: Progress,
+    ) -> None:
+        """Store the shards that are not done.
+
+        Args:
+            prepare: Makes a worker, which stores a shard by `store_shard`.
+            shards: All shards of the version.
+            image_bytes: Generous estimate of an image with its row.
+            workers: Processes. 1 works in this process.
+            what: Name of a worker in messages.
+            progress: See `Progress`.
+
+        Raises:
+            WorkspaceError: The disk is too small, or a worker died.
+        """
+        missing = [shard for shard in shards if not self._is_done(shard)]
+        require_free_space(self.folder, sum(map(len, missing)) * image_bytes + _TABLE_BYTES)
+        total = sum(map(len, shards))
+        done = total - sum(map(len, missing))
+        progress(done, total)
+        for shard, _ in work_through(prepare, missing, workers, what=what):
+            done += len(shard)
+            progress(done, total)
+
+    def write_table(self, parts: Iterable[pa.Table]) -> dict[str, int]:
+        """Write the table from parts, which need not fit into memory together.
+
+        Returns:
+            Rows by split, without splits that have none.
+        """
+        counts: Counter[str] = Counter()
+        waiting: list[pa.Table] = []
+        tables = iter(parts)
+        first = next(tables, Annotations.schema.empty_table())
+        # The file also holds the schema's metadata, so another schema gives other bytes.
+        with (
+            atomic_path(self.folder / TABLE) as scratch,
+            pq.ParquetWriter(scratch, first.schema, compression="zstd") as writer,
+        ):
+            for part in chain([first], tables):
+                for count in pc.value_counts(part.column("split")).to_pylist():
+                    counts[count["values"]] += count["counts"]
+                waiting.append(part)
+                while sum(map(len, waiting)) >= _ROW_GROUP:
+                    joined = pa.concat_tables(waiting).combine_chunks()
+                    writer.write_table(joined.slice(0, _ROW_GROUP), row_group_size=_ROW_GROUP)
+                    waiting = [joined.slice(_ROW_GROUP)]
+            if sum(map(len, waiting)):
+                writer.write_table(pa.concat_tables(waiting).combine_chunks())
+        return dict(counts)
+
+    def finish(
+        self,
+        samples: Mapping[str, int],
+        shards: Iterable[str],
+        *,
+        hashes: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> None:
+        """Mark the version as done.
+
+        Args:
+            samples: Rows by split, from `write_table`.
+            shards: File names of the stored shards.
+            hashes: SHA-256 of shards where it is known already.
+            more: Further entries of ``version.json``.
+        """
+        known = hashes or {}
+        contents = {
+            name: known.get(name) or sha256_file(self.folder / SHARDS / name) for name in shards
+        }
+        write_json(
+            self.folder / VERSION,
+            {
+                **self._recipe,
+                **more,
+                "samples": dict(samples),
+                "annotations": sha256_file(self.folder / TABLE),
+                "shards": contents,
+            },
+        )
+
+    def discard(self) -> None:
+        """Remove the table and what was staged, of a version that has no row."""
+        (self.folder / TABLE).unlink(missing_ok=True)
+        shutil.rmtree(self.staging, ignore_errors=True)
+
+    def _claim(self) -> None:
+        """Record the recipe, or make sure that the folder holds the same one."""
+        started = self.staging / _RECIPE
+        path = next((path for path in (self.folder / VERSION, started) if path.exists()), None)
+        if path is None:
+            write_json(started, dict(self._recipe))
+            return
+        try:
+            found = read_json(path)
+        except DataError as error:
+            raise DataError.damaged(error.what, path, remedy=self._remedy) from error
+        known = found if isinstance(found, dict) else {}
+        other = [name for name, value in self._recipe.items() if known.get(name) != value]
+        if other:
+            raise DataError(
+                f"the folder holds another data version: {', '.join(other)} differ",
+                where=path,
+                expected=f"the recipe {content_hash(dict(self._recipe))[:12]}",
+                remedy=self._remedy,
+            )
+
+    def _is_done(self, shard: Shard) -> bool:
+        rows = rows_file(self.staging, shard)
+        stored = (self.folder / SHARDS / shard.name).exists()
+        if not rows.exists():
+            # The table of a finished version has the rows of all shards.
+            return stored and self.is_finished
+        return stored or pq.read_metadata(rows).num_rows == 0
+
+
+def rows_file(staging: Path, shard: Shard) -> Path:
+    """The rows of a stored shard, until they are in the table."""
+    return staging / f"{shard.name}.parquet"
+
+
+def store_shard(
+    folder: Path, staging: Path, shard: Shard, rows: Annotations, jpegs: Sequence[bytes]
+) -> None:
+    """Store a shard's images and, last, its rows, which mark it as done.
+
+    A shard of which nothing is left gets no file of images.
+    """
+    if len(rows):
+        ShardWriter.write(folder / SHARDS / shard.name, list(map(str, rows.sample_id)), jpegs)
+    rows.write(rows_file(staging, shard))
