@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final, Self
 from pydantic import Field, model_validator
 
 from flows.registry import versions as registry
-from flows.tracking.metric_labels import amount, said
 from hemlets.core.config import Config
 from hemlets.core.files import lock
 from hemlets.core.workspace import Workspace
+from hemlets.evaluation.metrics.definitions import format_value, metric_label
 
 if TYPE_CHECKING:
     from flows.steps.split_fingerprint import HeldOut
@@ -312,9 +312,9 @@ def _about_the_gate(
 
 def _not_finite(metrics: Mapping[str, float | None]) -> list[str]:
     return [
-        f"{said(name)} has no value"
+        f"{metric_label(name)} has no value"
         if value is None
-        else f"{said(name)} is {value}, not a finite number"
+        else f"{metric_label(name)} is {value}, not a finite number"
         for name, value in sorted(metrics.items())
         if not _finite(value)
     ]
@@ -325,19 +325,21 @@ def _below_floors(rules: PromotionRules, metrics: Mapping[str, float | None]) ->
     for name, bound in sorted(rules.floors.items()):
         value = metrics.get(name)
         if name not in metrics:
-            failures.append(f"{said(name)} is missing")
+            failures.append(f"{metric_label(name)} is missing")
             continue
         if value is None or not _finite(value):
             continue
         if not bound.holds(value):
             limits = _limits(name, bound)
-            failures.append(f"{said(name)} is {amount(name, value)}, but must be {limits}")
+            failures.append(
+                f"{metric_label(name)} is {format_value(name, value)}, but must be {limits}"
+            )
     return failures
 
 
 def _limits(name: str, bound: Bound) -> str:
-    limits = [f"at least {amount(name, bound.min)}"] if bound.min is not None else []
-    limits += [f"at most {amount(name, bound.max)}"] if bound.max is not None else []
+    limits = [f"at least {format_value(name, bound.min)}"] if bound.min is not None else []
+    limits += [f"at most {format_value(name, bound.max)}"] if bound.max is not None else []
     return " and ".join(limits)
 
 
@@ -345,7 +347,7 @@ def _regression(rules: PromotionRules, comparison: Comparison | None) -> list[st
     if comparison is None:
         return []
     against = (
-        f"{said(comparison.metric)} can't be compared with that of champion version "
+        f"{metric_label(comparison.metric)} can't be compared with that of champion version "
         f"{comparison.champion_version}"
     )
     if comparison.problem is not None:
@@ -372,8 +374,8 @@ def _regression(rules: PromotionRules, comparison: Comparison | None) -> list[st
 def _compared(metric: str, ratio: float, upper: float, version: int) -> str:
     """Both ends of what is known of the ratio, in words."""
     return (
-        f"{said(metric)} is {_change(ratio)} that of champion version {version}, at the worse end "
-        f"of the 95 % interval {_change(upper)} it"
+        f"{metric_label(metric)} is {_change(ratio)} that of champion version {version}, at the "
+        f"worse end of the 95 % interval {_change(upper)} it"
     )
 
 
@@ -399,7 +401,7 @@ def _canary(passed: bool | None) -> list[str]:
 
 def _passed(rules: PromotionRules, metrics: Mapping[str, float | None]) -> str:
     kept = [
-        f"{said(name)} is {amount(name, value)} ({_limits(name, bound)})"
+        f"{metric_label(name)} is {format_value(name, value)} ({_limits(name, bound)})"
         for name, bound in sorted(rules.floors.items())
         if (value := metrics.get(name)) is not None
     ]

@@ -95,6 +95,11 @@ class Figure(Config):
         """The metric without its protocol."""
         return MetricName.parse(self.name).key
 
+    @property
+    def unit(self) -> str:
+        """Unit of the metric."""
+        return MetricName.parse(self.name).unit
+
 
 class Change(Config):
     """How much larger a row's mean is than another's, on the same samples: their ratio − 1."""
@@ -219,9 +224,9 @@ def _samples(found: Bodies) -> str:
         "from bone lengths says where it stands (and how large the skeleton is that “refined” is "
         "fitted to). Pixels are of the whole image: “predicted” has its pelvis where the pose "
         "network has it, “refined” where the fit put it. Joints are all 18, computed from the body "
-        "but for the skeleton's; rotations are of the joints below the pelvis that move. Brackets, "
-        "box, scale and mirrored image: as below the tables above. A dash: not measured. These "
-        "figures decide nothing."
+        "but for the skeleton's; rotations are of the joints below the pelvis that move. "
+        "Intervals, box, scale and mirrored image: as below the tables above. A dash: not "
+        "measured. These figures decide nothing."
     )
 
 

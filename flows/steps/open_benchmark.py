@@ -33,7 +33,7 @@ def write_open_benchmark(folder: Path, config: BenchmarkConfig, *, data_folder: 
     from hemlets.evaluation.scoring.results import write_results
     from hemlets.evaluation.scoring.summary import summarise_protocol
     from hemlets.evaluation.scoring.truth import Truth
-    from hemlets.reports.benchmark_page import write_page
+    from hemlets.reports.benchmark_page import write_benchmark_page
     from hemlets.reports.gallery import pictures_of, worst_samples
 
     protocol = load_protocol(_PROTOCOL)
@@ -47,4 +47,4 @@ def write_open_benchmark(folder: Path, config: BenchmarkConfig, *, data_folder: 
     write_results(out, scores, summary)
     person = read_person(folder)
     remarks = () if person is None else ((PERSON_TITLE, person_sentence(person)),)
-    write_page(out / "report.html", summary, gallery, remarks)
+    write_benchmark_page(out / "report.html", summary, gallery, remarks)

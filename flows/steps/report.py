@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import shutil
@@ -14,35 +13,20 @@ from typing import Any, Final, Literal
 
 from flows.profile import Profile
 from flows.steps.stages import Benchmark, Data, Package
-from flows.tracking.figures import LIFTER_RATIO, MEAN_POSE_RATIO
 from hemlets.core.files import atomic_path, read_json
 from hemlets.core.workspace import Workspace
 from hemlets.data.table import SPLITS
-
-__all__ = ["start_words", "write_report"]
+from hemlets.evaluation.metrics.definitions import metric_of
+from hemlets.reports.pictures import SKELETON_LEGEND
 
 _MEAN_POSE: Final = "mean pose"
 _LIFTER: Final = "linear lifter from true 2D"
 
 _ROWS: Final = (
-    ("mpjpe_mm", "MPJPE", "mm"),
-    ("pa_mpjpe_mm", "PA-MPJPE", "mm"),
-    ("rigid_mpjpe_mm", "MPJPE, rigidly aligned", "mm"),
-    ("pck3d_150mm_pct", "3DPCK at 150 mm", "%"),
-    ("auc3d_150mm_pct", "3D AUC to 150 mm", "%"),
-    ("per_vertex_mm", "Per-vertex error", "mm"),
-    ("mesh_joints_mm", "MPJPE of the mesh", "mm"),
-    ("theta_deg", "Rotation error, moving joints", "°"),
-    ("root_mm", "Root position error", "mm"),
-    ("joints2d_px", "2D joint error", "px"),
-)
-
-_SKELETONS: Final = (
-    "Left the image, right both poses from the side with the camera on the left and both pelves "
-    "where the lines cross; the bar there is half a metre long. Bold with filled dots: "
-    "predicted; thin and pale with open dots: the truth. Orange is the person's right, blue the "
-    "left; spine and head are yellow where predicted and white where true."
-)
+    "mpjpe_mm", "pa_mpjpe_mm", "rigid_mpjpe_mm", "pck3d_150mm_pct", "auc3d_150mm_pct",
+    "per_vertex_mm", "mesh_joints_mm", "theta_deg", "root_mm", "joints2d_px",
+)  # fmt: skip
+"""Keys of the metrics that the tables show, in their order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +53,7 @@ _PICTURES: Final = (
         title="Held-out samples from best to worst",
         name="best-to-worst",
         told="Of the test split, ordered by MPJPE and taken at even steps of rank from the best "
-        "to the worst. " + _SKELETONS,
+        "to the worst. " + SKELETON_LEGEND,
         order="spread",
         skeletons=True,
     ),
@@ -88,7 +72,7 @@ _PICTURES: Final = (
     _Picture(
         title="The worst held-out samples",
         name="worst",
-        told="Of the test split, by MPJPE. " + _SKELETONS,
+        told="Of the test split, by MPJPE. " + SKELETON_LEGEND,
         order="worst",
         skeletons=True,
     ),
@@ -144,13 +128,13 @@ def write_report(
     Returns:
         Path of the page.
     """
-    from jinja2 import Environment, PackageLoader
-
     from flows.steps.body_metrics import body_page, read_bodies
     from flows.steps.presence_metrics import PERSON_TITLE, person_sentence, read_person
     from flows.tracking.settings_table import settings_of
-    from hemlets.core.wording import counted
     from hemlets.evaluation.metrics.meanings import RENDERED_ANEW
+    from hemlets.reports.drawing import png
+    from hemlets.reports.kit import render_page, save_page
+    from hemlets.reports.pictures import legend
 
     path = workspace.reports / f"retrain-{profile.name}-{key[:8]}.html"
     if facts["decision"] == "already champion" and facts["failures"]:
@@ -164,9 +148,9 @@ def write_report(
     pictures = scored.result.folder / "test"
     samples = _pictured(pictures / "model" / "scores.parquet", profile.benchmark.pictures)
     splits = _splits(data.folder / "annotations.parquet", profile)
-    environment = Environment(loader=PackageLoader("flows"), autoescape=True)
-    environment.filters["counted"] = counted
-    page = environment.get_template("report.html").render(
+    page = render_page(
+        "report.html",
+        package="flows",
         profile=profile.model_dump(mode="json"),
         key=key,
         data_version=data.version,
@@ -176,7 +160,7 @@ def write_report(
         tables={split: _table(figures[split], champion, split)
                 for split in ("test", "gate")},
         counts={split: figures[split]["model"]["mpjpe_mm"] for split in ("test", "gate")},
-        titles={key: title for key, title, _ in _ROWS},
+        titles={key: metric_of(key).label for key in _ROWS},
         meanings=_meanings(figures["test"]["model"]),
         better={split: _lifter_better(figures[split]) for split in ("test", "gate")},
         given=_given(figures["test"]["model"]),
@@ -199,15 +183,14 @@ def write_report(
         splits=splits,
         pictures=[
             {"title": shown.title, "told": shown.told, "skeletons": shown.skeletons,
-             "png": _png(pictures / f"{shown.name}.png"), "samples": samples[shown.order]}
+             "png": pictures / f"{shown.name}.png", "samples": samples[shown.order]}
             for shown in _PICTURES
         ],
-        legend=_legend(),
+        legend=png(legend()),
         curves=_curves(stages_done),
         timings=dict(timings),
     )  # fmt: skip
-    with atomic_path(path) as scratch:
-        scratch.write_text(page, encoding="utf-8")
+    save_page(path, page)
     with atomic_path(workspace.reports / "latest.html") as scratch:
         shutil.copyfile(path, scratch)
     return path
@@ -215,12 +198,15 @@ def write_report(
 
 def _meanings(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     """Title and explanation of each figure that the tables have."""
-    from hemlets.evaluation.metrics.meanings import MEANINGS, compared_over
+    from hemlets.evaluation.metrics.meanings import compared_over
     from hemlets.evaluation.metrics.names import MetricName
 
-    names = [(title, MetricName.parse(metrics[key]["name"])) for key, title, _ in _ROWS
-             if key in metrics]  # fmt: skip
-    return [(title, f"{MEANINGS.get(name.key, '')} {compared_over(name)}") for title, name in names]
+    names = [MetricName.parse(metrics[key]["name"]) for key in _ROWS if key in metrics]
+    return [
+        (metric.label, f"{metric.explanation} {compared_over(name)}")
+        for name in names
+        for metric in (metric_of(name.key),)
+    ]
 
 
 def _predictors() -> dict[str, str]:
@@ -312,13 +298,6 @@ def _pictured(scores: Path, count: int) -> dict[str, list[str]]:
     }
 
 
-def _legend() -> str:
-    from hemlets.reports.drawing import png
-    from hemlets.reports.pictures import legend
-
-    return base64.b64encode(png(legend())).decode()
-
-
 def _given(metrics: dict[str, Any]) -> str:
     """What the model had for all of its figures."""
     from hemlets.evaluation.metrics.meanings import what_was_given
@@ -330,31 +309,29 @@ def _given(metrics: dict[str, Any]) -> str:
 def _lifter_better(predictors: dict[str, Any]) -> list[str]:
     """Titles of the figures that the linear lifter has a better mean of."""
     found = []
-    for key, title, unit in _ROWS:
+    for key in _ROWS:
         own, other = (predictors[name].get(key, {}).get("mean") for name in
                       ("model", "linear-lifter"))  # fmt: skip
-        larger_is_better = unit == "%"
         if own is not None and other is not None and own != other:
-            found += [title] if (other > own) == larger_is_better else []
+            better = (other > own) == metric_of(key).higher_is_better
+            found += [metric_of(key).label] if better else []
     return found
 
 
 def _floors(profile: Profile, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Each floor with the figure that was held against it; empty where they weren't noted."""
-    titles = {key: (f"{title} ({unit})", 1) for key, title, unit in _ROWS} | {
-        LIFTER_RATIO: ("MPJPE as a share of the linear lifter's", 2),
-        MEAN_POSE_RATIO: ("MPJPE as a share of the mean pose's", 2),
-    }
     found: Mapping[str, float | None] = facts.get("figures", {})
     floors = profile.promotion.model_dump(mode="json")["floors"]
     rows = []
     for key, floor in sorted(floors.items()) if found else ():
-        title, places = titles.get(key, (key, 2))
+        places = 1 if metric_of(key).unit else 2
         ends = [f"{word} {floor[end]:g}" for word, end in (("at least", "min"), ("at most", "max"))
                 if floor[end] is not None]  # fmt: skip
         value = found.get(key)
         said = "–" if value is None else f"{value:.{places}f}"
-        rows.append({"title": title, "key": key, "value": said, "floor": ", ".join(ends)})
+        rows.append(
+            {"title": metric_of(key).title, "key": key, "value": said, "floor": ", ".join(ends)}
+        )
     return rows
 
 
@@ -395,35 +372,22 @@ def _table(
     if "theta_rest_deg" in predictors["model"]:
         columns.append(("rest pose", {"theta_deg": predictors["model"]["theta_rest_deg"]}))
     rows = []
-    for key, title, unit in _ROWS:
-        if key not in predictors["model"]:
-            continue
-        cells = []
-        for _, metrics in columns:
-            entry = metrics.get(key)
-            cells.append(
-                None
-                if entry is None or entry["mean"] is None
-                else {"mean": entry["mean"], "low": entry.get("low"), "high": entry.get("high")}
+    for key in _ROWS:
+        if key in predictors["model"]:
+            rows.append(
+                {
+                    "title": metric_of(key).label,
+                    "unit": metric_of(key).unit,
+                    "name": predictors["model"][key]["name"],
+                    "columns": [name for name, _ in columns],
+                    "cells": [metrics.get(key) for _, metrics in columns],
+                }
             )
-        rows.append(
-            {
-                "title": title,
-                "unit": unit,
-                "name": predictors["model"][key]["name"],
-                "columns": [name for name, _ in columns],
-                "cells": cells,
-            }
-        )
     return rows
 
 
-def _png(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode()
-
-
-def _curves(stages_done: Mapping[str, Path]) -> str:
-    """Loss and validation MPJPE over samples, as a PNG in base64."""
+def _curves(stages_done: Mapping[str, Path]) -> bytes:
+    """Loss and validation MPJPE over samples, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -455,4 +419,4 @@ def _curves(stages_done: Mapping[str, Path]) -> str:
         axes.legend()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
-    return base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()

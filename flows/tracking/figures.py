@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from flows.tracking.metric_labels import said
 from hemlets.core.files import read_json
+from hemlets.evaluation.metrics.definitions import metric_label
 
 __all__ = ["LIFTER_RATIO", "MEAN_POSE_RATIO", "Figures"]
 
@@ -79,5 +79,5 @@ class Figures:
                         for name in _BASELINES.values())  # fmt: skip
             if 0 < entry["samples"] < known:
                 missing = known - entry["samples"]
-                gaps.append(f"{said(key)} is missing on {missing} of {known} samples")
+                gaps.append(f"{metric_label(key)} is missing on {missing} of {known} samples")
         return gaps

@@ -95,7 +95,7 @@ def score(
     from hemlets.evaluation.scoring.results import write_results
     from hemlets.evaluation.scoring.summary import summarise_protocol
     from hemlets.evaluation.scoring.truth import Truth
-    from hemlets.reports.benchmark_page import write_page
+    from hemlets.reports.benchmark_page import write_benchmark_page
 
     chosen = load_protocol(protocol)
     truth = Truth.read(annotations, chosen)
@@ -110,7 +110,7 @@ def score(
         worst = worst_samples(summary, pictures)
         gallery = pictures_of(predictions, annotations, shards, worst)
     write_results(out, scores, summary)
-    write_page(out / "report.html", summary, gallery)
+    write_benchmark_page(out / "report.html", summary, gallery)
     if not quiet:
         _print(summary)
         typer.echo(f"wrote {out / 'report.html'}")

@@ -18,10 +18,16 @@ from hemlets.evaluation.predictions import Predictions
 from hemlets.reports.drawing import comparison_tile, draw_bones, sheet
 from hemlets.reports.drawing.bones import put_text
 
-__all__ = ["BAR_MM", "contact_sheet", "legend", "pick_samples", "prediction_tile"]
-
 BAR_MM: Final = 500.0
 """Length of the bar in side views."""
+
+SKELETON_LEGEND: Final = (
+    "Left the image, right both poses from the side with the camera on the left and both pelves "
+    "at the crossing of the lines; the bar is half a metre long. Bold with filled dots: "
+    "predicted; thin and pale with open dots: the truth. Orange is the person's right, blue the "
+    "left; spine and head are yellow where predicted and white where true."
+)
+"""Legend of pictures of samples, in words."""
 
 _SPAN_MM: Final = 2_200.0
 """From edge to edge of a side view, as `hemlets.reports.drawing.side_view` has it."""

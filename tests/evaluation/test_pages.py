@@ -13,7 +13,8 @@ from hemlets.core.errors import DataError
 from hemlets.core.skeleton import JOINTS, PARTS
 from hemlets.data.synthetic.people import SOURCE
 from hemlets.data.table import Annotations
-from hemlets.evaluation.metrics.meanings import MEANINGS, PREDICTORS, explain, glossary
+from hemlets.evaluation.metrics.definitions import METRICS
+from hemlets.evaluation.metrics.meanings import PREDICTORS, explain, glossary
 from hemlets.evaluation.metrics.names import MetricName
 from hemlets.evaluation.protocols import load_protocol, protocol_names
 from hemlets.evaluation.scoring.benchmark import score_file
@@ -21,7 +22,7 @@ from hemlets.evaluation.scoring.results import write_results
 from hemlets.evaluation.scoring.side_by_side import compare_runs, read_run
 from hemlets.evaluation.scoring.summary import TILT, Summary, summarise_protocol
 from hemlets.evaluation.scoring.truth import Truth
-from hemlets.reports.benchmark_page import page_html
+from hemlets.reports.benchmark_page import benchmark_html
 from hemlets.reports.compare_page import compare_html
 from hemlets.reports.gallery import worst_samples
 
@@ -64,16 +65,18 @@ def test_the_open_page_names_the_joints_and_bones_and_says_where_millimetres_com
     rows, tmp_path
 ) -> None:
     summary = summarised(tmp_path, rows, depth_source="bone-length-prior")
-    told = page_html(summary).split("What the words mean</h2>")[1].split("</ul>")[0]
+    told = benchmark_html(summary).split("What the words mean</h2>")[1].split("</ul>")[0]
 
     assert all(joint.replace("_", " ") in told for joint in JOINTS)
     assert "pelvis–thorax, neck–head top and, right and left, thorax–shoulder" in told
-    assert "the pelvis&#x27; true distance was put in" in told
-    assert "The camera&#x27;s focal length and principal point were given." in page_html(summary)
+    assert "the pelvis&#39; true distance was put in" in told
+    assert "The camera&#39;s focal length and principal point were given." in benchmark_html(
+        summary
+    )
 
 
 def test_a_page_of_other_people_says_nothing_of_how_ours_are_rendered(tmp_path) -> None:
-    page = page_html(summarised(tmp_path, human36m("S9", "S11"), depth_source="true-depth"))
+    page = benchmark_html(summarised(tmp_path, human36m("S9", "S11"), depth_source="true-depth"))
 
     assert "rendered" not in page
     assert "Metric scale and depth" not in page
@@ -103,7 +106,7 @@ def test_intervals_of_the_open_benchmark_are_over_sequences_of_clips_not_samples
 
 
 def test_the_page_says_what_a_sequence_is_and_that_few_are_too_few(rows, tmp_path) -> None:
-    page = page_html(summarised(tmp_path, rows))
+    page = benchmark_html(summarised(tmp_path, rows))
     assert "up to 15 frames in a row of one motion clip" in page
     assert "With only 4 of them the intervals are too narrow" in page
 
@@ -111,7 +114,7 @@ def test_the_page_says_what_a_sequence_is_and_that_few_are_too_few(rows, tmp_pat
 @pytest.mark.parametrize("protocol", protocol_names())
 def test_every_figure_of_every_protocol_is_explained_without_codes(protocol) -> None:
     for measure in load_protocol(protocol).measures:
-        assert measure.key in MEANINGS
+        assert measure.key in METRICS
         name = MetricName(
             key=measure.key, split="test", over=measure.joints or "1229v", root="pelvis",
             align="none", box="ground-truth", depth="bone-length-prior", flip="no",
@@ -142,14 +145,14 @@ def cells_of(page: str, title: str) -> list[str]:
     """Values in a figure's row, without their intervals."""
     row = next(r for r in page.split("<tr>") if title in r.partition("</td>")[0])
     cells = re.findall(r"<td[^>]*>(.*?)</td>", row)[1:]
-    return [re.sub(r"<span class='interval'>.*|<[^>]*>", "", cell) for cell in cells]
+    return [re.sub(r'<span class="interval">.*|<[^>]*>', "", cell) for cell in cells]
 
 
 def test_the_rest_poses_error_stands_in_a_column_beside_that_of_theta(rows, tmp_path) -> None:
     summary = summarised(tmp_path, posed(rows))
     by_key = {metric.key: metric for metric in summary.metrics}
     rest = by_key["theta_rest_deg"].figure.mean
-    page = page_html(summary)
+    page = benchmark_html(summary)
     assert ">rest pose</th>" in page
     assert 20 < rest < 35
     assert cells_of(page, by_key["theta_deg"].title)[:2] == ["0.0", f"{rest:.1f}"]
@@ -158,25 +161,25 @@ def test_the_rest_poses_error_stands_in_a_column_beside_that_of_theta(rows, tmp_
 
 
 def test_without_theta_there_is_no_column_of_the_rest_pose(tmp_path) -> None:
-    assert "rest pose</th>" not in page_html(summarised(tmp_path, human36m("S9", "S11")))
+    assert "rest pose</th>" not in benchmark_html(summarised(tmp_path, human36m("S9", "S11")))
 
 
 def test_where_nothing_moves_it_says_so_in_place_of_an_error_of_theta(rows, tmp_path) -> None:
     summary = summarised(tmp_path, rows)
     assert "no joint below the root turns in these samples" in summary.left_out["theta_deg"]
-    assert "rest pose</th>" not in page_html(summary)
+    assert "rest pose</th>" not in benchmark_html(summary)
 
 
 def test_pictures_come_with_their_legend_and_captions_with_their_unit(rows, tmp_path) -> None:
     summary = summarised(tmp_path, rows)
     (first, caption), *_ = worst_samples(summary, 3)
     assert re.fullmatch(rf"{re.escape(first)}: \d+\.\d mm.*", caption)
-    assert "open dots: the truth" in page_html(summary, [(caption, b"png")])
-    assert "open dots: the truth" not in page_html(summary)
+    assert "open dots: the truth" in benchmark_html(summary, [(caption, b"png")])
+    assert "open dots: the truth" not in benchmark_html(summary)
 
 
 def test_a_part_that_is_all_samples_is_not_where_it_is_worst(rows, tmp_path) -> None:
-    page = page_html(summarised(tmp_path, rows))
+    page = benchmark_html(summarised(tmp_path, rows))
     worst = page.split("Where it is worst")[1].split("<details>")[0]
     assert "There is no such part" in worst
 
@@ -193,7 +196,7 @@ def crowd() -> Annotations:
 def parts_in(page: str) -> list[str]:
     """Parts in the table of where it is worst, in its order."""
     table = page.split("Where it is worst")[1].split("<details>")[0]
-    return re.findall(r"<td class='meaning'>(.*?)</td>", table)
+    return re.findall(r'<td class="text">(.*?)</td>', table)
 
 
 def test_every_part_above_the_mean_is_named_and_none_below_it(tmp_path) -> None:
@@ -203,7 +206,7 @@ def test_every_part_above_the_mean_is_named_and_none_below_it(tmp_path) -> None:
     worse = sorted((p.figure.mean, p.value) for p in known if p.figure.mean > mean)
     assert worse
     assert len(worse) < len(known)
-    assert parts_in(page_html(summary)) == [value for _, value in reversed(worse)]
+    assert parts_in(benchmark_html(summary)) == [value for _, value in reversed(worse)]
 
 
 def test_parts_say_in_their_names_what_was_counted(tmp_path) -> None:
@@ -212,7 +215,7 @@ def test_parts_say_in_their_names_what_was_counted(tmp_path) -> None:
     assert counted["visible joints", "all 18"] == 20
     assert counted["visible joints", "0 to 8 of 18"] == 20
     assert counted["joints outside the image", "none"] == 40
-    assert "counted for each sample among its 18 joints" in page_html(summary)
+    assert "counted for each sample among its 18 joints" in benchmark_html(summary)
 
 
 def test_fields_that_part_the_samples_alike_are_listed_once(tmp_path) -> None:
@@ -224,7 +227,7 @@ def test_fields_that_part_the_samples_alike_are_listed_once(tmp_path) -> None:
 
 
 def test_errors_by_tilt_stand_apart_and_say_that_they_are_of_bones(rows, tmp_path) -> None:
-    page = page_html(summarised(tmp_path, rows))
+    page = benchmark_html(summarised(tmp_path, rows))
     tilts = page.split("<h2>Error by tilt of bones")[1].split("<h2>")[0]
     assert "samples with such a bone" in tilts
     assert tilts.count("<tr>") == 4
@@ -232,7 +235,7 @@ def test_errors_by_tilt_stand_apart_and_say_that_they_are_of_bones(rows, tmp_pat
 
 
 def test_the_page_says_what_a_confidence_is_and_that_nothing_calibrated_it(rows, tmp_path) -> None:
-    said = page_html(summarised(tmp_path, rows)).split("<h2>Confidence")[1].split("<svg")[0]
+    said = benchmark_html(summarised(tmp_path, rows)).split("<h2>Confidence")[1].split("<svg")[0]
     assert "the peak of the joint's 2D heatmap" in said
     assert "nothing was fitted afterwards to calibrate it" in said
 
@@ -240,7 +243,7 @@ def test_the_page_says_what_a_confidence_is_and_that_nothing_calibrated_it(rows,
 def test_the_split_is_called_by_its_name_and_the_word_of_full_names_is_explained(
     rows, tmp_path
 ) -> None:
-    page = page_html(summarised(tmp_path, rows))
+    page = benchmark_html(summarised(tmp_path, rows))
     assert "test split: 5 samples of 4 sequences" in page
     assert (
         "samples of the test split; in their full names, at the end of this page, “open” " in page
@@ -249,7 +252,7 @@ def test_the_split_is_called_by_its_name_and_the_word_of_full_names_is_explained
 
 
 def test_one_sample_is_not_called_samples(tmp_path) -> None:
-    page = page_html(summarised(tmp_path, rendered([("kick", 0)])))
+    page = benchmark_html(summarised(tmp_path, rendered([("kick", 0)])))
     assert "test split: 1 sample of 1 sequence." in page
     assert "From one sequence alone no interval can be drawn" in page
 
@@ -262,25 +265,27 @@ def test_one_sample_is_not_called_samples(tmp_path) -> None:
 def test_a_baselines_page_says_what_it_is_given_and_how_it_scales(
     rows, tmp_path, version, given
 ) -> None:
-    page = page_html(summarised(tmp_path, rows, model_version=version))
-    said = [text for text in PREDICTORS.values() if escape(text) in page]
+    page = benchmark_html(summarised(tmp_path, rows, model_version=version))
+    said = [text for text in PREDICTORS.values() if escape(text).replace("&#x27;", "&#39;") in page]
     assert len(said) == bool(given)
     assert all(given in text for text in said)
 
 
 def test_headings_of_tables_are_repeated_on_each_sheet_of_paper(rows, tmp_path) -> None:
-    page = page_html(summarised(tmp_path, rows), [("a picture", b"png")])
+    page = benchmark_html(summarised(tmp_path, rows), [("a picture", b"png")])
     assert page.count("<thead>") == page.count("<table")
 
 
 def test_a_table_of_many_columns_is_set_small_enough_for_paper(tmp_path) -> None:
-    page = page_html(summarised(tmp_path, human36m("S9", "S11")))
-    assert "<table class=wide>" in page
+    page = benchmark_html(summarised(tmp_path, human36m("S9", "S11")))
+    assert 'class="wide"' in page
     assert ".wide { font-size: 8px; }" in page
 
 
 def test_what_is_folded_on_screen_is_unfolded_on_paper(rows, tmp_path) -> None:
-    printed = page_html(summarised(tmp_path, rows)).split("@media print")[1].split("</style>")[0]
+    printed = (
+        benchmark_html(summarised(tmp_path, rows)).split("@media print")[1].split("</style>")[0]
+    )
     assert "details::details-content { content-visibility: visible" in printed
 
 
@@ -296,7 +301,7 @@ class TestSideBySide:
     def test_the_page_explains_each_figure_in_sight(self, tmp_path) -> None:
         page = compare_html(compare_runs(self.runs(tmp_path)))
         seen = page.split("<details open>")[1].split("</details>")[0]
-        assert MEANINGS["mpjpe_mm"] in seen
+        assert METRICS["mpjpe_mm"].explanation in seen
         assert "A sequence is a clip of one subject" in page
 
     def test_the_rest_pose_has_a_column_there_too(self, rows, tmp_path) -> None:

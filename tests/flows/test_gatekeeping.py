@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from flows.registry import versions as registry
-from flows.tracking.metric_labels import said
 from hemlets.core.skeleton import Joint, depth_relations
 from hemlets.core.workspace import Workspace
 from hemlets.data.table import FIELDS, Annotations
+from hemlets.evaluation.metrics.definitions import metric_label
 
 pytestmark = pytest.mark.services
 
@@ -216,7 +216,7 @@ class TestWorseModels:
         factor = 3.0 + 1e-3 * len(metric)
         model = scaled(arena.base, arena.models / f"without-{metric}", factor)
         reasons = self.rejected(arena, arena.challenge(model))
-        assert f"{said(metric)} has no value" in reasons
+        assert f"{metric_label(metric)} has no value" in reasons
 
     def test_one_whose_metric_is_missing_on_a_few_samples_is_rejected(
         self, arena, monkeypatch
@@ -234,7 +234,7 @@ class TestWorseModels:
         monkeypatch.setattr("flows.steps.scoring.score", score)
         model = scaled(arena.base, arena.models / "gappy", 3.002)
         reasons = self.rejected(arena, arena.challenge(model))
-        assert f"{said('mpjpe_mm')} is missing on 3 of 32 samples" in reasons
+        assert f"{metric_label('mpjpe_mm')} is missing on 3 of 32 samples" in reasons
         assert "version 1: 3 samples have a finite value from one" in reasons
 
     @pytest.mark.parametrize("damage", ["another architecture", "files that were changed"])

@@ -9,10 +9,10 @@ from flows.registry import rules as promotion
 from flows.registry import versions as registry
 from flows.registry.rules import Bound, Comparison, Decision, Outcome, PromotionRules, apply
 from flows.steps.split_fingerprint import HeldOut
-from flows.tracking.metric_labels import said
 from flows.tracking.mlflow_client import connect
 from hemlets.core.errors import ConfigError
 from hemlets.core.workspace import Workspace
+from hemlets.evaluation.metrics.definitions import metric_label
 
 RULES = PromotionRules.from_mapping(
     {
@@ -72,7 +72,7 @@ def test_a_promotion_names_the_limits_that_were_kept_in_words(names, told):
 
 
 def test_every_metric_that_a_floor_can_be_set_for_has_words():
-    assert [name for name in FLOOR_METRICS if said(name) == name] == []
+    assert [name for name in FLOOR_METRICS if metric_label(name) == name] == []
 
 
 def test_no_reason_holds_a_key_of_a_metric():
@@ -95,7 +95,7 @@ def test_each_floor_that_is_missed_is_named(name):
     decision = decide(RULES, bad, compared(), True)
     assert decision.outcome is Outcome.REJECTED
     assert len(decision.reasons) == 1
-    assert decision.reasons[0].startswith(f"{said(name)} is ")
+    assert decision.reasons[0].startswith(f"{metric_label(name)} is ")
     assert " but must be at " in decision.reasons[0]
 
 
@@ -107,7 +107,7 @@ def test_a_figure_exactly_on_its_floor_passes():
 @pytest.mark.parametrize("name", list(GOOD))
 def test_a_missing_figure_rejects_and_is_named(name):
     metrics = {k: v for k, v in GOOD.items() if k != name}
-    assert decide(RULES, metrics, compared(), True).reasons == (f"{said(name)} is missing",)
+    assert decide(RULES, metrics, compared(), True).reasons == (f"{metric_label(name)} is missing",)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "80", True])
@@ -116,7 +116,7 @@ def test_a_figure_that_is_not_a_finite_number_rejects_and_is_named(name, value):
     decision = decide(RULES, GOOD | {name: value}, compared(), True)
     assert decision.outcome is Outcome.REJECTED
     problem = "has no value" if value is None else f"is {value}, not a finite number"
-    assert decision.reasons == (f"{said(name)} {problem}",)
+    assert decision.reasons == (f"{metric_label(name)} {problem}",)
 
 
 def test_no_figures_at_all_reject():

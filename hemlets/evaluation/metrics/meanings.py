@@ -1,61 +1,13 @@
-"""What each figure means, in a sentence for a reader who wasn't there."""
+"""A figure's protocol in sentences: joints, alignment, box, depth source, flip test."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from hemlets.core.skeleton import JOINTS, PARTS, Joint
+from hemlets.evaluation.metrics.definitions import metric_of
 from hemlets.evaluation.metrics.joint_sets import JOINT_SETS
 from hemlets.evaluation.metrics.names import MetricName
-
-__all__ = [
-    "MEANINGS",
-    "PREDICTORS",
-    "RENDERED_ANEW",
-    "compared_over",
-    "explain",
-    "glossary",
-    "how_measured",
-    "what_was_given",
-]
-
-MEANINGS: Final[dict[str, str]] = {
-    "mpjpe_mm": "Mean distance of the predicted from the true joints with both pelves at the same "
-    "point. Smaller is better.",
-    "pa_mpjpe_mm": "Mean distance of the joints after the predicted pose was turned, moved and "
-    "scaled to fit the true one best: errors of facing, place and size don't count. Smaller is "
-    "better.",
-    "rigid_mpjpe_mm": "Mean distance of the joints after the predicted pose was turned and moved, "
-    "but not scaled, to fit the true one best. Smaller is better.",
-    "pck3d_150mm_pct": "Share of joints nearer than 150 mm to the true ones with both pelves at "
-    "the same point. Larger is better.",
-    "auc3d_150mm_pct": "Mean share of joints nearer than a threshold, over the thresholds 0, 5, … "
-    "150 mm; a perfect pose has 96.8 %. Larger is better.",
-    "per_vertex_mm": "Mean distance of the surface points of the predicted and the true body with "
-    "both pelves at the same point. Smaller is better.",
-    "mesh_joints_mm": "As MPJPE, for the joints computed from the predicted and the true body's "
-    "surface. Smaller is better.",
-    "pckh50_pct": "Share of joints in the image within half a head's length of the true ones. "
-    "Larger is better.",
-    "pck20_torso_pct": "Share of joints in the image within a fifth of the torso's length of the "
-    "true ones. Larger is better.",
-    "foreground_accuracy_pct": "Share of pixels rightly told to be person or background, all "
-    "images together. Larger is better.",
-    "foreground_f1_pct": "F1 of the pixels told to be person (overlap of the drawn with the true "
-    "person), all images together. Larger is better.",
-    "parts_accuracy_pct": "Share of pixels with the right one of seven labels (six parts and "
-    "background), all images together. Larger is better.",
-    "parts_f1_pct": "Mean F1 over the seven labels, all images together. Larger is better.",
-    "theta_deg": "Mean angle between the predicted and the true rotation of a joint against the "
-    "one above it, over the joints below the pelvis that move anywhere in the samples. Smaller is "
-    "better; what does not stay below the rest pose's is worth nothing.",
-    "theta_rest_deg": "The same angle of a body at rest, which knows nothing of the image: what a "
-    "prediction must stay below.",
-    "root_mm": "Distance of the predicted from the true pelvis in front of the camera: place and "
-    "depth in the room. Smaller is better.",
-    "joints2d_px": "Mean distance of the predicted from the true joints in the image, in its own "
-    "pixels. Smaller is better.",
-}
 
 _OVER: Final = {
     "13j-limbs-pelvis": "the pelvis and the 12 joints of the limbs",
@@ -85,9 +37,9 @@ _DEPTHS: Final = {
 }
 
 PREDICTORS: Final = {
-    "mean-pose": "The same answer to every image: each joint's mean place relative to the pelvis "
-    "over the training split, in millimetres along the camera's axes (right, down, away), with the "
-    "mean rotations θ, the pelvis' facing among them, and the mean β. It is "
+    "mean-pose": "The same answer to every image: each joint's mean position relative to the "
+    "pelvis over the training split, in millimetres along the camera's axes (right, down, away), "
+    "with the mean rotations θ, including the pelvis' orientation, and the mean β. It is "
     "given nothing of the sample, and nothing is normalised, turned or scaled to fit it.",
     "linear-lifter": "It is given the true 2D joints in place of the image, with the person's "
     "box and the image's size, but not the camera. Joints are taken relative to the middle of "
@@ -98,22 +50,22 @@ PREDICTORS: Final = {
     "joints relative to the pelvis in millimetres: nothing is scaled to the sample afterwards. "
     "It has no rotations, no surface and no place in the room.",
 }
-"""What the predictors that a model has to beat are given, and what they do with it."""
+"""Baselines: their inputs and method."""
 
 RENDERED_ANEW: Final = (
     "each frame is rendered several times with other bodies, cameras and backgrounds, which are "
     "drawn together"
 )
-"""What else a sequence of rendered people is."""
+"""Addition to the definition of a sequence, for rendered people."""
 
 
 def explain(name: MetricName) -> str:
     """Meaning and protocol of a figure, in sentences."""
-    return f"{MEANINGS.get(name.key, '')} {how_measured(name)}".strip()
+    return f"{metric_of(name.key).explanation} {how_measured(name)}".strip()
 
 
 def how_measured(name: MetricName) -> str:
-    """The protocol of a figure, in sentences: over what, moved how, given what."""
+    """A figure's whole protocol: joint set, alignment and oracle inputs, in sentences."""
     return (
         f"Measured over {_over(name.over)} on the samples of “{name.split}”; {_aligned(name)}. "
         f"{what_was_given(name)}"
@@ -121,12 +73,12 @@ def how_measured(name: MetricName) -> str:
 
 
 def compared_over(name: MetricName) -> str:
-    """The part of a figure's protocol that is its own: over what, moved how."""
+    """Joint set and alignment of a figure, in a sentence."""
     return f"Over {_over(name.over)}; {_aligned(name)}."
 
 
 def _aligned(name: MetricName) -> str:
-    """How poses were moved, and what that makes right by itself."""
+    """The alignment, and which joint it makes correct by construction."""
     said = _ALIGNED.get((name.root, name.align), f"root {name.root}, alignment {name.align}")
     if name.root == "pelvis" and Joint.PELVIS in JOINT_SETS.get(name.over, ()):
         said += ", so that the pelvis counts with an error of 0"
@@ -134,7 +86,7 @@ def _aligned(name: MetricName) -> str:
 
 
 def what_was_given(name: MetricName) -> str:
-    """The part of a figure's protocol that the predictor had: box, scale, mirrored image."""
+    """Box source, depth source and flip test of a figure, in a sentence."""
     flip = "averaged with the mirrored image's" if name.flip == "yes" else "of the image as it is"
     return (
         f"Person's box: {_BOXES.get(name.box, name.box)}; metric scale and depth: "
@@ -179,7 +131,7 @@ _GLOSSARY_RENDERED: Final = {
 
 
 def glossary(name: MetricName, *, rendered: bool) -> dict[str, str]:
-    """Words that a page of figures uses without stopping to explain them.
+    """Terms that a page of figures uses, with their explanations.
 
     Args:
         name: A figure of the page.
@@ -198,7 +150,7 @@ def glossary(name: MetricName, *, rendered: bool) -> dict[str, str]:
 
 
 def _bones() -> str:
-    """The 14 parts by the joints that they join, those of both sides once."""
+    """The 14 parts as joint pairs, symmetric ones listed once."""
     middle, sides = [], []
     for part in PARTS:
         said = "–".join(
@@ -212,7 +164,7 @@ def _bones() -> str:
 
 
 def _over(word: str) -> str:
-    """A joint, rotation or vertex set in words."""
+    """A joint, rotation or vertex set, in words."""
     count, kind, rest = word.partition("r") if "r" in word else word.partition("v")
     if word in _OVER or not count.isdigit():
         return _OVER.get(word, word)

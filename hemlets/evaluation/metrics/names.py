@@ -1,6 +1,6 @@
-"""Names of metrics: a number and how it was measured are never apart.
+"""Full metric names: the quantity and the protocol that it was measured by.
 
-Two figures may stand in one table only where their full names are equal.
+Figures may be compared in one table only where their full names are equal.
 """
 
 from __future__ import annotations
@@ -10,23 +10,9 @@ from dataclasses import dataclass, fields
 from typing import Self
 
 from hemlets.core.errors import DataError
-
-__all__ = ["MetricName"]
+from hemlets.evaluation.metrics.definitions import metric_of
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
-_TITLES = {
-    "mpjpe_mm": "MPJPE",
-    "pa_mpjpe_mm": "PA-MPJPE",
-    "rigid_mpjpe_mm": "MPJPE, rigidly aligned",
-    "pck3d_150mm_pct": "3DPCK at 150 mm",
-    "auc3d_150mm_pct": "3D AUC to 150 mm",
-    "per_vertex_mm": "Per-vertex error",
-    "mesh_joints_mm": "MPJPE of the mesh",
-    "theta_deg": "Rotation error, moving joints",
-    "theta_rest_deg": "Rotation error of the rest pose",
-    "root_mm": "Root position error",
-    "joints2d_px": "2D joint error",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,19 +68,18 @@ class MetricName:
 
     @property
     def unit(self) -> str:
-        """The unit, from the key's end: ``mm``, ``px``, ``°`` or ``%``."""
-        unit = self.key.rpartition("_")[2]
-        return {"deg": "°", "pct": "%"}.get(unit, unit)
+        """The metric's unit: ``mm``, ``px``, ``°`` or ``%``."""
+        return metric_of(self.key).unit
 
     @property
     def title(self) -> str:
-        """A short title for tables whose caption tells the protocol, e.g. ``MPJPE (mm)``."""
-        return f"{_TITLES.get(self.key, self.key)} ({self.unit})"
+        """Label and unit, for tables whose caption states the protocol, e.g. ``MPJPE (mm)``."""
+        return metric_of(self.key).title
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether a larger number is the better one: shares of right joints."""
-        return self.unit == "%"
+        """Whether a larger value is better."""
+        return metric_of(self.key).higher_is_better
 
     @classmethod
     def parse(cls, full: str) -> Self:
