@@ -1,7 +1,7 @@
-"""Datasets in an S3 bucket: brought into a local cache, verified, and resumed part by part.
+"""Fetch a dataset from an S3 bucket into a local cache, verified and resumable by whole files.
 
-What a cached file is known by (size, ETag, SHA-256) is written beside the cache once the file is
-whole. A file that changed in the bucket is fetched again, one that changed in the cache too.
+A record beside the cache (size, ETag, SHA-256, time of change) is written once a file is whole. A
+file that changed in the bucket or in the cache is fetched again.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
@@ -26,18 +28,16 @@ from hemlets.core.files import (
     write_json,
 )
 
-__all__ = ["PART_BYTES", "S3Object", "fetch_s3", "is_s3_url", "parse_s3_url", "s3_client"]
-
-PART_BYTES: Final = 8 * 1024 * 1024
-"""What is fetched at once, and at most lost when a download is cut off."""
-
 _RECORDS: Final = ".objects"
-_PARTS: Final = ".parts"
+_SCRATCH: Final = ".parts"
 _UNSAFE: Final = re.compile(r"[\\\0-\x1f]")
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
+_LONGEST_NAME: Final = 200
+_IN_FLIGHT: Final = 32
+"""Objects whose download may have begun before the first of them is checked."""
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes that are here and the bytes in all."""
+"""Called with the bytes fetched and the bytes in all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class S3Object:
 
     Attributes:
         key: Its full key.
-        path: Where it goes, relative to the cache, with ``/``.
+        path: Its file relative to the dataset's folder, with ``/``.
         size: Bytes.
         etag: As the server gives it, without quotes.
     """
@@ -128,14 +128,14 @@ def fetch_s3(
 ) -> Path:
     """Bring everything below ``s3://bucket/prefix`` into a folder of the cache.
 
-    Objects that are here already, whole and unchanged in the bucket, are not fetched again; one
-    that was cut off goes on with its next part. Files that are no longer in the bucket go.
+    Objects that are in the cache, whole and unchanged in the bucket, are not fetched again. Files
+    that are no longer in the bucket are removed.
 
     Args:
         url: ``s3://bucket/prefix``.
         cache: Gets a folder of its own for the bucket and prefix.
         endpoint: See `s3_client`.
-        workers: Objects fetched at the same time.
+        workers: Requests at the same time.
         verify: Also hash again what was fetched earlier and looks untouched.
         progress: See `Progress`.
 
@@ -144,24 +144,26 @@ def fetch_s3(
 
     Raises:
         ConfigError: The URL, the credentials or the bucket can't be used.
-        DataError: A key leads out of the folder, or an object isn't what its ETag says.
-        WorkspaceError: The disk is too small, or another process fills the folder.
+        DataError: A key leads out of the folder, an object changed while it was fetched, or its
+            bytes are not what its ETag says.
+        WorkspaceError: The server can't be reached, the disk is too small, or another process
+            fills the folder.
     """
     bucket, prefix = parse_s3_url(url)
     name = f"{bucket}-{content_hash([endpoint, bucket, prefix])[:12]}"
-    folder = cache / name
     client = s3_client(endpoint)
-    with lock(cache / f".{name}.lock", f"a download of {url}"):
-        objects = _told(url, lambda: list(_listing(client, bucket, prefix)))
+    with lock(cache / f".{name}.lock", f"a download of {url}"), _s3_errors(url):
+        objects = list(_listing(client, bucket, prefix))
         _require_safe(objects, url)
-        store = _Store(client, bucket, folder, cache / f"{name}{_RECORDS}", verify=verify)
-        store.sweep(objects)
-        total = sum(item.size for item in objects)
+        store = _Cache(cache, name, verify=verify)
+        store.remove_others(objects)
         missing = [item for item in objects if not store.has(item)]
-        require_free_space(cache, sum(item.size for item in missing))
-        store.progress = _Sum(total - sum(item.size for item in missing), total, progress)
-        _told(url, lambda: _fetch_all(store, missing, workers))
-    return folder
+        waiting = sum(item.size for item in missing)
+        require_free_space(cache, waiting)
+        total = sum(item.size for item in objects)
+        counter = _Counter(total - waiting, total, progress)
+        _download(client, bucket, missing, store, workers=workers, counter=counter)
+    return store.folder
 
 
 def _listing(client: Any, bucket: str, prefix: str) -> Iterator[S3Object]:
@@ -184,7 +186,7 @@ def _require_safe(objects: Sequence[S3Object], url: str) -> None:
         raise DataError(
             "there is nothing at this place in the bucket",
             where=url,
-            remedy="look at the spelling of bucket and prefix",
+            remedy="check the spelling of bucket and prefix",
         )
     paths = {item.path for item in objects}
     for item in objects:
@@ -192,7 +194,7 @@ def _require_safe(objects: Sequence[S3Object], url: str) -> None:
         if (
             any(part in ("", ".", "..") for part in parts)
             or _UNSAFE.search(item.path)
-            or max(map(len, parts)) > 200
+            or max(map(len, parts)) > _LONGEST_NAME
         ):
             raise DataError(
                 f"the key {item.key!r} can't be a file below the dataset's folder",
@@ -211,61 +213,89 @@ def _require_safe(objects: Sequence[S3Object], url: str) -> None:
             )
 
 
-def _fetch_all(store: _Store, missing: Sequence[S3Object], workers: int) -> None:
-    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="s3") as pool:
-        tasks = [pool.submit(store.fetch, item) for item in missing]
-        try:
-            done, _ = wait(tasks, return_when=FIRST_EXCEPTION)
-        except BaseException:
-            store.stopped = True
-            raise
-        failed = next((task for task in done if task.exception() is not None), None)
-        if failed is not None:
-            store.stopped = True
-            failed.result()
-
-
-class _Sum:
-    """Adds up what several threads have fetched."""
+class _Counter:
+    """Adds up bytes from several threads; boto3 takes bytes back when it tries again."""
 
     def __init__(self, done: int, total: int, progress: Progress | None) -> None:
         self._done, self._total, self._progress = done, total, progress
         self._lock = Lock()
         self.add(0)
 
-    def add(self, count: int) -> None:
+    def add(self, bytes_transferred: int) -> None:
         with self._lock:
-            self._done += count
+            self._done += bytes_transferred
             if self._progress is not None:
                 self._progress(self._done, self._total)
 
 
-class _Store:
-    """The cache of one bucket and prefix: files, their records, and parts under way."""
+def _download(
+    client: Any,
+    bucket: str,
+    objects: Sequence[S3Object],
+    cache: _Cache,
+    *,
+    workers: int,
+    counter: _Counter,
+) -> None:
+    """Download objects by boto3's transfer manager, and check each before it gets its name."""
+    from boto3.s3.transfer import ProgressCallbackInvoker, TransferConfig, create_transfer_manager
 
-    def __init__(
-        self, client: Any, bucket: str, folder: Path, records: Path, *, verify: bool
-    ) -> None:
-        self._client, self._bucket, self._verify = client, bucket, verify
-        self._folder, self._records = folder, records
-        self._parts = records.with_suffix(_PARTS)
-        self._encrypted: set[str] = set()
-        self.progress = _Sum(0, 0, None)
-        self.stopped = False
+    def settle(item: S3Object, transfer: Any) -> None:
+        transfer.result()
+        # An empty object comes without an ETag.
+        if (transfer.meta.etag or item.etag).strip('"') != item.etag:
+            raise _changed(f"s3://{bucket}/{item.key}")
+        cache.accept(item, has_md5=lambda: _has_md5(client, bucket, item))
 
-    def sweep(self, objects: Sequence[S3Object]) -> None:
-        """Remove what the bucket doesn't hold."""
+    under_way: deque[tuple[S3Object, Any]] = deque()
+    config = TransferConfig(max_concurrency=max(1, workers))
+    # Leaving with an error cancels what is under way.
+    with create_transfer_manager(client, config) as manager:
+        for item in objects:
+            subscribers = [ProgressCallbackInvoker(counter.add)]
+            target = str(cache.scratch(item))
+            under_way.append(
+                (item, manager.download(bucket, item.key, target, subscribers=subscribers))
+            )
+            if len(under_way) >= _IN_FLIGHT:
+                settle(*under_way.popleft())
+        while under_way:
+            settle(*under_way.popleft())
+
+
+def _has_md5(client: Any, bucket: str, item: S3Object) -> bool:
+    """Whether the ETag is the MD5 of the bytes: not so for objects under their owner's key."""
+    head = client.head_object(Bucket=bucket, Key=item.key)
+    return str(head.get("ServerSideEncryption", "AES256")) == "AES256"
+
+
+class _Cache:
+    """The cache of one bucket and prefix: whole files, their records, and scratch files."""
+
+    def __init__(self, cache: Path, name: str, *, verify: bool) -> None:
+        self.folder = cache / name
+        self._records, self._scratch = cache / f"{name}{_RECORDS}", cache / f"{name}{_SCRATCH}"
+        self._verify = verify
+        # Files that a killed download left behind.
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir(parents=True)
+
+    def remove_others(self, objects: Sequence[S3Object]) -> None:
+        """Remove files that are not in the bucket."""
         paths = {item.path for item in objects}
-        for file in list(self._folder.rglob("*")) if self._folder.exists() else []:
-            if not file.is_dir() and file.relative_to(self._folder).as_posix() not in paths:
+        for file in list(self.folder.rglob("*")) if self.folder.exists() else []:
+            if not file.is_dir() and file.relative_to(self.folder).as_posix() not in paths:
                 file.unlink()
 
     def has(self, item: S3Object) -> bool:
-        """Whether an object is here as it is in the bucket."""
-        file, record = self._folder / item.path, self._record(item)
+        """Whether an object is in the cache as it is in the bucket."""
+        file, record = self.folder / item.path, self._record(item)
         if not (file.is_file() and record.exists()):
             return False
-        known = read_json(record)
+        try:
+            known = read_json(record)
+        except DataError:
+            return False
         if any(known.get(name) != value for name, value in asdict(item).items()):
             return False
         state = file.stat()
@@ -274,98 +304,82 @@ class _Store:
         untouched = known.get("mtime_ns") == state.st_mtime_ns
         return (untouched and not self._verify) or known.get("sha256") == sha256_file(file)
 
-    def fetch(self, item: S3Object) -> None:
-        """Fetch an object part by part into a scratch file, check it, and give it its name."""
-        part = self._parts / f"{content_hash(asdict(item))}.part"
-        self._parts.mkdir(parents=True, exist_ok=True)
-        with part.open("ab") as sink:
-            # Whole parts only: the last one may have been cut off anywhere.
-            sink.truncate(sink.tell() // PART_BYTES * PART_BYTES)
-            have = sink.seek(0, os.SEEK_END)
-            self.progress.add(have)
-            while have < item.size:
-                if self.stopped:
-                    return
-                data = self._part(item, have)
-                sink.write(data)
-                sink.flush()
-                have += len(data)
-                self.progress.add(len(data))
-            os.fsync(sink.fileno())
-        sha256 = self._checked(item, part)
-        file = self._folder / item.path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part.replace(file)
-        record = asdict(item) | {"sha256": sha256, "mtime_ns": file.stat().st_mtime_ns}
-        write_json(self._record(item), record)
+    def scratch(self, item: S3Object) -> Path:
+        """Where an object is downloaded to."""
+        return self._scratch / content_hash(asdict(item))
 
-    def _part(self, item: S3Object, start: int) -> bytes:
-        stop = min(start + PART_BYTES, item.size)
-        answer = self._client.get_object(
-            Bucket=self._bucket,
-            Key=item.key,
-            Range=f"bytes={start}-{stop - 1}",
-            # Parts of two versions of an object would make a file that never was.
-            IfMatch=f'"{item.etag}"',
-        )
-        if answer.get("ServerSideEncryption", "AES256") != "AES256":
-            # The ETag of an object under a key of its owner's is no MD5.
-            self._encrypted.add(item.key)
-        data = bytes(answer["Body"].read())
-        if len(data) != stop - start:
-            raise DataError(
-                f"the server gave {len(data)} bytes for {stop - start}",
-                where=f"s3://{self._bucket}/{item.key}",
-                remedy="run the command again, it goes on where it stopped",
-            )
-        return data
+    def accept(self, item: S3Object, *, has_md5: Callable[[], bool]) -> None:
+        """Check a downloaded object, give it its name and record it.
 
-    def _checked(self, item: S3Object, part: Path) -> str:
-        """SHA-256 of a whole file whose size and, where the ETag is one, MD5 are right."""
+        Args:
+            item: The object.
+            has_md5: Whether its ETag is an MD5; asked only where the ETag differs.
+
+        Raises:
+            DataError: Size or MD5 are wrong.
+        """
+        scratch = self.scratch(item)
         sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-        with part.open("rb") as stream:
+        with scratch.open("rb") as stream:
             while block := stream.read(1 << 20):
                 sha256.update(block)
                 md5.update(block)
-        is_md5 = _MD5.fullmatch(item.etag) is not None and item.key not in self._encrypted
-        wrong_md5 = is_md5 and md5.hexdigest() != item.etag
-        if part.stat().st_size != item.size or wrong_md5:
-            part.unlink()
-            raise DataError(
+            os.fsync(stream.fileno())
+        differs = _MD5.fullmatch(item.etag) is not None and md5.hexdigest() != item.etag
+        if scratch.stat().st_size != item.size or (differs and has_md5()):
+            raise DataError.damaged(
                 "the object's bytes are not those that its ETag stands for",
-                where=f"s3://{self._bucket}/{item.key}",
-                expected=f"{item.size} bytes, ETag {item.etag}",
+                item.key,
+                f"{item.size} bytes, ETag {item.etag}",
                 remedy="run the command again; if it stays so, upload the object again",
             )
-        return sha256.hexdigest()
+        file = self.folder / item.path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scratch.replace(file)
+        record = {"sha256": sha256.hexdigest(), "mtime_ns": file.stat().st_mtime_ns}
+        write_json(self._record(item), asdict(item) | record)
 
     def _record(self, item: S3Object) -> Path:
         return self._records / f"{content_hash(item.path)[:32]}.json"
 
 
-def _told(url: str, action: Callable[[], Any]) -> Any:
-    """What an action returns; errors of the S3 client become ours."""
+def _changed(where: str) -> DataError:
+    return DataError(
+        "an object changed in the bucket while it was fetched",
+        where=where,
+        remedy="run the command again",
+    )
+
+
+@contextmanager
+def _s3_errors(url: str) -> Iterator[None]:
+    """Turn errors of the S3 client into ours.
+
+    Raises:
+        DataError: An object changed or was removed.
+        ConfigError: The server refused.
+        WorkspaceError: The server can't be reached.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
+    from s3transfer.exceptions import RetriesExceededError
 
     try:
-        return action()
+        yield
     except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        changed = code in ("PreconditionFailed", "412")
-        raise (DataError if changed else ConfigError)(
-            "an object changed in the bucket while it was fetched"
-            if changed
-            else f"the S3 server refused: {code} {error.response['Error'].get('Message', '')}",
+        answer = error.response.get("Error", {})
+        code = str(answer.get("Code", ""))
+        if code in ("PreconditionFailed", "412", "NoSuchKey"):
+            raise _changed(url) from error
+        raise ConfigError(
+            f"the S3 server refused: {code} {answer.get('Message', '')}",
             where=url,
-            remedy="run the command again"
-            if changed
-            else "look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL_S3 and at "
-            "the name of the bucket",
+            remedy="check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL_S3 and the "
+            "name of the bucket",
         ) from error
-    except BotoCoreError as error:
+    except (BotoCoreError, RetriesExceededError, ConnectionError) as error:
         raise WorkspaceError(
             f"the S3 server can't be reached: {error}",
             where=url,
-            remedy="look at the network, AWS_ENDPOINT_URL_S3 and the credentials, then run the "
-            "command again, it goes on where it stopped",
+            remedy="check the network, AWS_ENDPOINT_URL_S3 and the credentials, then run the "
+            "command again: it goes on where it stopped",
         ) from error

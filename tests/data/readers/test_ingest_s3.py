@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ import pytest
 
 from hemlets.core.errors import ConfigError, DataError, HemletsError, WorkspaceError
 from hemlets.core.files import sha256_folder
-from hemlets.data import remote as sources
+from hemlets.data import remote
 from hemlets.data.remote import fetch_s3, parse_s3_url, s3_client
 
 pytestmark = pytest.mark.services
@@ -138,52 +139,45 @@ def test_a_bucket_or_prefix_that_is_absent_is_named(bucket, port, tmp_path) -> N
 
 FETCH = """
 import sys; from pathlib import Path
-from hemlets.data import remote as sources
-sources.PART_BYTES = 65_536
-sources.fetch_s3("s3://people/set", Path(sys.argv[1]), workers=2)
+from hemlets.data.remote import fetch_s3
+fetch_s3("s3://people/set", Path(sys.argv[1]), workers=2)
 """
 
 
-def test_a_fetch_that_was_killed_goes_on_with_the_next_part(
-    bucket, port, tmp_path, monkeypatch
+def test_a_fetch_that_was_killed_goes_on_with_the_files_that_it_lacks(
+    bucket, port, tmp_path
 ) -> None:
     cache = tmp_path / "cache"
     with serving(bucket.parent, port, "--bwlimit", "150k"):
         process = subprocess.Popen([sys.executable, "-c", FETCH, str(cache)])
         try:
-            wait_for(lambda: sum(_sizes(cache)) > 200_000)
+            # Some files are whole, and of the video a part is there.
+            wait_for(lambda: len(list(cache.glob("people-*/images/*.jpg"))) > 1)
+            wait_for(lambda: sum(_sizes(cache)) > 65_536)
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
-    # The last part may have been cut off anywhere.
-    (part,) = (p for p in cache.glob("*.parts/*") if p.stat().st_size > 100_000)
-    with part.open("ab") as stream:
-        stream.write(b"half a part")
-    monkeypatch.setattr(sources, "PART_BYTES", 65_536)
-    asked: list[int] = []
-    original = sources._Store._part
-
-    def counted(self: object, item: sources.S3Object, start: int) -> bytes:
-        asked.append(start)
-        return original(self, item, start)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(sources._Store, "_part", counted)
+    (folder,) = (path for path in cache.glob("people-*") if path.suffix == "")
+    whole = {path: path.stat().st_mtime_ns for path in folder.rglob("*.jpg")}
+    assert not (folder / "video.mp4").exists()
+    first: list[int] = []
     with serving(bucket.parent, port):
-        folder = fetch_s3("s3://people/set", cache)
+        fetch_s3("s3://people/set", cache, progress=lambda done, _: first.append(done))
+    assert first[0] >= 60_000
     assert sha256_folder(folder) == sha256_folder(bucket / "set")
-    assert 0 < len(asked) < 1_000_003 // 65_536
+    assert whole == {path: path.stat().st_mtime_ns for path in whole}
     assert not list(cache.glob("*.parts/*"))
 
 
 def test_a_server_that_dies_leaves_what_was_fetched(bucket, port, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(sources, "PART_BYTES", 65_536)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     cache = tmp_path / "cache"
 
     def die(done: int, total: int) -> None:
-        if done > 400_000:
+        if list(cache.glob("people-*/images/*.jpg")):
             server.kill()
 
+    monkeypatch.setattr(remote, "_IN_FLIGHT", 1)
     with (
         serving(bucket.parent, port) as server,
         pytest.raises(WorkspaceError, match="goes on where it stopped"),
@@ -193,23 +187,56 @@ def test_a_server_that_dies_leaves_what_was_fetched(bucket, port, tmp_path, monk
     with serving(bucket.parent, port):
         folder = fetch_s3("s3://people/set", cache, progress=lambda done, _: first.append(done))
     assert sha256_folder(folder) == sha256_folder(bucket / "set")
-    assert first[0] > 0 or first[1] > 0
+    assert first[0] >= 30_000
 
 
 def test_bytes_that_are_not_the_etag_s_are_refused(bucket, port, tmp_path, monkeypatch) -> None:
-    original = sources._Store._part
+    original = remote._Cache.accept
 
-    def flipped(self: object, item: sources.S3Object, start: int) -> bytes:
-        data = original(self, item, start)  # type: ignore[arg-type]
-        return bytes([data[0] ^ 1]) + data[1:] if item.path == "video.mp4" else data
+    def flipped(self, item, **options) -> None:
+        if item.path == "video.mp4":
+            path = self.scratch(item)
+            data = path.read_bytes()
+            path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+        original(self, item, **options)
 
     with serving(bucket.parent, port):
         with monkeypatch.context() as patch:
-            patch.setattr(sources._Store, "_part", flipped)
+            patch.setattr(remote._Cache, "accept", flipped)
             with pytest.raises(DataError, match=r"(?s)not those.*video\.mp4"):
                 fetch_s3("s3://people/set", tmp_path / "cache")
         folder = fetch_s3("s3://people/set", tmp_path / "cache")
     assert sha256_folder(folder) == sha256_folder(bucket / "set")
+
+
+def test_an_object_that_changes_while_it_is_fetched_is_refused(
+    bucket, port, tmp_path, monkeypatch
+) -> None:
+    listing = remote._listing
+
+    def outdated(client, name, prefix):
+        items = list(listing(client, name, prefix))
+        (bucket / "set" / "video.mp4").write_bytes(os.urandom(1_000_003))
+        return items
+
+    with serving(bucket.parent, port):
+        with monkeypatch.context() as patch:
+            patch.setattr(remote, "_listing", outdated)
+            with pytest.raises(DataError, match="changed in the bucket"):
+                fetch_s3("s3://people/set", tmp_path / "cache")
+        folder = fetch_s3("s3://people/set", tmp_path / "cache")
+    assert sha256_folder(folder) == sha256_folder(bucket / "set")
+
+
+def test_a_large_object_of_many_parts_arrives_whole(moto, tmp_path) -> None:
+    client = s3_client(moto)
+    client.create_bucket(Bucket="large")
+    data = os.urandom(18_000_001)
+    client.upload_fileobj(io.BytesIO(data), "large", "set/video.mp4")
+    (item,) = client.list_objects_v2(Bucket="large")["Contents"]
+    assert "-" in item["ETag"]  # Uploaded in parts: the ETag is no MD5.
+    folder = fetch_s3("s3://large/set", tmp_path / "cache", endpoint=moto)
+    assert (folder / "video.mp4").read_bytes() == data
 
 
 @pytest.fixture
