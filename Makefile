@@ -8,8 +8,11 @@ TORCH_INDEX ?=
 TORCH  := torch==2.13.0
 LOCK   := infra/requirements.lock
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Processes that share the tests; each keeps what is costly to set up. JOBS=0 runs them in one.
+JOBS   ?= logical
+PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo test lint ui serve bench clean setup help
+.PHONY: demo test check lint ui serve bench clean setup help
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -31,14 +34,16 @@ setup: $(VENV)/.installed ## install everything into .venv
 demo: $(VENV)/.installed ## the whole loop on open data: from ingest to a promoted, served model
 	@$(BIN)/hemlets retrain --profile demo
 
-test: $(VENV)/.installed ## lint, types and tests
+test: lint ## lint, types and all tests
+	@$(PYTEST)
+
+check: lint ## lint, types and the tests that need no server and are quick
+	@$(PYTEST) -m "not services and not slow"
+
+lint: $(VENV)/.installed ## lint and types alone
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q
-
-lint: $(VENV)/.installed ## lint and types alone
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 ui: $(VENV)/.installed ## MLflow and Prefect pages on loopback
 	@$(BIN)/hemlets ui

@@ -1,13 +1,58 @@
-"""What all tests need."""
+"""What all tests need: the same surroundings on every machine, and groups for parallel runs."""
 
+from __future__ import annotations
+
+import os
+import shutil
 import signal
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# One thread a process: the workers share the cores, and a sum has one order.
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+# A shell's own settings of the product and of its libraries would change what is tested.
+_FOREIGN = ("HEMLETS_", "MLFLOW_", "PREFECT_", "AWS_", "DVC_", "XDG_", "TS_", "LC_", "TORCHELASTIC_")
+_KEPT = ("HEMLETS_SAMPLES", "HEMLETS_SAMPLE_PICTURES")
+
+# Groups of tests that share a costly fixture, the longest first: one worker runs each.
+_RETRAINED = "one-retraining"
+_FIRST = (_RETRAINED, "tests/serving/test_endpoint.py", "tests/training/test_engine.py")
 
 
-def pytest_configure() -> None:
-    """Let Ctrl-C work where a shell started the tests in its background.
-
-    Such a shell has SIGINT ignored, which children inherit, and a test that interrupts a
-    command would then wait for ever.
-    """
+def pytest_configure(config: pytest.Config) -> None:
+    """Give every test process the same home, locale, umask, threads and signals."""
+    # A shell that started the tests in its background has SIGINT ignored, which children inherit.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.umask(0o022)
+    if hasattr(config, "workerinput"):
+        return  # A worker inherits the environment of the process that started it.
+    for name in list(os.environ):
+        if name.startswith(_FOREIGN) and name not in _KEPT:
+            del os.environ[name]
+    home = tempfile.mkdtemp(prefix="hemlets-tests-")
+    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+    os.environ |= dict.fromkeys(_THREADS, "1") | {"HOME": home, "LANG": "C.UTF-8"}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Group the tests for parallel workers: by file, and those of the one retraining together."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    groups = {item: _group(item) for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    # Stable: within the longest groups, and among all others, the order stays random.
+    order = {group: number for number, group in enumerate(_FIRST)}
+    items.sort(key=lambda item: order.get(groups[item], len(order)))
+
+
+def _group(item: pytest.Item) -> str:
+    if "finished" in getattr(item, "fixturenames", ()):
+        return _RETRAINED
+    return item.path.relative_to(ROOT).as_posix()
