@@ -84,6 +84,7 @@ def test_the_same_job_gives_the_same_bits(
     _assert_same_weights(load_file(tmp_path / "model/model.safetensors"), whole_run.weights)
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bits(
     whole_run: Any,
     job_for: Callable[..., StageJob],
@@ -102,6 +103,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
     assert _losses(resumed.history) == _losses(whole_run.history)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_asks_to_be_run_again(
     whole_run: Any,
     job_for: Callable[..., StageJob],
@@ -396,6 +398,7 @@ def test_frozen_statistics_stay_as_they_came(
     assert not any(value.any() for value in statistics.values())
 
 
+@pytest.mark.slow
 def test_killed_ten_times_and_resumed_the_weights_are_those_of_an_unbroken_run(
     whole_run: Any, job_for: Callable[..., StageJob], tmp_path: Path
 ) -> None:
