@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # One thread a process: the workers share the cores, and a sum has one order.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 # A shell's own settings of the product and of its libraries would change what is tested.
-_FOREIGN = ("HEMLETS_", "MLFLOW_", "PREFECT_", "AWS_", "DVC_", "XDG_", "TS_", "LC_", "TORCHELASTIC_")
+_FOREIGN = ("HEMLETS_", "MLFLOW_", "PREFECT_", "AWS_", "DVC_", "XDG_", "TS_", "LC_", "TORCH")
 _KEPT = ("HEMLETS_SAMPLES", "HEMLETS_SAMPLE_PICTURES")
 
 # Groups of tests that share a costly fixture, the longest first: one worker runs each.
