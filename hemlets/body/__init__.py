@@ -12,7 +12,7 @@ __all__ = ["Body", "BodyModel", "mirror_theta", "read_body_arrays"]
 
 
 def __getattr__(name: str) -> object:
-    # The model brings torch and smplx; mirroring and rasterising must stay cheap to import.
+    # The model brings torch; mirroring and rasterising must stay cheap to import.
     if name in {"Body", "BodyModel"}:
         from hemlets.body import model
 

@@ -13,24 +13,21 @@ K = 10 shape coefficients.
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from smplx import SMPL
-from smplx.lbs import batch_rigid_transform, batch_rodrigues, blend_shapes, vertices2joints
-from smplx.utils import Struct
 from torch import Tensor, nn
 
 from hemlets.assets import asset_path
 from hemlets.body.body_file import Arrays, check_body_arrays, read_body_arrays
+from hemlets.body.kinematics import pose_skeleton
+from hemlets.body.rotations import rotation_matrices
 from hemlets.core.errors import AssetError, InputError
 from hemlets.core.skeleton import N_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
 
@@ -45,14 +42,12 @@ _ASSETS: Final[Mapping[Resolution, str]] = {
     "full": "body/open_body.npz",
     "lite": "body/open_body_lite.npz",
 }
-_FACE_KEYPOINTS: Final = ("nose", "reye", "leye", "rear", "lear")
 
 # A licensed SMPL mesh brings no 18-joint regressor: its own joints stand in, nose and head top are
-# vertices of its well-known 6,890 (nose as in smplx's VERTEX_IDS).
+# vertices of its well-known 6,890.
 _SMPL_N_VERTICES: Final = 6890
 _SMPL_NOSE: Final = 332
 _SMPL_HEAD_TOP: Final = 411
-_SMPL_FACE: Final = (332, 6260, 2800, 4071, 583)
 _SMPL_TWIN: Final[Mapping[Joint, str]] = {
     Joint.RIGHT_HIP: "right_hip", Joint.RIGHT_KNEE: "right_knee", Joint.RIGHT_ANKLE: "right_ankle",
     Joint.LEFT_HIP: "left_hip", Joint.LEFT_KNEE: "left_knee", Joint.LEFT_ANKLE: "left_ankle",
@@ -99,7 +94,6 @@ class BodyModel(nn.Module):
     mirror_vertices: Tensor
     faces_F3: Tensor
     _posedirs_P3V: Tensor | None
-    _parents: Tensor
 
     def __init__(self, arrays: Arrays, *, where: str = "arrays") -> None:
         super().__init__()
@@ -122,7 +116,6 @@ class BodyModel(nn.Module):
         real("joint_regressor_NV", _regressor_18(arrays, where=where))
         whole("faces_F3", arrays["f"])
         whole("mirror_vertices", arrays.get("mirror_vertices", np.empty(0)))
-        whole("_parents", SMPL_PARENTS)
         posedirs = arrays.get("posedirs")
         if posedirs is not None and np.any(posedirs):
             real("_posedirs_P3V", posedirs.reshape(-1, posedirs.shape[-1]).T)
@@ -192,29 +185,28 @@ class BodyModel(nn.Module):
         rot_BJ33 = _rotation_matrices(pose)
         n_batch = len(rot_BJ33)
         betas_BK = betas_BK.expand(n_batch, -1)
-        shaped_BV3 = self.v_template_V3 + blend_shapes(betas_BK, self.shapedirs_V3K)
-        rest_BJ3 = vertices2joints(self.J_regressor_JV, shaped_BV3)
+        shaped_BV3 = self.v_template_V3 + torch.einsum("bk,vck->bvc", betas_BK, self.shapedirs_V3K)
+        rest_BJ3 = torch.einsum("bvc,jv->bjc", shaped_BV3, self.J_regressor_JV)
         if self._posedirs_P3V is not None:
             identity = torch.eye(3, dtype=rot_BJ33.dtype, device=rot_BJ33.device)
             feature_BP = (rot_BJ33[:, 1:] - identity).flatten(1)
             shaped_BV3 = shaped_BV3 + (feature_BP @ self._posedirs_P3V).view_as(shaped_BV3)
-        joints_BJ3, moves_BJ44 = batch_rigid_transform(
-            rot_BJ33, rest_BJ3, self._parents, dtype=rot_BJ33.dtype
-        )
-        vertices_BV3 = self._skin(shaped_BV3, moves_BJ44)
+        joints_BJ3, world_BJ33, shift_BJ3 = pose_skeleton(rot_BJ33, rest_BJ3)
+        moves_BJ34 = torch.cat([world_BJ33, shift_BJ3[..., None]], -1)
+        vertices_BV3 = self._skin(shaped_BV3, moves_BJ34)
         return Body(
             vertices_BV3_mm=vertices_BV3 * MM_PER_M,
             joints24_B243_mm=joints_BJ3 * MM_PER_M,
             joints18_B183_mm=self.regress_joints18(vertices_BV3) * MM_PER_M,
         )
 
-    def _skin(self, shaped_BV3: Tensor, moves_BJ44: Tensor) -> Tensor:
+    def _skin(self, shaped_BV3: Tensor, moves_BJ34: Tensor) -> Tensor:
         """Linear blend skinning, with the blended transforms' rows as separate products.
 
         Blending (B, 12, J) × (J, V) keeps vertices innermost, so that what follows is a few long
         multiply-adds instead of V small matrix products.
         """
-        rows_B12J = moves_BJ44[:, :, :3].flatten(2).transpose(1, 2)
+        rows_B12J = moves_BJ34.flatten(2).transpose(1, 2)
         blend_B34V = (rows_B12J @ self.weights_VJ.T).view(-1, 3, 4, self.n_vertices)
         shaped_B3V = shaped_BV3.transpose(1, 2)
         posed_B3V = blend_B34V[:, :, 3]
@@ -238,32 +230,6 @@ class BodyModel(nn.Module):
         """The project's 18 joints (B, 18, 3) from posed vertices, in the vertices' unit."""
         return torch.matmul(self.joint_regressor_NV, vertices_BV3)
 
-    def as_smplx(self) -> SMPL:
-        """The same body as a plain ``smplx.SMPL``, for code that speaks smplx."""
-        arrays = dict(self._arrays)
-        n_pose = 9 * (N_SMPL_JOINTS - 1)
-        arrays.setdefault("posedirs", np.zeros((self.n_vertices, 3, n_pose), dtype=np.float32))
-        arrays["f"] = arrays["f"].astype(np.int64)
-        arrays["kintree_table"] = arrays["kintree_table"].astype(np.int64)
-        face = arrays.get("face_vertex_ids")
-        if face is None:
-            face = np.array(_SMPL_FACE if self.n_vertices == _SMPL_N_VERTICES else [0] * 5)
-        # smplx's defaults presume SMPL-H's mesh, so every vertex id is given. It prints a warning
-        # at a body of 10 coefficients, which would spoil a command's standard output.
-        with contextlib.redirect_stdout(io.StringIO()):
-            return SMPL(
-                "",
-                data_struct=Struct(**arrays),
-                vertex_ids={name: int(v) for name, v in zip(_FACE_KEYPOINTS, face, strict=True)},
-                use_hands=False,
-                use_feet_keypoints=False,
-                num_betas=self.n_betas,
-                create_betas=False,
-                create_body_pose=False,
-                create_global_orient=False,
-                create_transl=False,
-            )
-
 
 def _rotation_matrices(pose: Tensor) -> Tensor:
     if pose.shape[1:] == (N_SMPL_JOINTS, 3, 3):
@@ -272,8 +238,7 @@ def _rotation_matrices(pose: Tensor) -> Tensor:
         raise ValueError(
             f"pose has shape {tuple(pose.shape)}; expected (B, 72), (B, 24, 3) or (B, 24, 3, 3)"
         )
-    matrices = batch_rodrigues(pose.reshape(-1, 3))
-    return cast("Tensor", matrices).view(-1, N_SMPL_JOINTS, 3, 3)
+    return rotation_matrices(pose.reshape(-1, N_SMPL_JOINTS, 3))
 
 
 def _regressor_18(arrays: Arrays, *, where: str) -> npt.NDArray[np.float32]:

@@ -16,32 +16,18 @@ P pose blend features, C = 1 + K + P coefficients.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from hemlets.body.kinematics import world_rotations
 from hemlets.body.model import BodyModel
 from hemlets.core.skeleton import SMPL_JOINTS, SMPL_PARENTS, Joint
 
 __all__ = ["PosedJoints"]
 
 N_SMPL_JOINTS: Final = len(SMPL_JOINTS)
-
-
-def _generations() -> tuple[tuple[int, ...], ...]:
-    """The kinematic joints by their distance from the root, which comes first."""
-    depth: list[int] = []
-    for parent in SMPL_PARENTS:
-        depth.append(0 if parent < 0 else depth[parent] + 1)
-    return tuple(
-        tuple(joint for joint, own in enumerate(depth) if own == level)
-        for level in range(max(depth) + 1)
-    )
-
-
-_GENERATIONS: Final = _generations()
 
 
 class PosedJoints(nn.Module):
@@ -55,7 +41,6 @@ class PosedJoints(nn.Module):
     """
 
     table_CX: Tensor
-    _order: Tensor
 
     def __init__(self, body: BodyModel) -> None:
         super().__init__()
@@ -66,9 +51,6 @@ class PosedJoints(nn.Module):
         self.n_points = relative.shape[1]
         # The body is an asset of its own, not a part of a network's weights.
         self.register_buffer("table_CX", relative.flatten(1).float(), persistent=False)
-        by_generation = [joint for generation in _GENERATIONS for joint in generation]
-        order = torch.tensor(by_generation).argsort()
-        self.register_buffer("_order", order, persistent=False)
 
     def forward(self, rotation_BJ33: Tensor, betas_BK: Tensor) -> Tensor:
         """Pose bodies.
@@ -81,7 +63,7 @@ class PosedJoints(nn.Module):
         Returns:
             Joints (B, 18, 3) in metres.
         """
-        world_BJ33 = self._world(rotation_BJ33)
+        world_BJ33 = world_rotations(rotation_BJ33)
         count = len(rotation_BJ33)
         coefficients = [betas_BK.new_ones(count, 1), betas_BK[:, : self.n_betas]]
         if self.pose_blends:
@@ -89,14 +71,6 @@ class PosedJoints(nn.Module):
             coefficients.append((rotation_BJ33[:, 1:] - identity).flatten(1))
         offset_BNX = (torch.cat(coefficients, 1) @ self.table_CX).view(count, self.n_points, -1)
         return offset_BNX @ world_BJ33.mT.reshape(count, -1, 3)
-
-    def _world(self, rotation_BJ33: Tensor) -> Tensor:
-        """Each joint's rotation against the frame, a generation at a time."""
-        levels = [rotation_BJ33[:, :1]]
-        for above, generation in pairwise(_GENERATIONS):
-            parents = [above.index(SMPL_PARENTS[joint]) for joint in generation]
-            levels.append(levels[-1][:, parents] @ rotation_BJ33[:, list(generation)])
-        return torch.cat(levels, 1)[:, self._order]
 
 
 def _table(body: BodyModel) -> Tensor:

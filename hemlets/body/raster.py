@@ -11,7 +11,6 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
 
 __all__ = ["FAR_MM", "Layer", "Rasteriser", "Rectangle", "SquareCamera", "vertex_normals"]
 
@@ -163,22 +162,13 @@ class Rasteriser:
         return Layer(where=where, scale=scale, depth_HW_mm=depth, values_HW3=tuple(layers))
 
 
-def vertex_normals(
-    vertices_V3: FloatArray, faces_F3: npt.NDArray[np.integer[Any]], gather_VF: csr_matrix
-) -> Float32:
-    """Outward unit normals (V, 3), weighted by the area of the faces around.
-
-    Args:
-        vertices_V3: (V, 3).
-        faces_F3: (F, 3).
-        gather_VF: Sparse (V, F) with ones where a face touches a vertex.
-    """
+def vertex_normals(vertices_V3: FloatArray, faces_F3: npt.NDArray[np.integer[Any]]) -> Float32:
+    """Outward unit normals (V, 3), weighted by the area of the faces around."""
     corner = vertices_V3[faces_F3]
     a, b = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
-    face = np.empty_like(a)
-    face[:, 0] = a[:, 1] * b[:, 2] - a[:, 2] * b[:, 1]
-    face[:, 1] = a[:, 2] * b[:, 0] - a[:, 0] * b[:, 2]
-    face[:, 2] = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
-    summed = gather_VF @ face
-    length = np.sqrt((summed * summed).sum(1, keepdims=True))
-    return np.asarray(summed / np.maximum(length, 1e-12), np.float32)
+    summed_V3 = np.zeros_like(vertices_V3)
+    for axis, (second, third) in enumerate(((1, 2), (2, 0), (0, 1))):
+        across_F = a[:, second] * b[:, third] - a[:, third] * b[:, second]
+        np.add.at(summed_V3[:, axis], faces_F3.reshape(-1), np.repeat(across_F, 3))
+    length = np.sqrt((summed_V3 * summed_V3).sum(1, keepdims=True))
+    return np.asarray(summed_V3 / np.maximum(length, 1e-12), np.float32)

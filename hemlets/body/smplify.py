@@ -31,8 +31,8 @@ from hemlets.body.limits import LOWER_J3_RAD, UPPER_J3_RAD
 from hemlets.body.model import BodyModel
 from hemlets.body.points import Frames, PointModel, Points, Skeleton
 from hemlets.body.prior import learned_prior
+from hemlets.body.rotations import left_jacobian
 from hemlets.body.silhouette import Silhouette, matches, project
-from hemlets.body.so3 import left_jacobian
 from hemlets.body.start import Start, StartTrust
 from hemlets.body.targets import FitTargets, Goal, mean_point
 from hemlets.core.config import Config

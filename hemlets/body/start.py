@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from hemlets.body.so3 import left_jacobian
+from hemlets.body.rotations import left_jacobian
 from hemlets.core.config import Config
 
 __all__ = ["Start", "StartTrust"]

@@ -20,7 +20,6 @@ from hemlets.inference.champion import find_model
 from hemlets.inference.openpose import read_openpose
 from hemlets.inference.people import Detection, predict_people
 from hemlets.inference.predictor import DEFAULT_FOV_DEG, Predictor
-from hemlets.inference.refine import Refiner
 from hemlets.inference.types import BodyEstimate, Camera, Flag
 from hemlets.reports.drawing import PlacedBody, place_body, png, prediction_picture
 
@@ -271,6 +270,9 @@ class PhotoPredictor(BodyPredictor):
                 remedy=error.remedy,
             ) from error
         if refine:
+            # Fitting needs roma, which takes two seconds to import.
+            from hemlets.inference.refine import Refiner
+
             joints = [detection.joints2d_px for detection in detections]
             estimates = Refiner(self._body).refine(estimates, joints2d_px=joints)
         return [

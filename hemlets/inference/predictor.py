@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import roma
 import torch
 
+from hemlets.body.rotations import axis_angles
 from hemlets.core.errors import InputError
 from hemlets.data.transforms import Crop, square_crop
 from hemlets.inference.types import BodyEstimate, Camera, Flag, PredictionRequest
@@ -114,7 +114,7 @@ class Predictor:
             )
             found = joints_in_images(out.decoded.voxel_BJ3, self.card.pose.volume, crops)
             view_B33 = crop_views(np.array([crop.centre_px for crop in crops]), cameras)
-            theta = roma.rotmat_to_rotvec(from_view(out.shape.rotation_BR33, view_B33))
+            theta = axis_angles(from_view(out.shape.rotation_BR33, view_B33))
             if out.pose.heatmap_BJHW is not None:
                 peak = decode_heatmaps(out.pose.heatmap_BJHW)[1].clamp(0, 1)
             else:

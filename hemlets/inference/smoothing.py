@@ -15,8 +15,6 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import roma
-import torch
 from pydantic import Field
 from scipy.spatial.transform import Rotation
 
@@ -147,8 +145,8 @@ def _smooth_turns(
         matrices.reshape(*shape[:2], 9), fps, cutoff_hz=config.cutoff_hz,
         per_speed=config.cutoff_per_rad_s / np.sqrt(2.0), live=config.live,
     )  # fmt: skip
-    nearest = roma.special_procrustes(torch.from_numpy(filtered.reshape(-1, 3, 3))).numpy()
-    return np.asarray(Rotation.from_matrix(nearest).as_rotvec().reshape(shape), np.float32)
+    nearest = Rotation.from_matrix(filtered.reshape(-1, 3, 3))
+    return np.asarray(nearest.as_rotvec().reshape(shape), np.float32)
 
 
 def jitter(points_TNC: npt.NDArray[np.floating[Any]]) -> float:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import roma
 import torch
 from torch import Tensor
 
 from hemlets.body import mirror_theta
+from hemlets.body.rotations import nearest_rotations
 from hemlets.core.skeleton import FLIP_JOINTS
 from hemlets.models.fused import InferenceForm
 from hemlets.models.pose import DecodedVolume
@@ -53,7 +53,7 @@ def both_ways(model: HemletsPosh | InferenceForm, image_B3HW: Tensor) -> PoshOut
     seen_BJ3 = torch.cat([mean_BJ3, _mirrored(mean_BJ3[:, joints], volume.cells)])
     rotation, betas = body_from(seen_BJ3, out.pose.feature_BC, model.shape, volume)
     mean = rotation[:B] + mirror_theta(rotation[B:])
-    shape = ShapeOutput(roma.special_procrustes(mean), (betas[:B] + betas[B:]) / 2)
+    shape = ShapeOutput(nearest_rotations(mean), (betas[:B] + betas[B:]) / 2)
     return PoshOutput(pose, decoded, shape)
 
 

@@ -12,7 +12,6 @@ from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from hemlets.models.backbones.efficientnet import PaddedConvolution
@@ -74,6 +73,16 @@ class _Tracer(fx.Tracer):
         return isinstance(m, nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
 
 
+class _ShapeRecorder(fx.Interpreter):
+    """Note each result's shape in its node; torch's ShapeProp takes a second to import SymPy."""
+
+    def run_node(self, node: fx.Node) -> Any:
+        value = super().run_node(node)
+        if isinstance(value, Tensor):
+            node.meta["shape"] = list(value.shape)
+        return value
+
+
 @torch.no_grad()
 def pack(network: nn.Module, image_B3HW: Tensor, dtype: torch.dtype) -> fx.GraphModule:
     """The network with packed convolutions; the one that is given stays as it is.
@@ -84,7 +93,7 @@ def pack(network: nn.Module, image_B3HW: Tensor, dtype: torch.dtype) -> fx.Graph
         dtype: Of the convolutions.
     """
     traced = fx.GraphModule(network, _Tracer().trace(network))
-    ShapeProp(traced).propagate(image_B3HW)
+    _ShapeRecorder(traced).run(image_B3HW)
     for node in list(traced.graph.nodes):
         module = _module(traced, node)
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
@@ -129,7 +138,7 @@ def _replace(
         module,
         weight.to(dtype),
         None if bias is None else bias.to(dtype),
-        list(node.all_input_nodes[0].meta["tensor_meta"].shape),
+        node.all_input_nodes[0].meta["shape"],
         activation,
     )
     name = f"packed_{node.name}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import roma
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from hemlets.body.rotations import gram_schmidt
 from hemlets.core.config import Config
 from hemlets.core.skeleton import N_JOINTS
 
@@ -92,5 +92,5 @@ class ShapeNetwork(nn.Module):
         """
         x = self.input(torch.cat([joints_BJ3.flatten(1).float(), feature_BC.float()], 1))
         y = self.output(self.blocks(x)).float()
-        rotation = roma.special_gramschmidt(y[:, : 24 * 6].reshape(-1, 24, 3, 2))
+        rotation = gram_schmidt(y[:, : 24 * 6].reshape(-1, 24, 3, 2))
         return ShapeOutput(rotation, y[:, 24 * 6 :])

@@ -7,7 +7,7 @@ import roma
 import torch
 
 from hemlets.body.prior import learned_prior
-from hemlets.body.so3 import left_jacobian
+from hemlets.body.rotations import left_jacobian
 from hemlets.body.start import Start, StartTrust
 
 TRUST = StartTrust(pose_share=0.5, root_rad=0.1, betas=0.5)

@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.sparse import csr_matrix
 from scipy.spatial.transform import Rotation
 
 from hemlets.body.model import BodyModel
@@ -118,14 +117,6 @@ class Studio:
         self.body = body
         self._faces = _wound_outwards(body)
         self._rasteriser = Rasteriser(self._faces)
-        n_faces = len(self._faces)
-        self._gather = csr_matrix(
-            (
-                np.ones(3 * n_faces, np.float32),
-                (self._faces.reshape(-1), np.repeat(np.arange(n_faces), 3)),
-            ),
-            shape=(body.n_vertices, n_faces),
-        )
         template = body.v_template_V3.numpy()
         rest_joints = (body.J_regressor_JV @ body.v_template_V3).numpy()
         self._marks = Landmarks.of_template(template, rest_joints)
@@ -254,7 +245,7 @@ class Studio:
         coarse mesh wears sharp patterns.
         """
         look, lights = draw_look(rng, self._marks), draw_lights(rng)
-        normals = vertex_normals(posed.vertices_V3_mm, self._faces, self._gather)
+        normals = vertex_normals(posed.vertices_V3_mm, self._faces)
         light = lights.on(normals) / MAX_LIGHT
         layer = self._rasteriser.draw(
             camera, where, posed.vertices_V3_mm, (self._template_unit, light),

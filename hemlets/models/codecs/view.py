@@ -10,9 +10,9 @@ Kissos et al. 2020 argue.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import numpy.typing as npt
-import roma
 import torch
 from torch import Tensor
 
@@ -45,8 +45,8 @@ def crop_views(
     share_B1 = np.arctan(tangent_B1) / np.maximum(tangent_B1, 1e-12)
     turned_B2 = slope_B2 * np.where(tangent_B1 > 0, share_B1, 1.0)
     rotvec_B3 = np.stack([-turned_B2[:, 1], turned_B2[:, 0], np.zeros(len(camera))], -1)
-    view_B33: Tensor = roma.rotvec_to_rotmat(torch.from_numpy(rotvec_B3)).float()
-    return view_B33
+    view_B33 = np.array([cv2.Rodrigues(rotvec)[0] for rotvec in rotvec_B3]).reshape(-1, 3, 3)
+    return torch.from_numpy(view_B33.astype(np.float32))
 
 
 def into_view(rotation_BR33: Tensor, view_B33: Tensor) -> Tensor:

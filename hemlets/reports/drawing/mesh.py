@@ -13,7 +13,6 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
 
 from hemlets.body.raster import (
     FAR_MM,
@@ -220,15 +219,7 @@ def _rectangle(points_mm: Float32, camera: Camera, size: tuple[int, int]) -> Rec
 
 def _shade(vertices_V3: Float32, faces_F3: npt.NDArray[np.int32], colour: Colour) -> Float32:
     """Colour of each vertex, (V, 3) within 0–1."""
-    n_faces = len(faces_F3)
-    gather = csr_matrix(
-        (
-            np.ones(3 * n_faces, np.float32),
-            (faces_F3.reshape(-1), np.repeat(np.arange(n_faces), 3)),
-        ),
-        shape=(len(vertices_V3), n_faces),
-    )
-    normals = vertex_normals(vertices_V3, faces_F3, gather)
+    normals = vertex_normals(vertices_V3, faces_F3)
     directions = _LIGHTS / np.linalg.norm(_LIGHTS, axis=1, keepdims=True)
     light = _AMBIENT + np.maximum(normals @ directions.T.astype(np.float32), 0.0) @ _STRENGTHS
     shaded = np.minimum(light[:, None] * (np.array(colour, np.float32) / 255.0), 1.0)

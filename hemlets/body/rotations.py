@@ -1,0 +1,101 @@
+"""Rotation matrices from axis-angles and from the 6D form, and their derivatives.
+
+Conversions for training and fitting are roma's. Importing roma takes two seconds, though, since it
+imports torch's compiler; what a prediction needs is here.
+
+Shape suffix: R rotations; leading dimensions are free.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rotation_matrices(axis_angle_R3: Tensor) -> Tensor:
+    """Turn axis-angles (..., 3) in radians into matrices (..., 3, 3), by Rodrigues' formula.
+
+    Differentiable everywhere, at 0 as well.
+    """
+    # The norm has no derivative at 0: an offset far below what a body shows keeps away from it.
+    angle_R1 = (axis_angle_R3 + 1e-8).norm(dim=-1, keepdim=True)
+    cross_R33 = cross_matrices(axis_angle_R3 / angle_R1)
+    sine, versine = angle_R1.sin()[..., None], 1 - angle_R1.cos()[..., None]
+    identity = torch.eye(3, dtype=angle_R1.dtype, device=angle_R1.device)
+    return identity + sine * cross_R33 + versine * (cross_R33 @ cross_R33)
+
+
+def cross_matrices(vector_R3: Tensor) -> Tensor:
+    """The matrices (..., 3, 3) that multiply by vectors as their cross products do."""
+    x, y, z = vector_R3.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+
+
+def gram_schmidt(columns_R32: Tensor) -> Tensor:
+    """Turn the 6D form (..., 3, 2) into rotations (..., 3, 3) (Zhou et al. 2019).
+
+    The form is a rotation's first two columns before they are made unit and orthogonal. It is
+    continuous, which no form of three or four numbers is.
+    """
+    first, second = columns_R32.unbind(-1)
+    x = first / first.norm(dim=-1, keepdim=True)
+    y = second - (x * second).sum(-1, keepdim=True) * x
+    y = y / y.norm(dim=-1, keepdim=True)
+    return torch.stack([x, y, x.cross(y, dim=-1)], -1)
+
+
+def nearest_rotations(matrix_R33: Tensor) -> Tensor:
+    """The rotations (..., 3, 3) that are nearest to matrices (Kabsch 1976).
+
+    Of a sum of rotations this is their chordal mean. The derivative is undefined where two
+    singular values are equal: for training use ``roma.special_procrustes``.
+    """
+    left, _, right = torch.linalg.svd(matrix_R33.double())
+    # A reflection would be nearer where the determinant is negative: turn the least axis over.
+    signs_R3 = torch.ones_like(left[..., 0])
+    signs_R3[..., 2] = torch.linalg.det(left @ right)
+    return ((left * signs_R3[..., None, :]) @ right).to(matrix_R33.dtype)
+
+
+def axis_angles(rotation_R33: Tensor) -> Tensor:
+    """Turn rotations (..., 3, 3) into axis-angles (..., 3), at most π radians long.
+
+    Exact at every angle; not meant for derivatives.
+    """
+    rotation = rotation_R33.double()
+    trace = rotation.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+    identity = torch.eye(3, dtype=torch.float64, device=rotation.device)
+    twice_sine_R33 = rotation - rotation.mT
+    axis_R31 = twice_sine_R33[..., [2, 0, 1], [1, 2, 0]][..., None]
+    # Four times the outer product of the quaternion (x, y, z, w) with itself. Each row is a
+    # multiple of the quaternion; the one of the largest diagonal element is the most precise.
+    outer_R44 = torch.cat(
+        [
+            torch.cat([rotation + rotation.mT + (1 - trace) * identity, axis_R31], -1),
+            torch.cat([axis_R31.mT, 1 + trace], -1),
+        ],
+        -2,
+    )
+    best = outer_R44.diagonal(dim1=-2, dim2=-1).argmax(-1)
+    quaternion_R4 = outer_R44.take_along_dim(best[..., None, None], -2)[..., 0, :]
+    imaginary_R3, real_R1 = quaternion_R4.split([3, 1], -1)
+    length_R1 = imaginary_R3.norm(dim=-1, keepdim=True)
+    angle_R1 = 2 * torch.atan2(length_R1, real_R1.abs())
+    direction_R3 = imaginary_R3 * torch.where(real_R1 < 0, -1.0, 1.0)
+    shares_R1 = angle_R1 / length_R1.clamp(min=torch.finfo(torch.float64).tiny)
+    return (direction_R3 * shares_R1).to(rotation_R33.dtype)
+
+
+def left_jacobian(theta_BJ3: Tensor) -> Tensor:
+    """Q(θ) of the exponential map: exp(θ + dθ) = exp(Q dθ) exp(θ) to first order.
+
+    Its inverse is the logarithm's: log(exp(dω) exp(θ)) = θ + Q⁻¹ dω.
+    """
+    angle = theta_BJ3.norm(dim=-1).clamp(min=1e-6)[..., None, None]
+    cross = cross_matrices(theta_BJ3)
+    identity = torch.eye(3).to(theta_BJ3)
+    first = (1 - angle.cos()) / angle**2
+    second = (angle - angle.sin()) / angle**3
+    jacobian: Tensor = identity + first * cross + second * (cross @ cross)
+    return jacobian
