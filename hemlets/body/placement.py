@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from hemlets.body import BodyModel
 from hemlets.core.skeleton import Joint
+
+if TYPE_CHECKING:
+    from hemlets.body import BodyModel
 
 __all__ = ["PlacedBody", "place_body"]
 
@@ -50,6 +51,8 @@ def place_body(
         betas_K: (10,) shape.
         root_mm: (3,) where the pelvis goes, camera frame.
     """
+    import torch
+
     with torch.inference_mode():
         body = model(
             torch.from_numpy(np.array(theta_J3, np.float32))[None],

@@ -166,9 +166,10 @@ def vertex_normals(vertices_V3: FloatArray, faces_F3: npt.NDArray[np.integer[Any
     """Outward unit normals (V, 3), weighted by the area of the faces around."""
     corner = vertices_V3[faces_F3]
     a, b = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
-    summed_V3 = np.zeros_like(vertices_V3)
+    summed_3V = np.zeros((3, len(vertices_V3)), vertices_V3.dtype)
     for axis, (second, third) in enumerate(((1, 2), (2, 0), (0, 1))):
         across_F = a[:, second] * b[:, third] - a[:, third] * b[:, second]
-        np.add.at(summed_V3[:, axis], faces_F3.reshape(-1), np.repeat(across_F, 3))
+        np.add.at(summed_3V[axis], faces_F3.reshape(-1), np.repeat(across_F, 3))
+    summed_V3 = np.ascontiguousarray(summed_3V.T)
     length = np.sqrt((summed_V3 * summed_V3).sum(1, keepdims=True))
     return np.asarray(summed_V3 / np.maximum(length, 1e-12), np.float32)

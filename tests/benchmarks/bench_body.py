@@ -1,9 +1,9 @@
 """Fitting, posing and drawing bodies: ``python tests/benchmarks/bench_body.py``.
 
 Fits 64 bodies of held-out motion from exact and from noisy joints, refines as many from poor
-starts, poses 64 full-resolution bodies beside bare smplx, and lays a full-resolution body over a
-720p image. Writes one row a machine and figure to ``results/body.csv`` and ends with exit code 1
-where a limit is missed.
+starts, poses 64 full-resolution bodies, and lays a full-resolution body over a 720p image. Writes
+one row a machine and figure to ``results/body.csv`` and ends with exit code 1 where a limit is
+missed.
 """
 
 from __future__ import annotations
@@ -115,24 +115,12 @@ def refining(repeats: int) -> list[tuple[str, float, str, float]]:
 
 
 def posing(repeats: int) -> list[tuple[str, float, str, float]]:
-    """Time of posing against bare smplx, in turns so that a busy machine hits both."""
+    """Time of posing."""
     body = BodyModel.load(resolution="full")
-    smpl = body.as_smplx()
     theta, betas = held_out(BODIES)
-    pose = theta.reshape(BODIES, -1)
-    ours, theirs = [], []
     with torch.inference_mode():
-        for _ in range(repeats):
-            ours.append(best_of(lambda: body(theta, betas), 1))
-            theirs.append(
-                best_of(
-                    lambda: smpl(betas=betas, global_orient=pose[:, :3], body_pose=pose[:, 3:]), 1
-                )
-            )
-    return [
-        ("posing 64 full bodies", 1e3 * min(ours), "ms", float("nan")),
-        ("posing 64 full bodies, share of smplx", min(ours) / min(theirs), "share", 1.2),
-    ]
+        seconds = best_of(lambda: body(theta, betas), repeats)
+    return [("posing 64 full bodies", 1e3 * seconds, "ms", 150.0)]
 
 
 def drawing(repeats: int) -> list[tuple[str, float, str, float]]:

@@ -107,27 +107,6 @@ def test_the_root_turns_the_body_about_its_kinematic_pelvis(lite):
     torch.testing.assert_close(moved.vertices_BV3_mm, expected, atol=1e-2, rtol=0)
 
 
-def test_forward_equals_plain_smplx(model):
-    theta, betas = real_poses(6)
-    ours = model(theta, betas)
-    theirs = model.as_smplx()(betas=betas, global_orient=theta[:, :3], body_pose=theta[:, 3:])
-    torch.testing.assert_close(ours.vertices_BV3_mm, 1000 * theirs.vertices, atol=5e-3, rtol=0)
-    torch.testing.assert_close(
-        ours.joints24_B243_mm, 1000 * theirs.joints[:, :24], atol=5e-3, rtol=0
-    )
-
-
-def test_pose_blend_shapes_of_a_file_are_applied_as_smplx_does(lite):
-    arrays = read_body_arrays_of(lite)
-    arrays["posedirs"] = np.random.default_rng(0).normal(size=(1229, 3, 207), scale=1e-3)
-    blended = BodyModel(arrays)
-    theta, betas = real_poses(3)
-    ours = blended(theta, betas).vertices_BV3_mm
-    theirs = blended.as_smplx()(betas=betas, global_orient=theta[:, :3], body_pose=theta[:, 3:])
-    torch.testing.assert_close(ours, 1000 * theirs.vertices, atol=5e-3, rtol=0)
-    assert (ours - lite(theta, betas).vertices_BV3_mm).abs().max() > 1
-
-
 def read_body_arrays_of(model):
     return {
         "v_template": model.v_template_V3.numpy(),

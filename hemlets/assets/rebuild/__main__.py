@@ -80,7 +80,7 @@ def rebuild_body(folder: Path, *, n_subjects: int, seed: int) -> list[str]:
             "topologies": {"open_body": FULL_TOPOLOGY, "open_body_lite": LITE_TOPOLOGY},
         },
         "landmarks": dict(LANDMARK_SOURCES),
-        "made_with": {name: version(name) for name in ("numpy", "scipy", "torch", "smplx")},
+        "made_with": {name: version(name) for name in ("numpy", "scipy", "torch")},
         "measured": report,
     }
     _write_json(folder / "body/provenance.json", provenance)

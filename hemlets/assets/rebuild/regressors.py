@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.optimize import nnls
-from smplx.lbs import batch_rigid_transform, batch_rodrigues
 
+from hemlets.body.kinematics import pose_skeleton
+from hemlets.body.rotations import rotation_matrices
 from hemlets.core.skeleton import FLIP_JOINTS, MIRROR_SMPL_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
 
 __all__ = [
@@ -75,19 +76,17 @@ class PosedBody:
         return self.joints_JK3[:, 0] + moved_PJ3
 
     def transforms(self, theta_P72: _Array, betas_PK: _Array) -> tuple[_Array, _Array]:
-        """Posed joints (P, 24, 3) and each joint's rest-to-posed transform (P, 24, 4, 4)."""
-        theta = torch.from_numpy(theta_P72).reshape(-1, 3)
-        rot = batch_rodrigues(theta).reshape(len(theta_P72), -1, 3, 3)
-        parents = torch.tensor(SMPL_PARENTS)
-        rest = torch.from_numpy(self.joints(betas_PK))
-        joints, transforms = batch_rigid_transform(rot, rest, parents, dtype=torch.float64)
-        return joints.numpy(), transforms.numpy()
+        """Posed joints (P, 24, 3) and each joint's rest-to-posed transform (P, 24, 3, 4)."""
+        theta_PJ3 = torch.from_numpy(theta_P72).unflatten(1, (-1, 3))
+        rest_PJ3 = torch.from_numpy(self.joints(betas_PK))
+        joints_PJ3, turn_PJ33, shift_PJ3 = pose_skeleton(rotation_matrices(theta_PJ3), rest_PJ3)
+        return joints_PJ3.numpy(), torch.cat([turn_PJ33, shift_PJ3[..., None]], -1).numpy()
 
-    def vertices(self, transforms_PJ44: _Array, betas_PK: _Array, keep_C: _Index) -> _Array:
+    def vertices(self, transforms_PJ34: _Array, betas_PK: _Array, keep_C: _Index) -> _Array:
         """Posed positions (P, C, 3) of some vertices."""
         rest = self.v_template_V3[keep_C]
         rest = rest + np.einsum("pk,vck->pvc", betas_PK, self.shapedirs_V3K[keep_C])
-        blend = np.einsum("vj,pjab->pvab", self.weights_VJ[keep_C], transforms_PJ44[:, :, :3])
+        blend = np.einsum("vj,pjab->pvab", self.weights_VJ[keep_C], transforms_PJ34)
         turned: _Array = np.einsum("pvab,pvb->pva", blend[..., :3], rest) + blend[..., 3]
         return turned
 
@@ -231,11 +230,11 @@ def _posed_radius_m(joint: Joint) -> float:
     return 0.24 if joint in (Joint.LEFT_HIP, Joint.SPINE, Joint.LEFT_SHOULDER) else 0.14
 
 
-def carried(transforms_PJ44: _Array, betas_PK: _Array, carrier: int, position_K3: _Array) -> _Array:
+def carried(transforms_PJ34: _Array, betas_PK: _Array, carrier: int, position_K3: _Array) -> _Array:
     """(P, 3): a rest-pose point that moves rigidly with one SMPL joint."""
     rest = position_K3[0] + betas_PK @ position_K3[1:]
-    move = transforms_PJ44[:, carrier]
-    posed: _Array = np.einsum("pab,pb->pa", move[:, :3, :3], rest) + move[:, :3, 3]
+    move = transforms_PJ34[:, carrier]
+    posed: _Array = np.einsum("pab,pb->pa", move[..., :3], rest) + move[..., 3]
     return posed
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from hemlets.assets import asset_path
-from hemlets.body.model import BodyModel
 from hemlets.core.errors import DataError
 from hemlets.core.files import sha256_file
 from hemlets.data.synthetic.config import OpenDataConfig
@@ -116,6 +115,8 @@ class _Rendering:
     staging: Path
 
     def __call__(self) -> Callable[[ShardPlan], None]:
+        from hemlets.body.model import BodyModel
+
         body = BodyModel.load(resolution="lite")
         studio = Studio(self.config, MotionLibrary.bundled(), body)
         return partial(_render_shard, studio, self.folder, self.staging)

@@ -12,15 +12,13 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy.spatial.transform import Rotation
 
-from hemlets.body.model import BodyModel
 from hemlets.body.raster import (
     FAR_MM,
     Layer,
@@ -37,6 +35,9 @@ from hemlets.data.synthetic.config import OpenDataConfig
 from hemlets.data.synthetic.light import MAX_LIGHT, draw_lights
 from hemlets.data.synthetic.poses import MotionLibrary, Pose, draw_pose
 from hemlets.data.table import ALL_SPLITS, encode_jpeg
+
+if TYPE_CHECKING:
+    from hemlets.body.model import BodyModel
 
 __all__ = ["BLOCK", "SOURCE", "RenderedPerson", "Studio", "one_thread", "render_person"]
 
@@ -92,6 +93,8 @@ class _Posed:
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """Run PyTorch and OpenCV on one thread: sums over several may round otherwise."""
+    import torch
+
     torch_threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -157,6 +160,8 @@ class Studio:
         return posed, rng
 
     def _pose_block(self, split: str, block: int) -> list[_Posed]:
+        import torch
+
         config = self.config
         indices = range(block * BLOCK, (block + 1) * BLOCK)
         split_number = ALL_SPLITS.index(split)
