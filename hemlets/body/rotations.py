@@ -22,14 +22,16 @@ def rotation_matrices(axis_angle_R3: Tensor) -> Tensor:
     cross_R33 = cross_matrices(axis_angle_R3 / angle_R1)
     sine, versine = angle_R1.sin()[..., None], 1 - angle_R1.cos()[..., None]
     identity = torch.eye(3, dtype=angle_R1.dtype, device=angle_R1.device)
-    return identity + sine * cross_R33 + versine * (cross_R33 @ cross_R33)
+    rotation: Tensor = identity + sine * cross_R33 + versine * (cross_R33 @ cross_R33)
+    return rotation
 
 
 def cross_matrices(vector_R3: Tensor) -> Tensor:
     """The matrices (..., 3, 3) that multiply by vectors as their cross products do."""
     x, y, z = vector_R3.unbind(-1)
     zero = torch.zeros_like(x)
-    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    rows = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1)
+    return rows.view(*vector_R3.shape, 3)
 
 
 def gram_schmidt(columns_R32: Tensor) -> Tensor:
@@ -55,7 +57,8 @@ def nearest_rotations(matrix_R33: Tensor) -> Tensor:
     # A reflection would be nearer where the determinant is negative: turn the least axis over.
     signs_R3 = torch.ones_like(left[..., 0])
     signs_R3[..., 2] = torch.linalg.det(left @ right)
-    return ((left * signs_R3[..., None, :]) @ right).to(matrix_R33.dtype)
+    rotation: Tensor = (left * signs_R3[..., None, :]) @ right
+    return rotation.to(matrix_R33.dtype)
 
 
 def axis_angles(rotation_R33: Tensor) -> Tensor:
@@ -79,12 +82,13 @@ def axis_angles(rotation_R33: Tensor) -> Tensor:
     )
     best = outer_R44.diagonal(dim1=-2, dim2=-1).argmax(-1)
     quaternion_R4 = outer_R44.take_along_dim(best[..., None, None], -2)[..., 0, :]
-    imaginary_R3, real_R1 = quaternion_R4.split([3, 1], -1)
+    imaginary_R3, real_R1 = quaternion_R4[..., :3], quaternion_R4[..., 3:]
     length_R1 = imaginary_R3.norm(dim=-1, keepdim=True)
     angle_R1 = 2 * torch.atan2(length_R1, real_R1.abs())
     direction_R3 = imaginary_R3 * torch.where(real_R1 < 0, -1.0, 1.0)
     shares_R1 = angle_R1 / length_R1.clamp(min=torch.finfo(torch.float64).tiny)
-    return (direction_R3 * shares_R1).to(rotation_R33.dtype)
+    turned: Tensor = direction_R3 * shares_R1
+    return turned.to(rotation_R33.dtype)
 
 
 def left_jacobian(theta_BJ3: Tensor) -> Tensor:

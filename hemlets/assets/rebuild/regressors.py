@@ -77,7 +77,7 @@ class PosedBody:
 
     def transforms(self, theta_P72: _Array, betas_PK: _Array) -> tuple[_Array, _Array]:
         """Posed joints (P, 24, 3) and each joint's rest-to-posed transform (P, 24, 3, 4)."""
-        theta_PJ3 = torch.from_numpy(theta_P72).unflatten(1, (-1, 3))
+        theta_PJ3 = torch.from_numpy(theta_P72).view(len(theta_P72), -1, 3)
         rest_PJ3 = torch.from_numpy(self.joints(betas_PK))
         joints_PJ3, turn_PJ33, shift_PJ3 = pose_skeleton(rotation_matrices(theta_PJ3), rest_PJ3)
         return joints_PJ3.numpy(), torch.cat([turn_PJ33, shift_PJ3[..., None]], -1).numpy()
