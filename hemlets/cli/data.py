@@ -1,27 +1,34 @@
-"""``hemlets data``: what datasets there are, and how they become data versions."""
+"""Datasets and data versions: list, ingest, render, combine, validate, diff, commit, check out.
+
+All of ``hemlets data`` is here, so that it works where only the library is installed. Three parts
+need the pipeline and come as plug-ins (`hemlets.core.plugins`): validation, the store of committed
+versions, and what reads them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hemlets.core.errors import ConfigError
+from hemlets.cli.terminal import ProgressBars, console, print_json
+from hemlets.core.errors import ConfigError, DataError, ValidationFailed
 
 if TYPE_CHECKING:
+    from hemlets.core.workspace import Workspace
+    from hemlets.data.locations import DataSettings
     from hemlets.data.readers.contract import ReadOptions
     from hemlets.data.table import Annotations
     from hemlets.data.versions.ingest import IngestResult
     from hemlets.data.versions.ingest_config import IngestConfig
 
-__all__ = ["FindVersion", "data", "find_version"]
-
-FindVersion = Callable[[str], Path | None]
-"""Folder of a committed version by its name; None where it is no version's name."""
-
-data = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+data = typer.Typer(
+    help="Datasets and data versions.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 Home = Annotated[
     Path | None,
@@ -52,7 +59,7 @@ def list_datasets(
     settings = _settings(home, root)
     rows = [(dataset, locate(dataset, settings)) for dataset in datasets()]
     if json:
-        _print_json(
+        print_json(
             [
                 {
                     "name": dataset.name,
@@ -84,10 +91,10 @@ def list_datasets(
         needs = "\n".join(f"{_words(e.pattern)}: {e.what}" for e in dataset.layout if e.required)
         teaches = "\n".join(map(str, dataset.supervision))
         table.add_row(dataset.name, teaches, needs, dataset.licence, found)
-    console = _console()
-    console.print(table)
+    screen = console()
+    screen.print(table)
     if not settings.roots and not settings.folders:
-        console.print("note: name folders of datasets with HEMLETS_DATA, --root or data.toml")
+        screen.print("note: name folders of datasets with HEMLETS_DATA, --root or data.toml")
 
 
 @data.command("ingest")
@@ -155,7 +162,7 @@ def ingest_dataset(
     target = out or workspace.home / "ingested" / dataset.name
     if anew:
         _remove_version(target)
-    with _Bars() as bars:
+    with ProgressBars() as bars:
         result = ingest(
             dataset,
             folder,
@@ -186,7 +193,7 @@ def render(
     from hemlets.data.synthetic.benchmark_set import build_benchmark
 
     target = out or _workspace(home).home / "ingested" / name
-    with _Bars() as bars:
+    with ProgressBars() as bars:
         build_benchmark(
             name,
             target,
@@ -198,7 +205,6 @@ def render(
 
 @data.command("combine")
 def combine_versions(
-    context: typer.Context,
     versions: Annotated[
         list[str], typer.Argument(metavar="VERSION...", help="Folders or names of data versions.")
     ],
@@ -225,6 +231,9 @@ def combine_versions(
     from hemlets.core.files import read_json
     from hemlets.data.table import ALL_SPLITS
     from hemlets.data.versions.combine import Part, combine
+    from hemlets.data.versions.committed import find_version
+
+    workspace = _workspace(home)
 
     taken = {
         name: _commas(value) for name, value in (_pair(text, "--splits") for text in splits or [])
@@ -239,13 +248,12 @@ def combine_versions(
     parts: list[Part] = []
     names: Counter[str] = Counter()
     for text in versions:
-        folder = find_version(text, context.obj)
-        told = read_json(folder / "version.json") if (folder / "version.json").exists() else {}
-        name = str(told.get("dataset") or told.get("kind") or folder.name)
+        folder = find_version(text, workspace)
+        name = _dataset_name(folder)
         names[name] += 1
         own = name if names[name] == 1 else f"{name}-{names[name]}"
         parts.append(Part(name=own, folder=folder, splits=taken.get(text, ALL_SPLITS)))
-    target = out or _workspace(home).home / "ingested" / "combined"
+    target = out or workspace.home / "ingested" / "combined"
     combine(parts, target)
     for split, count in read_json(target / "version.json")["samples"].items():
         typer.echo(f"{split}: {count:,} rows")
@@ -254,7 +262,6 @@ def combine_versions(
 
 @data.command("show")
 def show(
-    context: typer.Context,
     version: Annotated[str, typer.Argument(help="Folder or name of a data version.")],
     split: Annotated[str | None, typer.Option("--split", help="Only this split.")] = None,
     count: Annotated[int, typer.Option("--count", min=1, max=400, help="Samples drawn.")] = 24,
@@ -270,10 +277,11 @@ def show(
 
     from hemlets.core.files import atomic_path
     from hemlets.data.table import Annotations, ShardReader
+    from hemlets.data.versions.committed import find_version
     from hemlets.reports.drawing.contact_sheet import contact_sheet, stored_tiles
     from hemlets.reports.drawing.encoding import png
 
-    folder = find_version(version, context.obj)
+    folder = find_version(version, _workspace(None))
     table = Annotations.read(folder / "annotations.parquet")
     rows = np.flatnonzero(_matching(table, split, where or []))
     if not len(rows):
@@ -291,7 +299,6 @@ def show(
 
 @data.command("diff")
 def diff(
-    context: typer.Context,
     before: Annotated[str, typer.Argument(help="Folder or name of a data version.")],
     after: Annotated[str, typer.Argument(help="Folder or name of another.")],
     json: Json = False,
@@ -300,28 +307,29 @@ def diff(
 
     Rows that came and went, labels that are others now, and shifts of distributions.
     """
+    from hemlets.data.versions.committed import find_version
     from hemlets.data.versions.diff import diff_versions
 
-    folders = [find_version(text, context.obj) for text in (before, after)]
+    folders = [find_version(text, _workspace(None)) for text in (before, after)]
     found = diff_versions(*folders)
     if json:
-        _print_json(found.to_json())
+        print_json(found.to_json())
         return
     from rich.table import Table
 
-    console = _console()
-    console.print(f"{found.rows[0]:,} rows → {found.rows[1]:,} rows")
+    screen = console()
+    screen.print(f"{found.rows[0]:,} rows → {found.rows[1]:,} rows")
     if found.is_empty:
-        console.print("the same rows with the same values")
+        screen.print("the same rows with the same values")
     for words, names in (("added", found.added), ("removed", found.removed)):
         if names:
-            console.print(f"\n{len(names):,} {words}: {_some(names)}")
+            screen.print(f"\n{len(names):,} {words}: {_some(names)}")
     for field, names in found.changed.items():
-        console.print(f"\n{field} changed in {len(names):,} rows: {_some(names)}")
+        screen.print(f"\n{field} changed in {len(names):,} rows: {_some(names)}")
     if found.changed:
-        console.print(f"\n{len(found.changed_samples):,} rows changed in all")
+        screen.print(f"\n{len(found.changed_samples):,} rows changed in all")
     if found.restored:
-        console.print(f"\n{found.restored:,} rows lie in another place of the shards")
+        screen.print(f"\n{found.restored:,} rows lie in another place of the shards")
     if found.shifts:
         table = Table(box=None, pad_edge=False, title="\ndistributions", title_justify="left")
         for title in ("", "before", "after"):
@@ -331,34 +339,107 @@ def diff(
             unit = "" if shift.unit == "rows" else f" {shift.unit}"
             values = (f"{value:,.{digits}f}{unit}" for value in (shift.before, shift.after))
             table.add_row(shift.what, *values)
-        console.print(table)
+        screen.print(table)
 
 
-def find_version(text: str, find: FindVersion | None = None) -> Path:
-    """The folder of a data version.
+@data.command("validate")
+def validate(
+    folder: Annotated[
+        Path, typer.Argument(help="Data version: a folder with annotations.parquet and shards.")
+    ],
+    previous: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Earlier version to compare distributions with."),
+    ] = None,
+    docs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Gets report and Data Docs; NAME.validation beside the version when omitted.",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check a data version before anything is trained on it.
 
-    Args:
-        text: A folder, the name of an ingested dataset, or what ``find`` knows.
-        find: Looks up committed versions.
-
-    Raises:
-        ConfigError: None of them.
+    Names the rows and fields of every fault, shows which of them stop a retraining, and writes
+    pages with pictures. Ends with exit code 3 where one does.
     """
-    folder = Path(text)
-    ingested = _workspace(None).home / "ingested" / text
-    for place in (folder, ingested):
-        if (place / "annotations.parquet").exists():
-            return place
-    found = find(text) if find is not None else None
-    if found is None:
-        raise ConfigError(
-            f"{text!r} is no data version",
-            expected="a folder with annotations.parquet, the name of a committed version, or the "
-            "name of an ingested dataset",
-            remedy="`hemlets data versions` lists the versions; `hemlets data ingest` and "
-            "`hemlets retrain` make them",
+    from hemlets.core.plugins import load_plugin
+    from hemlets.data.versions.writer import TABLE
+
+    for version in (folder, previous):
+        if version is not None and not (version / TABLE).is_file():
+            raise DataError(
+                "this is no data version: it has no annotation table",
+                where=version,
+                expected=TABLE,
+                remedy="name a folder that `hemlets data ingest` or `hemlets data render` wrote",
+            )
+    where = folder.resolve()
+    out = docs or where.with_name(f"{where.name}.validation")
+    result = load_plugin("validate-data")(folder, out, previous=previous)
+    if json:
+        print_json(result.to_json(), indent=None)
+    elif result.passed:
+        typer.echo(result.message())
+    if not result.passed:
+        raise ValidationFailed(
+            result.message(),
+            where=folder / TABLE,
+            remedy="correct or remove these rows, or the code that made them, and validate again",
         )
-    return found
+
+
+@data.command("commit")
+def commit(
+    folder: Annotated[str, typer.Argument(help="Folder or name of an ingested dataset.")],
+    name: Annotated[
+        str | None, typer.Option("--name", help="Of the dataset; what was ingested when omitted.")
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Commit a data version and push it to the remote."""
+    from hemlets.data.locations import DataSettings
+    from hemlets.data.versions.committed import find_version, version_store
+
+    workspace = _workspace(home)
+    found = find_version(folder, workspace)
+    version = version_store().commit(workspace, found, name=name or _dataset_name(found))
+    remote = DataSettings.of(workspace).remote or workspace.data_remote
+    typer.echo(f"{version}, stored in {remote}")
+
+
+@data.command("versions")
+def versions(home: Home = None) -> None:
+    """Show the committed versions of every dataset, oldest first."""
+    from hemlets.data.versions.committed import version_store
+
+    known = version_store().versions(_workspace(home))
+    for version in known:
+        typer.echo(version)
+    if not known:
+        typer.echo("none yet: hemlets data commit or hemlets retrain makes the first", err=True)
+
+
+@data.command("checkout")
+def checkout(
+    version: Annotated[str, typer.Argument(help="As hemlets data versions shows it.")],
+    beside: Annotated[
+        bool, typer.Option("--beside", help="Leave the current version where it is.")
+    ] = False,
+    home: Home = None,
+) -> None:
+    """Bring a committed version back, from the remote where needed."""
+    from hemlets.data.versions.committed import version_store
+    from hemlets.data.versions.writer import TABLE
+
+    store, workspace = version_store(), _workspace(home)
+    bring = store.export if beside else store.checkout
+    folder = bring(workspace, version)
+    if not (folder / TABLE).exists():
+        raise DataError("the version holds no annotation table", where=folder)
+    typer.echo(str(folder))
 
 
 def _words(pattern: str) -> str:
@@ -393,13 +474,23 @@ def _same(found: Any, value: str) -> bool:
     return str(found) == value or str(found).lower() == value.lower()
 
 
-def _workspace(home: Path | None) -> Any:
+def _dataset_name(folder: Path) -> str:
+    """Name of the dataset that a data version was made of."""
+    from hemlets.core.files import read_json
+    from hemlets.data.versions.writer import VERSION
+
+    path = folder / VERSION
+    found = read_json(path) if path.exists() else {}
+    return str(found.get("dataset") or found.get("kind") or folder.name)
+
+
+def _workspace(home: Path | None) -> Workspace:
     from hemlets.core.workspace import Workspace
 
     return Workspace.from_env() if home is None else Workspace(home=home.resolve())
 
 
-def _settings(home: Path | None, roots: list[Path] | None) -> Any:
+def _settings(home: Path | None, roots: list[Path] | None) -> DataSettings:
     from hemlets.data.locations import DataSettings
 
     settings = DataSettings.of(_workspace(home))
@@ -425,7 +516,7 @@ def _local(source: str, cache: Path, endpoint: str | None) -> Path:
                 remedy="check the path; an S3 address begins with s3://",
             )
         return folder
-    with _Bars() as bars:
+    with ProgressBars() as bars:
         return fetch_s3(
             source,
             cache,
@@ -502,61 +593,16 @@ def _commas(text: str) -> tuple[str, ...]:
 def _print_ingested(result: IngestResult) -> None:
     from rich.table import Table
 
-    console = _console()
+    screen = console()
     table = Table(box=None, pad_edge=False)
     table.add_column("split")
     table.add_column("rows", justify="right")
     for split, count in result.samples.items():
         table.add_row(split, f"{count:,}")
-    console.print(table)
+    screen.print(table)
     if result.refused:
-        console.print(f"\n{sum(result.refused.values()):,} rows were left out:")
+        screen.print(f"\n{sum(result.refused.values()):,} rows were left out:")
         for reason, count in list(result.refused.items())[:10]:
-            console.print(f"  {count:,} × {reason}", markup=False)
-        console.print(f"  each is in {result.folder / 'quarantine.jsonl'}", markup=False)
-    console.print(f"\nwrote {result.folder}", markup=False)
-
-
-class _Bars:
-    """Progress bars on a terminal, nothing elsewhere."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-        self._progress = Progress(
-            "{task.description}",
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not Console(stderr=True).is_terminal,
-        )
-        self._tasks: dict[str, Any] = {}
-
-    def __enter__(self) -> _Bars:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if what not in self._tasks:
-            self._tasks[what] = self._progress.add_task(what, total=total or None)
-        self._progress.update(self._tasks[what], completed=done, total=total or None)
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    console = Console(highlight=False, soft_wrap=False)
-    # A pipe has no width of its own; 80 columns would break every path.
-    return console if console.is_terminal else Console(highlight=False, width=160)
-
-
-def _print_json(value: object) -> None:
-    import json
-
-    typer.echo(json.dumps(value, indent=2))
+            screen.print(f"  {count:,} × {reason}", markup=False)
+        screen.print(f"  each is in {result.folder / 'quarantine.jsonl'}", markup=False)
+    screen.print(f"\nwrote {result.folder}", markup=False)

@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from data_checks import validate as validation
-from data_checks.cli import validate as command
+from hemlets.cli.data import validate
 from hemlets.data.table import Annotations, ShardReader, ShardWriter, decode_image, encode_jpeg
 
 Columns = dict[str, Any]
@@ -69,7 +69,7 @@ def test_the_command_names_faults_and_writes_pages(
     columns["betas"][3, 0] = 9
     folder = version(columns)
     app = typer.Typer()
-    app.command()(command)
+    app.command()(validate)
 
     ended = CliRunner().invoke(app, [str(folder), "--docs", str(tmp_path / "pages")])
 

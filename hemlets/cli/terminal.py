@@ -1,0 +1,57 @@
+"""What commands print: tables at a readable width, JSON, and progress bars."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Self
+
+import typer
+
+_PIPE_WIDTH: Final = 160
+
+
+def console() -> Any:
+    """A console of the terminal's width; a pipe gets one that breaks no path."""
+    from rich.console import Console
+
+    found = Console(highlight=False, soft_wrap=False)
+    return found if found.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
+
+
+def print_json(value: object, indent: int | None = 2) -> None:
+    """Print a value as JSON; without an indent on one line."""
+    import json
+
+    typer.echo(json.dumps(value, indent=indent))
+
+
+class ProgressBars:
+    """Progress bars by name on a terminal; nothing elsewhere."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        stderr = Console(stderr=True)
+        self._progress = Progress(
+            "{task.description}",
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=stderr,
+            transient=True,
+            disable=not stderr.is_terminal,
+        )
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        """Show how many are done; a total of 0 is not known yet."""
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=total or None)
+        self._progress.update(self._tasks[name], completed=done, total=total or None)

@@ -1,0 +1,70 @@
+"""Committed data versions, and how a data version is found by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from hemlets.core.errors import ConfigError
+from hemlets.core.plugins import load_plugin
+from hemlets.core.workspace import Workspace
+from hemlets.data.versions.writer import TABLE
+
+
+class VersionStore(Protocol):
+    """Keeps data versions under names, in the workspace and in a remote."""
+
+    def commit(self, workspace: Workspace, folder: Path, *, name: str) -> str:
+        """Make a folder the current version of a dataset; return the version's name."""
+        ...
+
+    def versions(self, workspace: Workspace) -> list[str]:
+        """Names of the versions, oldest first."""
+        ...
+
+    def checkout(self, workspace: Workspace, version: str) -> Path:
+        """Bring a version back as the current one of its dataset."""
+        ...
+
+    def export(self, workspace: Workspace, version: str) -> Path:
+        """Bring a version into a folder of its own."""
+        ...
+
+
+def version_store() -> VersionStore:
+    """The installed store.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    store: VersionStore = load_plugin("data-versions")
+    return store
+
+
+def find_version(text: str, workspace: Workspace) -> Path:
+    """The folder of a data version.
+
+    Args:
+        text: A folder, the name of an ingested dataset, of a committed version, or of a dataset
+            whose newest committed version is meant.
+        workspace: Where names are looked up.
+
+    Raises:
+        ConfigError: There is no such version.
+    """
+    for place in (Path(text), workspace.home / "ingested" / text):
+        if (place / TABLE).exists():
+            return place
+    if (workspace.data / "versions").exists():
+        store = version_store()
+        known = store.versions(workspace)
+        newest = [version for version in known if version.rpartition("-")[0] == text]
+        if text in known or newest:
+            return store.export(workspace, text if text in known else newest[-1])
+    raise ConfigError(
+        f"{text!r} is no data version",
+        expected=f"a folder with {TABLE}, the name of a committed version, or the name of an "
+        "ingested dataset",
+        remedy="`hemlets data versions` lists the versions; `hemlets data ingest` and "
+        "`hemlets retrain` make them",
+    )
