@@ -13,8 +13,6 @@ from hemlets.core.files import sha256_file
 from hemlets.core.workspace import Workspace
 from hemlets.data.versions.combine import Part, combine
 
-__all__ = ["COMBINED", "Origin", "ingested_parts", "origins", "part_content", "unite"]
-
 COMBINED: Final = "combined"
 """What DVC calls the dataset that a union is a version of."""
 

@@ -26,8 +26,6 @@ from hemlets.data.remote import is_s3_url
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-__all__ = ["checkout", "commit", "export", "versions"]
-
 OPEN_RENDERED = "open-rendered"
 _REMOTE = "versions"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")

@@ -9,8 +9,6 @@ from typing import Final
 
 from hemlets.core.files import content_hash, sha256_file
 
-__all__ = ["code_hash", "imported_modules"]
-
 _PACKAGE: Final = "hemlets."
 
 # They say how files are written and faults are told, not what is in them.

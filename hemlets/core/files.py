@@ -86,11 +86,7 @@ def _raise_unwritable(error: OSError, path: Path, kind: str) -> NoReturn:
     concerned = error.filename is None or _scratch(path).name in str(error.filename)
     if not concerned and Path(str(error.filename)) not in (path, *path.parents):
         raise error
-    raise WorkspaceError(
-        f"could not write the {kind}: {error.strerror or error}",
-        where=path,
-        remedy="free some space or fix the folder's permissions, then run the command again",
-    ) from error
+    raise WorkspaceError.unwritable(f"the {kind}", error, path) from error
 
 
 @contextlib.contextmanager

@@ -24,8 +24,6 @@ from hemlets.core.config import Config, read_toml
 from hemlets.core.workspace import Workspace
 from hemlets.data.readers.contract import Dataset, LayoutEntry, missing_entries
 
-__all__ = ["DataSettings", "Location", "locate"]
-
 ROOTS_VARIABLE = "HEMLETS_DATA"
 REMOTE_VARIABLE = "HEMLETS_DATA_REMOTE"
 

@@ -26,8 +26,6 @@ from hemlets.data.readers.files3d import numbers, read_npz, require
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
 from hemlets.data.readers.smpl3d import rotated_root
 
-__all__ = ["DATASET", "read", "read_clips", "read_motion", "read_poses"]
-
 Array = npt.NDArray[Any]
 
 _BODY_JOINTS: Final = 22
@@ -73,19 +71,21 @@ def read_motion(path: Path, *, name: str | None = None, family: str | None = Non
     trans = numbers(fields["trans"], (None, 3), where=f"{path}: trans")
     poses = numbers(fields["poses"], (None, None), where=f"{path}: poses")
     if len(trans) != len(poses) or not len(poses):
-        raise DataError(
-            f"{len(poses)} poses and {len(trans)} positions", where=path,
-            expected="as many of both, and one at least", remedy="fetch the file again",
-        )  # fmt: skip
+        raise DataError.damaged(
+            f"{len(poses)} poses and {len(trans)} positions",
+            path,
+            "as many of both, and one at least",
+        )
     if poses.shape[1] < 3 * _BODY_JOINTS or poses.shape[1] % 3:
         raise DataError(
             f"a pose has {poses.shape[1]} values", where=f"{path}: poses", expected="156 or 165"
         )
     if not _FPS[0] <= fps <= _FPS[1]:
-        raise DataError(
-            f"the frame rate is {fps}", where=f"{path}: mocap_framerate",
-            expected=f"{_FPS[0]:g} to {_FPS[1]:g} frames a second", remedy="fetch the file again",
-        )  # fmt: skip
+        raise DataError.damaged(
+            f"the frame rate is {fps}",
+            f"{path}: mocap_framerate",
+            f"{_FPS[0]:g} to {_FPS[1]:g} frames a second",
+        )
     _require_finite(path, poses=poses, trans=trans)
     if np.abs(trans).max() > _FAR_M:
         raise DataError(

@@ -22,8 +22,6 @@ from hemlets.data.readers.cameras3d import project
 from hemlets.data.readers.contract import ImageRef, ReadOptions, SourceRows
 from hemlets.data.readers.quarantine import Quarantine
 
-__all__ = ["Sequence3D", "assemble", "no_settings", "reprojection_px", "stepped"]
-
 Array = npt.NDArray[Any]
 
 BODY_MM: Final = (100.0, 1000.0)

@@ -7,8 +7,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MARGIN", "from_centre_scale", "from_joints", "from_mask"]
-
 Array = npt.NDArray[Any]
 
 MARGIN: Final = 0.15

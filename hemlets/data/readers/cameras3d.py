@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from hemlets.core.errors import DataError
 
-__all__ = ["CENTRE_TO_CORNER", "Camera", "fitted_intrinsics", "project"]
-
 Array = npt.NDArray[Any]
 
 CENTRE_TO_CORNER: Final = 0.5

@@ -9,8 +9,6 @@ from typing import Final
 from hemlets.core.errors import ConfigError
 from hemlets.data.readers.contract import Dataset
 
-__all__ = ["datasets", "find"]
-
 _ENTRIES: Final = (
     "human36m:DATASET",
     "humaneva:DATASET",

@@ -17,8 +17,6 @@ from hemlets.data.readers.maps2d import COCO
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
 from hemlets.data.readers.stills import CHUNK, Stills, images_below, in_folder, numbers, still_rows
 
-__all__ = ["DATASET", "read"]
-
 Array = npt.NDArray[Any]
 
 DATASET: Final = Dataset(

@@ -21,18 +21,6 @@ from hemlets.core.errors import DataError
 from hemlets.data.readers.quarantine import Quarantine
 from hemlets.data.table import FIELDS
 
-__all__ = [
-    "Dataset",
-    "ImageRef",
-    "LayoutEntry",
-    "ReadOptions",
-    "Reader",
-    "SourceRows",
-    "Supervision",
-    "missing_entries",
-    "require_layout",
-]
-
 Array = npt.NDArray[Any]
 
 _INGEST_FILLS = frozenset(

@@ -47,18 +47,6 @@ from hemlets.data.readers.relations import LABELS, UNKNOWN, Relations, relations
 from hemlets.data.table import FIELDS as TABLE_FIELDS
 from hemlets.data.table import Annotations
 
-__all__ = [
-    "DATASET",
-    "FIELDS",
-    "Decisions",
-    "FbiLabel",
-    "apply_decisions",
-    "decide",
-    "read",
-    "read_labels",
-    "write_labels",
-]
-
 FIELDS: Final = ("sample_id", "part", "label", "annotator", "time")
 
 _FORMAT: Final = "hemlets-fbi"
@@ -162,7 +150,7 @@ def _csv_entries(path: Path) -> Iterator[tuple[int, Any]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise DataError("the file does not exist", where=path) from error
+        raise DataError.missing("the file", path) from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"the labels can't be read: {error}", where=path, expected="a CSV file in UTF-8"

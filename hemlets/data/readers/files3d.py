@@ -20,18 +20,6 @@ import numpy.typing as npt
 
 from hemlets.core.errors import ConfigError, DataError
 
-__all__ = [
-    "MAX_UNPACKED_BYTES",
-    "numbers",
-    "read_cdf",
-    "read_hdf5",
-    "read_mat",
-    "read_npz",
-    "relative_path",
-    "require",
-    "sequence_name",
-]
-
 Array = npt.NDArray[Any]
 
 MAX_UNPACKED_BYTES: Final = 8_000_000_000
@@ -78,11 +66,10 @@ def sequence_name(name: object, *, where: str) -> str:
         DataError: It holds more than letters, digits, spaces and ``_.()+-``.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name:
-        raise DataError(
+        raise DataError.damaged(
             f"the name {str(name)[:80]!r} is no name of a sequence",
-            where=where,
-            expected="letters, digits, spaces, _ . ( ) + -",
-            remedy=_AGAIN,
+            where,
+            "letters, digits, spaces, _ . ( ) + -",
         )
     return name
 
@@ -112,9 +99,7 @@ def numbers(value: object, shape: tuple[int | None, ...], *, where: str) -> Arra
     """
     array = np.asarray(value)
     if array.dtype.kind not in "iufb":
-        raise DataError(
-            f"the values are {array.dtype}", where=where, expected="numbers", remedy=_AGAIN
-        )
+        raise DataError.damaged(f"the values are {array.dtype}", where, "numbers")
     fits = len(shape) == array.ndim and all(
         side in (None, found) for side, found in zip(shape, array.shape, strict=True)
     )
@@ -155,7 +140,7 @@ def read_npz(path: Path, names: Sequence[str] | None = None) -> dict[str, Any]:
                 for name, member in wanted.items()
             }
     except FileNotFoundError as error:
-        raise DataError("the file does not exist", where=path) from error
+        raise DataError.missing("the file", path) from error
     except DataError:
         raise
     # Damage shows as whatever zip, zlib or NumPy's header meets first.
@@ -180,9 +165,7 @@ def _read_npy(data: bytes, where: str) -> Array:
             remedy="save it again with plain arrays",
         )
     if prod(shape) * dtype.itemsize != len(data) - stream.tell():
-        raise DataError(
-            f"the array has shape {shape}, but {len(data)} bytes", where=where, remedy=_AGAIN
-        )
+        raise DataError.damaged(f"the array has shape {shape}, but {len(data)} bytes", where)
     return np.asarray(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False))
 
 
@@ -199,7 +182,7 @@ def read_mat(path: Path) -> dict[str, Any]:
         _check_size(unpacked, path.stat().st_size, path)
         variables: dict[str, Any] = loadmat(path, squeeze_me=False, struct_as_record=True)
     except FileNotFoundError as error:
-        raise DataError("the file does not exist", where=path) from error
+        raise DataError.missing("the file", path) from error
     except NotImplementedError as error:
         raise DataError(
             "the file is MATLAB 7.3, this form is an older one",
@@ -237,7 +220,7 @@ def read_hdf5(path: Path, names: Sequence[str]) -> dict[str, Any]:
     """
     h5py = _imported("h5py", path)
     if not path.is_file():
-        raise DataError("the file does not exist", where=path)
+        raise DataError.missing("the file", path)
     try:
         with h5py.File(path, "r") as store:
             # A link to another file would read what lies outside the dataset.
@@ -275,7 +258,7 @@ def read_cdf(path: Path, name: str) -> Array:
     """
     cdflib = _imported("cdflib", path)
     if not path.is_file():
-        raise DataError("the file does not exist", where=path)
+        raise DataError.missing("the file", path)
     try:
         store = cdflib.CDF(path)
         found = store.cdf_info().zVariables + store.cdf_info().rVariables

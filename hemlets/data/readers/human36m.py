@@ -15,8 +15,6 @@ from hemlets.data.readers.assemble import no_settings
 from hemlets.data.readers.contract import Dataset, LayoutEntry, ReadOptions, SourceRows, Supervision
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
 
-__all__ = ["DATASET", "read"]
-
 _SETTINGS: Final = ("drifting",)
 
 

@@ -24,8 +24,6 @@ from hemlets.data.readers.human36m_official import CAMERAS, TEST_STEP, TRAIN_STE
 from hemlets.data.readers.maps3d import HUMAN36M_17
 from hemlets.data.readers.quarantine import Quarantine
 
-__all__ = ["found", "read"]
-
 Array = npt.NDArray[Any]
 
 _ACTIONS: Final = {

@@ -23,18 +23,6 @@ from hemlets.data.readers.files3d import numbers, read_cdf, sequence_name
 from hemlets.data.readers.maps3d import HUMAN36M_32
 from hemlets.data.readers.quarantine import Quarantine
 
-__all__ = [
-    "CAMERAS",
-    "SUBJECTS",
-    "TEST_STEP",
-    "TRAIN_STEP",
-    "found",
-    "is_left_out",
-    "read",
-    "read_cameras",
-    "split_of",
-]
-
 Array = npt.NDArray[Any]
 
 CAMERAS: Final = ("54138969", "55011271", "58860488", "60457274")
@@ -138,9 +126,9 @@ def _calibration(path: Path) -> Array:
             (node.text or "" if node is not None else "").strip("[] \n").split(), float
         )
     except FileNotFoundError as error:
-        raise DataError(
-            "the cameras' file does not exist",
-            where=path,
+        raise DataError.missing(
+            "the cameras' file",
+            path,
             expected="metadata.xml of Human3.6M's visualisation code",
             remedy="put it into the dataset's folder",
         ) from error

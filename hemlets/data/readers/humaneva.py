@@ -29,8 +29,6 @@ from hemlets.data.readers.files3d import numbers, read_mat, require, sequence_na
 from hemlets.data.readers.maps3d import HUMANEVA15
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
 
-__all__ = ["CAMERAS", "DATASET", "read", "read_calibration"]
-
 Array = npt.NDArray[Any]
 
 CAMERAS: Final = ("C1", "C2", "C3")
@@ -91,10 +89,11 @@ def _text_values(path: Path) -> dict[str, Array]:
     try:
         flat = np.array(path.read_text(encoding="utf-8").replace(",", " ").split(), float)
     except FileNotFoundError as error:
-        raise DataError(
-            "the camera's calibration does not exist", where=path,
+        raise DataError.missing(
+            "the camera's calibration",
+            path,
             remedy="unpack HumanEva_I's Calibration_Data beside the poses",
-        ) from error  # fmt: skip
+        ) from error
     except (OSError, ValueError) as error:
         raise DataError(f"the calibration is damaged: {error}", where=path) from error
     if len(flat) != sum(_LENGTHS.values()):

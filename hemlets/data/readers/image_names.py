@@ -9,8 +9,6 @@ from typing import Final
 
 from hemlets.core.errors import DataError
 
-__all__ = ["ImageFinder"]
-
 _SHOWN: Final = 3
 
 

@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from hemlets.core.skeleton import Joint
 
-__all__ = ["JointMap"]
-
 Array = npt.NDArray[Any]
 
 _SHOULDERS: Final = (Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER)

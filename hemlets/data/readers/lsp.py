@@ -21,8 +21,6 @@ from hemlets.data.readers.maps2d import LSP
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
 from hemlets.data.readers.stills import CHUNK, Stills, images_below, still_rows
 
-__all__ = ["LSPET_DATASET", "LSP_DATASET", "lsp_split", "read_lsp", "read_lspet"]
-
 Array = npt.NDArray[Any]
 
 _LAYOUT: Final = (
@@ -134,11 +132,8 @@ def _joints(path: Path, *, axes: tuple[int, int, int], other: str, name: str) ->
     joints = np.asarray(content["joints"])
     shapes = {(2, 1, 0): "3 × 14 × N", (2, 0, 1): "14 × 3 × N"}
     if joints.dtype.kind not in "fiu":
-        raise DataError(
-            f"joints holds values of type {joints.dtype}",
-            where=f"{path}: joints",
-            expected="numbers",
-            remedy="fetch the file again",
+        raise DataError.damaged(
+            f"joints holds values of type {joints.dtype}", f"{path}: joints", "numbers"
         )
     turned = joints.transpose(axes) if joints.ndim == 3 else np.zeros((0, 0, 0))
     if turned.shape[1:] != (LSP.size, 3) or not len(turned):

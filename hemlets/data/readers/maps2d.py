@@ -11,9 +11,6 @@ from typing import Final
 from hemlets.core.skeleton import Joint
 from hemlets.data.readers.joint_map import JointMap
 
-__all__ = ["COCO", "LSP", "MPII"]
-
-
 MPII: Final = JointMap.named(
     r_ankle=Joint.RIGHT_ANKLE,
     r_knee=Joint.RIGHT_KNEE,

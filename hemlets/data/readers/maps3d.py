@@ -12,18 +12,6 @@ from typing import Final
 from hemlets.core.skeleton import SMPL_JOINTS, Joint
 from hemlets.data.readers.joint_map import JointMap
 
-__all__ = [
-    "COCO18",
-    "HUMAN36M_17",
-    "HUMAN36M_32",
-    "HUMANEVA15",
-    "LSP14",
-    "MPI_TEST_17",
-    "MPI_TRAIN_28",
-    "SMPL_24",
-    "SPIN_24",
-]
-
 _LIMBS: Final = (
     Joint.RIGHT_HIP, Joint.RIGHT_KNEE, Joint.RIGHT_ANKLE,
     Joint.LEFT_HIP, Joint.LEFT_KNEE, Joint.LEFT_ANKLE,

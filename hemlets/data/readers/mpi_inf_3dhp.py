@@ -28,8 +28,6 @@ from hemlets.data.readers.maps3d import MPI_TEST_17, MPI_TRAIN_28
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
 from hemlets.data.readers.spin_npz import Naming, camera_from_pickle, read_rows
 
-__all__ = ["DATASET", "TRAIN_STEP", "read", "read_calibration"]
-
 Array = npt.NDArray[Any]
 
 TRAIN_STEP: Final = 10
@@ -185,11 +183,10 @@ def _one_camera(
     points2d = _cell(fields, "annot2", number, 2, path)
     points3d = _cell(fields, "annot3", number, 3, path)
     if len(points2d) != len(points3d):
-        raise DataError(
+        raise DataError.damaged(
             f"{len(points2d)} frames in annot2, {len(points3d)} in annot3",
-            where=f"{path}: camera {number}",
-            expected="as many of both",
-            remedy="fetch the file again",
+            f"{path}: camera {number}",
+            "as many of both",
         )
     chosen = stepped(len(points2d), options, TRAIN_STEP)
     joints2d, valid2d = MPI_TRAIN_28.apply(points2d[chosen])
@@ -243,10 +240,7 @@ def _read_test(
     activity = np.ravel(fields["activity_annotation"]).astype(int)
     lengths = {len(valid), len(activity), *(len(points) for points in flat.values())}
     if len(lengths) != 1:
-        raise DataError(
-            f"the arrays have {sorted(lengths)} frames", where=path, expected="one length",
-            remedy="fetch the file again",
-        )  # fmt: skip
+        raise DataError.damaged(f"the arrays have {sorted(lengths)} frames", path, "one length")
     # annot3 projects onto annot2 exactly, which gives the camera that the archive leaves out.
     intrinsics = fitted_intrinsics(flat["annot3"][valid], flat["annot2"][valid])
     chosen = stepped(len(valid), options)
@@ -294,10 +288,9 @@ def _test_points(value: Any, name: str, path: Path) -> Array:
 def _with_activities(rows: SourceRows, activity: Array, path: Path) -> SourceRows:
     number = activity[np.asarray(rows.columns["frame"])]
     if number.min() < 0 or number.max() >= len(_ACTIVITIES):
-        raise DataError(
-            f"the activity {number.max()} is unknown", where=f"{path}: activity_annotation",
-            expected="1 to 7", remedy="fetch the file again",
-        )  # fmt: skip
+        raise DataError.damaged(
+            f"the activity {number.max()} is unknown", f"{path}: activity_annotation", "1 to 7"
+        )
     columns = {**rows.columns, "action": [_ACTIVITIES[int(n)] for n in number]}
     return SourceRows(columns=columns, images=rows.images, masks=rows.masks)
 

@@ -33,8 +33,6 @@ from hemlets.data.readers.stills import (
     still_rows,
 )
 
-__all__ = ["DATASET", "read"]
-
 Array = npt.NDArray[Any]
 
 DATASET: Final = Dataset(
@@ -271,11 +269,10 @@ def _mat_people(path: Path, root: Path, images: str, quarantine: Quarantine) -> 
     annolist = np.ravel(_get(release[0] if len(release) else None, "annolist"))
     train = np.ravel(_get(release[0], "img_train")) if len(annolist) else np.zeros(0)
     if not len(annolist) or len(train) != len(annolist):
-        raise DataError(
+        raise DataError.damaged(
             f"RELEASE has {len(annolist)} images in annolist and {len(train)} in img_train",
-            where=path,
-            expected="as many of the one as of the other, as in mpii_human_pose_v1_u12_1.mat",
-            remedy="fetch the file again",
+            path,
+            "as many of the one as of the other, as in mpii_human_pose_v1_u12_1.mat",
         )
     acts = np.ravel(_get(release[0], "act"))
     people = _People(file=file, split="train")

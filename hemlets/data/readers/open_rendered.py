@@ -27,8 +27,6 @@ from hemlets.data.readers.quarantine import Quarantine, or_refuse
 from hemlets.data.readers.stills import CHUNK, images_below
 from hemlets.data.table import FIELDS, SPLITS, Annotations
 
-__all__ = ["DATASET", "read", "version_rows"]
-
 DATASET: Final = Dataset(
     name="open-rendered",
     title="Open rendered people",

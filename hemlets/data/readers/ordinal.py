@@ -24,8 +24,6 @@ from hemlets.data.readers.quarantine import Quarantine, or_refuse
 from hemlets.data.readers.relations import relations_from_order
 from hemlets.data.readers.stills import CHUNK, Stills, images_below, still_rows
 
-__all__ = ["DATASET", "read"]
-
 Array = npt.NDArray[Any]
 Flags = npt.NDArray[np.bool_]
 
@@ -202,11 +200,10 @@ def _arrays(folder: Path, half: _Half) -> tuple[Array, Array]:
         (order, "ordinal.mat: ord", order.shape[1:] == (size, size), f"N × {size} × {size}"),
     ):
         if array.ndim != 3 or not good or array.dtype.kind not in "fiu":
-            raise DataError(
+            raise DataError.damaged(
                 f"the array has shape {' × '.join(map(str, array.shape))}, type {array.dtype}",
-                where=f"{folder / name}",
-                expected=f"{expected}, numbers",
-                remedy="fetch the file again",
+                f"{folder / name}",
+                f"{expected}, numbers",
             )
     if joints.shape[2] != len(order):
         raise DataError(

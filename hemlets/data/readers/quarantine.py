@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
 
-__all__ = ["Quarantine", "Quarantined", "Refuse", "or_refuse"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quarantined:

@@ -16,17 +16,6 @@ import numpy.typing as npt
 
 from hemlets.core.skeleton import N_PARTS, PARTS, Joint, depth_relations
 
-__all__ = [
-    "BACKWARD",
-    "FORWARD",
-    "LABELS",
-    "UNKNOWN",
-    "Relations",
-    "relations_from_joints",
-    "relations_from_labels",
-    "relations_from_order",
-]
-
 Array = npt.NDArray[Any]
 
 FORWARD: Final = "F"

@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from hemlets.core.skeleton import SMPL_JOINTS
 
-__all__ = ["flipped_theta", "rotated_root"]
-
 Array = npt.NDArray[Any]
 
 _TWIN: Final = tuple(

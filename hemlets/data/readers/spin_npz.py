@@ -39,8 +39,6 @@ from hemlets.data.readers.joint_map import JointMap
 from hemlets.data.readers.maps3d import HUMAN36M_17, MPI_TEST_17, SPIN_24
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
 
-__all__ = ["DATASET", "Naming", "camera_from_pickle", "read", "read_human36m", "read_rows"]
-
 Array = npt.NDArray[Any]
 
 _FIELDS: Final = ("imgname", "center", "scale", "part", "S", "pose", "shape", "has_smpl")
@@ -129,10 +127,9 @@ def _confident(fields: dict[str, Any], name: str, coordinates: int, rows: int, w
         return None
     values = numbers(fields[name], (None, None, coordinates + 1), where=f"{where}: {name}")
     if len(values) != rows:
-        raise DataError(
-            f"{len(values)} rows for {rows} images", where=f"{where}: {name}",
-            expected="one for each image", remedy="fetch the file again",
-        )  # fmt: skip
+        raise DataError.damaged(
+            f"{len(values)} rows for {rows} images", f"{where}: {name}", "one for each image"
+        )
     return values
 
 

@@ -21,17 +21,6 @@ from hemlets.data.readers.contract import ImageRef, SourceRows
 from hemlets.data.readers.joint_map import JointMap
 from hemlets.data.readers.quarantine import Quarantine
 
-__all__ = [
-    "CHUNK",
-    "Stills",
-    "image_fault",
-    "image_folder",
-    "images_below",
-    "in_folder",
-    "numbers",
-    "still_rows",
-]
-
 Array = npt.NDArray[Any]
 Flags = npt.NDArray[np.bool_]
 

@@ -31,8 +31,6 @@ from hemlets.data.readers.maps3d import SMPL_24
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
 from hemlets.data.readers.smpl3d import flipped_theta, rotated_root
 
-__all__ = ["DATASET", "TRAIN_STEP", "read", "read_clip"]
-
 Array = npt.NDArray[Any]
 
 TRAIN_STEP: Final = 10
@@ -102,10 +100,7 @@ def read_clip(
     gender = np.ravel(fields["gender"])
     lengths = {len(part) for part in (joints2d, joints3d, pose, betas, zrot)}
     if len(lengths) != 1:
-        raise DataError(
-            f"the arrays have {sorted(lengths)} frames", where=path, expected="one length",
-            remedy="fetch the file again",
-        )  # fmt: skip
+        raise DataError.damaged(f"the arrays have {sorted(lengths)} frames", path, "one length")
     place = numbers(np.ravel(fields["camLoc"]), (3,), where=f"{path}: camLoc")
     if not len(gender) or int(gender[0]) not in (0, 1):
         raise DataError("the gender is unknown", where=f"{path}: gender", expected="0 or 1")

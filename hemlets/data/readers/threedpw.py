@@ -27,8 +27,6 @@ from hemlets.data.readers.maps3d import COCO18, SMPL_24
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
 from hemlets.data.readers.smpl3d import rotated_root
 
-__all__ = ["DATASET", "read"]
-
 Array = npt.NDArray[Any]
 
 _MM_PER_M: Final = 1000.0
@@ -75,10 +73,7 @@ def _read_sequence(
     people = len(fields["poses"])
     for name in ("betas", "trans", "genders", "poses2d", "jointPositions", "campose_valid"):
         if len(fields[name]) != people:
-            raise DataError(
-                f"{name} is of {len(fields[name])} people", where=path, expected=str(people),
-                remedy="fetch the file again",
-            )  # fmt: skip
+            raise DataError.damaged(f"{name} is of {len(fields[name])} people", path, str(people))
     for person in range(people):
         made = None
         with quarantine.guard(path):
@@ -107,10 +102,11 @@ def _read_person(
     betas = np.ravel(numbers(np.ravel(fields["betas"][person]), (None,), where=f"{path}: betas"))
     gender = fields["genders"][person]
     if gender not in _GENDERS or len(betas) < _N_BETAS:
-        raise DataError(
-            f"person {person} has gender {gender!r} and {len(betas)} shape values", where=path,
-            expected="m or f, and 10 or more", remedy="fetch the file again",
-        )  # fmt: skip
+        raise DataError.damaged(
+            f"person {person} has gender {gender!r} and {len(betas)} shape values",
+            path,
+            "m or f, and 10 or more",
+        )
     intrinsics = _intrinsics(fields, path)
     chosen = stepped(frames, options)
     chosen = chosen[aligned[chosen]]
@@ -126,10 +122,11 @@ def _read_person(
         seen = project(in_camera, intrinsics)
     ids = np.ravel(fields["img_frame_ids"])
     if len(ids) != frames:
-        raise DataError(
+        raise DataError.damaged(
             f"{len(ids)} image numbers for {frames} camera poses",
-            where=f"{path}: img_frame_ids", expected=str(frames), remedy="fetch the file again",
-        )  # fmt: skip
+            f"{path}: img_frame_ids",
+            str(frames),
+        )
     name = path.stem
     return assemble(
         Sequence3D(
@@ -183,10 +180,11 @@ def _require_rotations(rotation_F33: Array, frames: Array, path: Path) -> None:
     product = np.einsum("fij,fkj->fik", rotation_F33, rotation_F33)
     wrong = (np.abs(product - np.eye(3)) > 1e-3).any((1, 2)) | (np.linalg.det(rotation_F33) < 0)
     if wrong.any():
-        raise DataError(
-            "a camera pose is no rotation", where=f"{path}: cam_poses, row {frames[wrong][0]}",
-            expected="a rigid motion", remedy="fetch the file again",
-        )  # fmt: skip
+        raise DataError.damaged(
+            "a camera pose is no rotation",
+            f"{path}: cam_poses, row {frames[wrong][0]}",
+            "a rigid motion",
+        )
 
 
 DATASET = Dataset(

@@ -28,8 +28,6 @@ from hemlets.data.readers.maps3d import LSP14
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
 from hemlets.data.readers.smpl3d import rotated_root
 
-__all__ = ["DATASET", "read"]
-
 Array = npt.NDArray[Any]
 
 _LISTS: Final = {"train": "train", "validation": "val", "test": "test"}
@@ -146,7 +144,7 @@ def _size(path: Path) -> tuple[int, int]:
         with Image.open(path, formats=("PNG",)) as image:
             return image.size
     except FileNotFoundError as error:
-        raise DataError("the image does not exist", where=path) from error
+        raise DataError.missing("the image", path) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise DataError("the image can't be read", where=path, expected="a PNG") from error
 

@@ -15,8 +15,6 @@ import numpy.typing as npt
 
 from hemlets.core.skeleton import SMPL_JOINTS
 
-__all__ = ["Fabric", "Landmarks", "Look", "draw_look", "random_colour"]
-
 Float32 = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 

@@ -15,8 +15,6 @@ import numpy.typing as npt
 
 from hemlets.data.synthetic.appearance import random_colour
 
-__all__ = ["Effects", "draw_background", "draw_effects", "draw_occluders"]
-
 Float32 = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
 

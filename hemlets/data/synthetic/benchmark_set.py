@@ -26,14 +26,6 @@ from hemlets.data.synthetic.config import OpenDataConfig
 from hemlets.data.synthetic.dataset import RENDERER_VERSION, build_open_data
 from hemlets.data.table import Annotations
 
-__all__ = [
-    "benchmark_config",
-    "benchmark_names",
-    "build_benchmark",
-    "describe_labels",
-    "verify_benchmark",
-]
-
 _EXACT: Final = ("sample_id", "split", "clip", "family", "frame", "gender", "box_source")
 _CLOSE: Final = {
     "box_xyxy": 0.1,

@@ -12,8 +12,6 @@ from scipy.spatial.transform import Rotation
 from hemlets.body.raster import SquareCamera
 from hemlets.data.synthetic.config import OpenDataConfig
 
-__all__ = ["View", "draw_view", "frame_person"]
-
 FloatArray = npt.NDArray[np.floating[Any]]
 
 _FLIP_Y_AND_Z = Rotation.from_matrix(np.diag([1.0, -1.0, -1.0]))

@@ -9,8 +9,6 @@ from pydantic import AfterValidator, Field
 from hemlets.core.config import Config
 from hemlets.data.table import BACKGROUND_SPLITS
 
-__all__ = ["OpenDataConfig", "SplitSizes"]
-
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
 

@@ -8,8 +8,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MAX_LIGHT", "Lights", "draw_lights"]
-
 Float32 = npt.NDArray[np.float32]
 
 MAX_LIGHT: Final = 2.0

@@ -39,8 +39,6 @@ from hemlets.data.table import ALL_SPLITS, encode_jpeg
 if TYPE_CHECKING:
     from hemlets.body.model import BodyModel
 
-__all__ = ["BLOCK", "SOURCE", "RenderedPerson", "Studio", "one_thread", "render_person"]
-
 BLOCK: Final = 64
 SOURCE: Final = "open-rendered"
 

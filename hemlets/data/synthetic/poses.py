@@ -24,8 +24,6 @@ from hemlets.core.errors import DataError
 from hemlets.core.skeleton import SMPL_JOINTS
 from hemlets.data.synthetic.config import OpenDataConfig
 
-__all__ = ["MotionLibrary", "Pose", "draw_pose"]
-
 FloatArray = npt.NDArray[np.float64]
 
 _INDEX = {name: index for index, name in enumerate(SMPL_JOINTS)}

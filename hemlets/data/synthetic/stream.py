@@ -26,8 +26,6 @@ from hemlets.data.synthetic.config import OpenDataConfig
 from hemlets.data.synthetic.people import BLOCK, Studio
 from hemlets.data.table import BACKGROUND_SPLITS, Annotations
 
-__all__ = ["RenderStream", "StreamConfig", "StreamSettings", "StreamWindow"]
-
 _SHARD: Final = "stream"
 
 Indices = npt.NDArray[np.integer[Any]]

@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from hemlets.core.errors import InputError
 
-__all__ = ["MAX_PIXELS", "decode_image", "encode_jpeg"]
-
 MAX_PIXELS = 50_000_000
 """Larger images are refused from their header, before a pixel is decoded."""
 

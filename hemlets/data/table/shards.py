@@ -10,8 +10,6 @@ import pyarrow as pa
 from hemlets.core.errors import DataError
 from hemlets.core.files import atomic_path
 
-__all__ = ["ShardReader", "ShardWriter"]
-
 _SCHEMA = pa.schema([("sample_id", pa.string()), ("jpeg", pa.binary())])
 
 
@@ -49,11 +47,11 @@ class ShardReader:
             batch.validate(full=True)
             return batch.column("sample_id"), batch.column("jpeg")
         except FileNotFoundError as error:
-            raise DataError("the image shard does not exist", where=path) from error
+            raise DataError.missing("the image shard", path) from error
         except (pa.ArrowInvalid, OSError, KeyError) as error:
-            raise DataError(
+            raise DataError.damaged(
                 f"the image shard can't be read: {error}",
-                where=path,
+                path,
                 remedy="run ingest again, or check out the data version again",
             ) from error
 

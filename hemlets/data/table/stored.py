@@ -11,8 +11,6 @@ from hemlets.data.table.images import decode_image
 from hemlets.data.table.shards import ShardReader
 from hemlets.data.table.table import Annotations
 
-__all__ = ["stored_images"]
-
 
 def stored_images(
     rows: Annotations, which: Iterable[int], reader: ShardReader

@@ -23,8 +23,6 @@ from hemlets.core.errors import DataError
 from hemlets.core.files import atomic_path
 from hemlets.core.skeleton import N_JOINTS, N_PARTS
 
-__all__ = ["ALL_SPLITS", "BACKGROUND_SPLITS", "FIELDS", "SPLITS", "Annotations", "Field"]
-
 SPLITS = ("train", "validation", "gate", "test")
 """Splits of people."""
 
@@ -189,11 +187,11 @@ class Annotations:
         try:
             table = pq.read_table(path)
         except FileNotFoundError as error:
-            raise DataError("the annotation table does not exist", where=path) from error
+            raise DataError.missing("the annotation table", path) from error
         except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(
+            raise DataError.damaged(
                 f"the annotation table can't be read: {error}",
-                where=path,
+                path,
                 remedy="run ingest again, or check out the data version again",
             ) from error
         for field in FIELDS:

@@ -13,8 +13,6 @@ import numpy.typing as npt
 from hemlets.core.skeleton import JOINTS, PARTS
 from hemlets.data.table import FIELDS, Annotations
 
-__all__ = ["Shift", "VersionDiff", "diff_tables", "diff_versions"]
-
 _STORAGE: Final = ("shard", "shard_row")
 _COUNTED: Final = ("source", "split", "action", "gender", "camera_id", "relations_source")
 _NAMED: Final = ("subject", "clip")

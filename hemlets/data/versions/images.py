@@ -20,8 +20,6 @@ from hemlets.data.table.images import MAX_PIXELS
 if TYPE_CHECKING:
     import cv2
 
-__all__ = ["MAX_FILE_BYTES", "ImageSource", "Video", "require_size", "resolve_inside"]
-
 MAX_FILE_BYTES: Final = 200_000_000
 """Larger still images are refused before they are read."""
 
@@ -56,10 +54,8 @@ def resolve_inside(root: Path, path: str) -> Path:
     try:
         target = found.resolve(strict=True)
     except (OSError, RuntimeError):
-        raise InputError(
-            "the image does not exist",
-            where=path,
-            remedy="download or extract the missing file and run ingest again",
+        raise InputError.missing(
+            "the image", path, remedy="download or extract the missing file and run ingest again"
         ) from None
     if not target.is_relative_to(base):
         raise InputError(

@@ -8,8 +8,6 @@ from pydantic import Field, model_validator
 
 from hemlets.core.config import Config
 
-__all__ = ["IngestConfig", "SplitCut"]
-
 Share = Annotated[float, Field(ge=0.0, le=0.5)]
 
 

@@ -24,8 +24,6 @@ from hemlets.data.versions.ingest_rows import StagedShard, read_staged
 from hemlets.data.versions.ingest_window import Window, to_stored, window_of
 from hemlets.data.versions.writer import store_shard
 
-__all__ = ["ShardJob", "quarantine_file", "write_quarantine"]
-
 _MOST_BYTES_A_PIXEL: Final = 3.0
 """A photo with more is stored anew: phones append videos to theirs."""
 

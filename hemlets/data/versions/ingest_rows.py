@@ -23,8 +23,6 @@ from hemlets.data.table import FIELDS, SPLITS, Annotations
 from hemlets.data.versions.ingest_config import IngestConfig
 from hemlets.data.versions.splits import CUT, cut_splits
 
-__all__ = ["StagedShard", "read_staged", "stage_rows"]
-
 _PIECE_ROWS: Final = 8_192
 _REFERENCES: Final = ("image_path", "image_frame", "mask_path", "mask_frame")
 _NO_FRAME: Final = -1

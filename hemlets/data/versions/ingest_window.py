@@ -12,8 +12,6 @@ import numpy.typing as npt
 from hemlets.core.errors import DataError
 from hemlets.data.versions.ingest_config import IngestConfig
 
-__all__ = ["TRAINING_CONTEXT", "Window", "to_stored", "window_of"]
-
 TRAINING_CONTEXT: Final = 1.2
 """Side of training's square over the longer side of the person's box."""
 

@@ -14,8 +14,6 @@ import numpy.typing as npt
 
 from hemlets.data.versions.ingest_config import SplitCut
 
-__all__ = ["CUT", "cut_of_clip", "cut_splits"]
-
 CUT: Final = ("validation", "gate")
 """Splits that are cut from the training rows where a dataset has none of its own."""
 
