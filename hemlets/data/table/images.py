@@ -3,72 +3,76 @@
 from __future__ import annotations
 
 import io
+import re
+import warnings
+from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from hemlets.core.errors import InputError
 
-MAX_PIXELS = 50_000_000
+MAX_PIXELS: Final = 50_000_000
 """Larger images are refused from their header, before a pixel is decoded."""
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+MAX_SCANS: Final = 100
+"""A progressive JPEG with more scans is refused before it is decoded; encoders write about 10."""
 
+MAX_SCANNED_PIXELS: Final = 10 * MAX_PIXELS
+"""Most pixels times scans of a JPEG: every scan visits every pixel, so this bounds the work."""
 
-_JPEG_END = b"\xff\xd9"
+_FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+_START_OF_SCAN: Final = b"\xff\xda"
+_ORIENTATION: Final = 0x112
+_MAX_EXTRANEOUS_BYTES: Final = 64
+"""Some cameras pad a JPEG by a few bytes, which decoders skip; more is a piece of another file."""
 
+_HEIF_BRANDS: Final = frozenset({b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1"})
 
-def _is_whole(data: bytes) -> bool:
-    # Phones append videos and metadata to a whole JPEG, so bytes after its end are no fault;
-    # OpenCV alone fills what is missing with grey.
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-    except (OSError, ValueError, SyntaxError):
-        return False
-    return True
+_UPRIGHT: Final[dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.transpose(1, 0, 2),
+    6: lambda pixels: pixels[::-1].transpose(1, 0, 2),
+    7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda pixels: pixels[:, ::-1].transpose(1, 0, 2),
+}
+"""How to turn pixels upright, by the value of EXIF's orientation tag (1 is upright)."""
 
 
 def decode_image(data: bytes, *, where: str = "image") -> npt.NDArray[np.uint8]:
     """Decode image bytes to RGB of shape (H, W, 3), upright by its EXIF orientation.
 
+    The work is bounded before decoding: by pixels, and for JPEG by scans.
+
     Raises:
-        InputError: Not a whole image of a supported format, or larger than ``MAX_PIXELS``.
+        InputError: Not a whole image of a supported format, or too much work.
     """
-    import cv2
     from PIL import Image, UnidentifiedImageError
 
-    formats = ", ".join(_FORMATS)
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as header:
-            width, height = header.size
-            header_format = header.format
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise InputError(
-            f"not an image that can be read ({len(data)} bytes)",
-            where=where,
-            expected=f"one of {formats}",
-        ) from None
+        with warnings.catch_warnings():
+            # Pillow warns of large images, which are refused below.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as header:
+                width, height = header.size
+                is_jpeg = header.format == "JPEG"
+                orientation = header.getexif().get(_ORIENTATION, 1) if is_jpeg else 1
+    except Image.DecompressionBombError as error:
+        pixels = re.search(r"\d+", str(error))
+        raise _too_large(f"{int(pixels[0]):,}" if pixels else "too many", where) from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        raise _unreadable(data, where) from None
     if width * height > MAX_PIXELS:
-        raise InputError(
-            f"the image has {width}×{height} pixels",
-            where=where,
-            expected=f"at most {MAX_PIXELS:,} pixels",
-            remedy="scale it down",
-        )
-    if header_format == "JPEG" and not data.endswith(_JPEG_END) and not _is_whole(data):
-        raise InputError(
-            "the JPEG ends before its end marker", where=where, expected="a whole file"
-        )
-    try:
-        rgb = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error:
-        rgb = None
-    if rgb is None:
-        raise InputError("the image is damaged", where=where, expected=f"one of {formats}")
-    return np.asarray(rgb, np.uint8)
+        raise _too_large(f"{width}×{height}", where)
+    if not is_jpeg:
+        return _decode_by_opencv(data, where)
+    _require_few_scans(data, width * height, where)
+    pixels_HW3 = _decode_jpeg(data, where)
+    turn = _UPRIGHT.get(orientation)
+    return pixels_HW3 if turn is None else np.ascontiguousarray(turn(pixels_HW3))
 
 
 def encode_jpeg(image_HW3: npt.NDArray[np.uint8], *, quality: int = 92) -> bytes:
@@ -77,3 +81,83 @@ def encode_jpeg(image_HW3: npt.NDArray[np.uint8], *, quality: int = 92) -> bytes
 
     _, buffer = cv2.imencode(".jpg", image_HW3[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     return bytes(buffer)
+
+
+def _decode_jpeg(data: bytes, where: str) -> npt.NDArray[np.uint8]:
+    """Decode a JPEG as stored, and refuse what libjpeg would only warn about.
+
+    The pixels are OpenCV's, which uses libjpeg-turbo as well but fills what is missing with grey.
+    """
+    import simplejpeg
+
+    try:
+        pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True)
+    except ValueError as error:
+        padding = re.search(r"(\d+) extraneous bytes", str(error))
+        if padding is None or int(padding[1]) > _MAX_EXTRANEOUS_BYTES:
+            raise InputError(
+                f"the JPEG is cut or damaged: {error}",
+                where=where,
+                expected="a whole file",
+                remedy="send the original file, or save it again with an image editor",
+            ) from None
+        pixels = simplejpeg.decode_jpeg(data, "RGB", strict=False)
+    return np.asarray(pixels, np.uint8)
+
+
+def _decode_by_opencv(data: bytes, where: str) -> npt.NDArray[np.uint8]:
+    import cv2
+
+    # OpenCV logs what is wrong with a file to the terminal as well as failing.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        rgb = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error:
+        rgb = None
+    if rgb is None:
+        raise InputError(
+            "the image is damaged", where=where, expected=f"one of {', '.join(_FORMATS)}"
+        )
+    return np.asarray(rgb, np.uint8)
+
+
+def _require_few_scans(data: bytes, pixels: int, where: str) -> None:
+    # The marker can't occur in compressed data, whose 0xff bytes are escaped. A thumbnail's scans
+    # count too; it has few.
+    scans = data.count(_START_OF_SCAN)
+    most = min(MAX_SCANS, max(1, MAX_SCANNED_PIXELS // max(pixels, 1)))
+    if scans > most:
+        raise InputError(
+            f"the JPEG has {scans:,} scans",
+            where=where,
+            expected=f"at most {most:,} for {pixels:,} pixels",
+            remedy="save it again as a JPEG that is not progressive",
+        )
+
+
+def _too_large(pixels: str, where: str) -> InputError:
+    return InputError(
+        f"the image is too large: it has {pixels} pixels",
+        where=where,
+        expected=f"at most {MAX_PIXELS:,} pixels",
+        remedy="scale it down",
+    )
+
+
+def _unreadable(data: bytes, where: str) -> InputError:
+    expected = f"one of {', '.join(_FORMATS)}"
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return InputError(
+            "a HEIC image can't be read",
+            where=where,
+            expected=expected,
+            remedy="convert it to JPEG, for example with `heif-convert PHOTO.heic PHOTO.jpg`",
+        )
+    starts = {b"GIF8": "a GIF", b"%PDF": "a PDF", b"ftypavif": "an AVIF image", b"<svg": "an SVG"}
+    known = next((name for start, name in starts.items() if start in data[:16]), None)
+    return InputError(
+        f"{known} can't be read" if known else f"not an image that can be read ({len(data)} bytes)",
+        where=where,
+        expected=expected,
+        remedy=f"convert {known} to JPEG or PNG" if known else None,
+    )

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from hemlets.core.errors import InputError
 from hemlets.data.table import decode_image, encode_jpeg
-from hemlets.data.table.images import MAX_PIXELS
+from hemlets.data.table.images import MAX_PIXELS, MAX_SCANS
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +122,91 @@ def test_an_image_just_too_large_is_told_the_limit() -> None:
     data = _encoded(Image.new("1", (side, side)), "PNG")
     with pytest.raises(InputError, match=r"at most 50,000,000 pixels[\s\S]*scale it down"):
         decode_image(data)
+
+
+def _photo(kind: str = "JPEG", **options: object) -> bytes:
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 255, (30, 40, 3), dtype=np.uint8))
+    return _encoded(coarse.resize((400, 300), Image.Resampling.BICUBIC), kind, **options)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
+def test_a_jpeg_that_was_cut_and_closed_again_is_refused(progressive: bool, share: float) -> None:
+    data = _photo(progressive=progressive)
+    with pytest.raises(InputError, match="cut or damaged"):
+        decode_image(data[: int(len(data) * share)] + b"\xff\xd9")
+
+
+def test_a_small_jpeg_that_claims_to_be_large_is_refused() -> None:
+    data = bytearray(_photo())
+    size = data.index(b"\xff\xc0") + 5
+    data[size : size + 4] = struct.pack(">HH", 6000, 6000)
+    with pytest.raises(InputError, match="cut or damaged"):
+        decode_image(bytes(data))
+
+
+def test_a_jpeg_made_of_pieces_of_two_is_refused() -> None:
+    one, two = _photo(), _photo(quality=40)
+    with pytest.raises(InputError, match="cut or damaged"):
+        decode_image(one[: len(one) // 2] + two[len(two) // 3 :])
+
+
+def test_a_few_bytes_of_padding_before_the_end_are_no_fault() -> None:
+    data = _photo()
+    assert np.array_equal(decode_image(data[:-2] + bytes(3) + data[-2:]), decode_image(data))
+
+
+def _with_scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan, which refines bits, is there many times."""
+    data = _photo(progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * (count - data[:last].count(b"\xff\xda")) + b"\xff\xd9"
+
+
+def test_a_jpeg_with_very_many_scans_is_refused_before_it_is_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def decoded(*_: object, **__: object) -> None:
+        raise AssertionError("it was decoded")
+
+    monkeypatch.setattr("simplejpeg.decode_jpeg", decoded)
+    with pytest.raises(InputError, match=f"{MAX_SCANS + 1} scans"):
+        decode_image(_with_scans(MAX_SCANS + 1))
+
+
+def test_an_ordinary_progressive_jpeg_is_read() -> None:
+    data = _photo(progressive=True)
+    assert np.array_equal(
+        decode_image(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    )
+
+
+def test_the_pixels_of_a_jpeg_are_those_of_opencv() -> None:
+    import cv2
+
+    for options in ({}, {"progressive": True}, {"subsampling": 0}, {"quality": 30}):
+        data = _photo(**options)
+        expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        assert np.array_equal(decode_image(data), expected)
+
+
+@pytest.mark.parametrize("width", [8_000, 16_000])
+def test_an_image_beyond_pillows_own_limit_is_called_too_large(
+    width: int, recwarn: pytest.WarningsRecorder
+) -> None:
+    data = _encoded(Image.new("L", (width, 12_000)), "PNG")
+    with pytest.raises(InputError, match="too large"):
+        decode_image(data)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [(b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"), (b"GIF89a", "GIF"), (b"%PDF-1.7", "PDF"),
+     (b"\0\0\0\x1cftypavif", "AVIF")],
+)  # fmt: skip
+def test_a_known_format_that_cant_be_read_is_named_with_a_remedy(start: bytes, name: str) -> None:
+    with pytest.raises(InputError, match=name) as caught:
+        decode_image(start + bytes(100))
+    assert "convert" in str(caught.value.remedy)
