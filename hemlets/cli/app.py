@@ -6,32 +6,23 @@ Sub-commands are entry points of the group ``hemlets.commands``: a name, and the
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from hemlets.cli.boundary import INTERRUPTED, handle_errors, prepare_streams
 from hemlets.cli.summaries import summary
-from hemlets.core.errors import ConfigError, HemletsError
-
-__all__ = ["DEBUG", "GROUP", "main"]
+from hemlets.core.errors import ConfigError
+from hemlets.core.threads import wait_without_spinning
 
 GROUP: Final = "hemlets.commands"
-DEBUG: Final = "HEMLETS_DEBUG"
-"""Environment variable that shows the traceback of an expected error."""
-
-T = TypeVar("T")
-
 # typer's class of a context and of a command is another one from version to version.
 Context = Any
 Command = Any
-
-INTERRUPTED: Final = 130
-"""Exit code of a program that Ctrl-C ended, as shells give it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,9 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments after the program's name; those of this process when omitted.
 
     Returns:
-        The exit code: 0, a `HemletsError`'s own, 2 for wrong usage, 130 after Ctrl-C. A bug
-        raises, so that its traceback is seen.
+        The exit code: 0, a `HemletsError`'s own, 2 for wrong usage, 70 for an error that was not
+        foreseen, 130 after Ctrl-C.
     """
+    prepare_streams()
+    wait_without_spinning()
     try:
         _app()(args=sys.argv[1:] if argv is None else list(argv), prog_name="hemlets")
     except KeyboardInterrupt:
@@ -119,12 +112,12 @@ class _Commands(TyperGroup):
         """Finds the command that is called and imports it."""
         name, command, rest = super().resolve_command(ctx, args)
         if isinstance(command, _Unloaded):
-            return name, _told(lambda: _load(command.entry)), rest
+            return name, handle_errors(lambda: _load(command.entry)), rest
         return name, command, rest
 
     def invoke(self, ctx: Context) -> object:
         """Runs the command; an error of ours becomes a message and an exit code."""
-        return _told(lambda: super(_Commands, self).invoke(ctx))
+        return handle_errors(lambda: super(_Commands, self).invoke(ctx))
 
 
 def _load(entry: EntryPoint) -> Command:
@@ -152,16 +145,3 @@ def _load(entry: EntryPoint) -> Command:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command(entry.name)(loaded)
     return typer.main.get_command(app)
-
-
-def _told(action: Callable[[], T]) -> T:
-    """What an action returns; an error of ours is printed and ends the program."""
-    try:
-        return action()
-    except HemletsError as error:
-        if os.environ.get(DEBUG, "") not in ("", "0"):
-            raise
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None

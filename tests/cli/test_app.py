@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -39,6 +40,16 @@ def buggy() -> None:
     raise ZeroDivisionError("a bug")
 
 
+def unreadable() -> None:
+    """Opens a file that is not there."""
+    open("/nowhere/at/all")
+
+
+def special() -> None:
+    """Prints what few encodings have."""
+    typer.echo("θ — 雪")
+
+
 def interrupted() -> None:
     """Is stopped by Ctrl-C."""
     os.kill(os.getpid(), signal.SIGINT)
@@ -67,7 +78,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "trial_commands", raising=False)
     found = [
         EntryPoint(name, f"trial_commands:{name}", app.GROUP)
-        for name in ("fine", "wrong", "buggy", "interrupted", "group")
+        for name in ("fine", "wrong", "buggy", "unreadable", "special", "interrupted", "group")
     ]
     found.append(EntryPoint("absent", "flows.no_such_module:absent", app.GROUP))
     found.append(EntryPoint("moved", "trial_commands:moved_away", app.GROUP))
@@ -190,9 +201,30 @@ class TestErrors:
         with pytest.raises(HemletsError, match="a row is bad"):
             run("wrong")
 
-    def test_a_bug_keeps_its_traceback(self, commands: None, run: Run) -> None:
+    def test_what_was_not_foreseen_is_a_message_with_its_kind_and_a_way_to_see_more(
+        self, commands: None, run: Run
+    ) -> None:
+        code, out, err = run("buggy")
+
+        assert (code, out) == (70, "")
+        assert "ZeroDivisionError: a bug" in err
+        assert "HEMLETS_DEBUG=1" in err
+        assert "Traceback" not in err
+
+    def test_its_own_traceback_is_shown_on_demand(
+        self, commands: None, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HEMLETS_DEBUG", "1")
+
         with pytest.raises(ZeroDivisionError):
             run("buggy")
+
+    def test_an_error_of_the_system_names_its_file(self, commands: None, run: Run) -> None:
+        code, _, err = run("unreadable")
+
+        assert code == 70
+        assert "no such file or directory" in err
+        assert "where: /nowhere/at/all" in err
 
     def test_a_wrong_option_is_refused_by_name(self, commands: None, run: Run) -> None:
         code, _, err = run("fine", "--tims", "2")
@@ -221,3 +253,55 @@ def test_ctrl_c_while_a_command_is_still_loading_is_quiet_too(tmp_path: Path) ->
 
     assert (ended.returncode, ended.stderr) == (130, "")
     assert signal.getsignal(signal.SIGINT) is not None
+
+
+def _program(commands: str, folder: Path) -> str:
+    (folder / "trial_commands.py").write_text(commands)
+    return (
+        f"import sys; sys.path.insert(0, {str(folder)!r}); from hemlets.cli import app; "
+        "from importlib.metadata import EntryPoint; "
+        "app.entry_points = lambda group: ["
+        "EntryPoint(n, 'trial_commands:' + n, group) for n in ('fine', 'special')]; "
+        "sys.exit(app.main(sys.argv[1:]))"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp437", "utf-8"])
+def test_output_is_printed_whatever_the_terminals_encoding(tmp_path: Path, encoding: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _program(COMMANDS, tmp_path), "special"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.strip() == "θ — 雪".encode(encoding, errors="replace")
+
+
+def test_a_full_standard_output_is_a_message(tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", _program(COMMANDS, tmp_path), "fine"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert ended.returncode == 70
+    assert "no space is left" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "Exception ignored" not in ended.stderr
+
+
+def test_a_reader_that_has_gone_ends_the_command_quietly(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _program(COMMANDS, tmp_path), "fine", "--times", "100000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+
+    assert process.wait(60) == 141
+    assert process.stderr.read() == b""
