@@ -7,12 +7,13 @@ BIN    := $(VENV)/bin
 TORCH_INDEX ?=
 TORCH  := torch==2.13.0
 LOCK   := infra/requirements.lock
+TOOLS  := infra/requirements-tools.lock
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Processes that share the tests; each keeps what is costly to set up. JOBS=0 runs them in one.
 JOBS   ?= logical
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo test check lint ui serve bench clean setup help
+.PHONY: demo test check lint docs wheel tools ui serve bench clean setup help
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -31,6 +32,12 @@ $(VENV)/.installed: $(LOCK) pyproject.toml
 
 setup: $(VENV)/.installed ## install everything into .venv
 
+$(VENV)/.tools: $(VENV)/.installed $(TOOLS)
+	@$(PIP) install --no-deps -r $(TOOLS)
+	@touch $@
+
+tools: $(VENV)/.tools ## install the tools of documentation, wheel and pre-commit into .venv
+
 demo: $(VENV)/.installed ## the whole loop on open data: from ingest to a promoted, served model
 	@$(BIN)/hemlets retrain --profile demo
 
@@ -44,6 +51,12 @@ lint: $(VENV)/.installed ## lint and types alone
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+docs: $(VENV)/.tools ## the documentation site, in site/
+	@$(BIN)/mkdocs build --strict --quiet
+
+wheel: $(VENV)/.tools ## the library's wheel, in dist/
+	@$(BIN)/python -m build --no-isolation
 
 ui: $(VENV)/.installed ## MLflow and Prefect pages on loopback
 	@$(BIN)/hemlets ui
