@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from hemlets.core.errors import AssetError, ServingError
-from hemlets.core.files import atomic_path, sha256_file, sha256_folder
-
-__all__ = ["MODEL_NAME", "ArchiveInfo", "build_archive", "content_version", "read_archive"]
+from hemlets.core.files import atomic_path, sha256_file
 
 MODEL_NAME = "hemlets-posh"
 
 _HANDLER = Path(__file__).with_name("handler.py")
 _WEIGHTS = "model.safetensors"
 _REQUIRED = (_WEIGHTS, "model.json")
+_OPTIONAL = ("body.npz", "README.md")
 _MANIFEST = "MAR-INF/MANIFEST.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -44,8 +43,33 @@ def content_version(model_folder: Path) -> str:
     Other serving code around the same model is another version, so that a server can hold both
     while it switches.
     """
-    contents = f"{sha256_folder(model_folder)} {sha256_file(_HANDLER)}"
-    return hashlib.sha256(contents.encode()).hexdigest()[:12]
+    digests = [sha256_file(file) for file in (*_model_files(model_folder), _HANDLER)]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:12]
+
+
+def _model_files(folder: Path) -> list[Path]:
+    """The files of a model: an allow-list, since a folder from elsewhere may hold code."""
+    return [folder / name for name in (*_REQUIRED, *_OPTIONAL) if (folder / name).is_file()]
+
+
+def require_own_handler(archive: Path) -> None:
+    """Refuse an archive whose handler is not this installation's: it would run as code.
+
+    Raises:
+        ServingError: Another handler, or none.
+        AssetError: Absent, or no model archive.
+    """
+    read_archive(archive)
+    with zipfile.ZipFile(archive) as mar:
+        code = [name for name in mar.namelist() if name.endswith((".py", ".zip", ".whl", ".tar"))]
+        own = code == [_HANDLER.name] and mar.read(_HANDLER.name) == _HANDLER.read_bytes()
+    if not own:
+        raise ServingError(
+            "the archive holds code that is not this installation's handler",
+            where=archive,
+            expected=f"{_HANDLER.name} as this version of hemlets packages it, and no other code",
+            remedy="give the model's folder to --model instead: it is packaged anew",
+        )
 
 
 def build_archive(
@@ -53,8 +77,9 @@ def build_archive(
 ) -> Path:
     """Package a model folder with torch-model-archiver.
 
-    The archive holds the handler and every file of the folder but hidden ones. Dates and order
-    are fixed afterwards, so that the same contents give the same bytes.
+    The archive holds the handler and the folder's model files; whatever else lies there, code
+    above all, stays out. Dates and order are fixed afterwards, so that the same contents give the
+    same bytes.
 
     Args:
         model_folder: Folder with ``model.safetensors``, ``model.json`` and, where the model
@@ -125,9 +150,10 @@ def _run_archiver(model_folder: Path, scratch: Path, name: str, version: str) ->
     made, temporary = scratch / "made", scratch / "tmp"
     made.mkdir()
     temporary.mkdir()
-    # A copy under a path without commas or wildcards, which the archiver would interpret.
-    shutil.copytree(model_folder, extra, ignore=shutil.ignore_patterns(".*", "__pycache__"))
-    (extra / _WEIGHTS).rename(weights)
+    # Copies under a path without commas or wildcards, which the archiver would interpret.
+    extra.mkdir()
+    for file in _model_files(model_folder):
+        shutil.copyfile(file, weights if file.name == _WEIGHTS else extra / file.name)
     command = [
         sys.executable, "-m", "model_archiver.model_packaging",
         "--model-name", name,

@@ -36,7 +36,10 @@ def serve(
         int, typer.Option(min=0, max=65535, help="Port of the endpoint; 0 chooses a free one.")
     ] = _DEFAULT_PORT,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    workers: Annotated[int, typer.Option(min=1, help="Python workers.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Python workers; one a core, at most 4, when omitted.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each worker.")] = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Most requests in a batch.")] = 8,
     allow_remote: Annotated[
         bool, typer.Option("--allow-remote", help="Permit an address beyond this machine.")
@@ -60,13 +63,14 @@ def serve(
     from hemlets.core.ports import free_port, require_free_port
     from hemlets.core.workspace import Workspace
     from serving.follow import Follower
-    from serving.settings import ServerSettings
+    from serving.settings import ServerSettings, default_workers
     from serving.torchserve import TorchServe
 
     settings = ServerSettings(
         host=host,
         port=port or free_port(),
-        workers=workers,
+        workers=workers or default_workers(),
+        threads=threads,
         batch_size=batch_size,
         allow_remote=allow_remote,
         token_auth=token,
@@ -142,11 +146,11 @@ def _champion(workspace: Workspace) -> ServedChampion:
 
 def _archive(source: Path, scratch: Path) -> Path:
     """The archive of a model that was named, packaged where it is a folder."""
-    from serving.archive import build_archive, read_archive
+    from serving.archive import build_archive, require_own_handler
 
     if source.is_dir():
         return build_archive(source, scratch)
-    read_archive(source)
+    require_own_handler(source)
     return source
 
 

@@ -25,6 +25,11 @@ __all__ = [
 
 Box = tuple[float, float, float, float]
 
+_TRANSIENT = (408, 429, 502, 503, 504, 507)
+"""Statuses that may pass; TorchServe answers 507 when a worker has died."""
+
+_RETRIES = 2
+
 
 class RequestRefusedError(InputError):
     """The endpoint found something wrong with this request; it will not do better again."""
@@ -71,11 +76,23 @@ class Client:
         timeout_s: float = 60.0,
     ) -> None:
         import requests
+        from requests.adapters import HTTPAdapter
+        from urllib3.util import Retry
 
         self.url = url.rstrip("/")
         self.endpoint = f"{self.url}/predictions/{model}" + (f"/{version}" if version else "")
         self.timeout_s = timeout_s
         self._session = requests.Session()
+        # A prediction changes nothing, so that asking again is safe.
+        retry = Retry(
+            total=_RETRIES,
+            status_forcelist=_TRANSIENT,
+            allowed_methods=None,
+            backoff_factor=0.2,
+            raise_on_status=False,
+        )
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(max_retries=retry))
         # A proxy from the environment can't know this machine's own loopback.
         self._session.trust_env = not _is_loopback(url)
         if token is not None:
@@ -198,7 +215,7 @@ class Client:
             )
         if status == 400:
             return RequestRefusedError(what, where=where, **known)
-        if status in (408, 429, 502, 503, 504) or kind == "ServiceUnavailableException":
+        if status in _TRANSIENT or kind == "ServiceUnavailableException":
             return EndpointUnavailableError(
                 f"status {status}: {what}", where=self.endpoint, remedy="try again later"
             )

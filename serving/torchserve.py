@@ -18,7 +18,7 @@ from hemlets.core.errors import DataError, ServingError
 from hemlets.core.files import atomic_path, lock, read_json, write_json
 from hemlets.core.ports import free_ports, require_free_port
 from serving.archive import read_archive
-from serving.handler import THREADS_VARIABLE
+from serving.handler import BUDGET_VARIABLE, THREADS_VARIABLE
 from serving.java import find_java
 from serving.management import Management, ModelStatus
 from serving.settings import Ports, ServerSettings, log_configuration, render_properties
@@ -391,14 +391,16 @@ class TorchServe:
 
     def _environment(self, java: Path, scratch: Path) -> dict[str, str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("TS_")}
-        threads = str(self.settings.worker_threads)
+        threads = str(self.settings.threads)
         return {
             **inherited,
             "JAVA_HOME": str(java.parent.parent),
             "TMPDIR": str(scratch),
             "TEMP": str(scratch),
             "OMP_NUM_THREADS": threads,
+            "OMP_WAIT_POLICY": "PASSIVE",
             THREADS_VARIABLE: threads,
+            BUDGET_VARIABLE: str(self.settings.batch_budget_s),
         }
 
     def _await_ready(self) -> None:

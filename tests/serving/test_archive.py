@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hemlets.core.errors import AssetError, ServingError
-from serving.archive import build_archive, content_version, read_archive
+from serving.archive import build_archive, content_version, read_archive, require_own_handler
 
 
 def test_the_same_contents_give_the_same_bytes(model_folder: Path, archive: Path, tmp_path: Path):
@@ -63,3 +63,28 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path):
     path.write_bytes(b"nothing")
     with pytest.raises(AssetError, match="not a model archive"):
         read_archive(path)
+
+
+def test_code_in_a_model_folder_stays_out_and_changes_nothing(model_folder: Path, tmp_path: Path):
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    for name in ("handler.py", "__init__.py", "setup.cfg", "extra.whl"):
+        (folder / name).write_text("raise SystemExit")
+    assert content_version(folder) == content_version(model_folder)
+    path = build_archive(folder, tmp_path / "planted", version="1")
+    clean = build_archive(model_folder, tmp_path / "clean", version="1")
+    assert path.read_bytes() == clean.read_bytes()
+
+
+@pytest.mark.parametrize("planted", ["handler.py", "other.py"])
+def test_an_archive_with_code_of_its_own_is_not_served(archive: Path, tmp_path: Path, planted: str):
+    path = tmp_path / "hemlets-posh-1.mar"
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(path, "w") as target:
+        for name in {*source.namelist(), planted}:
+            target.writestr(name, b"print(1)" if name == planted else source.read(name))
+    with pytest.raises(ServingError, match="code that is not"):
+        require_own_handler(path)
+
+
+def test_an_archive_of_this_installation_may_be_served(archive: Path):
+    require_own_handler(archive)

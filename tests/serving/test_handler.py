@@ -212,3 +212,57 @@ def test_the_module_offers_torchserve_one_entry_point(context: Context, monkeypa
     )
     assert module.handle(None, context) is None
     assert module.handle([{}], context) == ["answer"]
+
+
+class TestBudget:
+    """A batch that takes too long loses its later requests, not the worker."""
+
+    @pytest.fixture
+    def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        now = [0.0]
+        monkeypatch.setattr("serving.handler.time.monotonic", lambda: now[0])
+        return now
+
+    @pytest.fixture
+    def slow(self, predictor: Predictor, clock: list[float]) -> PoseHandler:
+        class Slow:
+            def predict(self, requests):
+                clock[0] += 1.0 * len(requests)
+                return predictor.predict(requests)
+
+        return PoseHandler(Slow(), name="m", version="1", budget_s=10.0)
+
+    def test_requests_beyond_it_get_503_and_the_first_are_answered(
+        self, slow: PoseHandler, context: Context, picture: bytes
+    ):
+        eight = json.dumps([[0, 0, 30, 30]] * 8).encode()
+        answers = slow.handle([{"image": picture, "boxes": eight}] * 3, context)
+        assert context.status == {2: 503}
+        assert len(json.loads(answers[1])["people"]) == 8
+        assert "busy" in json.loads(answers[2])["error"]["what"]
+
+    def test_the_first_request_is_answered_however_long_it_takes(
+        self, slow: PoseHandler, context: Context, picture: bytes
+    ):
+        many = json.dumps([[0, 0, 30, 30]] * MAX_PEOPLE).encode()
+        (answer, second) = slow.handle(
+            [{"image": picture, "boxes": many}, {"image": picture}], context
+        )
+        assert context.status == {1: 503}
+        assert len(json.loads(answer)["people"]) == MAX_PEOPLE
+        assert "busy" in second
+
+    def test_images_beyond_it_are_not_even_decoded(
+        self, slow: PoseHandler, context: Context, picture: bytes, clock: list[float], monkeypatch
+    ):
+        decoded = []
+
+        def decode(fields):
+            decoded.append(fields)
+            clock[0] += 11.0
+            return PoseHandler.decode(slow, fields)
+
+        monkeypatch.setattr(slow, "decode", decode)
+        slow.handle([{"image": picture}] * 3, context)
+        assert len(decoded) == 1
+        assert context.status == {1: 503, 2: 503}
