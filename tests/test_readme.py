@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hemlets.data.table import encode_jpeg
 from hemlets.inference.champion import STARTER
@@ -46,9 +47,14 @@ def test_each_file_that_the_readme_links_to_exists():
 )
 def test_the_python_of_the_readme_runs(tmp_path):
     [code] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    image = np.random.default_rng(0).integers(0, 255, (240, 200, 3)).astype(np.uint8)
+    image = np.asarray(Image.open(ROOT / "tests/models/golden/two_people.png").convert("RGB"))
     (tmp_path / "photo.jpg").write_bytes(encode_jpeg(image))
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith("(18, 3) (24, 3) whole-image-box")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 5
+    assert all(line.startswith("(18, 2) (18, 3) (") for line in (lines[1], lines[3]))
+    assert lines[4] == "(24, 3) (10,)"
+    written = {path.name for path in (tmp_path / "predictions").iterdir()}
+    assert written == {"photo.json", "photo.overlay.png", "photo.html"}

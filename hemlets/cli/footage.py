@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hemlets.body import BodyModel
-from hemlets.cli.prediction import BodyPredictor
 from hemlets.core.files import write_json
+from hemlets.inference.model import Model
 from hemlets.inference.motion_file import Motion, write_motion
 from hemlets.inference.refine import Refiner
 from hemlets.inference.types import BodyEstimate, Camera
@@ -105,10 +105,10 @@ class VideoResult:
             )
 
 
-class VideoPredictor(BodyPredictor):
+class VideoPredictor(Model):
     """Predicts videos."""
 
-    def predict(
+    def follow(
         self, video: Video, finder: Finder, camera: Camera | None, *, smooth: bool, refine: bool
     ) -> VideoResult:
         """Predict, follow and, where wanted, refine and smooth everybody."""
@@ -118,12 +118,12 @@ class VideoPredictor(BodyPredictor):
             nonlocal count
             count = done
 
-        tracks = predict_video(self._predictor, video.frames(), finder, camera=camera, each=counted)
+        tracks = predict_video(self.predictor, video.frames(), finder, camera=camera, each=counted)
         if refine:
-            refiner = Refiner(self._body)
+            refiner = Refiner(self.body)
             tracks = [
                 dataclasses.replace(t, estimates=tuple(refiner.refine(t.estimates))) for t in tracks
             ]
         if smooth:
             tracks = [smooth_track(track, video.fps) for track in tracks]
-        return VideoResult(video=video, n_frames=count, tracks=tracks, body=self._body)
+        return VideoResult(video=video, n_frames=count, tracks=tracks, body=self.body)

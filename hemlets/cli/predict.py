@@ -15,12 +15,11 @@ from hemlets.cli.options import (
     RefineOption,
     require_folder,
 )
-from hemlets.core.errors import ConfigError, HemletsError
+from hemlets.core.errors import ConfigError, HemletsError, InputError
 
 if TYPE_CHECKING:
-    from hemlets.cli.prediction import PhotoResult
-
-__all__ = ["predict"]
+    from hemlets.inference.people import Detection
+    from hemlets.inference.results import People
 
 
 def predict(
@@ -29,11 +28,11 @@ def predict(
         typer.Argument(help="One photo or several (JPEG, PNG, WebP, BMP or TIFF)."),
     ],
     box: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="X0,Y0,X1,Y1",
-            help="The person's box in pixels: left, top, right, bottom. "
-            "The whole photo when omitted.",
+            help="A person's box in pixels: left, top, right, bottom; once for each person. "
+            "Everybody is found when omitted.",
         ),
     ] = None,
     camera: CameraOption = None,
@@ -51,38 +50,40 @@ def predict(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="OpenPose's JSON of the photo: everybody in it is predicted.",
+            help="OpenPose's JSON of the photo: who is in it is predicted.",
         ),
     ] = None,
     refine: RefineOption = False,
     mesh: Annotated[
         str | None,
-        typer.Option(metavar="glb|obj|ply", help="Write the body's mesh, too, in metres."),
+        typer.Option(metavar="glb|obj|ply", help="Write each body's mesh, too, in metres."),
     ] = None,
     page: Annotated[
         bool,
-        typer.Option("--page/--no-page", help="Write NAME.html, the body in 3D to turn around."),
+        typer.Option("--page/--no-page", help="Write NAME.html, everybody in 3D to turn around."),
     ] = False,
     picture: Annotated[
         bool, typer.Option("--picture/--no-picture", help="Draw the overlay picture.")
     ] = True,
     quiet: QuietOption = False,
 ) -> None:
-    """Predict the 3D pose and body of the person in a photo."""
+    """Predict the 3D pose and body of everybody in a photo."""
     from hemlets.cli.values import parse_box, parse_camera, parse_mesh_format
+    from hemlets.inference.request import ImageRequest
 
     mesh_suffix = None if mesh is None else parse_mesh_format(mesh)
-
-    given_box = None if box is None else parse_box(box)
-    given_camera = None if camera is None else parse_camera(camera)
-    if given_box is not None and len(photo) > 1:
+    request = ImageRequest(
+        boxes=tuple(parse_box(text) for text in box) if box else None,
+        camera=None if camera is None else parse_camera(camera),
+    )
+    if request.boxes and len(photo) > 1:
         raise ConfigError(
-            f"one box was given for {len(photo)} photos",
+            f"boxes were given for {len(photo)} photos",
             where="--box",
             expected="one photo where a box is given",
             remedy="run the command once for each photo",
         )
-    if openpose is not None and (len(photo) > 1 or box is not None):
+    if openpose is not None and (len(photo) > 1 or request.boxes):
         raise ConfigError(
             "OpenPose's file goes with one photo and no box",
             where="--openpose",
@@ -90,20 +91,24 @@ def predict(
         )
     require_folder(out)
 
-    from hemlets.cli.prediction import PhotoPredictor
+    from hemlets.inference.images import read_photo
+    from hemlets.inference.model import Model
 
-    predictor = PhotoPredictor.load(model, body=body)
-    results: list[PhotoResult] = []
+    loaded = Model.load(model, body=body)
+    results: list[People] = []
     failures: list[HemletsError] = []
+    written: list[Path] = []
     for source, name in zip(photo, _names(photo), strict=True):
         try:
-            if openpose is not None:
-                found = predictor.predict_people(source, openpose, given_camera, refine=refine)
-            else:
-                found = [predictor.predict(source, given_box, given_camera, refine=refine)]
-            for number, result in enumerate(found):
-                label = name if len(found) == 1 else f"{name}.person{number}"
-                result.write(out, label, picture=picture, mesh_suffix=mesh_suffix, page=page)
+            people = loaded.predict(
+                read_photo(source),
+                request,
+                name=source.name,
+                where=str(source),
+                detections=None if openpose is None else _of_openpose(openpose),
+                refine=refine,
+            )
+            written += people.save(out, name, picture=picture, page=page, mesh_suffix=mesh_suffix)
         except HemletsError as error:
             if len(photo) == 1:
                 raise
@@ -111,15 +116,23 @@ def predict(
             typer.echo(f"error: {error}", err=True)
             failures.append(error)
             continue
-        results += found
+        results.append(people)
         if json:
-            for result in found:
-                typer.echo(result.json_line())
-    if not quiet:
-        _print_summary(results, predictor.origin, err=json)
+            typer.echo(people.json_line())
+    if not quiet and results:
+        _print_summary(results, written, loaded.origin, err=json)
     if failures:
         typer.echo(f"{len(failures)} of {len(photo)} photos could not be predicted", err=True)
         raise typer.Exit(failures[0].exit_code)
+
+
+def _of_openpose(file: Path) -> list[Detection]:
+    from hemlets.inference.openpose import read_openpose
+
+    found = read_openpose(file).people
+    if not found:
+        raise InputError("OpenPose found nobody of whom there is enough for a box", where=file)
+    return list(found)
 
 
 def _names(photos: list[Path]) -> list[str]:
@@ -134,23 +147,22 @@ def _names(photos: list[Path]) -> list[str]:
     return names
 
 
-def _print_summary(results: list[PhotoResult], origin: str, *, err: bool) -> None:
+def _print_summary(results: list[People], written: list[Path], origin: str, *, err: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from hemlets.cli.prediction import notes, summary_rows
+
     console = Console(stderr=err, highlight=False, soft_wrap=True)
-    if not results:
-        return
-    version = results[0].estimate.model_version
-    console.print(f"model: {version} — {origin}", markup=False)
+    console.print(f"model: {results[0].model_version} — {origin}", markup=False)
     table = Table(box=None, pad_edge=False)
     table.add_column("photo", overflow="fold")
     table.add_column("pelvis x, y, z (m)", justify="right")
     table.add_column("confidence", justify="right")
-    for result in results:
-        table.add_row(*result.summary_row())
+    for row in (row for people in results for row in summary_rows(people)):
+        table.add_row(*row)
     console.print(table)
-    for file in (file for result in results for file in result.files):
+    for file in written:
         console.print(f"wrote {file}", markup=False)
-    for line in dict.fromkeys(line for result in results for line in result.assumptions()):
+    for line in notes(results):
         console.print(f"note: {line}", markup=False)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from hemlets.core.errors import ConfigError, DataError, InputError
 from hemlets.core.files import read_json
-from hemlets.inference.types import Camera
+from hemlets.inference import request
+from hemlets.inference.types import Box, Camera
 
-__all__ = ["parse_box", "parse_camera", "parse_mesh_format"]
-
-Box = tuple[float, float, float, float]
-
-_BOX_FORM = "four numbers x0,y0,x1,y1 in pixels: left, top, right, bottom, e.g. 120,40,380,610"
-_CAMERA_FORM = (
+_BOX_FORM: Final = "x0,y0,x1,y1 in pixels: left, top, right, bottom, e.g. 120,40,380,610"
+_CAMERA_FORM: Final = (
     "four numbers fx,fy,cx,cy in pixels, e.g. 1145,1144,512,515, or a JSON file with these four "
     "names"
 )
@@ -30,15 +26,15 @@ def parse_box(text: str) -> Box:
     >>> parse_box("10, 20, 30, 60")
     (10.0, 20.0, 30.0, 60.0)
     """
-    left, top, right, bottom = _four(text, "--box", _BOX_FORM)
-    if right <= left or bottom <= top:
+    try:
+        return request.parse_box(f"[{text}]", "--box")
+    except InputError as error:
         raise ConfigError(
-            f"the box {text} has no area",
+            f"{text!r} is not a box",
             where="--box",
             expected=f"x0 < x1 and y0 < y1; {_BOX_FORM}",
             remedy="a box given as x,y,width,height becomes x,y,x+width,y+height",
-        )
-    return left, top, right, bottom
+        ) from error
 
 
 def parse_camera(text: str) -> Camera:
@@ -56,8 +52,7 @@ def parse_camera(text: str) -> Camera:
     file = Path(text)
     if file.suffix.lower() == ".json" or ("," not in text and file.is_file()):
         return _camera_from_file(file)
-    fx, fy, cx, cy = _four(text, "--camera", _CAMERA_FORM)
-    return _camera(fx, fy, cx, cy, where="--camera")
+    return _camera(f"[{text}]", f"{text!r} is not a camera", "--camera")
 
 
 def parse_mesh_format(text: str) -> str:
@@ -81,16 +76,6 @@ def parse_mesh_format(text: str) -> str:
     return suffix
 
 
-def _four(text: str, option: str, form: str) -> Box:
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
-        raise ConfigError(f"{text!r} can't be read", where=option, expected=form)
-    return numbers[0], numbers[1], numbers[2], numbers[3]
-
-
 def _camera_from_file(file: Path) -> Camera:
     where = f"--camera {file}"
     try:
@@ -103,20 +88,12 @@ def _camera_from_file(file: Path) -> Camera:
             where=where,
             expected=_CAMERA_FORM,
         ) from error
-    values = content.get("camera_px", content) if isinstance(content, dict) else {}
-    try:
-        fx, fy, cx, cy = (float(values[name]) for name in ("fx", "fy", "cx", "cy"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"the file holds no camera: {type(error).__name__} {error}",
-            where=where,
-            expected='{"fx": …, "fy": …, "cx": …, "cy": …} in pixels',
-        ) from error
-    return _camera(fx, fy, cx, cy, where=where)
+    values = content.get("camera_px", content) if isinstance(content, dict) else content
+    return _camera(values, "the file holds no camera", where)
 
 
-def _camera(fx: float, fy: float, cx: float, cy: float, *, where: str) -> Camera:
+def _camera(value: Any, what: str, where: str) -> Camera:
     try:
-        return Camera(fx=fx, fy=fy, cx=cx, cy=cy)
+        return request.parse_camera(value, where)
     except InputError as error:
-        raise ConfigError(error.what, where=where, expected=error.expected) from error
+        raise ConfigError(f"{what}: {error.what}", where=where, expected=_CAMERA_FORM) from error

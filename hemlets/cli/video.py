@@ -77,7 +77,7 @@ def video(
 
     source = Video.open(file)
     predictor = VideoPredictor.load(model, body=body)
-    result = predictor.predict(
+    result = predictor.follow(
         source, _finder(openpose, given_box), given_camera, smooth=smooth, refine=refine
     )
     written = result.write(out, picture=picture)

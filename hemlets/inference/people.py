@@ -5,19 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from hemlets.core.errors import InputError
 from hemlets.core.skeleton import N_JOINTS
-from hemlets.inference.types import BodyEstimate, Camera, Flag, PredictionRequest
-
-__all__ = ["Detection", "PeoplePredictor", "PersonDetector", "given_boxes", "predict_people"]
+from hemlets.inference.types import BodyEstimate, Box, Camera, Flag, PredictionRequest
 
 Image = npt.NDArray[np.uint8]
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,24 +64,6 @@ class PeoplePredictor(Protocol):
         """One estimate a request."""
 
 
-def given_boxes(boxes: Sequence[Sequence[float]] | npt.NDArray[Any]) -> list[Detection]:
-    """Detections from boxes that a caller has.
-
-    Raises:
-        InputError: A box that is none; names its number.
-    """
-    found = []
-    for number, box in enumerate(boxes):
-        values = tuple(float(value) for value in box)
-        if len(values) != 4:
-            raise InputError(f"{len(values)} numbers", where=f"box {number}", expected="4 numbers")
-        try:
-            found.append(Detection(box_xyxy=(values[0], values[1], values[2], values[3])))
-        except InputError as error:
-            raise InputError(error.what, where=f"box {number}", expected=error.expected) from error
-    return found
-
-
 def predict_people(
     predictor: PeoplePredictor,
     image_HW3: Image,
@@ -92,17 +71,29 @@ def predict_people(
     *,
     camera: Camera | None = None,
     batch_size: int = 32,
+    where: str = "",
 ) -> list[BodyEstimate]:
     """Predict all people of an image, in the detections' order, together.
 
     A person of whom joints were missing is flagged so.
 
+    Args:
+        predictor: The model.
+        image_HW3: RGB.
+        detections: Who is where.
+        camera: Intrinsics; a default field of view when omitted.
+        batch_size: People that go through the network together.
+        where: Place of the image, for errors.
+
     Raises:
         InputError: A box outside of the image, or a camera that can't be used.
     """
+    names = [where] if len(detections) == 1 else [
+        ": ".join(filter(None, (where, f"person {i}"))) for i in range(len(detections))
+    ]  # fmt: skip
     requests = [
-        PredictionRequest(image_HW3=image_HW3, box_xyxy=found.box_xyxy, camera=camera)
-        for found in detections
+        PredictionRequest(image_HW3=image_HW3, box_xyxy=d.box_xyxy, camera=camera, name=name)
+        for d, name in zip(detections, names, strict=True)
     ]
     estimates = predictor.predict(requests, batch_size=batch_size)
     return [flagged(e, d) for e, d in zip(estimates, detections, strict=True)]

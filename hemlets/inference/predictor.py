@@ -11,7 +11,8 @@ import torch
 from hemlets.body.rotations import axis_angles
 from hemlets.core.errors import InputError
 from hemlets.data.transforms import Crop, square_crop
-from hemlets.inference.types import BodyEstimate, Camera, Flag, PredictionRequest
+from hemlets.inference.request import parse_box, require_overlap
+from hemlets.inference.types import BodyEstimate, Box, Camera, Flag, PredictionRequest
 from hemlets.models import HemletsPosh, PoshOutput
 from hemlets.models.codecs import (
     PERSON_STATISTIC,
@@ -101,8 +102,12 @@ class Predictor:
         return results
 
     def _batch(self, requests: Sequence[PredictionRequest], first: int) -> list[BodyEstimate]:
-        prepared = [_prepare(r, f"request {first + i}", self.card.pose.crop_px)
-                    for i, r in enumerate(requests)]  # fmt: skip
+        prepared = [
+            _prepare(
+                r, f"request {first + i}" if r.name is None else r.name, self.card.pose.crop_px
+            )
+            for i, r in enumerate(requests)
+        ]
         crops = [crop for crop, _, _ in prepared]
         cameras = np.array([(c.fx, c.fy, c.cx, c.cy) for _, c, _ in prepared])
         # A form prepared for the CPU has its precision in its weights.
@@ -143,7 +148,7 @@ class Predictor:
         ]
 
 
-def _box(request: PredictionRequest) -> tuple[float, float, float, float]:
+def _box(request: PredictionRequest) -> Box:
     if request.box_xyxy is not None:
         return request.box_xyxy
     height, width = request.image_HW3.shape[:2]
@@ -151,41 +156,28 @@ def _box(request: PredictionRequest) -> tuple[float, float, float, float]:
 
 
 def _prepare(
-    request: PredictionRequest, where: str, size_px: int
+    request: PredictionRequest, number: str, size_px: int
 ) -> tuple[Crop, Camera, tuple[Flag, ...]]:
+    where = number if request.name is None else request.name
     image = request.image_HW3
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise InputError(
             f"image of shape {image.shape} and type {image.dtype}",
-            where=where,
+            where=where or "image",
             expected="RGB (H, W, 3), uint8",
         )
     height, width = image.shape[:2]
     flags: list[Flag] = []
     if request.box_xyxy is None:
         flags.append(Flag.WHOLE_IMAGE_BOX)
-    box = _box(request)
-    if len(box) != 4:
-        raise InputError(
-            f"the box has {len(box)} numbers",
-            where=f"{where}: box",
-            expected="left, top, right, bottom in pixels",
-        )
-    left, top, right, bottom = box
-    try:
-        crop = square_crop(box, size_px)
-    except InputError as error:
-        raise InputError(error.what, where=f"{where}: box", expected=error.expected) from None
-    if right <= 0 or bottom <= 0 or left >= width or top >= height:
-        raise InputError(
-            f"the box {[round(v, 1) for v in box]} lies outside the image of {width}×{height}",
-            where=f"{where}: box",
-            expected="a box that overlaps the image, in its pixels",
-        )
+    place = f"{where}: box" if where else "box"
+    box = parse_box(_box(request), place)
+    require_overlap(box, width, height, place)
+    crop = square_crop(box, size_px)
     if crop.side_px < 8 or crop.side_px > 100 * max(width, height):
         raise InputError(
             f"the box {[round(v, 1) for v in box]} can't hold a person in {width}×{height} pixels",
-            where=f"{where}: box",
+            where=place,
         )
     if request.camera is None:
         flags.append(Flag.DEFAULT_FIELD_OF_VIEW)

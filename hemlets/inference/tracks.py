@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from hemlets.inference.people import Box, Detection
+from hemlets.inference.people import Detection
+from hemlets.inference.types import Box
 
 __all__ = ["Tracker", "overlap"]
 

@@ -16,6 +16,9 @@ __all__ = ["BodyEstimate", "Camera", "Flag", "PredictionRequest"]
 
 Float = npt.NDArray[np.float32]
 
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
+
 
 class Flag(StrEnum):
     """Assumptions that a prediction rests on and that its reader must know about."""
@@ -53,11 +56,14 @@ class PredictionRequest:
         box_xyxy: The person's box in pixels: left, top, right, bottom. The whole image when
             omitted, and flagged.
         camera: Intrinsics. A stated default field of view when omitted, and flagged.
+        name: Place in errors: the photo or the person's field. Its number among the requests when
+            omitted.
     """
 
     image_HW3: npt.NDArray[np.uint8]
-    box_xyxy: tuple[float, float, float, float] | None = None
+    box_xyxy: Box | None = None
     camera: Camera | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +94,7 @@ class BodyEstimate:
     confidence: Float
     theta: Float
     betas: Float
-    box_xyxy: tuple[float, float, float, float]
+    box_xyxy: Box
     camera: Camera
     flags: tuple[Flag, ...] = ()
     model_version: str = "unversioned"

@@ -70,6 +70,15 @@ def another(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def two_people(tmp_path: Path) -> Path:
+    """A photo in which the detector finds two people, the larger one on the left."""
+    golden = Path(__file__).parents[1] / "models" / "golden" / "two_people.png"
+    path = tmp_path / "two_people.png"
+    path.write_bytes(golden.read_bytes())
+    return path
+
+
 @pytest.fixture(scope="session")
 def samples() -> Path:
     """Real photos, which are no part of the project."""

@@ -21,12 +21,15 @@ def run(capsys, model_folder):
     return call
 
 
-def read(name):
-    return json.loads(Path("predictions", f"{name}.json").read_text())
+BOX = ("--box", "20,10,140,150")
+
+
+def read(name, person=0):
+    return json.loads(Path("predictions", f"{name}.json").read_text())["people"][person]
 
 
 @pytest.fixture
-def two_people(tmp_path):
+def openpose_file(tmp_path):
     def keypoints(left, missing=()):
         points = np.ones((25, 3))
         points[:, 0] = left + np.linspace(0, 40, 25)
@@ -39,16 +42,16 @@ def two_people(tmp_path):
     return file
 
 
-def test_everybody_in_openposes_file_is_predicted(run, photo, two_people):
-    code, out, _ = run(photo, "--openpose", two_people, "--no-picture")
+def test_everybody_in_openposes_file_is_predicted(run, photo, openpose_file):
+    code, out, _ = run(photo, "--openpose", openpose_file, "--no-picture")
     assert code == 0
-    assert "missing-joints" not in read("photo.person0")["flags"]
-    assert "missing-joints" in read("photo.person1")["flags"]
+    assert "missing-joints" not in read("photo", 0)["flags"]
+    assert "missing-joints" in read("photo", 1)["flags"]
     assert "not all joints were found" in out
 
 
-def test_openposes_file_and_a_box_exclude_each_other(run, photo, two_people):
-    code, _, err = run(photo, "--openpose", two_people, "--box", "0,0,50,50")
+def test_openposes_file_and_a_box_exclude_each_other(run, photo, openpose_file):
+    code, _, err = run(photo, "--openpose", openpose_file, "--box", "0,0,50,50")
     assert code == 2
     assert "--openpose" in err
 
@@ -61,9 +64,9 @@ def test_a_photo_in_which_openpose_found_nobody_is_an_error(run, photo, tmp_path
 
 
 def test_refined_joints_are_those_of_the_body_that_is_written(run, photo):
-    run(photo, "--no-picture")
+    run(photo, *BOX, "--no-picture")
     plain = read("photo")
-    run(photo, "--refine", "--mesh", "ply", "--no-picture")
+    run(photo, *BOX, "--refine", "--mesh", "ply", "--no-picture")
     refined = read("photo")
     assert refined["theta_rad"] != plain["theta_rad"]
     mesh = trimesh.load("predictions/photo.ply", process=False)
@@ -72,7 +75,7 @@ def test_refined_joints_are_those_of_the_body_that_is_written(run, photo):
 
 
 def test_a_page_to_turn_the_body_is_written_on_request(run, photo):
-    code, out, _ = run(photo, "--page", "--no-picture")
+    code, out, _ = run(photo, *BOX, "--page", "--no-picture")
     assert code == 0
     assert "photo.html" in out
     assert "webgl2" in Path("predictions/photo.html").read_text()

@@ -11,7 +11,7 @@ from hemlets.core.errors import InputError
 from hemlets.core.skeleton import Joint
 from hemlets.inference import BodyEstimate, Camera, Flag
 from hemlets.inference.openpose import read_openpose
-from hemlets.inference.people import Detection, given_boxes, predict_people
+from hemlets.inference.people import Detection, predict_people
 from hemlets.inference.tracks import Tracker, overlap
 
 SAMPLES = Path(os.environ.get("HEMLETS_SAMPLES", "../shared/samples"))
@@ -61,7 +61,7 @@ def written(tmp_path, *people):
 def test_all_people_of_an_image_go_through_one_batch():
     predictor = Echo()
     boxes = [(0, 0, 50, 100), (100, 20, 160, 180), (200, 0, 290, 199)]
-    estimates = predict_people(predictor, IMAGE, given_boxes(boxes))
+    estimates = predict_people(predictor, IMAGE, [Detection(box_xyxy=box) for box in boxes])
     assert predictor.calls == [3]
     assert [e.box_xyxy for e in estimates] == boxes
 
@@ -71,9 +71,9 @@ def test_nobody_in_an_image_is_no_prediction():
 
 
 @pytest.mark.parametrize("box", [(10, 10, 10, 50), (0, 0, float("nan"), 5), (5, 9, 1, 20)])
-def test_a_degenerate_box_is_refused_by_its_number(box):
-    with pytest.raises(InputError, match="box 1"):
-        given_boxes([(0, 0, 5, 5), box])
+def test_a_degenerate_box_is_refused(box):
+    with pytest.raises(InputError, match="no area"):
+        Detection(box_xyxy=box)
 
 
 def test_openposes_joints_become_the_projects(tmp_path):

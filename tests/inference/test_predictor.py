@@ -133,13 +133,13 @@ def test_a_network_without_heatmaps_has_null_confidence_in_valid_json(
 @pytest.mark.parametrize(
     ("box", "message"),
     [
-        ((10, 10, 10, 50), "has no area"),
-        ((10, 10, float("nan"), 50), "has no area"),
-        ((-50, -50, -10, -10), "outside the image"),
-        ((120, 0, 150, 50), "outside the image"),
+        ((10, 10, 10, 50), "not a box"),
+        ((10, 10, float("nan"), 50), "not a box"),
+        ((-50, -50, -10, -10), "shows nothing of the image"),
+        ((120, 0, 150, 50), "shows nothing of the image"),
         ((10, 10, 11, 12), "can't hold a person"),
         ((-1e6, -1e6, 1e6, 1e6), "can't hold a person"),
-        ((10, 10, 50), "3 numbers"),
+        ((10, 10, 50), "not a box"),
     ],
 )
 def test_a_box_that_can_not_be_used_is_refused_with_its_position(

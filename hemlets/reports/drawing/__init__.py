@@ -8,7 +8,7 @@ from hemlets.reports.drawing.encoding import png
 from hemlets.reports.drawing.mesh import MeshImage, overlay, render_mesh, second_view, turn_to_side
 from hemlets.reports.drawing.page3d import prediction_page
 from hemlets.reports.drawing.people import draw_people
-from hemlets.reports.drawing.report import prediction_picture
+from hemlets.reports.drawing.report import people_picture, prediction_picture
 from hemlets.reports.drawing.skeleton import draw_skeleton
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "draw_skeleton",
     "joint_error_chart",
     "overlay",
+    "people_picture",
     "place_body",
     "png",
     "prediction_page",

@@ -1,7 +1,9 @@
-"""One picture of a prediction: on the photo, and the same body from the side."""
+"""One picture of a prediction: on the photo, and of one person the body from the side, too."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any, Final
 
 import cv2
@@ -11,9 +13,8 @@ import numpy.typing as npt
 from hemlets.body.placement import PlacedBody
 from hemlets.inference.types import BodyEstimate, Camera
 from hemlets.reports.drawing.mesh import overlay, render_mesh, second_view, turn_to_side
+from hemlets.reports.drawing.people import draw_people
 from hemlets.reports.drawing.skeleton import draw_skeleton, line_width
-
-__all__ = ["prediction_picture"]
 
 Image = npt.NDArray[np.uint8]
 
@@ -58,6 +59,35 @@ def prediction_picture(image_HW3: Image, estimate: BodyEstimate, body: PlacedBod
 
     size = height, height
     return np.concatenate([front, _side_panel(estimate, body, size, thickness)], axis=1)
+
+
+def people_picture(image_HW3: Image, people: Sequence[tuple[BodyEstimate, PlacedBody]]) -> Image:
+    """The photo with everybody's mesh, skeleton and box; of one person, from the side as well.
+
+    Args:
+        image_HW3: RGB, the photo that was predicted on.
+        people: Predictions and their placed bodies.
+
+    Returns:
+        RGB.
+    """
+    if len(people) == 1:
+        return prediction_picture(image_HW3, *people[0])
+    image, factor = _fitted(image_HW3)
+    scaled = [
+        dataclasses.replace(
+            estimate,
+            camera=_scaled(estimate.camera, factor),
+            joints2d_px=estimate.joints2d_px * np.float32(factor),
+        )
+        for estimate, _ in people
+    ]
+    picture = draw_people(
+        image, [(estimate, body) for estimate, (_, body) in zip(scaled, people, strict=True)]
+    )
+    for estimate, _ in people:
+        _draw_box(picture, np.asarray(estimate.box_xyxy) * factor)
+    return picture
 
 
 def _side_panel(

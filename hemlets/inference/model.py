@@ -1,0 +1,241 @@
+"""The whole way from a photograph to everybody in it: detector, predictor and body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, overload
+
+import torch
+
+from hemlets.body import BodyModel
+from hemlets.body.placement import place_body
+from hemlets.core.errors import AssetError, InputError
+from hemlets.core.workspace import Workspace
+from hemlets.inference.champion import find_model
+from hemlets.inference.detector import MultiPoseDetector
+from hemlets.inference.images import Image, several, to_photo
+from hemlets.inference.people import Detection, PersonDetector, predict_people
+from hemlets.inference.predictor import Predictor, default_camera
+from hemlets.inference.request import ImageRequest
+from hemlets.inference.results import People, Person
+from hemlets.inference.types import Camera
+
+if TYPE_CHECKING:
+    from PIL import Image as Pil
+
+    One = str | PathLike[str] | Image | Pil.Image
+
+
+class Model:
+    """Predicts everybody in photographs.
+
+    >>> import hemlets
+    >>> model = hemlets.load()                                      # doctest: +SKIP
+    >>> for person in model("photo.jpg"):                           # doctest: +SKIP
+    ...     print(person.confidence, person.joints3d_mm.shape)
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        body: BodyModel,
+        *,
+        detector: PersonDetector | None = None,
+        origin: str = "given",
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            predictor: The network.
+            body: What its θ and β belong to.
+            detector: Finds people; the bundled one when omitted, loaded when first needed.
+            origin: How the model was chosen, for people.
+        """
+        self.predictor = predictor
+        self.body = body
+        self.origin = origin
+        self._detector = detector
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path | None = None,
+        *,
+        body: str | Path | None = None,
+        device: str | torch.device | None = None,
+    ) -> Self:
+        """Load a model and its body.
+
+        Args:
+            model: A model folder; `hemlets.inference.champion` says what is taken without one.
+            body: A body file, for a model that wasn't trained on the open body.
+            device: Where to run: a GPU where there is one, when omitted.
+
+        Raises:
+            AssetError: There is no model, or no body for it.
+            CheckpointError: The model folder is not a whole model.
+        """
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        choice = find_model(None if model is None else Path(model), Workspace.from_env())
+        predictor = Predictor.load(choice.folder, device=device)
+        of_model = _body_of(predictor.card.body, None if body is None else Path(body))
+        return cls(predictor, of_model, origin=choice.origin)
+
+    @property
+    def detector(self) -> PersonDetector:
+        """What finds people where no boxes are given."""
+        if self._detector is None:
+            self._detector = MultiPoseDetector.load(device=self.predictor.device)
+        return self._detector
+
+    @overload
+    def __call__(
+        self,
+        image: One,
+        *,
+        boxes: Iterable[Sequence[float]] | None = None,
+        camera: Camera | Sequence[float] | None = None,
+    ) -> People: ...
+
+    @overload
+    def __call__(
+        self,
+        image: list[One] | tuple[One, ...],
+        *,
+        boxes: None = None,
+        camera: Camera | Sequence[float] | None = None,
+    ) -> list[People]: ...
+
+    @overload
+    def __call__(
+        self,
+        image: Iterator[One],
+        *,
+        boxes: None = None,
+        camera: Camera | Sequence[float] | None = None,
+    ) -> Iterator[People]: ...
+
+    def __call__(
+        self,
+        image: Any,
+        *,
+        boxes: Iterable[Sequence[float]] | None = None,
+        camera: Camera | Sequence[float] | None = None,
+    ) -> People | list[People] | Iterator[People]:
+        """Predict the people in an image, or in several.
+
+        Args:
+            image: A path, an RGB array (H, W, 3) of uint8, or a PIL image; or a list, a folder or
+                a generator of them.
+            boxes: People's boxes in pixels, left, top, right, bottom: they are then predicted in
+                this order. Everybody is found, the largest first, when omitted.
+            camera: fx, fy, cx, cy in pixels. A field of view of 55° when omitted.
+
+        Returns:
+            Everybody of an image. For a list a list of that; for a folder or a generator an
+            iterator, so that no more than one image is in memory.
+
+        Raises:
+            InputError: An image, box or camera that can't be used.
+        """
+        asked = ImageRequest.parse(
+            {"boxes": None if boxes is None else list(boxes), "camera": camera}
+        )
+        many = several(image)
+        if many is None:
+            return self._predict_one(image, asked)
+        if asked.boxes is not None:
+            raise InputError(
+                "boxes were given for several images",
+                where="boxes",
+                expected="boxes with one image",
+                remedy="call the model once for each image",
+            )
+        each = (self._predict_one(one, asked) for one in many)
+        return list(each) if isinstance(image, list | tuple) else each
+
+    def _predict_one(self, image: object, asked: ImageRequest) -> People:
+        photo = to_photo(image)
+        return self.predict(photo.image_HW3, asked, name=photo.name)
+
+    def predict(
+        self,
+        image_HW3: Image,
+        request: ImageRequest,
+        *,
+        name: str = "image",
+        where: str = "",
+        detections: Sequence[Detection] | None = None,
+        refine: bool = False,
+    ) -> People:
+        """Predict the people in one image.
+
+        Args:
+            image_HW3: RGB.
+            request: Who and with which camera.
+            name: Of the image, for the result.
+            where: Place of the image, for errors.
+            detections: People found elsewhere, in place of the request's boxes and of the
+                detector.
+            refine: Whether to fit each body to its joints.
+
+        Raises:
+            InputError: A box or camera that doesn't fit the image.
+        """
+        if detections is None:
+            detections = self.find(image_HW3, request)
+        estimates = predict_people(
+            self.predictor, image_HW3, detections, camera=request.camera, where=where
+        )
+        if refine:
+            # Fitting needs roma, which takes two seconds to import.
+            from hemlets.inference.refine import Refiner
+
+            joints = [detection.joints2d_px for detection in detections]
+            estimates = Refiner(self.body).refine(estimates, joints2d_px=joints)
+        return People(
+            image_HW3=image_HW3,
+            name=name,
+            camera=request.camera or default_camera(image_HW3.shape[1], image_HW3.shape[0]),
+            model_version=self.predictor.version,
+            persons=tuple(
+                Person(
+                    estimate=estimate,
+                    body=place_body(self.body, estimate.theta, estimate.betas, estimate.root_mm),
+                    detection=detection,
+                )
+                for estimate, detection in zip(estimates, detections, strict=True)
+            ),
+        )
+
+    def find(self, image_HW3: Image, request: ImageRequest) -> list[Detection]:
+        """The request's boxes in their order, else everybody whom the detector finds."""
+        if request.boxes is not None:
+            return [Detection(box_xyxy=box) for box in request.boxes]
+        return list(self.detector.detect(image_HW3))
+
+
+def _body_of(name: str, given: Path | None) -> BodyModel:
+    """The body that a model was trained on.
+
+    Args:
+        name: As the model's card has it.
+        given: A body file, which is taken instead.
+
+    Raises:
+        AssetError: It does not come with the project, and no file was given.
+    """
+    if given is not None:
+        return BodyModel.load(given)
+    if name == "open-body-lite":
+        return BodyModel.load(resolution="lite")
+    if name == "open-body":
+        return BodyModel.load(resolution="full")
+    raise AssetError(
+        f"the model was trained on the body {name!r}, which does not come with hemlets",
+        where="--body",
+        remedy="name its file with --body",
+    )

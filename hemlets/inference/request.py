@@ -1,0 +1,235 @@
+"""What a caller asks of one image, in the one form that every entrance parses into.
+
+The command line, the endpoint, the MLflow model and Python hand over boxes and a camera as text,
+JSON, tables' cells or arrays, written by strangers; all of it becomes an `ImageRequest` here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
+
+from hemlets.core.errors import InputError
+from hemlets.inference.types import Box, Camera
+
+MOST_BOXES: Final = 32
+"""Most people of one request to the endpoint."""
+
+BOX_FORM: Final = "[left, top, right, bottom] in pixels, left < right and top < bottom"
+CAMERA_FORM: Final = '{"fx": …, "fy": …, "cx": …, "cy": …} in pixels'
+
+_LARGEST: Final = 1e6
+_FOCAL_PX: Final = (1.0, 1e6)
+"""Shorter ones overflow float32 on the way to metres; no lens is near either end."""
+
+_FIELDS: Final = ("box", "boxes", "camera")
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's arrays and numbers as Python's."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _ordered(box: Box) -> Box:
+    left, top, right, bottom = box
+    if left < right and top < bottom:
+        return box
+    raise ValueError("no area")
+
+
+def _named(camera: Any) -> Any:
+    """A camera of four numbers, or one of ours, by names."""
+    if isinstance(camera, Camera):
+        return dataclasses.asdict(camera)
+    camera = _plain(camera)
+    if isinstance(camera, Sequence) and not isinstance(camera, str | bytes) and len(camera) == 4:
+        return dict(zip(("fx", "fy", "cx", "cy"), map(_plain, camera), strict=True))
+    if isinstance(camera, Mapping):
+        return {name: _plain(value) for name, value in camera.items()}
+    return camera
+
+
+# Strict numbers: JSON's true is no 1 and "3" is none.
+_Number = Annotated[
+    float,
+    BeforeValidator(_plain),
+    Field(strict=True, allow_inf_nan=False, ge=-_LARGEST, le=_LARGEST),
+]
+_Focal = Annotated[_Number, Field(ge=_FOCAL_PX[0], le=_FOCAL_PX[1])]
+_Box = Annotated[
+    tuple[_Number, _Number, _Number, _Number], BeforeValidator(_plain), AfterValidator(_ordered)
+]
+
+
+class _CameraFields(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    fx: _Focal
+    fy: _Focal
+    cx: _Number
+    cy: _Number
+
+
+_BOX: Final = TypeAdapter[Box](_Box)
+
+
+class ImageRequest(BaseModel):
+    """Whom to predict in one image.
+
+    Attributes:
+        boxes: People's boxes; None to find everybody.
+        camera: Intrinsics; None for the default field of view.
+        alone: One person was asked for by ``box``, so that the answer is no list.
+    """
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    boxes: tuple[Box, ...] | None = None
+    camera: Camera | None = None
+    alone: bool = False
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, Any], *, where: str = "", most: int | None = None) -> Self:
+        """Read a request from fields that somebody else wrote.
+
+        Args:
+            fields: ``box`` or ``boxes``, and ``camera``: values, or JSON of them. None and NaN, a
+                table's way of leaving out, count as left out.
+            where: Place of the fields, for errors.
+            most: Most boxes; any number when omitted.
+
+        Raises:
+            InputError: What is wrong with which field.
+        """
+        known = {name: value for name, value in fields.items() if not _is_absent(value)}
+        for name in known:
+            if name not in _FIELDS:
+                raise InputError(
+                    f"unknown field {name[:40]!r}", where=where or None, expected=", ".join(_FIELDS)
+                )
+        if "box" in known and "boxes" in known:
+            raise InputError(
+                "both box and boxes are given",
+                where=_place(where, "boxes"),
+                expected="one of them, or none",
+            )
+        boxes: tuple[Box, ...] | None = None
+        if "box" in known:
+            boxes = (parse_box(known["box"], _place(where, "box")),)
+        elif "boxes" in known:
+            boxes = _parse_boxes(known["boxes"], _place(where, "boxes"), most)
+        camera = None
+        if "camera" in known:
+            camera = parse_camera(known["camera"], _place(where, "camera"))
+        return cls(boxes=boxes, camera=camera, alone="box" in known)
+
+
+def parse_box(value: Any, where: str = "box") -> Box:
+    """A box from four numbers, or from JSON of them.
+
+    Raises:
+        InputError: Not four finite numbers, or no area.
+
+    >>> parse_box([10, 20, 30, 60])
+    (10.0, 20.0, 30.0, 60.0)
+    """
+    value = _parsed_json(value, where, BOX_FORM)
+    try:
+        return _BOX.validate_python(value)
+    except ValidationError:
+        raise InputError(f"not a box: {_short(value)}", where=where, expected=BOX_FORM) from None
+
+
+def parse_camera(value: Any, where: str = "camera") -> Camera:
+    """Intrinsics from four numbers, from a mapping or from JSON of either.
+
+    Raises:
+        InputError: Not a camera.
+
+    >>> parse_camera((1100, 1100, 320, 240)).cx
+    320.0
+    """
+    value = _parsed_json(value, where, CAMERA_FORM)
+    try:
+        fields = _CameraFields.model_validate(_named(value))
+    except ValidationError as error:
+        focal = next((str(e["loc"][0]) for e in error.errors() if e["loc"][:1] in _FOCALS), None)
+        if focal is None or any(e["type"] in _SHAPE_ERRORS for e in error.errors()):
+            raise InputError(
+                f"not a camera: {_short(value)}", where=where, expected=CAMERA_FORM
+            ) from None
+        raise InputError(
+            f"not a focal length: {_short(_named(value)[focal])}",
+            where=f"{where}.{focal}",
+            expected="a number from {:,.0f} to {:,.0f}, in pixels".format(*_FOCAL_PX),
+        ) from None
+    return Camera(fx=fields.fx, fy=fields.fy, cx=fields.cx, cy=fields.cy)
+
+
+_FOCALS: Final = (("fx",), ("fy",))
+_SHAPE_ERRORS: Final = ("missing", "extra_forbidden", "model_type", "model_attributes_type")
+
+
+def require_overlap(box: Box, width: int, height: int, where: str) -> None:
+    """Refuse a box that shows nothing of its image.
+
+    Raises:
+        InputError: It covers less than a pixel.
+    """
+    left, top, right, bottom = box
+    if min(right, width) - max(left, 0) < 1 or min(bottom, height) - max(top, 0) < 1:
+        raise InputError(
+            f"the box {[round(value, 1) for value in box]} shows nothing of the image",
+            where=where,
+            expected=f"a box that covers a pixel or more of the {width}×{height} image",
+        )
+
+
+def _parse_boxes(value: Any, where: str, most: int | None) -> tuple[Box, ...]:
+    value = _plain(_parsed_json(value, where, f"a list of {BOX_FORM}"))
+    limit = math.inf if most is None else most
+    if not isinstance(value, list | tuple) or not (1 <= len(value) <= limit or most is None):
+        raise InputError(
+            "boxes is not a list of boxes",
+            where=where,
+            expected=f"1 to {most} of {BOX_FORM}" if most else f"a list of {BOX_FORM}",
+        )
+    return tuple(parse_box(item, f"{where}[{i}]") for i, item in enumerate(value))
+
+
+def _parsed_json(value: Any, where: str, expected: str) -> Any:
+    """JSON of a field; the server's settings decide whether it was parsed before."""
+    if isinstance(value, bytes | bytearray | str):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            text = bytes(value) if isinstance(value, bytearray) else value
+            raise InputError(f"not JSON: {_short(text)}", where=where, expected=expected) from None
+    return value
+
+
+def _is_absent(value: Any) -> bool:
+    # A table stores what is missing in an otherwise filled column as NaN.
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _place(where: str, field: str) -> str:
+    return f"{where} {field}" if where else field
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"

@@ -1,0 +1,195 @@
+"""The public face: photographs in any form in, everybody out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pil
+
+import hemlets
+from hemlets.core.errors import InputError
+from hemlets.inference import Camera
+from hemlets.inference.images import Image
+from hemlets.inference.people import Detection
+from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
+from hemlets.models.codecs.bones import BoneLengths
+from hemlets.models.model_folder import save_model
+
+TWO = (30.0, 20.0, 90.0, 140.0), (100.0, 10.0, 180.0, 150.0)
+
+
+class FixedDetector:
+    """Finds two people in everything that isn't black."""
+
+    def detect(self, image_HW3: Image) -> list[Detection]:
+        if not image_HW3.any():
+            return []
+        return [Detection(box_xyxy=box, score=0.9 - 0.1 * i) for i, box in enumerate(TWO)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    pose = PoseNetworkConfig(crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=16)
+    shape = ShapeNetworkConfig(hidden=32, blocks=0)
+    place = tmp_path_factory.mktemp("model") / "small"
+    bones = BoneLengths(mean_mm=(320.0,) * 14, spread_mm=(40.0,) * 14)
+    state = HemletsPosh(pose, shape).state_dict()
+    save_model(place, state, pose=pose, shape=shape, bones=bones, training={})
+    return place
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> hemlets.Model:
+    loaded = hemlets.load(folder, device="cpu")
+    return hemlets.Model(loaded.predictor, loaded.body, detector=FixedDetector())
+
+
+@pytest.fixture
+def image() -> Image:
+    return np.random.default_rng(0).integers(0, 256, (160, 200, 3), np.uint8)
+
+
+@pytest.fixture
+def photos(tmp_path: Path, image: Image) -> Path:
+    place = tmp_path / "photos"
+    place.mkdir()
+    for name in ("b.png", "a.JPG"):
+        Pil.fromarray(image).save(place / name)
+    (place / "notes.txt").write_text("no photo")
+    return place
+
+
+def test_a_person_has_what_the_face_promises(model: hemlets.Model, image: Image) -> None:
+    people = model(image)
+    assert len(people) == 2
+    assert [p.box_xyxy for p in people] == list(TWO)
+    for person in people:
+        values = (
+            person.joints2d_px, person.joints3d_mm, person.pelvis_mm,
+            person.theta, person.betas, person.joint_confidence,
+        )  # fmt: skip
+        shapes = [np.shape(value) for value in values]
+        assert shapes == [(18, 2), (18, 3), (3,), (24, 3), (10,), (18,)]
+        assert person.vertices_mm.shape == (person.body.vertices_V3_mm.shape[0], 3)
+        assert np.isfinite(person.vertices_mm).all()
+        assert 0 <= person.confidence <= 1
+        np.testing.assert_allclose(person.joints3d_mm[0], 0, atol=1e-3)
+    # The skin stands where the pelvis is.
+    middle = people[0].vertices_mm.mean(0)
+    assert np.linalg.norm(middle - people[0].pelvis_mm) < 500
+
+
+def test_boxes_are_predicted_in_their_order_and_nobody_is_looked_for(
+    model: hemlets.Model, image: Image
+) -> None:
+    people = model(image, boxes=np.array(TWO[::-1]), camera=(300, 310, 100, 80))
+    assert [p.box_xyxy for p in people] == list(TWO[::-1])
+    assert people.camera == Camera(fx=300, fy=310, cx=100, cy=80)
+    assert people[0].estimate.flags == ()
+    assert len(model(image, boxes=[])) == 0
+
+
+def test_the_same_photo_in_any_form_gives_the_same_people(
+    model: hemlets.Model, image: Image, photos: Path
+) -> None:
+    expected = model(image).to_json()["people"]
+    for source in (photos / "b.png", str(photos / "b.png"), Pil.fromarray(image)):
+        assert model(source).to_json()["people"] == expected
+    assert model(photos / "b.png").name == "b.png"
+
+
+def test_a_list_gives_a_list_and_a_folder_or_generator_one_at_a_time(
+    model: hemlets.Model, image: Image, photos: Path
+) -> None:
+    assert [len(people) for people in model([image, photos / "b.png"])] == [2, 2]
+    assert isinstance(model([image]), list)
+    assert [people.name for people in model(photos)] == ["a.JPG", "b.png"]
+    taken = []
+
+    def frames() -> Iterator[Image]:
+        for number in range(3):
+            taken.append(number)
+            yield image
+
+    results = model(frames())
+    assert taken == []
+    assert len(next(results)) == 2
+    assert taken == [0]
+
+
+def test_a_pil_photo_is_turned_upright(model: hemlets.Model, tmp_path: Path) -> None:
+    exif = Pil.Exif()
+    exif[0x0112] = 6
+    Pil.new("RGB", (200, 100)).save(tmp_path / "turned.jpg", exif=exif)
+    with Pil.open(tmp_path / "turned.jpg") as turned:
+        assert model(turned).image_HW3.shape == (200, 100, 3)
+
+
+def test_nobody_is_an_empty_result_that_can_be_drawn_and_written(
+    model: hemlets.Model, tmp_path: Path
+) -> None:
+    people = model(np.zeros((60, 80, 3), np.uint8))
+    assert not people
+    assert people.to_json()["people"] == []
+    assert people.plot().shape[2] == 3
+    files = people.save(tmp_path, "nobody", page=True)
+    assert [file.name for file in files] == ["nobody.json", "nobody.overlay.png"]
+
+
+def test_results_are_drawn_and_written_with_everybody(
+    model: hemlets.Model, image: Image, tmp_path: Path
+) -> None:
+    people = model(image)
+    files = people.save(tmp_path / "out", page=True, mesh_suffix=".ply")
+    assert {f.name for f in files} == {
+        "image.json", "image.overlay.png", "image.html", "image.person0.ply", "image.person1.ply",
+    }  # fmt: skip
+    assert json.loads(files[0].read_text()) == json.loads(people.json_line())
+    drawn = cv2.imread(str(tmp_path / "out" / "image.overlay.png"))[..., ::-1]
+    np.testing.assert_array_equal(drawn, people.plot())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3)), 5],
+    ids=["grey", "RGBA", "floats", "a number"],
+)
+def test_what_is_no_image_is_refused(model: hemlets.Model, source: object) -> None:
+    with pytest.raises(InputError, match="RGB"):
+        model(source)  # type: ignore[call-overload]
+
+
+def test_boxes_for_several_images_are_refused(model: hemlets.Model, image: Image) -> None:
+    with pytest.raises(InputError, match="several images"):
+        model([image], boxes=[TWO[0]])  # type: ignore[call-overload]
+
+
+def test_a_folder_without_photos_is_refused(model: hemlets.Model, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no photos"):
+        model(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("boxes", "where"), [([(500, 0, 600, 9)], "box"), ([TWO[0], (9, 9, 10, 10)], "person 1: box")]
+)
+def test_a_box_that_does_not_fit_is_named(
+    model: hemlets.Model, image: Image, boxes: list[tuple[float, ...]], where: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        model(image, boxes=boxes)
+    assert caught.value.where == where
+
+
+def test_importing_hemlets_brings_neither_torch_nor_opencv() -> None:
+    code = "import sys, hemlets; print([m for m in ('torch', 'cv2', 'numpy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
