@@ -605,4 +605,8 @@ def _print_ingested(result: IngestResult) -> None:
         for reason, count in list(result.refused.items())[:10]:
             screen.print(f"  {count:,} × {reason}", markup=False)
         screen.print(f"  each is in {result.folder / 'quarantine.jsonl'}", markup=False)
+    if result.skipped:
+        screen.print(f"\n{sum(result.skipped.values()):,} rows teach nothing and were skipped:")
+        for reason, count in result.skipped.items():
+            screen.print(f"  {count:,} × {reason}", markup=False)
     screen.print(f"\nwrote {result.folder}", markup=False)

@@ -1,8 +1,21 @@
-"""COCO keypoints: 17 keypoints of people in stills, of which 13 are among the 18 joints."""
+"""COCO keypoints: people in stills, from COCO itself and from tools that export its form.
+
+Rules by which files, people, keypoints and images are paired:
+
+- Annotation files are ``person_keypoints*.json``; where there is none, ``_annotations.coco.json``
+  (Roboflow); where there is none, every other JSON file except COCO's own without keypoints.
+- The split is a whole word of the file's name, or of Roboflow's folder: train, val, test.
+- A category is a person if it is named so or names keypoints of a person.
+- Keypoints are paired by whole name (`hemlets.data.readers.coco_names`).
+- An image is looked for below the folder named like the file, ``images``, the file's own folder
+  and the dataset's; then its name may be the end of exactly one path.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,10 +25,19 @@ import numpy.typing as npt
 from hemlets.core.errors import DataError
 from hemlets.core.files import read_json
 from hemlets.data.readers.assemble import no_settings
-from hemlets.data.readers.contract import Dataset, LayoutEntry, ReadOptions, SourceRows, Supervision
-from hemlets.data.readers.maps2d import COCO
+from hemlets.data.readers.coco_names import person_categories
+from hemlets.data.readers.contract import (
+    ANY_IMAGE,
+    Dataset,
+    LayoutEntry,
+    ReadOptions,
+    SourceRows,
+    Supervision,
+)
+from hemlets.data.readers.image_names import ImageFinder
+from hemlets.data.readers.joint_map import JointMap
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
-from hemlets.data.readers.stills import CHUNK, Stills, images_below, in_folder, numbers, still_rows
+from hemlets.data.readers.stills import CHUNK, Stills, image_fault, numbers, still_rows
 
 Array = npt.NDArray[Any]
 
@@ -28,21 +50,22 @@ DATASET: Final = Dataset(
     supervision=(Supervision.JOINTS_2D,),
     layout=(
         LayoutEntry(
-            pattern="annotations/person_keypoints*.json|person_keypoints*.json",
-            what="annotations, e.g. person_keypoints_train2017.json",
+            pattern="annotations/person_keypoints*.json|person_keypoints*.json"
+            "|*/_annotations.coco.json|_annotations.coco.json|annotations/*.json|*.json",
+            what="annotations in COCO's form, e.g. annotations/person_keypoints_train2017.json, "
+            "Roboflow's train/_annotations.coco.json or Label Studio's result.json",
         ),
         LayoutEntry(
-            pattern="train2017/*.jpg|val2017/*.jpg|train2014/*.jpg|val2014/*.jpg"
-            "|images/*.jpg|images/*/*.jpg|*.jpg",
+            pattern=ANY_IMAGE,
             what="the images, in folders named like the annotations, in images or beside them",
         ),
     ),
     joints="nose, shoulders, elbows, wrists, hips, knees and ankles; eyes and ears are not among "
     "the 18. Pelvis, thorax, neck, spine and head top are not annotated, and middles of other "
-    "joints are not put in their place",
+    "joints are not put in their place. Other keypoints are taken by their names",
     conventions="keypoints name pixels from 0, so 0.5 is added to reach a pixel's centre counted "
     "from the corner; boxes are left, top, width, height from the corner. v=0: not annotated, "
-    "v=1: hidden, v=2: seen",
+    "v=1: hidden, v=2: seen. Files named val are the test split, unless another is named test",
     faults=(
         "crowd boxes (iscrowd) hold no single person: left out",
         "half of the people have no keypoint: left out",
@@ -51,7 +74,14 @@ DATASET: Final = Dataset(
     reader="hemlets.data.readers.coco:read",
 )
 
-_PERSON: Final = 1
+_WITHOUT_KEYPOINTS: Final = ("instances_", "captions_", "stuff_", "panoptic_", "image_info_")
+_ROBOFLOW: Final = "_annotations.coco"
+_SPLIT_WORDS: Final = {
+    "train": "train", "training": "train", "trainset": "train",
+    "val": "validation", "valid": "validation", "validation": "validation",
+    "minival": "validation", "valset": "validation",
+    "test": "test", "testing": "test", "testset": "test",
+}  # fmt: skip
 
 
 def read(
@@ -59,25 +89,86 @@ def read(
 ) -> Iterator[SourceRows]:
     """Rows of COCO, a file after the other.
 
-    Files named after val are the test split, as is usual where COCO scores; others train.
-
     Raises:
         ConfigError: COCO has no settings.
         DataError: A file that can't be read, or without a collector the first bad row.
     """
     no_settings(options)
     collector = or_refuse(quarantine)
-    taken: set[str] = set()
-    pattern = "person_keypoints*.json"
-    for path in sorted([*root.glob(f"annotations/{pattern}"), *root.glob(pattern)]):
-        split = "test" if "val" in path.stem else "train"
-        if split in options.splits:
-            with collector.guard(path.relative_to(root).as_posix()):
-                yield from _file_rows(path, root, split, collector, taken)
+    known = _Known(root)
+    files = _annotation_files(root)
+    splits = {path: _split_of(path, root, collector) for path in files}
+    has_test = "test" in splits.values()
+    for path, named in splits.items():
+        if named is None:
+            continue
+        # COCO scores on val, whose annotations are public.
+        split = "test" if named == "validation" and not has_test else named
+        if split not in options.splits:
+            collector.skip(f"file of the split {split}, which was not asked for")
+            continue
+        with collector.guard(path.relative_to(root).as_posix()):
+            yield from _file_rows(path, root, split, collector, known)
+
+
+def _annotation_files(root: Path) -> list[Path]:
+    """The annotation files of a folder; see the rules at the top."""
+    for patterns in (
+        ("annotations/person_keypoints*.json", "person_keypoints*.json"),
+        (f"*/{_ROBOFLOW}.json", f"{_ROBOFLOW}.json"),
+        ("annotations/*.json", "*.json"),
+    ):
+        found = sorted(path for pattern in patterns for path in root.glob(pattern))
+        if found:
+            return [path for path in found if not path.name.startswith(_WITHOUT_KEYPOINTS)]
+    return []
+
+
+def _label(path: Path) -> str:
+    """What an annotation file calls its part of the data, e.g. ``train2017``."""
+    if path.stem == _ROBOFLOW:
+        return path.parent.name
+    return path.stem.removeprefix("person_keypoints").strip("_")
+
+
+def _split_of(path: Path, root: Path, quarantine: Quarantine) -> str | None:
+    """The split that a file's name says, train where it says none; None where it says two."""
+    words = re.findall(r"[a-z]+", _label(path).lower())
+    found = {_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS}
+    if len(found) > 1:
+        quarantine.report(
+            f"the file's name says {' and '.join(sorted(found))}",
+            file=path.relative_to(root).as_posix(),
+            remedy="name the file after one split: train, val or test",
+        )
+        return None
+    return next(iter(found), "train")
+
+
+@dataclass
+class _Known:
+    """Names that earlier files gave: the ids of two files may be of different people."""
+
+    root: Path
+    samples: set[str] = field(default_factory=set)
+    clips: dict[str, str] = field(default_factory=dict)
+    """The image of each clip."""
+
+    def sample(self, person: object, label: str, earlier: frozenset[str]) -> str:
+        """Name of a sample: the id, after the file's label where an earlier file has the id."""
+        name = f"{DATASET.name}/{person}"
+        return f"{DATASET.name}/{label}/{person}" if name in earlier else name
+
+    def clip(self, image_id: object, path: str, label: str) -> str:
+        """Name of an image's clip, on the same terms; one image keeps one clip."""
+        name = f"{DATASET.name}/{image_id}"
+        if self.clips.setdefault(name, path) == path:
+            return name
+        return f"{DATASET.name}/{label}/{image_id}"
 
 
 def _file_rows(
-    path: Path, root: Path, split: str, quarantine: Quarantine, taken: set[str]
+    path: Path, root: Path, split: str, quarantine: Quarantine, known: _Known
 ) -> Iterator[SourceRows]:
     file = path.relative_to(root).as_posix()
     content = read_json(path)
@@ -90,70 +181,62 @@ def _file_rows(
             expected="COCO's form: images, annotations and categories",
             remedy="check that this is a person_keypoints file",
         )
-    _check_names(parts.get("categories"), path)
-    folder = _image_folder(root, path.stem.removeprefix("person_keypoints").strip("_"))
-    present = images_below(root, folder)
+    maps = person_categories(parts.get("categories"), path)
+    label = _label(path)
+    own = path.parent.relative_to(root).as_posix()
+    folders = (label, f"images/{label}", "images", own) if label else ("images", own)
     by_id = {
         image["id"]: image
         for image in images
         if isinstance(image, dict) and _is_id(image.get("id"))
     }
+    part = _Part(
+        file=file, label=label, split=split, by_id=by_id, finder=ImageFinder(root, folders),
+        known=known, earlier=frozenset(known.samples), quarantine=quarantine,
+    )  # fmt: skip
+    usual = next(iter(maps))
     for start in range(0, len(people), CHUNK):
-        chunk = _sound_entries(people, start, file, by_id, quarantine)
-        if chunk:
-            stills = _stills(chunk, by_id, file=file, folder=folder, split=split, bad=quarantine)
-            rows = still_rows(stills, quarantine, present=present, taken=taken)
-            if rows is not None:
-                yield rows
-
-
-def _has_id(image: object) -> bool:
-    return isinstance(image, dict) and _is_id(image.get("id"))
+        chunk = _sound_entries(people, start, part, maps)
+        for category, joint_map in maps.items():
+            alike = [
+                (row, person) for row, person in chunk
+                if person.get("category_id", usual) == category
+            ]  # fmt: skip
+            if alike:
+                stills = part.stills(alike, joint_map)
+                present = frozenset(part.present)
+                rows = still_rows(stills, quarantine, present=present, taken=known.samples)
+                if rows is not None:
+                    yield rows
 
 
 def _is_id(value: object) -> bool:
     return isinstance(value, (int, str)) and not isinstance(value, bool)
 
 
-def _check_names(categories: object, path: Path) -> None:
-    """Make sure that the keypoints come in the order that they are read in."""
-    for category in categories if isinstance(categories, list) else ():
-        if isinstance(category, dict) and category.get("id") == _PERSON:
-            names = category.get("keypoints")
-            if names is not None and names != list(COCO.names):
-                raise DataError(
-                    f"the person's keypoints are {names}",
-                    where=f"{path}: categories",
-                    expected=", ".join(COCO.names),
-                    remedy="bring the keypoints into COCO's order",
-                )
-
-
-def _image_folder(root: Path, stem: str) -> str:
-    """Where the images of an annotation file lie; beside it where no folder is found."""
-    folders = [f"{stem}/", f"images/{stem}/"] if stem else []
-    return next((name for name in [*folders, "images/"] if (root / name).is_dir()), "")
-
-
 def _sound_entries(
-    people: Sequence[Any], start: int, file: str, by_id: dict[Any, Any], quarantine: Quarantine
+    people: Sequence[Any], start: int, part: _Part, maps: Mapping[Any, JointMap]
 ) -> list[tuple[int, dict[str, Any]]]:
     chunk = []
+    file, quarantine = part.file, part.quarantine
     for row, person in enumerate(people[start : start + CHUNK], start):
         if not isinstance(person, dict):
             quarantine.report("an annotation is no object", file=file, row=row)
-        elif person.get("iscrowd") or person.get("num_keypoints") == 0:
-            continue
-        elif person.get("category_id", _PERSON) != _PERSON:
+        elif person.get("iscrowd"):
+            quarantine.skip("crowd, whose box holds no single person")
+        elif person.get("num_keypoints") == 0:
+            quarantine.skip("person without keypoints")
+        elif "category_id" in person and not _is_among(person["category_id"], maps):
+            named = ", ".join(map(str, maps))
             quarantine.report(
                 f"the category {person['category_id']} is no person", file=file, row=row,
-                field="category_id", remedy="keep to category 1, person",
+                field="category_id", remedy=f"keep to the category of people: {named}",
             )  # fmt: skip
         elif not _is_id(person.get("id")):
             quarantine.report(
                 "the annotation has no id", file=file, row=row, field="id", remedy="give it one"
             )
-        elif not _is_id(person.get("image_id")) or person["image_id"] not in by_id:
+        elif not _is_id(person.get("image_id")) or person["image_id"] not in part.by_id:
             quarantine.report(
                 f"the image {person.get('image_id')} is not among the images", file=file, row=row,
                 field="image_id", remedy="add the image's entry, or remove the annotation",
@@ -163,53 +246,107 @@ def _sound_entries(
     return chunk
 
 
-def _stills(
-    chunk: list[tuple[int, dict[str, Any]]],
-    by_id: dict[Any, Any],
-    *,
-    file: str,
-    folder: str,
-    split: str,
-    bad: Quarantine,
-) -> Stills:
-    number = np.array([row for row, _ in chunk])
-    people = [person for _, person in chunk]
-    images = [by_id[person["image_id"]] for person in people]
-    keypoints, bad_points = numbers([p.get("keypoints") for p in people], 3 * COCO.size)
-    boxes, bad_boxes = numbers([p.get("bbox") for p in people], 4)
-    sizes, bad_sizes = numbers([[i.get("width"), i.get("height")] for i in images], 2)
-    bad_sizes |= ~(sizes > 0).all(1)
-    points = keypoints.reshape(-1, COCO.size, 3)
-    odd_flags = ~bad_points & ~np.isin(points[..., 2], (0, 1, 2)).all(1)
-    for bad_N, name, expected in (
-        (bad_points, "keypoints", "51 numbers: x, y, v of 17 keypoints"),
-        (odd_flags, "keypoints, v", "0, 1 or 2"),
-        (bad_boxes, "bbox", "4 numbers: left, top, width, height"),
-        (bad_sizes, "width, height", "2 numbers above 0 in the image's entry"),
-    ):
-        bad.rows(
-            bad_N, f"{name} is missing or of another form", file=file, number_N=number,
-            field=name, remedy=f"give {expected}",
-        )  # fmt: skip
-    good = np.flatnonzero(~(bad_points | odd_flags | bad_boxes | bad_sizes))
-    names = [images[row].get("file_name") for row in good]
-    flags = points[good][..., 2]
-    ids = [f"{DATASET.name}/{people[row]['id']}" for row in good]
-    return Stills(
-        source=DATASET.name,
-        file=file,
-        number_N=number[good],
-        sample_ids=ids,
-        split=[split] * len(good),
-        clips=[f"{DATASET.name}/{images[row]['id']}" for row in good],
-        images=[in_folder(folder, name) for name in names],
-        joints_NS2=points[good][..., :2] + 0.5,
-        known_NS=flags > 0,
-        seen_NS=flags == 2,
-        joint_map=COCO,
-        joints_field="keypoints",
-        box_xyxy_N4=np.concatenate(
-            [boxes[good][:, :2], boxes[good][:, :2] + boxes[good][:, 2:]], axis=1
-        ),
-        size_N2=sizes[good],
-    )
+def _is_among(category: object, maps: Mapping[Any, JointMap]) -> bool:
+    return _is_id(category) and category in maps
+
+
+@dataclass(kw_only=True)
+class _Part:
+    """One annotation file as it is read.
+
+    Attributes:
+        file, label, split: Its name, what it calls its part of the data, and its split.
+        by_id: Entries of its images.
+        finder: Looks up images.
+        known, earlier: Names that were given so far, and before this file.
+        quarantine: Gets people that can't be used.
+        paths: Path of each image that was looked up, by id.
+        present: Those that exist.
+    """
+
+    file: str
+    label: str
+    split: str
+    by_id: Mapping[Any, Mapping[str, Any]]
+    finder: ImageFinder
+    known: _Known
+    earlier: frozenset[str]
+    quarantine: Quarantine
+    paths: dict[Any, str] = field(default_factory=dict)
+    present: set[str] = field(default_factory=set)
+
+    def path_of(self, image_id: Any) -> str:
+        """An image's path; a faulty name as it is, to be refused in its own words.
+
+        Raises:
+            DataError: Several images have the name.
+        """
+        if image_id not in self.paths:
+            name = self.by_id[image_id].get("file_name")
+            text = name if isinstance(name, str) else ""
+            # Tools on Windows write its separator.
+            text = text if "/" in text else text.replace("\\", "/")
+            path = text if image_fault(text) else self.finder.find(text.removeprefix("./"))
+            self.paths[image_id] = path
+            if not image_fault(text) and self.finder.exists(path):
+                self.present.add(path)
+        return self.paths[image_id]
+
+    def stills(self, chunk: list[tuple[int, dict[str, Any]]], joint_map: JointMap) -> Stills:
+        """People of one category; those of another form go to the quarantine."""
+        number = np.array([row for row, _ in chunk])
+        people = [person for _, person in chunk]
+        entries = [self.by_id[person["image_id"]] for person in people]
+        count = joint_map.size
+        keypoints, bad_points = numbers([p.get("keypoints") for p in people], 3 * count)
+        boxes, bad_boxes = numbers([p.get("bbox") for p in people], 4)
+        sizes, bad_sizes = numbers([[i.get("width"), i.get("height")] for i in entries], 2)
+        bad_sizes |= ~(sizes > 0).all(1)
+        points = keypoints.reshape(-1, count, 3)
+        odd_flags = ~bad_points & ~np.isin(points[..., 2], (0, 1, 2)).all(1)
+        for bad_N, name, expected in (
+            (bad_points, "keypoints", f"{3 * count} numbers: x, y, v of {count} keypoints"),
+            (odd_flags, "keypoints, v", "0, 1 or 2"),
+            (bad_boxes, "bbox", "4 numbers: left, top, width, height"),
+            (bad_sizes, "width, height", "2 numbers above 0 in the image's entry"),
+        ):
+            self.quarantine.rows(
+                bad_N, f"{name} is missing or of another form", file=self.file, number_N=number,
+                field=name, remedy=f"give {expected}",
+            )  # fmt: skip
+        good: list[int] = np.flatnonzero(~(bad_points | odd_flags | bad_boxes | bad_sizes)).tolist()
+        good = [row for row in good if self._is_found(int(number[row]), people[row])]
+        paths = [self.path_of(people[row]["image_id"]) for row in good]
+        flags = points[good][..., 2]
+        corner = boxes[good][:, :2]
+        return Stills(
+            source=DATASET.name,
+            file=self.file,
+            number_N=number[good],
+            sample_ids=[
+                self.known.sample(people[row]["id"], self.label, self.earlier) for row in good
+            ],
+            split=[self.split] * len(good),
+            clips=[
+                self.known.clip(people[row]["image_id"], path, self.label)
+                for row, path in zip(good, paths, strict=True)
+            ],
+            images=paths,
+            joints_NS2=points[good][..., :2] + 0.5,
+            known_NS=flags > 0,
+            seen_NS=flags == 2,
+            joint_map=joint_map,
+            joints_field="keypoints",
+            box_xyxy_N4=np.concatenate([corner, corner + boxes[good][:, 2:]], axis=1),
+            size_N2=sizes[good],
+        )
+
+    def _is_found(self, row: int, person: Mapping[str, Any]) -> bool:
+        try:
+            self.path_of(person["image_id"])
+        except DataError as error:
+            self.quarantine.report(
+                error.what, file=self.file, row=row, field="image", remedy=error.remedy or ""
+            )
+            return False
+        return True

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,11 @@ from hemlets.data.readers.quarantine import Quarantine
 from hemlets.data.table import FIELDS
 
 Array = npt.NDArray[Any]
+
+ANY_IMAGE: Final = "|".join(
+    f"**/*.{suffix}" for suffix in ("jpg", "jpeg", "png", "webp", "bmp", "JPG", "JPEG", "PNG")
+)
+"""Layout pattern of an image in any folder and of any form that is read."""
 
 _INGEST_FILLS = frozenset(
     ("shard", "shard_row", "image_hash", "stored_from_source", "source_image", "truncated")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -20,17 +21,20 @@ class ImageFinder:
 
     Args:
         root: The dataset's folder.
+        folders: Folders, relative to the dataset's, where images are looked for first.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, folders: Sequence[str] = ("images",)) -> None:
         self._root = root
-        self._prefix = "images/" if (root / "images").is_dir() else ""
+        self._prefixes = [
+            f"{folder}/" for folder in folders if folder != "." and (root / folder).is_dir()
+        ]
 
     def find(self, name: str) -> str:
         """An image's path relative to the dataset's folder, with ``/``.
 
-        The name is taken as it is where it leads to a file, else for the end of a path. A name
-        that leads nowhere is given back below the folder of images, for the message about it.
+        The name is taken as it is where it leads to a file, else as the end of a path. A name
+        that leads nowhere comes back below the first folder of images, for the message about it.
 
         Args:
             name: Relative, with ``/`` and without ``..``.
@@ -38,8 +42,8 @@ class ImageFinder:
         Raises:
             DataError: Several images have the name.
         """
-        for path in (self._prefix + name, name):
-            if (self._root / path).is_file():
+        for path in (*(prefix + name for prefix in self._prefixes), name):
+            if self.exists(path):
                 return path
         parts = PurePosixPath(name).parts
         fitting = [
@@ -53,7 +57,11 @@ class ImageFinder:
                 expected="one image of the name below the dataset's folder",
                 remedy="remove the copies, or name the image with its folder",
             )
-        return fitting[0] if fitting else self._prefix + name
+        return fitting[0] if fitting else "".join(self._prefixes[:1]) + name
+
+    def exists(self, path: str) -> bool:
+        """Whether a path relative to the dataset's folder is a file."""
+        return (self._root / path).is_file()
 
     @cached_property
     def _by_file_name(self) -> dict[str, list[str]]:

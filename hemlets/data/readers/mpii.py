@@ -50,7 +50,7 @@ DATASET: Final = Dataset(
             "valid.json, or one file of any name)",
         ),
         LayoutEntry(
-            pattern="images/*.jpg|*.jpg",
+            pattern="images/*.jpg|*.jpg|images/*.png|*.png",
             what="the images, in a folder or beside the annotations",
         ),
     ),
@@ -78,6 +78,7 @@ _CORNER: Final = 0.5
 _HEAD_SHARE: Final = 0.6
 """Of the head rectangle's diagonal: the official evaluation's reference length."""
 
+_WITHHELD: Final = "image of the test set, whose joints are not published"
 _SPLITS: Final = {"train": "train", "trainval": "train", "valid": "validation", "test": "test"}
 _BOXES: Final = ("joints", "scale")
 
@@ -113,6 +114,8 @@ def read(
     scale_box = options.settings.get("box", "joints") == "scale"
     for people in batches:
         if people.split not in options.splits:
+            reason = f"person of the split {people.split}, which was not asked for"
+            collector.skip(reason, len(people))
             continue
         rows = still_rows(
             people.stills(scale_box=scale_box), collector, present=present, taken=taken
@@ -207,6 +210,8 @@ def _json_file(path: Path, root: Path, images: str, quarantine: Quarantine) -> I
                 quarantine.report("a person is no object", file=file, row=row)
             elif "joints" in entry or split != "test":
                 chunk.append((row, entry))
+            else:
+                quarantine.skip(_WITHHELD)
         yield _json_chunk(chunk, file, split, images, persons, quarantine)
 
 
@@ -277,13 +282,14 @@ def _mat_people(path: Path, root: Path, images: str, quarantine: Quarantine) -> 
     acts = np.ravel(_get(release[0], "act"))
     people = _People(file=file, split="train")
     for row, entry in enumerate(annolist):
-        # The test set's joints are withheld.
         if not train[row]:
+            quarantine.skip(_WITHHELD)
             continue
         act = acts[row] if len(acts) == len(annolist) else None
         for person, rect in enumerate(np.ravel(_get(entry, "annorect"))):
             try:
-                _add_mat_person(people, entry, rect, act, row, person, images)
+                if not _add_mat_person(people, entry, rect, act, row, person, images):
+                    quarantine.skip("person without joints")
             except _FaultError as fault:
                 quarantine.report(
                     f"person {person}: {fault.what}", file=file, row=row,
@@ -328,15 +334,15 @@ def _inner(struct: Any, name: str) -> Any:
 
 def _add_mat_person(
     people: _People, entry: Any, rect: Any, act: Any, row: int, person: int, images: str
-) -> None:
-    """Add one person, if it has joints.
+) -> bool:
+    """Add one person; return False where it has no joints.
 
     Raises:
         _FaultError: The person is damaged.
     """
     points = np.ravel(_get(_inner(rect, "annopoints"), "point"))
     if not len(points):
-        return
+        return False
     joints = np.zeros((MPII.size, 2))
     known, seen = np.zeros(MPII.size, bool), np.zeros(MPII.size, bool)
     for point in points:
@@ -371,6 +377,7 @@ def _add_mat_person(
     people.centre.append((_number(objpos, "x"), _number(objpos, "y")))
     people.scale.append(scale)
     people.head_px.append(_HEAD_SHARE * diagonal if np.isfinite(diagonal) else 0.0)
+    return True
 
 
 def _is_seen(flag: Any) -> bool:

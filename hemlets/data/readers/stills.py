@@ -83,8 +83,7 @@ def still_rows(
 ) -> SourceRows | None:
     """Check people and turn those that are sound into rows.
 
-    A row with fewer than two annotated joints is no damage, only of no use: it is left out
-    without a word.
+    A row with fewer than two annotated joints is not damaged, but of no use: it is skipped.
 
     Args:
         stills: The people.
@@ -138,6 +137,7 @@ class _Check:
     def __init__(self, stills: Stills, quarantine: Quarantine) -> None:
         self.keep: Flags = stills.known_NS.sum(1) >= _FEWEST_JOINTS
         self._stills, self._quarantine = stills, quarantine
+        quarantine.skip("person with fewer than two annotated joints", int((~self.keep).sum()))
 
     def _refuse(self, bad: npt.ArrayLike, what: str, field: str, remedy: str) -> None:
         bad_N = np.asarray(bad, bool)

@@ -7,6 +7,7 @@ staged; then shards are stored one by one.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -232,13 +233,17 @@ def _nothing_left(folder: Path, skipped: Mapping[str, int], options: ReadOptions
     shown = [f"{count:,} × {reason}" for reason, count in reasons.most_common(_REASONS_SHOWN)]
     shown += [f"{count:,} × {reason}" for reason, count in skipped.items()]
     splits = ", ".join(sorted(options.splits))
+    if not reasons:
+        (folder / QUARANTINE).unlink()
+        with contextlib.suppress(OSError):
+            folder.rmdir()
     if not shown:
         return DataError(
             f"the dataset has no row in the splits {splits}",
             where=folder,
             remedy="ask for another split with --split, or check that the files are complete",
         )
-    first = _first_item(folder)
+    first = _first_remedy(folder) if reasons else ""
     return DataError(
         f"no row of the dataset is left: {'; '.join(shown)}",
         where=folder / QUARANTINE if reasons else folder,
@@ -248,12 +253,14 @@ def _nothing_left(folder: Path, skipped: Mapping[str, int], options: ReadOptions
     )  # fmt: skip
 
 
-def _first_item(folder: Path) -> str:
-    """Remedy of the first item of the most frequent reason; empty where there is none."""
+def _first_remedy(folder: Path) -> str:
+    """Remedy for the first row that was left out for the most frequent reason."""
     frequent = next(iter(_reasons(folder)), None)
     for item in _quarantined(folder):
         if _reason(item) == frequent:
-            return str(item["remedy"] or f"repair {item['file']}")
+            row = "" if item["row"] is None else f"row {item['row']}"
+            place = ", ".join(part for part in (item["file"], row, item["field"]) if part)
+            return f"{place}: {item['remedy'] or 'repair it'}"
     return ""
 
 

@@ -132,3 +132,21 @@ def test_nothing_that_splits_are_made_by_is_shared_by_training_and_test(lsp_mat)
     assert list(rows.columns["split"]) == ["train", "test"]
     for name in ("clip", "family", "subject"):
         assert len(set(rows.columns[name])) == 2
+
+
+def test_the_png_images_of_hr_lspet_are_read(lsp_mat):
+    folder = lsp_mat(extended=True)
+    for path in (folder / "images").iterdir():
+        path.rename(path.with_suffix(".png"))
+    (rows,) = LSPET_DATASET.read(folder)
+    assert [str(image) for image in rows.images] == [f"images/im0000{n}.png" for n in (1, 2, 3)]
+
+
+def test_a_jpeg_goes_before_a_png_of_the_same_number(lsp_mat):
+    folder = lsp_mat(extended=True)
+    (folder / "images" / "im00002.png").write_bytes(
+        (folder / "images" / "im00002.jpg").read_bytes()
+    )
+    (folder / "images" / "im00003.jpg").rename(folder / "images" / "im00003.png")
+    (rows,) = LSPET_DATASET.read(folder)
+    assert [image.path[-4:] for image in rows.images] == [".jpg", ".jpg", ".png"]
