@@ -60,26 +60,10 @@ def ablate(
     if home is not None:
         os.environ["HEMLETS_HOME"] = str(home.resolve())
     workspace = Workspace.from_env()
-    os.environ.setdefault("PREFECT_HOME", str(workspace.prefect))
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    names = arms or list(ARMS)
-    if os.environ.get("PREFECT_API_URL"):
-        _run(study, names, seeds, data, results, most, workspace)
-        return
-    from flows.services.servers import prefect_server
+    from flows.services.prefect_session import prefect_session
 
-    with prefect_server(workspace) as server:
-        os.environ["PREFECT_API_URL"] = f"{server.url}/api"
-        try:
-            _run(study, names, seeds, data, results, most, workspace)
-        finally:
-            from prefect.logging.handlers import APILogWorker
-
-            APILogWorker.drain_all(timeout=5)
-            del os.environ["PREFECT_API_URL"]
+    with prefect_session(workspace):
+        _run(study, arms or list(ARMS), seeds, data, results, most, workspace)
 
 
 def _settings(samples: int, overrides: list[str]) -> dict[str, object]:

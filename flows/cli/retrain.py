@@ -31,7 +31,7 @@ def retrain(
 
     A rejected challenger is a sound outcome, so it ends with code 0 like a promoted one.
     """
-    from flows.services.servers import prefect_server
+    from flows.services.prefect_session import prefect_session
     from hemlets.core.files import lock
     from hemlets.core.workspace import Workspace
 
@@ -42,27 +42,9 @@ def retrain(
     from flows.profile import RETRAIN_LOCK, RETRAINING, load_profile
 
     load_profile(profile, tuple(overrides or ()))
-    os.environ.setdefault("PREFECT_HOME", str(workspace.prefect))
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-    # Its tracebacks of a failed stage would bury the message; its pages show them all the same.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     # Taken here, before a server is started for nothing.
-    with lock(workspace.locks / RETRAIN_LOCK, RETRAINING):
-        if os.environ.get("PREFECT_API_URL"):
-            _retrain(profile, overrides, workspace)
-            return
-        with prefect_server(workspace) as server:
-            os.environ["PREFECT_API_URL"] = f"{server.url}/api"
-            try:
-                _retrain(profile, overrides, workspace)
-            finally:
-                # What was logged goes to the server while there is one.
-                from prefect.logging.handlers import APILogWorker
-
-                APILogWorker.drain_all(timeout=5)
-                del os.environ["PREFECT_API_URL"]
+    with lock(workspace.locks / RETRAIN_LOCK, RETRAINING), prefect_session(workspace):
+        _retrain(profile, overrides, workspace)
 
 
 def _retrain(profile: str, overrides: list[str] | None, workspace: object) -> None:

@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Self
 
 from flows.services.redaction import masked
+from hemlets.core.environment import without_foreign_settings
 from hemlets.core.errors import WorkspaceError
 from hemlets.core.ports import LOOPBACK, free_port, require_free_port
 from hemlets.core.workspace import Workspace
@@ -94,7 +95,7 @@ class Service:
         """
         require_free_port(self.port, needed_by=self.name, option=self.port_option)
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        environment = dict(os.environ)
+        environment = without_foreign_settings(os.environ)
         for name, value in self.environment.items():
             environment.pop(name, None)
             if value is not None:

@@ -21,7 +21,7 @@ class Workspace:
     @classmethod
     def from_env(cls) -> Workspace:
         """The workspace that ``HEMLETS_HOME`` names, else ``./workspace``."""
-        return cls(home=Path(os.environ.get("HEMLETS_HOME") or "workspace").resolve())
+        return cls(home=Path(os.environ.get("HEMLETS_HOME") or "workspace").expanduser().resolve())
 
     @property
     def data(self) -> Path:

@@ -1,0 +1,127 @@
+"""The environment that this process and its children run in, decided in one place.
+
+A shell may hold another project's settings, proxies that know nothing of this machine, or the
+address of a server that is down. What is meant for hemlets is used, the rest is kept out.
+"""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, MutableMapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from hemlets.core.errors import WorkspaceError
+
+LOOPBACK_HOSTS: Final = ("127.0.0.1", "localhost", "::1")
+
+PREFECT_SERVER: Final = "PREFECT_API_URL"
+MLFLOW_SERVER: Final = "MLFLOW_TRACKING_URI"
+
+_ANSWERS_WITHIN_S: Final = 5.0
+
+# Settings of a server of the user's own, which count only where that server is named.
+_FOR_SERVER: Final = {PREFECT_SERVER: "PREFECT_", MLFLOW_SERVER: "MLFLOW_"}
+_ALWAYS_OURS: Final = ("PREFECT_LOGGING_",)
+# They name one run or repository, which is never the one that hemlets works on.
+_NEVER: Final = (
+    "MLFLOW_RUN_ID",
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_EXPERIMENT_NAME",
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "DVC_ROOT",
+    "DVC_NO_SCM",
+)
+
+_QUIET: Final = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "DVC_NO_ANALYTICS": "1",
+    "DO_NOT_TRACK": "1",
+}
+
+
+def without_foreign_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """A copy without another project's settings, and with loopback exempt from every proxy.
+
+    ``PREFECT_*`` variables stay where ``PREFECT_API_URL`` names a server, ``MLFLOW_*`` ones where
+    ``MLFLOW_TRACKING_URI`` does: they say how to reach it. Otherwise the workspace's own servers
+    and databases are used, which such variables would redirect.
+    """
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if name not in _NEVER
+        and (
+            name.startswith(_ALWAYS_OURS)
+            or not any(
+                name.startswith(prefix) and not environment.get(server)
+                for server, prefix in _FOR_SERVER.items()
+            )
+        )
+    }
+    for name in ("NO_PROXY", "no_proxy"):
+        kept[name] = _with_loopback(kept.get(name) or kept.get(name.swapcase(), ""))
+    return kept
+
+
+def prepare_process(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Clean this process's environment, which its children inherit, and switch telemetry off.
+
+    Call it before Prefect, MLflow or DVC are imported: they read their settings once.
+    """
+    cleaned = without_foreign_settings(environment)
+    for name in set(environment) - set(cleaned):
+        del environment[name]
+    environment.update(cleaned)
+    for name, value in _QUIET.items():
+        environment.setdefault(name, value)
+
+
+def require_reachable(variable: str, *, health: str = "") -> None:
+    """Refuse a server of the user's that does not answer, within seconds.
+
+    Nothing is asked where the variable is unset or names no HTTP address.
+
+    Args:
+        variable: Environment variable with the server's URL.
+        health: Path that is asked for, added to the URL.
+
+    Raises:
+        WorkspaceError: Nothing answers there.
+    """
+    url = os.environ.get(variable, "")
+    if not url.startswith(("http://", "https://")):
+        return
+    try:
+        with urllib.request.urlopen(url.rstrip("/") + health, timeout=_ANSWERS_WITHIN_S):
+            pass
+    except urllib.error.HTTPError:
+        pass  # It answers; whether it lets us in is for its client to say.
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise WorkspaceError(
+            f"no server answers at the address that {variable} names: {reason}",
+            where=f"{variable}={_without_password(url)}",
+            expected="a server that runs and can be reached from here",
+            remedy=f"start it or correct the address; unset {variable} to use the workspace's own",
+        ) from error
+
+
+def _with_loopback(no_proxy: str) -> str:
+    hosts = [host.strip() for host in no_proxy.split(",") if host.strip()]
+    if "*" in hosts:
+        return no_proxy
+    return ",".join([*hosts, *(host for host in LOOPBACK_HOSTS if host not in hosts)])
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=host, query="").geturl()
