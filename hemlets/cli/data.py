@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hemlets.core.workspace import Workspace
     from hemlets.data.locations import DataSettings
     from hemlets.data.readers.contract import ReadOptions
+    from hemlets.data.synthetic.motions import Motions
     from hemlets.data.table import Annotations
     from hemlets.data.versions.ingest import IngestResult
     from hemlets.data.versions.ingest_config import IngestConfig
@@ -177,7 +178,17 @@ def ingest_dataset(
 
 @data.command("render")
 def render(
-    name: Annotated[str, typer.Argument(help="Of a rendered benchmark, e.g. open-benchmark-1.")],
+    name: Annotated[
+        str, typer.Argument(help="A benchmark, e.g. open-benchmark-1; with --motions any name.")
+    ],
+    motions: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="AMASS motions to render people with."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="E.g. samples.train=4096, seed=1."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Gets the data version; by default one of the workspace."),
@@ -187,20 +198,70 @@ def render(
     ] = None,
     home: Home = None,
 ) -> None:
-    """Render a fixed benchmark of the open data, and check it."""
+    """Render people: a fixed benchmark, or people who move as a folder of motions says."""
     import os
 
-    from hemlets.data.synthetic.benchmark_set import build_benchmark
+    from hemlets.data.synthetic.benchmark_set import benchmark_names, build_benchmark
+    from hemlets.data.synthetic.config import OpenDataConfig
+    from hemlets.data.synthetic.dataset import build_open_data
 
-    target = out or _workspace(home).home / "ingested" / name
-    with ProgressBars() as bars:
-        build_benchmark(
-            name,
-            target,
-            workers=workers or os.cpu_count() or 1,
-            progress=lambda done, total: bars("images", done, total),
+    fixed = name in benchmark_names()
+    if fixed and (motions or overrides):
+        raise ConfigError(
+            f"{name} is fixed", where="--motions, --set", remedy="render under another name"
         )
+    if not fixed and motions is None:
+        raise ConfigError(
+            f"there is no rendered benchmark {name!r}",
+            expected=", ".join(benchmark_names()),
+            remedy="with --motions FOLDER people are rendered under a name of your own",
+        )
+    target = out or _workspace(home).home / "ingested" / name
+    processes = workers or os.cpu_count() or 1
+    if motions is None:
+        with ProgressBars() as bars:
+            build_benchmark(
+                name,
+                target,
+                workers=processes,
+                progress=lambda done, total: bars("images", done, total),
+            )
+    else:
+        config = OpenDataConfig.from_mapping(_overrides(overrides), where="--set")
+        clips = _motions(name, motions)
+        with ProgressBars() as bars:
+            build_open_data(
+                config,
+                target,
+                motions=clips,
+                workers=processes,
+                progress=lambda done, total: bars("images", done, total),
+            )
     typer.echo(f"wrote {target}")
+
+
+def _motions(name: str, folder: Path) -> Motions:
+    """Motions of a folder; prints which files were left out, and why."""
+    import re
+
+    from hemlets.data.readers.quarantine import Quarantine
+    from hemlets.data.synthetic.motions import read_motions
+
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise ConfigError(
+            f"{name!r} can't be the name of a data version",
+            expected="letters, digits, '-', '_' and '.'",
+        )
+    if not folder.is_dir():
+        raise ConfigError.missing("the folder", f"--motions {folder}", expected="AMASS motions")
+    quarantine = Quarantine()
+    found = read_motions(name, folder, quarantine)
+    typer.echo(f"{len(found.clips):,} motions beside the bundled ones")
+    if quarantine.items:
+        typer.echo(f"{len(quarantine.items):,} files were left out:")
+        for item in quarantine.items:
+            typer.echo(f"  {item}" + (f" ({item.remedy})" if item.remedy else ""))
+    return found
 
 
 @data.command("combine")
@@ -543,12 +604,17 @@ def _remove_version(folder: Path) -> None:
 
 
 def _ingest_config(overrides: list[str] | None) -> IngestConfig:
-    import tomllib
-
     from hemlets.data.versions.ingest_config import IngestConfig
 
+    return IngestConfig.from_mapping(_overrides(overrides), where="--set")
+
+
+def _overrides(texts: list[str] | None) -> dict[str, Any]:
+    """Nested settings of ``section.key=value`` texts, with values in TOML's form or as text."""
+    import tomllib
+
     values: dict[str, Any] = {}
-    for override in overrides or []:
+    for override in texts or []:
         key, text = _pair(override, "--set")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
@@ -558,8 +624,12 @@ def _ingest_config(overrides: list[str] | None) -> IngestConfig:
         inner = values
         for section in sections:
             inner = inner.setdefault(section, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(
+                    f"{section!r} is given as a value and as a section", where=f"--set {override}"
+                )
         inner[last] = value
-    return IngestConfig.from_mapping(values, where="--set")
+    return values
 
 
 def _read_options(

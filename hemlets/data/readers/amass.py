@@ -5,6 +5,7 @@ A motion file gives a `MotionClip`, as the renderer takes it; it has no rows of 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.assets.clips import MotionClip, Split
+from hemlets.assets.clips import SPLITS, MotionClip, Split
 from hemlets.core.errors import ConfigError, DataError
 from hemlets.data.readers.assemble import no_settings
 from hemlets.data.readers.contract import (
@@ -22,7 +23,7 @@ from hemlets.data.readers.contract import (
     SourceRows,
     Supervision,
 )
-from hemlets.data.readers.files3d import numbers, read_npz, require
+from hemlets.data.readers.files3d import npz_names, numbers, read_npz, require
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
 from hemlets.data.readers.smpl3d import rotated_root
 
@@ -45,6 +46,7 @@ _SPLITS: Final[dict[str, Split]] = {
 }  # fmt: skip
 """The usual split by subset, as the dataset's authors publish it; the others train."""
 
+_ALL: Final = frozenset(SPLITS)
 _FPS: Final = (1.0, 500.0)
 _FAR_M: Final = 100.0
 
@@ -63,10 +65,9 @@ def read_motion(path: Path, *, name: str | None = None, family: str | None = Non
         DataError: The file is damaged, or holds no motion.
     """
     fields = read_npz(path, _FIELDS)
-    require(fields, ("trans", "poses"), where=path)
     rate = fields.get("mocap_framerate", fields.get("mocap_frame_rate"))
-    if rate is None:
-        require(fields, ("mocap_framerate",), where=path)
+    wanted = ("trans", "poses", *(("mocap_framerate",) if rate is None else ()))
+    require(fields, wanted, where=path, held=npz_names(path))
     fps = float(numbers(np.ravel(np.asarray(rate)), (1,), where=f"{path}: mocap_framerate")[0])
     trans = numbers(fields["trans"], (None, 3), where=f"{path}: trans")
     poses = numbers(fields["poses"], (None, None), where=f"{path}: poses")
@@ -126,13 +127,25 @@ def read_clips(
     Raises:
         DataError: A file is damaged, and no quarantine was given.
     """
-    splits = (options or ReadOptions()).splits
+    splits = _ALL if options is None else options.splits
     collector = or_refuse(quarantine)
-    for path in sorted(root.glob("**/*_poses.npz")) + sorted(root.glob("**/*_stageii.npz")):
+    # Resolved, since subset and subject are the folders above a file, also above ".".
+    whole = root.resolve()
+    files = sorted(whole.glob("**/*_poses.npz")) + sorted(whole.glob("**/*_stageii.npz"))
+    taken: set[str] = set()
+    for path in files:
         clip = None
         with collector.guard(path):
             clip = read_motion(path)
-        if clip is not None and clip.split in splits:
+        if clip is None:
+            continue
+        if clip.name in taken:
+            collector.report(
+                f"another file gives the motion {clip.name}", file=path,
+                remedy="keep one of the two, each below SUBSET/SUBJECT",
+            )  # fmt: skip
+        elif clip.split in splits:
+            taken.add(clip.name)
             yield clip
 
 
@@ -143,7 +156,7 @@ def read_poses(path: Path) -> tuple[Array, Array]:
         DataError: The file is damaged, or a value is not finite.
     """
     fields = read_npz(path, ("pose", "shape"))
-    require(fields, ("pose", "shape"), where=path)
+    require(fields, ("pose", "shape"), where=path, held=npz_names(path))
     pose = numbers(fields["pose"], (None, 72), where=f"{path}: pose")
     shape = numbers(fields["shape"], (len(pose), 10), where=f"{path}: shape")
     _require_finite(path, pose=pose, shape=shape)
@@ -163,7 +176,8 @@ def read(
     raise ConfigError(
         "AMASS holds motions without images, so there are no rows to ingest",
         where=root,
-        remedy="give the folder to the rendering as its source of motion",
+        remedy=f"render people who move so: hemlets data render amass --motions "
+        f"{shlex.quote(str(root))}",
     )
 
 

@@ -74,15 +74,27 @@ def sequence_name(name: object, *, where: str) -> str:
     return name
 
 
-def require(fields: Mapping[str, Any], names: Sequence[str], *, where: Path | str) -> None:
+def require(
+    fields: Mapping[str, Any],
+    names: Sequence[str],
+    *,
+    where: Path | str,
+    held: Sequence[str] | None = None,
+) -> None:
     """Make sure that a file has the fields that a reader needs.
+
+    Args:
+        fields: Fields that were read.
+        names: Those that are needed.
+        where: The file.
+        held: Names of all that the file holds, where not all was read.
 
     Raises:
         DataError: Shows those missing, and what the file has.
     """
     missing = [name for name in names if name not in fields]
     if missing:
-        found = sorted(str(key) for key in fields)
+        found = sorted(map(str, fields if held is None else held))
         raise DataError(
             f"the file lacks {', '.join(missing)}",
             where=where,
@@ -145,6 +157,21 @@ def read_npz(path: Path, names: Sequence[str] | None = None) -> dict[str, Any]:
         raise
     # Damage shows as whatever zip, zlib or NumPy's header meets first.
     except Exception as error:
+        raise _damaged("npz", path, error) from error
+
+
+def npz_names(path: Path) -> list[str]:
+    """Names of an npz file's arrays.
+
+    Raises:
+        DataError: The file is absent or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except FileNotFoundError as error:
+        raise DataError.missing("the file", path) from error
+    except (OSError, zipfile.BadZipFile) as error:
         raise _damaged("npz", path, error) from error
 
 

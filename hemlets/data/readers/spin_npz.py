@@ -32,7 +32,7 @@ from hemlets.data.readers.contract import (
     SourceRows,
     Supervision,
 )
-from hemlets.data.readers.files3d import numbers, read_npz, relative_path, require
+from hemlets.data.readers.files3d import npz_names, numbers, read_npz, relative_path, require
 from hemlets.data.readers.human36m_official import is_left_out, split_of
 from hemlets.data.readers.image_names import ImageFinder
 from hemlets.data.readers.joint_map import JointMap
@@ -209,7 +209,7 @@ class _People:
 
 def _people(path: Path, map17: JointMap | None) -> _People:
     fields = read_npz(path, _FIELDS)
-    require(fields, ("imgname", "center", "scale"), where=path)
+    require(fields, ("imgname", "center", "scale"), where=path, held=npz_names(path))
     names = np.asarray(fields["imgname"])
     if names.dtype.kind not in "US" or names.ndim != 1:
         raise DataError("imgname is not text", where=f"{path}: imgname", expected="a list of names")

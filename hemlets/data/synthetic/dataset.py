@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from hemlets.assets import asset_path
+from hemlets.assets.clips import load_clips
 from hemlets.core.errors import DataError
 from hemlets.core.files import sha256_file
 from hemlets.data.synthetic.config import OpenDataConfig
+from hemlets.data.synthetic.motions import Motions
 from hemlets.data.synthetic.people import Studio
 from hemlets.data.synthetic.poses import MotionLibrary
 from hemlets.data.table import ALL_SPLITS, BACKGROUND_SPLITS, Annotations
@@ -51,7 +53,12 @@ def plan_shards(config: OpenDataConfig) -> list[ShardPlan]:
 
 
 def build_open_data(
-    config: OpenDataConfig, folder: Path, *, workers: int = 1, progress: Progress | None = None
+    config: OpenDataConfig,
+    folder: Path,
+    *,
+    motions: Motions | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
 ) -> None:
     """Render a data version into a folder, or finish one that was interrupted.
 
@@ -61,6 +68,7 @@ def build_open_data(
     Args:
         config: What to render.
         folder: Gets ``shards/``, ``annotations.parquet`` and, last, ``version.json``.
+        motions: Clips that people move by beside the bundled ones.
         workers: Processes. 1 renders in this process.
         progress: See `hemlets.data.versions.writer.Progress`.
 
@@ -70,11 +78,11 @@ def build_open_data(
             worker died.
     """
     plans = plan_shards(config)
-    with VersionWriter(folder, _recipe(config), purpose="rendering into") as writer:
+    with VersionWriter(folder, _recipe(config, motions), purpose="rendering into") as writer:
         if writer.is_whole:
             return
         writer.store(
-            _Rendering(config, folder, writer.staging),
+            _Rendering(config, folder, writer.staging, motions),
             plans,
             image_bytes=_image_bytes(config),
             workers=workers,
@@ -91,9 +99,10 @@ def build_open_data(
         writer.finish(samples, [plan.name for plan in plans])
 
 
-def _recipe(config: OpenDataConfig) -> dict[str, Any]:
+def _recipe(config: OpenDataConfig, motions: Motions | None) -> dict[str, Any]:
     """Everything that decides the bytes."""
-    return {
+    own = {} if motions is None else {"motions": motions.recipe}
+    return own | {
         "kind": "open-rendered",
         "renderer": RENDERER_VERSION,
         "config": config.model_dump(mode="json"),
@@ -113,20 +122,28 @@ class _Rendering:
     config: OpenDataConfig
     folder: Path
     staging: Path
+    motions: Motions | None
 
     def __call__(self) -> Callable[[ShardPlan], None]:
         from hemlets.body.model import BodyModel
 
         body = BodyModel.load(resolution="lite")
-        studio = Studio(self.config, MotionLibrary.bundled(), body)
-        return partial(_render_shard, studio, self.folder, self.staging)
+        own = () if self.motions is None else self.motions.clips
+        studio = Studio(self.config, MotionLibrary([*load_clips(), *own]), body)
+        name = None if self.motions is None else self.motions.name
+        return partial(_render_shard, studio, self.folder, self.staging, name)
 
 
-def _render_shard(studio: Studio, folder: Path, staging: Path, plan: ShardPlan) -> None:
+def _render_shard(
+    studio: Studio, folder: Path, staging: Path, name: str | None, plan: ShardPlan
+) -> None:
     render = studio.scene if plan.split in BACKGROUND_SPLITS else studio.person
     images = [render(plan.split, index) for index in range(plan.start, plan.stop)]
     rows = [image.row | {"shard": plan.name, "shard_row": row} for row, image in enumerate(images)]
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    columns = {field: [row[field] for row in rows] for field in rows[0]}
+    if name is not None:
+        span = range(plan.start, plan.stop)
+        columns["sample_id"] = [f"{name}-{plan.split}-{index:06d}" for index in span]
     table = Annotations.from_columns(columns)
     store_shard(folder, staging, plan, table, [image.jpeg for image in images])
 
