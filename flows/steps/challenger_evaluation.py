@@ -28,7 +28,7 @@ from hemlets.core.errors import (
 )
 from hemlets.core.files import sha256_folder
 from hemlets.core.workspace import Workspace
-from hemlets.evaluation import PairedRatio, SampleScores, Scores, compare
+from hemlets.evaluation import PairedRatio, Run, compare_for_promotion, read_run
 
 __all__ = ["Verdict", "judge"]
 
@@ -215,19 +215,12 @@ def _paired(own: Benchmark, other: Benchmark, metric: str, resamples: int) -> Pa
             f"on {theirs.samples} rows {theirs.hash[:12]}",
             expected="the same rows",
         )
-    challenger, champion = _gate_scores(own), _gate_scores(other)
-    names = [scores.samples.name(metric) for scores in (challenger, champion)]
-    if replace(names[0], flip=names[1].flip) != names[1]:
-        raise DataError(
-            f"the challenger's figure is {names[0].full}, the champion's {names[1].full}",
-            expected="the same protocol but for the flip test, which is a part of the model",
-        )
-    return compare(challenger, champion, metric, resamples=resamples, same_protocol=False)
+    return compare_for_promotion(_gate(own), _gate(other), metric, resamples=resamples)
 
 
 def _flips(own: Benchmark, other: Benchmark, metric: str) -> tuple[str, ...]:
     """That one of the models looks at the mirrored image too, where the other doesn't."""
-    ours, theirs = (_gate_scores(scored).samples.name(metric).flip for scored in (own, other))
+    ours, theirs = (_gate(scored).name(metric).flip for scored in (own, other))
     if ours == theirs:
         return ()
     who = "the challenger" if ours == "yes" else "the champion"
@@ -237,10 +230,8 @@ def _flips(own: Benchmark, other: Benchmark, metric: str) -> tuple[str, ...]:
     )
 
 
-def _gate_scores(scored: Benchmark) -> Scores:
-    # The table by sample is all that a comparison reads: intervals are not drawn again for it.
-    table = SampleScores.read(scored.sample_scores("gate"))
-    return Scores(samples=table, metrics={}, joints_mm={}, rotations_deg={}, slices=())
+def _gate(scored: Benchmark) -> Run:
+    return read_run(scored.scores("gate"))
 
 
 def _what(error: BaseException) -> str:

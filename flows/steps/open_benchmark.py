@@ -1,4 +1,4 @@
-"""The open benchmark of a retrained model: the page that `hemlets benchmark score` would write."""
+"""The page of the open benchmark in a retraining, as `hemlets benchmark score` writes it."""
 
 from __future__ import annotations
 
@@ -6,33 +6,37 @@ from pathlib import Path
 from typing import Final
 
 from flows.profile import BenchmarkConfig
-
-__all__ = ["write_open_benchmark"]
+from hemlets.body import BodyModel
+from hemlets.evaluation import SampleScores, Truth, load_protocol, score, summarise, write_results
 
 _PROTOCOL: Final = "open"
 
 
-def write_open_benchmark(folder: Path, config: BenchmarkConfig, *, data_folder: Path) -> None:
-    """Score saved predictions of the test split by the open protocol, with page and pictures.
+def write_open_benchmark(
+    folder: Path,
+    config: BenchmarkConfig,
+    *,
+    data_folder: Path,
+    scores: SampleScores,
+    body: BodyModel,
+) -> None:
+    """Write page, pictures and figures of the test split under the open protocol.
 
-    Whatever a model was trained on, the test split is of rendered people alone, so the same
-    samples are in every run's page.
+    The protocol's samples are the rendered people of the test split, whatever the model was
+    trained on, so that the pages of all runs are about the same samples.
 
     Args:
-        folder: Of a benchmark that is whole but for this; gets the folder ``open``.
-        config: Draws behind each interval, and how many of the worst samples to show.
-        data_folder: The data version.
+        folder: of a benchmark that is complete but for this; gets the folder ``open``.
+        config: resamples behind each interval, and number of pictures of the worst samples.
+        data_folder: the data version.
+        scores: of the model on the test split, used as they are where the split holds nothing but
+            the protocol's samples.
+        body: that θ and β belong to.
 
     Raises:
         DataError: The files don't fit each other.
     """
     from flows.steps.presence_metrics import PERSON_TITLE, person_sentence, read_person
-    from hemlets.body import BodyModel
-    from hemlets.evaluation.protocols import load_protocol
-    from hemlets.evaluation.scoring.benchmark import score_file
-    from hemlets.evaluation.scoring.results import write_results
-    from hemlets.evaluation.scoring.summary import summarise_protocol
-    from hemlets.evaluation.scoring.truth import Truth
     from hemlets.reports.benchmark_page import write_benchmark_page
     from hemlets.reports.gallery import pictures_of, worst_samples
 
@@ -40,11 +44,13 @@ def write_open_benchmark(folder: Path, config: BenchmarkConfig, *, data_folder: 
     annotations = data_folder / "annotations.parquet"
     out, predictions = folder / "open", folder / "test" / "model" / "predictions.parquet"
     truth = Truth.read(annotations, protocol)
-    scores = score_file(predictions, truth, protocol, body=BodyModel.load())
-    summary = summarise_protocol(scores, resamples=config.resamples)
+    found = scores.under(protocol, truth) or score(
+        predictions, truth, protocol, body=body, among_others=True
+    )
+    summary = summarise(found, resamples=config.resamples)
     worst = worst_samples(summary, config.pictures)
     gallery = pictures_of(predictions, annotations, data_folder / "shards", worst)
-    write_results(out, scores, summary)
+    write_results(out, found, summary)
     person = read_person(folder)
     remarks = () if person is None else ((PERSON_TITLE, person_sentence(person)),)
     write_benchmark_page(out / "report.html", summary, gallery, remarks)

@@ -16,7 +16,9 @@ from flows.steps.stages import Benchmark, Data, Package
 from hemlets.core.files import atomic_path, read_json
 from hemlets.core.workspace import Workspace
 from hemlets.data.table import SPLITS
+from hemlets.evaluation import Run, read_run
 from hemlets.evaluation.metrics.definitions import metric_of
+from hemlets.evaluation.scoring.results import read_summary
 from hemlets.reports.pictures import SKELETON_LEGEND
 
 _MEAN_POSE: Final = "mean pose"
@@ -146,7 +148,8 @@ def write_report(
     champion = _champion(facts)
     bodies, person = read_bodies(scored.result.folder), read_person(scored.result.folder)
     pictures = scored.result.folder / "test"
-    samples = _pictured(pictures / "model" / "scores.parquet", profile.benchmark.pictures)
+    tested = read_run(pictures / "model")
+    samples = _pictured(tested, profile.benchmark.pictures)
     splits = _splits(data.folder / "annotations.parquet", profile)
     page = render_page(
         "report.html",
@@ -166,7 +169,7 @@ def write_report(
         given=_given(figures["test"]["model"]),
         floors=_floors(profile, facts),
         families={split: _families(scored.result.folder, split) for split in ("test", "gate")},
-        model_version=_model_version(scored.result.folder),
+        model_version=tested.summary.predictions.model_version,
         names=[entry["name"] for split in ("test", "gate")
                for entry in figures[split]["model"].values()],
         validation=validation,
@@ -281,19 +284,17 @@ def _splits(annotations: Path, profile: Profile) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _pictured(scores: Path, count: int) -> dict[str, list[str]]:
+def _pictured(tested: Run, count: int) -> dict[str, list[str]]:
     """Samples of the pictures in their order, each with its MPJPE, by which order it is."""
     import numpy as np
 
-    from hemlets.evaluation.scoring.samples import SampleScores
     from hemlets.reports.pictures import pick_samples
 
-    found = SampleScores.read(scores)
-    errors_mm = found.of("mpjpe_mm")
+    errors_mm = tested.samples.by_key["mpjpe_mm"]
     spread = pick_samples(errors_mm, count)
     worst = np.argsort(-errors_mm, kind="stable")[: len(spread)]
     return {"": []} | {
-        order: [f"{found.sample_id[row]} ({errors_mm[row]:.0f} mm)" for row in rows]
+        order: [f"{tested.samples.sample_id[row]} ({errors_mm[row]:.0f} mm)" for row in rows]
         for order, rows in (("spread", spread), ("worst", worst))
     }
 
@@ -337,17 +338,12 @@ def _floors(profile: Profile, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _families(folder: Path, split: str) -> list[dict[str, Any]]:
     """Families of motions in a split, with samples and MPJPE of the model."""
+    tables = read_summary(folder / split / "model").tables
     return [
-        {"name": part["value"], "samples": part["samples"],
-         "mean": part["metrics"]["mpjpe_mm"]["mean"]}
-        for part in read_json(folder / split / "model" / "scores.json")["slices"]
-        if part["by"] == "family"
-    ]  # fmt: skip
-
-
-def _model_version(folder: Path) -> str:
-    found = read_json(folder / "test" / "model" / "scores.json")
-    return str(found["predictions"]["model_version"])
+        {"name": cell.title, "samples": cell.figure.samples, "mean": cell.figure.mean}
+        for table in tables
+        for cell in table.cells
+    ]
 
 
 def _champion(facts: dict[str, Any]) -> dict[str, Any] | None:

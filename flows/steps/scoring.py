@@ -1,4 +1,4 @@
-"""Runs a model over held-out splits, saves what it says, then scores the saved files."""
+"""Predict held-out splits, save the predictions, then score the saved files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from flows.profile import BenchmarkConfig
 from flows.steps.body_metrics import write_bodies
+from flows.steps.open_benchmark import write_open_benchmark
 from flows.steps.presence_metrics import write_person
 from flows.steps.split_fingerprint import HeldOut, write_held_out
 from hemlets.body import BodyModel
@@ -23,9 +24,14 @@ from hemlets.evaluation import (
     MeanPose,
     Predictions,
     PredictionsInfo,
-    Scores,
+    SampleScores,
+    Summary,
+    Truth,
     check_no_leak,
     score,
+    split_protocol,
+    summarise,
+    write_results,
 )
 from hemlets.evaluation.bodies import pick_bodies, study_bodies
 from hemlets.evaluation.predicting import predict_rows
@@ -33,8 +39,6 @@ from hemlets.inference.predictor import Predictor
 from hemlets.inference.types import BodyEstimate
 from hemlets.reports.drawing import joint_error_chart, place_body, png, prediction_picture
 from hemlets.reports.pictures import contact_sheet, pick_samples
-
-__all__ = ["score_model"]
 
 _TILE_PX = 512, 256
 """Width and height of a mesh and its side view on the sheet of them."""
@@ -83,8 +87,11 @@ def score_model(
         if progress is not None:
             progress(done, total)
 
+    tested: SampleScores | None = None
     for split, rows in held_out.items():
         check_no_leak(train, rows)
+        protocol = split_protocol(split)
+        truth = Truth.of(rows, protocol)
         with _declared_precision():
             estimates = predict_rows(predictor, rows, data_folder / "shards", count)
         info = PredictionsInfo(
@@ -106,12 +113,16 @@ def score_model(
         for name, predictions in every.items():
             path = folder / split / name / "predictions.parquet"
             predictions.write(path)
-            # Scores come from the file alone, as anyone else would compute them.
-            scores = score(Predictions.read(path), rows, body=body, resamples=config.resamples)
-            scores.write(folder / split / name)
-            figures[split][name] = _figures(scores)
+            # Scored from the file alone, as anyone else would.
+            scores = score(path, truth, protocol, body=body)
+            summary = summarise(scores, resamples=config.resamples)
+            write_results(folder / split / name, scores, summary)
+            figures[split][name] = _figures(summary)
             if name == "model":
+                tested = scores if split == "test" else tested
                 _draw(folder / split, config, scores, model, rows, data_folder, estimates, body)
+                joints = {k: v for k, v in summary.joints_mm.items() if v is not None}
+                (folder / split / "joint-errors.png").write_bytes(joint_error_chart(joints))
         if split == "test":
             with _declared_precision():
                 empty = predict_rows(predictor, backgrounds, data_folder / "shards", count)
@@ -125,6 +136,8 @@ def score_model(
                 count(len(studied))
     write_held_out(folder, {split: HeldOut.of(rows) for split, rows in held_out.items()})
     write_json(folder / "figures.json", figures)
+    if tested is not None:
+        write_open_benchmark(folder, config, data_folder=data_folder, scores=tested, body=body)
 
 
 def _device() -> str:
@@ -164,14 +177,14 @@ def _check_unseen(predictor: Predictor, table: Annotations, splits: Sequence[str
 def _draw(
     folder: Path,
     config: BenchmarkConfig,
-    scores: Scores,
+    scores: SampleScores,
     predictions: Predictions,
     rows: Annotations,
     data_folder: Path,
     estimates: Sequence[BodyEstimate],
     body: BodyModel,
 ) -> None:
-    errors = scores.samples.of("mpjpe_mm")
+    errors = scores.of("mpjpe_mm")
     spread = pick_samples(errors, config.pictures)
     if not len(spread):
         # No error is known, but what was predicted can still be looked at.
@@ -185,7 +198,6 @@ def _draw(
         sheet = contact_sheet(images, predictions, rows, columns=2)
         (folder / f"{name}.png").write_bytes(png(sheet))
     (folder / "mesh.png").write_bytes(png(_meshes(estimates, picked, spread, body)))
-    (folder / "joint-errors.png").write_bytes(joint_error_chart(scores.joints_mm))
 
 
 def _meshes(
@@ -217,9 +229,9 @@ def _fitted(picture_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return tile
 
 
-def _figures(scores: Scores) -> dict[str, Any]:
-    """A predictor's means and intervals by metric key, with full names beside them."""
+def _figures(summary: Summary) -> dict[str, Any]:
+    """A predictor's means and intervals by metric key, with their full names."""
     return {
-        metric.key: {"name": metric.full, **scores.metrics[metric.key].to_json()}
-        for metric in scores.samples.names
+        metric.key: {"name": metric.name, **metric.figure.model_dump(mode="json")}
+        for metric in summary.metrics
     }

@@ -146,10 +146,6 @@ class Benchmark:
         """Folder of the test split scored by the open protocol, with its page."""
         return self.result.folder / "open"
 
-    def sample_scores(self, split: str) -> Path:
-        """The model's errors by sample."""
-        return self.scores(split) / "scores.parquet"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
@@ -461,7 +457,6 @@ def benchmark(
     )
 
     def build(folder: Path) -> None:
-        from flows.steps.open_benchmark import write_open_benchmark
         from flows.steps.scoring import score_model
 
         score_model(
@@ -474,7 +469,6 @@ def benchmark(
             code_version=code_version,
             progress=progress,
         )
-        write_open_benchmark(folder, config, data_folder=data.folder)
 
     return Benchmark(result=store.run("benchmark", key, build))
 

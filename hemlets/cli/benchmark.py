@@ -90,19 +90,16 @@ def score(
     """Score predictions against annotations, from these files alone."""
     require_folder(out)
     _check_files(predictions, annotations, shards)
-    from hemlets.evaluation.protocols import load_protocol
-    from hemlets.evaluation.scoring.benchmark import score_file
-    from hemlets.evaluation.scoring.results import write_results
-    from hemlets.evaluation.scoring.summary import summarise_protocol
-    from hemlets.evaluation.scoring.truth import Truth
+    from hemlets.evaluation import Truth, load_protocol, summarise, write_results
+    from hemlets.evaluation import score as score_predictions
     from hemlets.reports.benchmark_page import write_benchmark_page
 
     chosen = load_protocol(protocol)
     truth = Truth.read(annotations, chosen)
     if training is not None:
         _check_unseen(training, annotations, chosen, truth, training_shards, shards)
-    scores = score_file(predictions, truth, chosen, body=_body(chosen, body))
-    summary = summarise_protocol(scores, resamples=resamples, seed=seed)
+    scores = score_predictions(predictions, truth, chosen, body=_body(chosen, body))
+    summary = summarise(scores, resamples=resamples, seed=seed)
     gallery: list[tuple[str, bytes]] = []
     if shards is not None and pictures:
         from hemlets.reports.gallery import pictures_of, worst_samples

@@ -10,7 +10,8 @@ import typer
 from hemlets.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hemlets.evaluation.scoring.side_by_side import Comparison, Run
+    from hemlets.evaluation import Run
+    from hemlets.evaluation.scoring.side_by_side import Comparison
 
 __all__ = ["compare"]
 
@@ -73,7 +74,7 @@ def compare(
 
 
 def _read(name: str) -> Run:
-    from hemlets.evaluation.scoring.side_by_side import read_run
+    from hemlets.evaluation import read_run
 
     folder = Path(name)
     if folder.is_dir():

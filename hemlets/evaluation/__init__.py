@@ -1,18 +1,21 @@
-"""Judging predictions: files first, scores second, always beside baselines.
+"""Evaluation: a predictions file in, per-sample scores and a summary with intervals out.
 
-``Predictions`` are written by whoever predicts; ``score`` compares the file with annotations;
-``Scores`` carry means, bootstrap intervals over sequences of clips and slices, under names that
-tell the protocol.
+``score`` compares predictions with the annotated samples (``Truth``) of a ``Protocol``;
+``summarise`` gives means with bootstrap intervals over sequences, tables and groups. A figure's
+full name states its protocol.
 """
 
 from hemlets.evaluation.baselines import LinearLifter, MeanPose
-from hemlets.evaluation.intervals import Interval, PairedRatio, bootstrap_mean, paired_ratio
+from hemlets.evaluation.intervals import Interval, PairedRatio, Resampler, paired_ratio
 from hemlets.evaluation.leaks import check_no_leak
 from hemlets.evaluation.metrics.names import MetricName
 from hemlets.evaluation.predictions import Predictions, PredictionsInfo
-from hemlets.evaluation.scoring.samples import SampleScores
-from hemlets.evaluation.scoring.score import score, score_samples
-from hemlets.evaluation.scoring.scores import Scores, Slice, compare, summarise
+from hemlets.evaluation.protocols import Protocol, load_protocol, protocol_names, split_protocol
+from hemlets.evaluation.scoring.paired import Run, compare_for_promotion, read_run
+from hemlets.evaluation.scoring.results import write_results
+from hemlets.evaluation.scoring.sample_scores import SampleScores, score
+from hemlets.evaluation.scoring.summary import Summary, summarise
+from hemlets.evaluation.scoring.truth import Truth
 
 __all__ = [
     "Interval",
@@ -22,14 +25,20 @@ __all__ = [
     "PairedRatio",
     "Predictions",
     "PredictionsInfo",
+    "Protocol",
+    "Resampler",
+    "Run",
     "SampleScores",
-    "Scores",
-    "Slice",
-    "bootstrap_mean",
+    "Summary",
+    "Truth",
     "check_no_leak",
-    "compare",
+    "compare_for_promotion",
+    "load_protocol",
     "paired_ratio",
+    "protocol_names",
+    "read_run",
     "score",
-    "score_samples",
+    "split_protocol",
     "summarise",
+    "write_results",
 ]

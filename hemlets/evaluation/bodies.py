@@ -24,14 +24,15 @@ from hemlets.evaluation.intervals import (
     RESAMPLES,
     Interval,
     PairedRatio,
-    bootstrap_mean,
+    Resampler,
     paired_ratio,
 )
 from hemlets.evaluation.metrics.joints import mean_over_joints, mpjpe_mm
 from hemlets.evaluation.metrics.names import MetricName
 from hemlets.evaluation.metrics.rotations import pose_errors_deg, turning_joints
 from hemlets.evaluation.predictions import PredictionsInfo
-from hemlets.evaluation.scoring.score import sequences
+from hemlets.evaluation.protocols import split_protocol
+from hemlets.evaluation.scoring.truth import Truth
 from hemlets.inference.refine import Refiner
 from hemlets.inference.types import BodyEstimate
 
@@ -87,10 +88,8 @@ class BodyStudy:
         self, *, resamples: int = RESAMPLES
     ) -> dict[tuple[BodyRow, MetricName], Interval]:
         """Means with intervals from resampled sequences."""
-        return {
-            which: bootstrap_mean(values, self.sequence_N, resamples=resamples)
-            for which, values in self.figures.items()
-        }
+        resampler = Resampler(self.sequence_N.astype(str), resamples=resamples)
+        return {which: resampler.mean(values) for which, values in self.figures.items()}
 
     def change(
         self, row: BodyRow, other: BodyRow, key: str, *, resamples: int = RESAMPLES
@@ -169,7 +168,8 @@ def study_bodies(
     figures |= _pixels(
         body, {BodyRow.PREDICTED: estimates, BodyRow.REFINED: refined}, estimates, rows, info
     )
-    return BodyStudy(figures=figures, sequence_N=sequences(rows))
+    sequence = Truth.of(rows, split_protocol(info.split)).sequence
+    return BodyStudy(figures=figures, sequence_N=sequence.values)
 
 
 Figures = dict[tuple[BodyRow, MetricName], Float]

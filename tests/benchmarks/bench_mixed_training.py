@@ -53,7 +53,7 @@ from hemlets.data.synthetic.config import SplitSizes
 from hemlets.data.table import Annotations, ShardReader
 from hemlets.data.transforms import AugmentationConfig
 from hemlets.evaluation import MetricName, Predictions
-from hemlets.evaluation.intervals import bootstrap_mean
+from hemlets.evaluation.intervals import Resampler
 from hemlets.inference.predictor import Predictor
 from hemlets.models.model_folder import WEIGHTS, load_model
 from hemlets.reports.drawing import png
@@ -227,7 +227,7 @@ def record(
     kept = [row for row in old if [row[key] for key in STUDY] != list(where)]
     gained = {}
     for seed, arm, metric, values in lines:
-        interval = bootstrap_mean(values, np.arange(len(values)))
+        interval = Resampler(np.arange(len(values))).mean(values)
         cells = [interval.mean, interval.low, interval.high]
         if seed == "all" and metric.key == PCK:
             gained[arm] = (cells[0], cells[1], cells[2])

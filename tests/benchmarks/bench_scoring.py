@@ -61,14 +61,14 @@ def score(folder: Path, protocol: str) -> tuple[float, float, float]:
     import pandas  # noqa: F401
 
     from hemlets.evaluation.protocols import load_protocol
-    from hemlets.evaluation.scoring.benchmark import score_file
-    from hemlets.evaluation.scoring.summary import summarise_protocol
+    from hemlets.evaluation.scoring.sample_scores import score
+    from hemlets.evaluation.scoring.summary import summarise
     from hemlets.evaluation.scoring.truth import Truth
 
     begun, busy = time.perf_counter(), time.process_time()
     chosen = load_protocol(protocol)
     truth = Truth.read(folder / "annotations.parquet", chosen)
-    summarise_protocol(score_file(folder / "predictions.parquet", truth, chosen))
+    summarise(score(folder / "predictions.parquet", truth, chosen))
     seconds = time.perf_counter() - begun
     return (
         seconds,

@@ -12,9 +12,8 @@ from mixed_arms import HELD_OUT_FROM, PHOTOGRAPHS
 from hemlets.data.table import Annotations, ShardReader, decode_image
 from hemlets.evaluation import MetricName, Predictions, PredictionsInfo
 from hemlets.evaluation.predicting import predict_rows
-from hemlets.evaluation.protocols import load_protocol
-from hemlets.evaluation.scoring.benchmark import score_file
-from hemlets.evaluation.scoring.score import score_samples
+from hemlets.evaluation.protocols import load_protocol, split_protocol
+from hemlets.evaluation.scoring.sample_scores import score
 from hemlets.evaluation.scoring.truth import Truth
 from hemlets.inference.predictor import Predictor
 from hemlets.inference.types import PredictionRequest
@@ -46,7 +45,7 @@ def score_photographs(
     protocol = load_protocol("lsp-pck").model_copy(
         update={"name": name, "datasets": (PHOTOGRAPHS,), "split": "validation"}
     )
-    scores = score_file(path, Truth.of(rows, protocol), protocol)
+    scores = score(path, Truth.of(rows, protocol), protocol)
     return {name: scores.of(name.key) for name in scores.names}, found
 
 
@@ -56,7 +55,8 @@ def score_rendered(model: Predictor, rows: Annotations, shards: Path) -> Figures
     found = Predictions.from_estimates(
         list(rows.sample_id), predict_rows(model, rows, shards), info
     )
-    scores = score_samples(found, rows, body=None)
+    protocol = split_protocol(info.split)
+    scores = score(found, Truth.of(rows, protocol), protocol)
     return {n: scores.of(n.key) for n in scores.names if n.key in ("mpjpe_mm", "pa_mpjpe_mm")}
 
 

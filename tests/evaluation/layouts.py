@@ -8,10 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
+from hemlets.body import BodyModel
 from hemlets.core.skeleton import N_JOINTS, N_PARTS, Joint
 from hemlets.data.table import Annotations
-from hemlets.evaluation import Predictions, PredictionsInfo
-from hemlets.evaluation.protocols import load_protocol
+from hemlets.evaluation import (
+    Predictions,
+    PredictionsInfo,
+    SampleScores,
+    Summary,
+    Truth,
+    load_protocol,
+    score,
+    split_protocol,
+    summarise,
+)
 
 H36M_ACTIONS = (
     "Directions", "Discussion", "Eating", "Greeting", "Phoning", "TakingPhoto", "Posing",
@@ -185,3 +195,17 @@ def written(folder: Path, annotations: Annotations, predictions: Predictions) ->
     predictions.write(files[0])
     annotations.write(files[1])
     return files
+
+
+def scored(
+    predictions: Predictions, annotations: Annotations, *, body: BodyModel | None = None
+) -> SampleScores:
+    """Scores of a whole split, as a retraining has them."""
+    protocol = split_protocol(predictions.info.split)
+    return score(predictions, Truth.of(annotations, protocol), protocol, body=body)
+
+
+def summarised(
+    predictions: Predictions, annotations: Annotations, *, body: BodyModel | None = None
+) -> Summary:
+    return summarise(scored(predictions, annotations, body=body), resamples=100)

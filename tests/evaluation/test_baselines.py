@@ -8,7 +8,8 @@ from hemlets.core.skeleton import Joint
 from hemlets.data.table import Annotations
 from hemlets.evaluation import LinearLifter, MeanPose
 from hemlets.evaluation.baselines import _features
-from hemlets.evaluation.scoring.score import score
+
+from .layouts import scored
 
 
 @pytest.fixture(scope="module")
@@ -109,18 +110,18 @@ def test_features_do_not_change_when_image_and_person_are_scaled_alike(splits):
 
 def test_baselines_are_scored_like_models_and_the_lifter_beats_the_mean_pose(splits, body, info):
     test = splits["test"]
-    mean = score(MeanPose.fit(splits["train"]).predict(test, info), test, body=body)
+    mean = scored(MeanPose.fit(splits["train"]).predict(test, info), test, body=body)
     lifter = LinearLifter.fit(splits["train"], splits["validation"])
-    lifted = score(lifter.predict(test, info), test, body=body)
-    assert lifted.mean("mpjpe_mm") < 0.8 * mean.mean("mpjpe_mm")
-    assert mean.mean("per_vertex_mm") > 10
-    assert mean.samples.info.model_version == "mean-pose"
+    lifted = scored(lifter.predict(test, info), test, body=body)
+    assert lifted.of("mpjpe_mm").mean() < 0.8 * mean.of("mpjpe_mm").mean()
+    assert mean.of("per_vertex_mm").mean() > 10
+    assert mean.info.model_version == "mean-pose"
 
 
 def test_what_a_baseline_does_not_predict_is_not_scored(splits, body, info):
     test = splits["test"]
     lifter = LinearLifter.fit(splits["train"], splits["validation"])
-    lifted = score(lifter.predict(test, info), test, body=body)
+    lifted = scored(lifter.predict(test, info), test, body=body)
     for key in ("per_vertex_mm", "theta_deg", "root_mm", "joints2d_px"):
         with pytest.raises(DataError, match=f"no metric '{key}'"):
-            lifted.mean(key)
+            lifted.of(key)

@@ -13,7 +13,7 @@ from hemlets.evaluation import Predictions, protocols
 from hemlets.evaluation.metrics.joint_sets import JOINT_SETS
 from hemlets.evaluation.protocols import load_protocol
 from hemlets.evaluation.protocols.protocol import SEGMENTS, SURFACE
-from hemlets.evaluation.scoring.benchmark import score_file
+from hemlets.evaluation.scoring.sample_scores import score
 from hemlets.evaluation.scoring.truth import Truth
 
 from .layouts import (
@@ -33,7 +33,7 @@ PROTOCOLS = Path(protocols.__file__).parent
 
 def scored(folder, annotations, predictions, protocol=P1, **more):
     files = written(folder, annotations, predictions)
-    return score_file(files[0], Truth.read(files[1], protocol), protocol, **more)
+    return score(files[0], Truth.read(files[1], protocol), protocol, **more)
 
 
 def changed(annotations: Annotations, **columns) -> Annotations:
@@ -82,7 +82,7 @@ def test_protocol_2_is_of_subject_11_alone_and_its_name_says_how_it_is_aligned(t
     protocol = load_protocol("human36m-p2")
     only = truth.take(np.flatnonzero(truth.subject == "S11"))
     files = written(tmp_path, truth, predictions_of(only))
-    found = score_file(files[0], Truth.read(files[1], protocol), protocol)
+    found = score(files[0], Truth.read(files[1], protocol), protocol)
     assert len(found) == len(only)
     assert [name.align for name in found.names] == ["similarity", "rigid"]
 
@@ -175,7 +175,7 @@ def test_a_sample_predicted_twice_is_refused_by_name_wherever_it_stands(
     batches = Predictions.batches
     monkeypatch.setattr(Predictions, "batches", lambda path: batches(path, 50))
     with pytest.raises(DataError, match=r"predicted more than once[\s\S]*S9/Discussion/00005"):
-        score_file(files[0], Truth.read(files[1], P1), P1)
+        score(files[0], Truth.read(files[1], P1), P1)
 
 
 def test_an_unknown_sample_is_refused_by_name(truth, tmp_path):
@@ -192,7 +192,7 @@ def test_nan_is_refused_by_name(truth, tmp_path):
     predictions.joints3d_mm[9, 4, 1] = np.nan
     predictions.write(files[0])
     with pytest.raises(DataError, match=r"not finite in 1 row[\s\S]*S9/Eating/00009"):
-        score_file(files[0], Truth.read(files[1], P1), P1)
+        score(files[0], Truth.read(files[1], P1), P1)
 
 
 def test_frames_off_the_protocols_step_are_refused_by_name(truth, tmp_path):

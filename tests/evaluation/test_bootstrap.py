@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from hemlets.core.errors import DataError
-from hemlets.evaluation import bootstrap_mean, paired_ratio
+from hemlets.evaluation import Interval, Resampler, paired_ratio
+
+
+def bootstrap_mean(values, sequences, **options) -> Interval:
+    return Resampler(np.asarray(sequences), **options).mean(np.asarray(values))
 
 
 def clustered(rng, sequences: int, frames: int, between: float, within: float):

@@ -13,14 +13,15 @@ from hemlets.core.errors import DataError
 from hemlets.core.skeleton import JOINTS, PARTS
 from hemlets.data.synthetic.people import SOURCE
 from hemlets.data.table import Annotations
+from hemlets.evaluation import read_run
 from hemlets.evaluation.metrics.definitions import METRICS
 from hemlets.evaluation.metrics.meanings import PREDICTORS, explain, glossary
 from hemlets.evaluation.metrics.names import MetricName
 from hemlets.evaluation.protocols import load_protocol, protocol_names
-from hemlets.evaluation.scoring.benchmark import score_file
 from hemlets.evaluation.scoring.results import write_results
-from hemlets.evaluation.scoring.side_by_side import compare_runs, read_run
-from hemlets.evaluation.scoring.summary import TILT, Summary, summarise_protocol
+from hemlets.evaluation.scoring.sample_scores import score
+from hemlets.evaluation.scoring.side_by_side import compare_runs
+from hemlets.evaluation.scoring.summary import TILT, Summary, summarise
 from hemlets.evaluation.scoring.truth import Truth
 from hemlets.reports.benchmark_page import benchmark_html
 from hemlets.reports.compare_page import compare_html
@@ -46,8 +47,8 @@ def summarised(folder, rows: Annotations, *, noise_mm: float = 30, **info) -> Su
     predictions = with_info(predictions_of(rows, noise_mm=noise_mm), **info)
     protocol = load_protocol("open" if rows.column("source")[0] == SOURCE else "human36m-p1")
     files = written(folder, rows, predictions)
-    scores = score_file(files[0], Truth.read(files[1], protocol), protocol)
-    summary = summarise_protocol(scores, resamples=100)
+    scores = score(files[0], Truth.read(files[1], protocol), protocol)
+    summary = summarise(scores, resamples=100)
     write_results(folder, scores, summary)
     return summary
 

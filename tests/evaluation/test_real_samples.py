@@ -24,7 +24,7 @@ from hemlets.data.readers.contract import ReadOptions
 from hemlets.data.readers.mpi_inf_3dhp import _ACTIVITIES
 from hemlets.data.table import FIELDS, Annotations
 from hemlets.evaluation.protocols import load_protocol, protocol_names
-from hemlets.evaluation.scoring.benchmark import ProtocolScores, score_file
+from hemlets.evaluation.scoring.sample_scores import SampleScores, score
 from hemlets.evaluation.scoring.truth import Truth
 
 from .layouts import H36M_ACTIONS, LAYOUTS, predictions_of, written
@@ -83,10 +83,10 @@ def standing_in(columns: dict[str, Any], groups: list[tuple[str, str]]) -> dict[
     }
 
 
-def scored(folder: Path, rows: Annotations, predictions: Any, name: str, **more) -> ProtocolScores:
+def scored(folder: Path, rows: Annotations, predictions: Any, name: str, **more) -> SampleScores:
     protocol = load_protocol(name)
     files = written(folder, rows, predictions)
-    return score_file(files[0], Truth.read(files[1], protocol), protocol, **more)
+    return score(files[0], Truth.read(files[1], protocol), protocol, **more)
 
 
 def wrist_off(rows: Annotations, offset_mm: list[float]):

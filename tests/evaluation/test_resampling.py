@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hemlets.evaluation.intervals import bootstrap_mean
-from hemlets.evaluation.scoring.resampling import Resampler
+from hemlets.evaluation.intervals import Resampler
 
 
 def test_the_interval_is_that_of_the_plain_bootstrap_over_sequences():
@@ -62,9 +61,12 @@ def test_every_page_draws_the_same_interval_of_the_same_numbers():
     names = np.array([f"clip@{number}" for number in rng.integers(0, 25, 300)])
     values = rng.normal(100, 20, 300)
     values[rng.random(300) < 0.1] = np.nan
-    assert Resampler(names, resamples=500).mean(values) == bootstrap_mean(
-        values, names, resamples=500
-    )
+    order = rng.permutation(300)
+    numbered = np.unique(names, return_inverse=True)[1]
+    by_name = Resampler(names, resamples=500).mean(values)
+    assert by_name == Resampler(numbered, resamples=500).mean(values)
+    shuffled = Resampler(names[order], resamples=500).mean(values[order])
+    assert (by_name.low, by_name.high) == pytest.approx((shuffled.low, shuffled.high), abs=1e-9)
 
 
 def test_a_parts_interval_is_its_own_whatever_other_samples_are_there():

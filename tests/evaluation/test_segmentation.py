@@ -12,8 +12,8 @@ from hemlets.evaluation.metrics.segmentation import (
     vertex_labels,
 )
 from hemlets.evaluation.protocols import load_protocol
-from hemlets.evaluation.scoring.benchmark import score_file
-from hemlets.evaluation.scoring.summary import summarise_protocol
+from hemlets.evaluation.scoring.sample_scores import score
+from hemlets.evaluation.scoring.summary import summarise
 from hemlets.evaluation.scoring.truth import Truth
 
 from .layouts import annotations_of, predictions_of, written
@@ -103,6 +103,6 @@ def test_a_body_in_its_own_mask_is_right_everywhere(body, tmp_path):
     )
     protocol = load_protocol("up3d-segmentation")
     files = written(tmp_path, rows, predictions_of(rows, noise_mm=0))
-    scores = score_file(files[0], Truth.read(files[1], protocol), protocol, body=body)
-    summary = summarise_protocol(scores, resamples=200)
+    scores = score(files[0], Truth.read(files[1], protocol), protocol, body=body)
+    summary = summarise(scores, resamples=200)
     assert [metric.figure.mean for metric in summary.metrics] == [100, 100, 100, 100]

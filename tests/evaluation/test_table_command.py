@@ -184,10 +184,10 @@ def test_the_page_has_the_papers_row_in_grey_and_what_every_column_means(files, 
     predictions, annotations = files("human36m-p1")
     table(1, predictions, "--annotations", annotations, out=tmp_path)
     page = (tmp_path / "table1.html").read_text()
-    assert "<tr class=paper><td>HEMlets Pose, as printed</td>" in page
-    assert "alignment: ours similarity, the paper&#x27;s ambiguous" in page
-    assert "Human3.6M&#x27;s 17 joints" in page
-    assert "http" not in page.partition("<body>")[0]
+    assert '<tr class="paper"><td>HEMlets Pose, as printed</td>' in page
+    assert "alignment: ours similarity, the paper&#39;s ambiguous" in page
+    assert "Human3.6M&#39;s 17 joints" in page
+    assert "://" not in page.partition("<body>")[0]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from flows.profile import load_profile
@@ -21,8 +22,16 @@ from flows.tracking.mlflow_client import connect
 from hemlets.core.errors import CheckpointError, WorkspaceError
 from hemlets.core.files import sha256_folder
 from hemlets.core.workspace import Workspace
-from hemlets.evaluation import PredictionsInfo, SampleScores
+from hemlets.evaluation import (
+    PredictionsInfo,
+    SampleScores,
+    Truth,
+    split_protocol,
+    summarise,
+    write_results,
+)
 from hemlets.evaluation.metrics.names import MetricName
+from hemlets.evaluation.scoring.truth import Facet
 
 CHAMPION = registry.ModelVersion(
     version=4, run_id="r", source="s", model_hash="h", stage_key="k", tags={"gate_hash": "g"}
@@ -72,24 +81,37 @@ NAME = MetricName(
     depth="bone-length-prior", flip="no",
 )  # fmt: skip
 N = 40
+TRUTH = Truth(
+    ids=pa.array([f"s{i:03d}" for i in range(N)]),
+    facets={
+        field: Facet(codes=np.zeros(N, np.int32), words=("walk",))
+        for field in ("source", "subject", "action", "camera_id", "family", "clip")
+    },
+    frame=np.arange(N, dtype=np.int32),
+    columns={
+        "truncated": np.zeros((N, 18), bool), "visible": np.ones((N, 18), bool),
+        "box_xyxy": np.tile([0.0, 0.0, 9.0, 9.0], (N, 1)),
+    },
+    other={},
+    sequence_frames=1,
+)  # fmt: skip
 
 
 def benchmark(folder: Path, error_mm: float, name: MetricName = NAME) -> Benchmark:
     """The stored benchmark of a model with about the same error on every gate sample."""
     rng = np.random.default_rng(0)
     values = error_mm * rng.uniform(0.9, 1.1, (N, 1))
-    names = np.array([f"s{i:03d}" for i in range(N)], object)
     info = PredictionsInfo(
         model_version=folder.name, data_version="d", split="gate", precision="float32",
         depth_source=name.depth, box_source=name.box, flip_test=name.flip == "yes",
         code_version="c",
     )  # fmt: skip
-    SampleScores(
-        info=info, names=(name,), sample_id=names, sequence=names,
-        family=np.array(["walk"] * N, object), truncated_joints=np.zeros(N, np.int64),
-        visible_joints=np.full(N, 18), values=values, joint_errors_mm=np.ones((N, 18)),
-        rotation_errors_deg=np.ones((N, 24)),
-    ).write(folder / "gate" / "model" / "scores.parquet")  # fmt: skip
+    scores = SampleScores(
+        protocol=split_protocol("gate"), info=info, truth=TRUTH, names=(name,), values=values,
+        left_out={}, joint_errors_mm=np.ones((N, 18), np.float32),
+        tilt_errors_mm=np.full((N, 3), np.nan, np.float32), pixel_counts=None, calibration=None,
+    )  # fmt: skip
+    write_results(folder / "gate" / "model", scores, summarise(scores, resamples=100))
     mean = {"name": name.full, "mean": float(values.mean()), "samples": N}
     predictors = {who: {"mpjpe_mm": mean} for who in ("model", "mean-pose", "linear-lifter")}
     (folder / "figures.json").write_text(json.dumps({"gate": predictors}))

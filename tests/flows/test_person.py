@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from flows.profile import BenchmarkConfig
-from flows.steps.open_benchmark import write_open_benchmark
 from flows.steps.presence_metrics import person_metrics, person_sentence, read_person
 from flows.steps.scoring import score_model
 from flows.tracking.figures import Figures
@@ -73,7 +72,6 @@ def test_the_page_says_what_the_rates_mean_and_people_are_scored_alone(
     found = read_person(folder)
     assert found is not None
     assert "of 2 images without a person, it sees one in 100.0 %" in person_sentence(found)
-    write_open_benchmark(folder, CONFIG, data_folder=data)
     assert person_sentence(found) in (folder / "open" / "report.html").read_text()
     test = Figures.read(folder).by_split["test"]["model"]
     assert test["mpjpe_mm"]["samples"] == 8

@@ -18,7 +18,7 @@ from flows.storage.stage_cache import StageResult
 from flows.tracking.settings_table import settings_of
 from hemlets.core.workspace import Workspace
 from hemlets.data.synthetic import OpenDataConfig, SplitSizes, build_open_data
-from hemlets.evaluation import Scores
+from hemlets.evaluation import read_run
 from hemlets.evaluation.metrics.meanings import PREDICTORS, glossary, what_was_given
 from hemlets.evaluation.metrics.names import MetricName
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
@@ -174,8 +174,8 @@ def test_a_stretch_of_a_clip_is_called_a_sequence_throughout(page: str) -> None:
 def test_the_samples_of_each_picture_are_named_below_it_in_its_order(
     page: str, scored: Path
 ) -> None:
-    found = Scores.read(scored / "benchmark" / "test" / "model").samples
-    errors = dict(zip(found.sample_id, found.of("mpjpe_mm"), strict=True))
+    found = read_run(scored / "benchmark" / "test" / "model").samples
+    errors = dict(zip(found.sample_id, found.by_key["mpjpe_mm"], strict=True))
     worst = (
         words(page).split("The worst held-out samples")[1].split("Row by row from the left: ")[1]
     )

@@ -142,7 +142,7 @@ def make_table(
     Raises:
         ConfigError: A row or setting isn't the table's, or a place is given twice.
         DataError: No file has samples of the table's protocols, files differ in how they were
-            predicted, or a file is refused as :func:`score_file` does.
+            predicted, or a file is refused as :func:`score` does.
     """
     given = _named(paper, given)
     scoring = Scoring(paper, annotations, protocol, body, resamples, seed)

@@ -16,8 +16,8 @@ from hemlets.evaluation.paper import Block, PaperTable
 from hemlets.evaluation.predictions import Predictions
 from hemlets.evaluation.protocols import Protocol, load_protocol
 from hemlets.evaluation.protocols.protocol import SEGMENTS, SURFACE
-from hemlets.evaluation.scoring.benchmark import score_file
-from hemlets.evaluation.scoring.summary import Summary, summarise_protocol
+from hemlets.evaluation.scoring.sample_scores import score
+from hemlets.evaluation.scoring.summary import Summary, summarise
 from hemlets.evaluation.scoring.truth import NoSamplesError, Truth
 
 if TYPE_CHECKING:
@@ -141,16 +141,14 @@ class Scoring:
         place = parts[0].path, chosen.protocol.name
         if place not in self._summaries:
             needs = chosen.protocol.needs(SURFACE | SEGMENTS)
-            scores = score_file(
+            scores = score(
                 parts[0].path,
                 chosen.truth,
                 chosen.protocol,
                 body=self._body if needs else None,
                 among_others=True,
             )
-            self._summaries[place] = summarise_protocol(
-                scores, resamples=self._resamples, seed=self._seed
-            )
+            self._summaries[place] = summarise(scores, resamples=self._resamples, seed=self._seed)
         return self._summaries[place]
 
     def _is_of(self, path: Path, truth: Truth) -> bool:

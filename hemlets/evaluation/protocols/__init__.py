@@ -8,6 +8,7 @@ from hemlets.evaluation.protocols.protocol import (
     load_protocol,
     plain_word,
     protocol_names,
+    split_protocol,
 )
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "load_protocol",
     "plain_word",
     "protocol_names",
+    "split_protocol",
 ]

@@ -1,29 +1,27 @@
-"""What a prediction was given that a user's photo doesn't bring: it is named, and shown in red."""
+"""Oracle inputs: what a predictor was given of the truth; pages show it in red."""
 
 from __future__ import annotations
 
 from hemlets.evaluation.predictions import PredictionsInfo
-
-__all__ = ["knows_distance", "privileges"]
 
 _TRUE = ("ground-truth", "true", "oracle", "annotated")
 _TEST_BONES = ("test-bone", "test-set-bone", "subject-bone")
 
 
 def knows_distance(depth_source: str) -> bool:
-    """Whether metric scale came from the test sample's own truth, by its word for the source."""
+    """Whether a depth source is the test sample's own truth."""
     return depth_source.startswith((*_TRUE, *_TEST_BONES))
 
 
-def privileges(info: PredictionsInfo) -> tuple[str, ...]:
-    """Sentences about the truth that the predictor was given; empty where it had none.
+def oracle_inputs(info: PredictionsInfo) -> tuple[str, ...]:
+    """Oracle inputs of a predictor, one sentence each; empty for none.
 
     Box and depth sources are words of the predictor's choice: those that begin with
     ``ground-truth``, ``true``, ``oracle`` or ``annotated`` are the test set's own, and so are bone
     lengths that begin with ``test-bone``, ``test-set-bone`` or ``subject-bone``.
 
     Examples:
-        >>> privileges(PredictionsInfo(model_version="m", data_version="d", split="test",
+        >>> oracle_inputs(PredictionsInfo(model_version="m", data_version="d", split="test",
         ...     precision="float32", depth_source="bone-length-prior", box_source="detector",
         ...     flip_test=False, code_version="c"))
         ()

@@ -13,18 +13,6 @@ from hemlets.core.config import Config, read_toml
 from hemlets.core.errors import ConfigError
 from hemlets.evaluation.metrics.joint_sets import JOINT_SETS
 
-__all__ = [
-    "Column",
-    "GroupField",
-    "GroupTable",
-    "Key",
-    "Measure",
-    "Protocol",
-    "load_protocol",
-    "plain_word",
-    "protocol_names",
-]
-
 _FOLDER: Final = Path(__file__).parent
 
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
@@ -133,6 +121,8 @@ class Protocol(Config):
         frame_step: samples of a sequence are so many frames apart, or a multiple of it.
         sequence_frames: so many frames in a row of a clip, whoever moves in it, are a sequence:
             the unit that intervals are drawn over. None where it is a whole clip of a subject.
+        any_joints: whether the samples may lack a joint of a set altogether, as data of one's own
+            may; otherwise such samples are refused.
         box: where the paper's person boxes come from.
         depth: where the paper's metric scale and depth come from.
         flip_test: whether the paper averages with the mirrored image's prediction.
@@ -152,6 +142,7 @@ class Protocol(Config):
     shared_subjects: bool = False
     frame_step: int = Field(default=1, ge=1)
     sequence_frames: int | None = Field(default=None, ge=1)
+    any_joints: bool = False
     box: str
     depth: str
     flip_test: bool
@@ -195,6 +186,17 @@ class Protocol(Config):
     def needs(self, keys: frozenset[str]) -> bool:
         """Whether any of these is measured."""
         return any(measure.key in keys for measure in self.measures)
+
+
+def split_protocol(split: str) -> Protocol:
+    """The protocol of a retraining's figures: all samples of a split, whatever their dataset.
+
+    Its name is the split's, which stands in every figure's name.
+    """
+    return Protocol.from_mapping(
+        read_toml(_FOLDER / "retraining" / "split.toml") | {"name": split, "split": split},
+        where=f"split {split}",
+    )
 
 
 def protocol_names() -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Does this table hold what the protocol needs? Refused by name where it doesn't."""
+"""Checks that annotations hold all that a protocol needs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ from hemlets.evaluation.protocols.protocol import (
 )
 from hemlets.evaluation.scoring.truth import Truth
 
-__all__ = ["check_fits", "columns_of", "rows_of"]
-
 Bool = npt.NDArray[np.bool_]
 
 
@@ -43,7 +41,7 @@ def rows_of(column: Column, truth: Truth) -> Bool:
     return rows
 
 
-def check_fits(protocol: Protocol, truth: Truth) -> None:
+def validate_protocol(protocol: Protocol, truth: Truth) -> None:
     """Refuse annotations that lack a subject or group, or have a sample outside every group.
 
     Raises:
@@ -63,7 +61,8 @@ def check_fits(protocol: Protocol, truth: Truth) -> None:
         if table.required:
             _check_groups(protocol, table, truth)
     _check_frames(protocol, truth)
-    _check_joints(protocol, truth)
+    if not protocol.any_joints:
+        _check_joints(protocol, truth)
 
 
 def _check_groups(protocol: Protocol, table: GroupTable, truth: Truth) -> None:

@@ -1,4 +1,4 @@
-"""A benchmark's folder: its summary as JSON, its figures by sample as Parquet."""
+"""A benchmark's stored results: the summary as JSON, the figures by sample as Parquet."""
 
 from __future__ import annotations
 
@@ -13,17 +13,8 @@ import pyarrow.parquet as pq
 
 from hemlets.core.errors import ConfigError, DataError
 from hemlets.core.files import atomic_path, read_json, write_json
-from hemlets.evaluation.scoring.benchmark import ProtocolScores
+from hemlets.evaluation.scoring.sample_scores import SampleScores
 from hemlets.evaluation.scoring.summary import Summary
-
-__all__ = [
-    "SAMPLES_FILE",
-    "SUMMARY_FILE",
-    "SampleFigures",
-    "read_sample_figures",
-    "read_summary",
-    "write_results",
-]
 
 SUMMARY_FILE: Final = "benchmark.json"
 SAMPLES_FILE: Final = "samples.parquet"
@@ -45,7 +36,7 @@ class SampleFigures:
     by_key: dict[str, npt.NDArray[np.float64]]
 
 
-def write_results(folder: Path, scores: ProtocolScores, summary: Summary) -> None:
+def write_results(folder: Path, scores: SampleScores, summary: Summary) -> None:
     """Write both files, each whole or not at all."""
     truth = scores.truth
     words = {"sequence": truth.sequence} | {

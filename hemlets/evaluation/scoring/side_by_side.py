@@ -4,37 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from hemlets.core.errors import DataError
 from hemlets.core.wording import counted
-from hemlets.evaluation.intervals import PairedRatio, paired_ratio
-from hemlets.evaluation.scoring.results import SampleFigures, read_sample_figures, read_summary
+from hemlets.evaluation.intervals import PairedRatio
+from hemlets.evaluation.scoring.paired import Run, paired_change
 from hemlets.evaluation.scoring.summary import Figure, Summary
 
-__all__ = ["ComparedRow", "Comparison", "Run", "compare_runs", "read_run"]
-
 _SHARED_SAMPLES = 12
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Run:
-    """A benchmark that takes part.
-
-    Attributes:
-        label: by which people tell it.
-        folder: where it was read.
-        summary: of it.
-        samples: its figures by sample.
-    """
-
-    label: str
-    folder: Path
-    summary: Summary
-    samples: SampleFigures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,21 +54,6 @@ class Comparison:
     rows: tuple[ComparedRow, ...]
     tables: dict[str, tuple[ComparedRow, ...]]
     samples: tuple[str, ...]
-
-
-def read_run(folder: Path, label: str | None = None) -> Run:
-    """A run from a benchmark's folder.
-
-    Raises:
-        DataError: There is no benchmark in it.
-    """
-    summary = read_summary(folder)
-    return Run(
-        label=label or summary.predictions.model_version,
-        folder=folder,
-        summary=summary,
-        samples=read_sample_figures(folder, summary),
-    )
 
 
 def compare_runs(runs: Sequence[Run], *, seed: int = 0) -> Comparison:
@@ -173,21 +138,10 @@ def _figure(summary: Summary, name: str) -> Figure | None:
 
 
 def _change(run: Run, first: Run, key: str, seed: int) -> PairedRatio | None:
-    if key not in run.samples.by_key:
-        return None
-    places = {name: row for row, name in enumerate(run.samples.sample_id)}
-    if set(places) != set(first.samples.sample_id):
-        return None
-    order = np.array([places[name] for name in first.samples.sample_id])
     try:
-        return paired_ratio(
-            run.samples.by_key[key][order],
-            first.samples.by_key[key],
-            first.samples.sequence.astype(str),
-            seed=seed,
-        )
+        return paired_change(run, first, key, seed=seed)
     except DataError:
-        # One sequence, or a figure that one of them lacks for some samples: no interval.
+        # Other samples, one sequence, or a figure that a run lacks for some samples.
         return None
 
 

@@ -1,4 +1,4 @@
-"""Parts of a benchmark's samples: by whom, by what, by how much is seen, by size."""
+"""Groups of a benchmark's samples: by subject, action, visibility, truncation and size."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from hemlets.core.skeleton import N_JOINTS
 from hemlets.evaluation.scoring.truth import Facet, Truth
-
-__all__ = ["SLICE_FIELDS", "slices"]
 
 Bool = npt.NDArray[np.bool_]
 
@@ -25,17 +23,17 @@ _MOST_VALUES = 40
 
 
 def slices(truth: Truth) -> Iterator[tuple[str, str, Bool]]:
-    """What samples are told apart by, a value of it, and the samples that have it.
+    """The grouping, the group, and the mask (N,) of its samples.
 
-    A field with one value, or with more than 40 (every image its own subject), says nothing, nor
-    does one that parts the samples as an earlier one does (an action that is its own family).
+    Fields with a single value or with more than 40 are skipped, and so are fields that group the
+    samples exactly as an earlier one does.
     """
-    told: list[Facet] = []
+    used: list[Facet] = []
     for field, title in SLICE_FIELDS.items():
         facet = truth.facets[field]
         present = np.unique(facet.codes)
-        if 1 < len(present) <= _MOST_VALUES and not any(_alike(facet, one) for one in told):
-            told.append(facet)
+        if 1 < len(present) <= _MOST_VALUES and not any(_alike(facet, one) for one in used):
+            used.append(facet)
             for code in sorted(present, key=lambda code: facet.words[code]):
                 yield title, facet.words[code] or "(none)", facet.codes == code
     truncated = truth.columns["truncated"].sum(1)
@@ -57,7 +55,7 @@ def slices(truth: Truth) -> Iterator[tuple[str, str, Bool]]:
 
 
 def _alike(one: Facet, other: Facet) -> bool:
-    """Whether two fields tell the same samples apart."""
+    """Whether two fields group the samples in the same way."""
     pairs = one.codes.astype(np.int64) * max(len(other.words), 1) + other.codes
     parts = len(np.unique(pairs))
     return parts == len(np.unique(one.codes)) == len(np.unique(other.codes))

@@ -1,4 +1,4 @@
-"""What a benchmark found, in plain values: everything that its page and its JSON file show."""
+"""The summary of a benchmark in plain values: all that its page and its JSON file show."""
 
 from __future__ import annotations
 
@@ -9,38 +9,24 @@ import numpy as np
 import numpy.typing as npt
 
 from hemlets.core.config import Config
+from hemlets.core.errors import DataError
 from hemlets.core.skeleton import JOINTS
-from hemlets.evaluation.intervals import RESAMPLES, Interval
+from hemlets.evaluation.intervals import RESAMPLES, Interval, Resampler
 from hemlets.evaluation.metrics.segmentation import figures_pct
 from hemlets.evaluation.paper import PaperCell, beside
 from hemlets.evaluation.predictions import PredictionsInfo
-from hemlets.evaluation.protocols.oracle_inputs import privileges
+from hemlets.evaluation.protocols.oracle_inputs import oracle_inputs
 from hemlets.evaluation.protocols.protocol import SEGMENTS, GroupTable, Protocol
 from hemlets.evaluation.protocols.validation import columns_of, rows_of
-from hemlets.evaluation.scoring.benchmark import TILT_BINS, ProtocolScores
-from hemlets.evaluation.scoring.resampling import Resampler
+from hemlets.evaluation.scoring.sample_scores import TILT_BINS, SampleScores
 from hemlets.evaluation.scoring.slicing import slices
 from hemlets.evaluation.scoring.truth import Facet
 
-__all__ = [
-    "FEW_SAMPLES",
-    "TILT",
-    "CellSummary",
-    "Figure",
-    "MetricSummary",
-    "PaperFigure",
-    "SliceSummary",
-    "Summary",
-    "TableSummary",
-    "WorstSample",
-    "summarise_protocol",
-]
-
 FEW_SAMPLES: Final = 5
-"""Samples that a part must have to be named among the worst."""
+"""Least number of samples of a group among the worst."""
 
 TILT: Final = "tilt of bones"
-"""What the rows of errors by tilt are told apart by."""
+"""Name of the grouping by tilt."""
 
 _WORST = 24
 
@@ -121,7 +107,7 @@ class SliceSummary(Config):
 
 
 class PaperFigure(Config):
-    """A cell of the paper; ``why_apart`` says why it may not stand beside ours."""
+    """A cell of the paper; ``why_apart`` is the reason why it may not be compared with ours."""
 
     table: int
     cell: PaperCell
@@ -141,20 +127,20 @@ class Summary(Config):
 
     Attributes:
         protocol: followed.
-        predictions: where they come from.
-        samples: scored.
-        sequences: they come from; what the intervals are drawn over.
-        resamples: draws of sequences behind each interval.
-        headline: key of the measure that slices and the gallery are about.
+        predictions: their provenance.
+        samples: number of samples.
+        sequences: number of sequences, the units of resampling.
+        resamples: resamples behind each interval.
+        headline: key of the measure of slices and gallery.
         metrics: over all samples.
-        left_out: measures that could not be had, with why.
+        left_out: reason by key of each measure that could not be measured.
         tables: by groups.
         joints_mm: mean error by joint, pelvis at the origin.
         slices: of the headline measure; also error by tilt of the part.
-        worst_slices: those that are worse than all samples and have at least five, worst first.
+        worst_slices: those of at least five samples that are worse than all samples, worst first.
         worst: samples.
         calibration: of confidence; None without.
-        privileges: what the predictor was given of the truth.
+        privileges: oracle inputs of the predictor, as sentences.
         paper: cells of the paper.
     """
 
@@ -175,17 +161,29 @@ class Summary(Config):
     privileges: tuple[str, ...]
     paper: tuple[PaperFigure, ...]
 
+    def metric(self, key: str) -> MetricSummary:
+        """The figure of a key.
+
+        Raises:
+            DataError: The predictions were not scored by it.
+        """
+        for metric in self.metrics:
+            if metric.key == key:
+                return metric
+        raise DataError(
+            f"there is no metric {key!r} for {self.predictions.model_version}",
+            expected="one of " + ", ".join(metric.key for metric in self.metrics),
+        )
+
     @property
     def logged(self) -> dict[str, float]:
-        """Figures by full name, as a tracker takes them; table averages too."""
+        """Figures by full name, as a tracker takes them, with the averages of tables."""
         found = {m.name: m.figure.mean for m in self.metrics}
         found |= {t.average_name: t.average.mean for t in self.tables}
         return {name: value for name, value in found.items() if value is not None}
 
 
-def summarise_protocol(
-    scores: ProtocolScores, *, resamples: int = RESAMPLES, seed: int = 0
-) -> Summary:
+def summarise(scores: SampleScores, *, resamples: int = RESAMPLES, seed: int = 0) -> Summary:
     """Means, intervals, tables, slices and the worst samples of a benchmark.
 
     Args:
@@ -246,7 +244,7 @@ def summarise_protocol(
         worst_slices=_worst_slices(parts, headline),
         worst=_worst(scores, headline),
         calibration=None if scores.calibration is None else scores.calibration.to_json(),
-        privileges=privileges(scores.info),
+        privileges=oracle_inputs(scores.info),
         paper=(
             *(PaperFigure(table=b.table, cell=b.cell) for b in same),
             *(PaperFigure(table=a.table, cell=a.cell, why_apart=a.why) for a in apart),
@@ -261,7 +259,7 @@ def _by_name(facet: Facet) -> npt.NDArray[np.int64]:
     return np.asarray(place[facet.codes], np.int64)
 
 
-def _table(table: GroupTable, scores: ProtocolScores, draw: Resampler) -> TableSummary:
+def _table(table: GroupTable, scores: SampleScores, draw: Resampler) -> TableSummary:
     values = scores.of(table.key)
     columns = columns_of(table, scores.truth)
     rows = [rows_of(column, scores.truth) for column in columns]
@@ -285,7 +283,7 @@ def _table(table: GroupTable, scores: ProtocolScores, draw: Resampler) -> TableS
     )
 
 
-def _joints(scores: ProtocolScores) -> dict[str, float | None]:
+def _joints(scores: SampleScores) -> dict[str, float | None]:
     known = ~np.isnan(scores.joint_errors_mm)
     count = known.sum(0)
     if not count.any():
@@ -303,7 +301,7 @@ def _worst_slices(parts: list[SliceSummary], whole: MetricSummary) -> tuple[Slic
     worse = [
         (sign * part.figure.mean, part)
         for part in parts
-        # Errors by tilt are of some joints only: another figure, not a part of this one.
+        # Errors by tilt are of some joints only: another figure, not a group of this one.
         if not part.by.startswith(TILT)
         and part.figure.samples >= FEW_SAMPLES
         and part.figure.mean is not None
@@ -312,7 +310,7 @@ def _worst_slices(parts: list[SliceSummary], whole: MetricSummary) -> tuple[Slic
     return tuple(part for _, part in sorted(worse, key=lambda pair: pair[0]))
 
 
-def _worst(scores: ProtocolScores, headline: MetricSummary) -> tuple[WorstSample, ...]:
+def _worst(scores: SampleScores, headline: MetricSummary) -> tuple[WorstSample, ...]:
     values = scores.of(headline.key)
     badness = -values if headline.higher_is_better else values
     known = np.flatnonzero(~np.isnan(values))

@@ -1,7 +1,7 @@
-"""The annotated samples that a protocol is about, read a batch of rows at a time.
+"""The annotated samples of a protocol, read a batch of rows at a time.
 
-Only the columns that the protocol needs are kept, as arrays and dictionaries of words: two million
-samples take about 600 MB.
+Only the columns that the protocol needs are stored, as arrays and dictionaries of words: two
+million samples take about 600 MB.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ from hemlets.evaluation.protocols.protocol import (
     Protocol,
     plain_word,
 )
-
-__all__ = ["Facet", "NoSamplesError", "Truth"]
 
 Array = npt.NDArray[Any]
 Bool = npt.NDArray[np.bool_]
@@ -69,9 +67,10 @@ class Facet:
         codes = array.indices.to_numpy(zero_copy_only=False).astype(np.int32)
         return cls(codes=codes, words=tuple(array.dictionary.to_pylist()))
 
-    def take(self, rows: Array) -> Self:
-        """Of some rows, with the same words."""
-        return type(self)(codes=self.codes[rows], words=self.words)
+    @property
+    def values(self) -> npt.NDArray[np.object_]:
+        """The word of each row, (N,)."""
+        return np.array(self.words, object)[self.codes]
 
     def among(self, words: Sequence[str]) -> Bool:
         """Rows whose word is one of these, compared by :func:`plain_word`."""
@@ -92,8 +91,8 @@ class Truth:
         facets: words by field.
         frame: (N,) within the clip.
         columns: further arrays of the annotation table by name, (N, *field shape).
-        other: ids of the table's rows that the protocol isn't about, with why.
-        sequence_frames: as the protocol has it.
+        other: ids of the table's rows outside the protocol, by reason.
+        sequence_frames: of the protocol.
     """
 
     ids: pa.Array
@@ -114,9 +113,9 @@ class Truth:
 
     @property
     def sequence(self) -> Facet:
-        """What is resampled: a clip of a subject from all cameras together, or some frames of it.
+        """The unit of resampling: a subject's clip from all cameras, or some frames of a clip.
 
-        A mixture of clips counts with the first, whose its frame is.
+        A mixture of clips counts with its first clip, which its frame number is of.
         """
         if self.sequence_frames is not None:
             return self._sequences(self.sequence_frames)
@@ -141,7 +140,7 @@ class Truth:
 
     @classmethod
     def read(cls, path: Path, protocol: Protocol) -> Self:
-        """Rows of an annotation table that a protocol is about.
+        """The samples of a protocol in an annotation table.
 
         Raises:
             NoSamplesError: The table has no sample of the protocol.
@@ -281,7 +280,7 @@ def _same(found: pa.DataType, wanted: pa.DataType) -> bool:
 
 
 def _reasons(batch: pa.RecordBatch, protocol: Protocol) -> dict[str, Bool]:
-    """Rows that the protocol isn't about, by why, in the order in which it is said."""
+    """Excluded rows grouped by reason; each row counts under its first matching reason."""
     facet = {name: Facet.of(batch.column(name)) for name in ("source", "split", "subject")}
     none = np.zeros(batch.num_rows, bool)
     trained = facet["subject"].among(protocol.training_subjects)

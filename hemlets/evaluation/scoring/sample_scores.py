@@ -1,0 +1,295 @@
+"""Per-sample errors of predictions under a protocol: the one scorer.
+
+Predictions are read some rows at a time; a sample's figures are stored, not its pose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import N_JOINTS, PART_CHILD, PART_PARENT
+from hemlets.evaluation.metrics.alignment import lengths
+from hemlets.evaluation.metrics.calibration import Calibration
+from hemlets.evaluation.metrics.measures import (
+    joint_errors_mm,
+    measurable,
+    measure_block,
+    metric_name,
+)
+from hemlets.evaluation.metrics.names import MetricName
+from hemlets.evaluation.metrics.rotations import pose_errors_deg, turning_joints
+from hemlets.evaluation.metrics.segmentation import count_pixels, figures_pct
+from hemlets.evaluation.metrics.surface import mesh_errors_mm
+from hemlets.evaluation.predictions import Predictions, PredictionsInfo
+from hemlets.evaluation.protocols.protocol import ROTATIONS, SEGMENTS, SURFACE, Measure, Protocol
+from hemlets.evaluation.protocols.validation import validate_protocol
+from hemlets.evaluation.scoring.matching import Matching
+from hemlets.evaluation.scoring.truth import Truth
+
+if TYPE_CHECKING:
+    from hemlets.body import BodyModel
+
+TILT_BINS: Final = ("0-30°", "30-60°", "60-90°")
+"""Angle between a part and the image plane; beyond 30° it is Forward or Backward."""
+
+_NOTHING_TURNS: Final = "no joint below the root turns in these samples"
+
+Array = npt.NDArray[Any]
+Float = npt.NDArray[np.float64]
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SampleScores:
+    """Every figure of every sample under a protocol; NaN where a sample does not have it.
+
+    Attributes:
+        protocol: that was followed.
+        info: provenance of the predictions.
+        truth: the samples; all arrays are in their order.
+        names: of the figures, M of them.
+        values: (N, M).
+        left_out: reason why a measure of the protocol is absent, by key.
+        joint_errors_mm: (N, 18) root at the pelvis, not aligned; all NaN without 3D joints.
+        tilt_errors_mm: (N, 3) mean error of the parts' children by tilt, ``TILT_BINS``.
+        pixel_counts: (N, 8, 7) pixels by true and predicted label, of masks only.
+        calibration: confidence against the share of right joints; None without confidences.
+    """
+
+    protocol: Protocol
+    info: PredictionsInfo
+    truth: Truth
+    names: tuple[MetricName, ...]
+    values: Float
+    left_out: dict[str, str]
+    joint_errors_mm: Float32
+    tilt_errors_mm: Float32
+    pixel_counts: npt.NDArray[np.int64] | None
+    calibration: Calibration | None
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of the figures."""
+        return tuple(name.key for name in self.names)
+
+    def name(self, key: str) -> MetricName:
+        """Full name of a figure.
+
+        Raises:
+            DataError: The predictions were not scored by it.
+        """
+        return self.names[self._column(key)]
+
+    def of(self, key: str) -> Float:
+        """One figure by sample, (N,).
+
+        Raises:
+            DataError: The predictions were not scored by it.
+        """
+        return np.asarray(self.values[:, self._column(key)])
+
+    def _column(self, key: str) -> int:
+        if key not in self.keys:
+            raise DataError(
+                f"there is no metric {key!r} for {self.info.model_version}",
+                expected="one of " + ", ".join(self.keys),
+            )
+        return self.keys.index(key)
+
+    def under(self, protocol: Protocol, truth: Truth) -> SampleScores | None:
+        """The same scores under another protocol of the same samples and measures.
+
+        Args:
+            protocol: whose measures are among these.
+            truth: its samples.
+
+        Returns:
+            None where the samples or a measure differ: they have to be scored again.
+        """
+        ours = {m.key: m for m in self.protocol.measures}
+        if not self.truth.ids.equals(truth.ids) or any(
+            ours.get(measure.key) != measure for measure in protocol.measures
+        ):
+            return None
+        columns = [self.keys.index(m.key) for m in protocol.measures if m.key in self.keys]
+        wanted = {measure.key for measure in protocol.measures}
+        return replace(
+            self,
+            protocol=protocol,
+            truth=truth,
+            names=tuple(replace(self.names[c], split=protocol.samples) for c in columns),
+            values=self.values[:, columns],
+            left_out={key: why for key, why in self.left_out.items() if key in wanted},
+        )
+
+
+def score(
+    predictions: Path | Predictions,
+    truth: Truth,
+    protocol: Protocol,
+    *,
+    body: BodyModel | None = None,
+    among_others: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> SampleScores:
+    """Score predictions of exactly a protocol's samples.
+
+    Args:
+        predictions: a file, or predictions in memory.
+        truth: the protocol's samples.
+        protocol: what to measure.
+        body: for surfaces and masks.
+        among_others: ignore predictions of annotated samples outside the protocol, such as another
+            subject's, instead of refusing them; those of a training subject are refused all the
+            same.
+        progress: called with the number of scored samples and of all samples.
+
+    Raises:
+        DataError: Samples are missing, unknown, of a wrong subject or twice; a group is missing;
+            lengths are not millimetres; a number is not finite; the file is damaged; or nothing of
+            the protocol can be measured. Rows are named.
+    """
+    validate_protocol(protocol, truth)
+    file = predictions if isinstance(predictions, Path) else None
+    where = file or "predictions"
+    info = _info_of(predictions)
+    if info.split != protocol.split:
+        raise DataError(
+            f"these are predictions of the {info.split} split",
+            where=where,
+            expected=f"the {protocol.split} split, as protocol {protocol.name} has it",
+            remedy=f"predict the {protocol.split} split",
+        )
+    why_not: dict[str, str | None] = {m.key: measurable(m, info, body) for m in protocol.measures}
+    turning = None
+    if protocol.needs(ROTATIONS):
+        turning = turning_joints(truth.columns["theta"][truth.columns["smpl_valid"]])
+        if not turning.any():
+            why_not |= {key: _NOTHING_TURNS for key in ROTATIONS if why_not[key] is None}
+    measures = tuple(m for m in protocol.measures if why_not[m.key] is None)
+    left_out = {key: why for key, why in why_not.items() if why is not None}
+    if not measures:
+        raise DataError(
+            f"nothing of protocol {protocol.name} can be measured: "
+            + "; ".join(f"{key}: {why}" for key, why in left_out.items()),
+            where=where,
+        )
+    rows, keys = len(truth), [str(m.key) for m in measures]
+    values = np.full((rows, len(measures)), np.nan)
+    joint_errors = np.full((rows, N_JOINTS), np.nan, np.float32)
+    tilt_errors = np.full((rows, len(TILT_BINS)), np.nan, np.float32)
+    pixels = np.zeros((rows, 8, 7), np.int64) if SEGMENTS & set(keys) else None
+    has_joints = "joints3d_mm" not in info.absent
+    calibration = Calibration.empty() if has_joints and "confidence" not in info.absent else None
+    matching = Matching(truth, where=where, info=info, among_others=among_others)
+    for batch in _batches(predictions):
+        predicted, place = matching.match(batch)
+        true = {name: column[place] for name, column in truth.columns.items()}
+        errors = np.full((len(place), N_JOINTS), np.nan)
+        if has_joints:
+            errors = joint_errors_mm(predicted, true, file=file)
+            tilt_errors[place] = _by_tilt(errors, true)
+            joint_errors[place] = errors
+        found = measure_block(measures, predicted, true, errors)
+        found |= _of_bodies(measures, predicted, true, body, turning)
+        for key, figures in found.items():
+            values[place, keys.index(key)] = figures
+        if body is not None and pixels is not None:
+            pixels[place] = count_pixels(body, predicted, true)
+        if calibration is not None:
+            calibration = calibration.add(predicted.confidence, errors)
+        if progress is not None:
+            progress(matching.matched, rows)
+    matching.require_all()
+    if pixels is not None:
+        for key, figures in figures_pct(pixels).items():
+            if key in keys:
+                values[:, keys.index(key)] = figures
+    n_vertices = None if body is None else body.n_vertices
+    n_rotations = None if turning is None else int(turning.sum())
+    return SampleScores(
+        protocol=protocol,
+        info=info,
+        truth=truth,
+        names=tuple(
+            metric_name(m, protocol.samples, info, n_vertices=n_vertices, n_rotations=n_rotations)
+            for m in measures
+        ),
+        values=values,
+        left_out=left_out,
+        joint_errors_mm=joint_errors,
+        tilt_errors_mm=tilt_errors,
+        pixel_counts=pixels,
+        calibration=calibration,
+    )
+
+
+def _info_of(predictions: Path | Predictions) -> PredictionsInfo:
+    if isinstance(predictions, Predictions):
+        return predictions.info
+    return Predictions.info_of(predictions)
+
+
+def _batches(predictions: Path | Predictions) -> Iterator[Predictions]:
+    if isinstance(predictions, Predictions):
+        return iter([predictions])
+    return Predictions.batches(predictions)
+
+
+def _of_bodies(
+    measures: tuple[Measure, ...],
+    predicted: Predictions,
+    true: Mapping[str, Array],
+    body: BodyModel | None,
+    turning: npt.NDArray[np.bool_] | None,
+) -> dict[str, Float]:
+    """Errors of rotations and surfaces, (B,) by key; NaN where a sample has no true body."""
+    wanted = {str(measure.key) for measure in measures}
+    if not wanted & (ROTATIONS | SURFACE):
+        return {}
+    known = np.flatnonzero(true["smpl_valid"])
+    found: dict[str, Float] = {}
+    if turning is not None and wanted >= ROTATIONS:
+        pair = pose_errors_deg(predicted.theta[known], true["theta"][known], turning)
+        found |= zip(("theta_deg", "theta_rest_deg"), pair, strict=True)
+    if body is not None and wanted & SURFACE:
+        pair = mesh_errors_mm(
+            body,
+            (predicted.theta[known], predicted.betas[known]),
+            (true["theta"][known], true["betas"][known]),
+        )
+        found |= zip(("per_vertex_mm", "mesh_joints_mm"), pair, strict=True)
+    whole = {key: np.full(len(predicted), np.nan) for key in found if key in wanted}
+    for key, values in whole.items():
+        values[known] = found[key]
+    return whole
+
+
+def _by_tilt(errors_BJ: Float, true: Mapping[str, Array]) -> Float:
+    """Mean error of the children of the parts in each bin of tilt, (B, 3)."""
+    total, count = (np.zeros((len(TILT_BINS), len(errors_BJ))) for _ in range(2))
+    joints, valid = true["joints3d_mm"], true["valid3d"]
+    for parent, child in zip(PART_PARENT, PART_CHILD, strict=True):
+        part = joints[:, child] - joints[:, parent]
+        length, depth = lengths(part), np.abs(part[:, 2])
+        error = errors_BJ[:, child]
+        known = valid[:, parent] & valid[:, child] & ~np.isnan(error)
+        # 30° and 60°: sines 1/2 (equation (1)'s ε) and √3/2.
+        bins = (depth > 0.5 * length).astype(int) + (depth > np.sqrt(0.75) * length)
+        for number in range(len(TILT_BINS)):
+            here = known & (bins == number)
+            total[number] += np.where(here, error, 0.0)
+            count[number] += here
+    means = np.full_like(total, np.nan)
+    np.divide(total, count, out=means, where=count > 0)
+    return means.T
