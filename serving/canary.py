@@ -30,7 +30,7 @@ class CanarySample:
     """
 
     image: bytes
-    box: Box | None = None
+    box: Box
     camera: Camera | None = None
 
 
@@ -119,9 +119,7 @@ class CanaryResult:
 
 
 class _Client(Protocol):
-    def predict(
-        self, image: bytes, box: Box | None = None, camera: Camera | None = None
-    ) -> BodyEstimate: ...
+    def predict(self, image: bytes, box: Box, camera: Camera | None = None) -> BodyEstimate: ...
 
 
 def check_endpoint(

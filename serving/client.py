@@ -113,14 +113,12 @@ class Client:
         """Close the connection."""
         self._session.close()
 
-    def predict(
-        self, image: bytes, box: Box | None = None, camera: Camera | None = None
-    ) -> BodyEstimate:
+    def predict(self, image: bytes, box: Box, camera: Camera | None = None) -> BodyEstimate:
         """Predict one person.
 
         Args:
             image: Bytes of an image file.
-            box: Left, top, right, bottom in pixels; the whole image when omitted.
+            box: Left, top, right, bottom in pixels.
             camera: Intrinsics; a default field of view when omitted.
 
         Raises:
@@ -131,25 +129,33 @@ class Client:
             PredictionFailedError: The endpoint failed.
             AnswerUnreadableError: The answer makes no sense.
         """
-        fields = {} if box is None else {"box": json.dumps(list(box))}
+        fields = {"box": json.dumps(list(box))}
         return self._estimate(self._post(image, fields, camera))
 
     def predict_people(
-        self, image: bytes, boxes: Sequence[Box], camera: Camera | None = None
+        self,
+        image: bytes,
+        boxes: Sequence[Box] | None = None,
+        camera: Camera | None = None,
     ) -> list[BodyEstimate]:
-        """Predict several people of one image, in the order of their boxes.
+        """Predict several people of one image.
+
+        Args:
+            image: Bytes of an image file.
+            boxes: Who, in this order; everybody whom the endpoint finds, the largest first, when
+                omitted.
+            camera: Intrinsics; a default field of view when omitted.
 
         Raises:
             HemletsError: As :meth:`predict`.
         """
-        fields = {"boxes": json.dumps([list(box) for box in boxes])}
-        answer = self._post(image, fields, camera)
-        people = answer.get("people")
-        if not isinstance(people, list) or len(people) != len(boxes):
+        fields = {} if boxes is None else {"boxes": json.dumps([list(box) for box in boxes])}
+        people = self._post(image, fields, camera).get("people")
+        if not isinstance(people, list) or (boxes is not None and len(people) != len(boxes)):
             raise AnswerUnreadableError(
                 "the answer has another number of people than the request has boxes",
                 where=self.endpoint,
-                expected=str(len(boxes)),
+                expected="a list" if boxes is None else str(len(boxes)),
             )
         return [self._estimate(person) for person in people]
 

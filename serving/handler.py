@@ -1,11 +1,11 @@
-"""TorchServe's handler: a thin shell over :class:`hemlets.inference.Predictor`.
+"""TorchServe's handler: a thin shell over `hemlets.inference`.
 
 This file is copied into the model archive and must not import its neighbours; ``hemlets``
 comes from the environment that runs TorchServe.
 
-A request has the fields ``image`` (bytes; a raw body or a field ``data`` will do), optionally
-``box`` (``[left, top, right, bottom]`` in pixels) or ``boxes`` (a list of those), and
-``camera`` (``{"fx", "fy", "cx", "cy"}`` in pixels). A request that can't be served gets its own
+A request has the field ``image`` (bytes; a raw body or a field ``data`` will do) and those that
+`hemlets.inference.request` reads: ``box`` for one person, ``boxes`` for several, and ``camera``.
+Without boxes everybody is found, the largest first. A request that can't be served gets its own
 status and a JSON error; the others of its batch are answered all the same.
 """
 
@@ -15,7 +15,6 @@ import json
 import logging
 import math
 import os
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,12 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hemlets.core.errors import HemletsError, InputError
+from hemlets.inference.request import MOST_BOXES, ImageRequest, require_overlap
 
 if TYPE_CHECKING:
-    from hemlets.inference.types import BodyEstimate, Camera, PredictionRequest
+    from hemlets.inference.people import Detection, PersonDetector
+    from hemlets.inference.types import BodyEstimate, PredictionRequest
 
-MAX_PEOPLE = 32
-"""Most boxes in one request."""
+MOST_FOUND = 64
+"""Most people of an image who are predicted where no boxes are given; the largest."""
 
 THREADS_VARIABLE = "HEMLETS_SERVING_THREADS"
 """Environment variable with a worker's Torch threads; one when it is not set."""
@@ -38,15 +39,8 @@ BUDGET_VARIABLE = "HEMLETS_SERVING_BUDGET_S"
 """Environment variable with the seconds after which a batch's further requests are put off."""
 
 _CHUNK = 8
-_FIELDS = ("image", "box", "boxes", "camera")
-_BOX_FORM = "[left, top, right, bottom] in pixels, left < right and top < bottom"
-_CAMERA_FORM = '{"fx": …, "fy": …, "cx": …, "cy": …} in pixels'
-_FOCAL_PX = (1.0, 1e6)
-"""Shorter ones overflow float32 on the way to metres; no lens is near either end."""
 
 _log = logging.getLogger(__name__)
-
-Box = tuple[float, float, float, float]
 
 
 class _Predictor(Protocol):
@@ -72,11 +66,13 @@ class Decoded:
 
     Attributes:
         people: One prediction each.
-        several: Whether ``boxes`` was given, so that the answer is a list.
+        found: How each was found.
+        alone: Whether ``box`` was given, so that the answer is no list.
     """
 
     people: tuple[PredictionRequest, ...]
-    several: bool
+    found: tuple[Detection, ...]
+    alone: bool
 
 
 class PutOffError(HemletsError):
@@ -94,9 +90,16 @@ class PoseHandler:
     """Decodes requests, predicts, and encodes answers, each apart from the others."""
 
     def __init__(
-        self, predictor: _Predictor, *, name: str, version: str, budget_s: float = math.inf
+        self,
+        predictor: _Predictor,
+        detector: PersonDetector,
+        *,
+        name: str,
+        version: str,
+        budget_s: float = math.inf,
     ) -> None:
         self.predictor = predictor
+        self.detector = detector
         self.model = {"name": name, "version": version}
         self.budget_s = budget_s
 
@@ -106,6 +109,7 @@ class PoseHandler:
         import numpy as np
         import torch
 
+        from hemlets.inference.detector import MultiPoseDetector
         from hemlets.inference.predictor import Predictor
         from hemlets.inference.types import PredictionRequest
 
@@ -114,10 +118,14 @@ class PoseHandler:
         gpu = properties.get("gpu_id")
         device = "cpu" if gpu is None or not torch.cuda.is_available() else f"cuda:{gpu}"
         predictor = Predictor.load(Path(properties["model_dir"]), device=device)
-        predictor.predict([PredictionRequest(image_HW3=np.full((64, 64, 3), 127, np.uint8))])
+        detector = MultiPoseDetector.load(device=device)
+        image_HW3 = np.full((64, 64, 3), 127, np.uint8)
+        detector.detect(image_HW3)
+        predictor.predict([PredictionRequest(image_HW3=image_HW3)])
         model = context.manifest["model"]
         return cls(
             predictor,
+            detector,
             name=model["modelName"],
             version=model["modelVersion"],
             budget_s=float(os.environ.get(BUDGET_VARIABLE, "inf")),
@@ -133,24 +141,32 @@ class PoseHandler:
             InputError: What is wrong with which field.
         """
         from hemlets.data.table import decode_image
+        from hemlets.inference.people import Detection
         from hemlets.inference.types import PredictionRequest
 
         fields = {_ALIASES.get(name, name): value for name, value in fields.items()}
-        _refuse_unknown(fields)
-        image_HW3 = decode_image(_image_bytes(fields))
+        image = fields.pop("image", b"")
+        asked = ImageRequest.parse(fields, most=MOST_BOXES)
+        image_HW3 = decode_image(_image_bytes(image))
         height, width = image_HW3.shape[:2]
-        boxes, several = _boxes(fields)
-        for where, box in boxes:
-            if box is not None:
-                _require_overlap(box, width, height, where)
-        camera = _camera(fields)
-        return Decoded(
-            people=tuple(
-                PredictionRequest(image_HW3=image_HW3, box_xyxy=box, camera=camera)
-                for _, box in boxes
-            ),
-            several=several,
+        if asked.boxes is None:
+            found = tuple(self.detector.detect(image_HW3))[:MOST_FOUND]
+            names = [f"person {i}" for i in range(len(found))]
+        else:
+            found = tuple(Detection(box_xyxy=box) for box in asked.boxes)
+            names = [f"boxes[{i}]" for i in range(len(found))]
+            for name, box in zip(names, asked.boxes, strict=True):
+                require_overlap(box, width, height, "box" if asked.alone else name)
+        people = tuple(
+            PredictionRequest(
+                image_HW3=image_HW3,
+                box_xyxy=person.box_xyxy,
+                camera=asked.camera,
+                name="" if asked.alone else name,
+            )
+            for person, name in zip(found, names, strict=True)
         )
+        return Decoded(people=people, found=found, alone=asked.alone)
 
     def predict(
         self,
@@ -188,8 +204,17 @@ class PoseHandler:
         Raises:
             ValueError: A predicted number is not finite.
         """
-        people = [{**estimate.to_json(), "model": self.model} for estimate in estimates]
-        answer = {"people": people, "model": self.model} if decoded.several else people[0]
+        from hemlets.inference.people import flagged
+
+        people = [
+            {
+                **flagged(estimate, found).to_json(),
+                "detection_score": found.score,
+                "model": self.model,
+            }
+            for estimate, found in zip(estimates, decoded.found, strict=True)
+        ]
+        answer = people[0] if decoded.alone else {"people": people, "model": self.model}
         return json.dumps(answer, allow_nan=False)
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: _Context) -> list[str]:
@@ -221,9 +246,7 @@ class PoseHandler:
             if isinstance(item, Exception):
                 raise item
             mine = list(islice(predicted, len(item.people)))
-            for j, answer in enumerate(mine):
-                if isinstance(answer, InputError):
-                    raise _of_this_request(answer, f"boxes[{j}]" if item.several else None)
+            for answer in mine:
                 if isinstance(answer, Exception):
                     raise answer
             return self.encode(item, [a for a in mine if not isinstance(a, Exception)])
@@ -260,17 +283,6 @@ def handle(data: Sequence[Mapping[str, Any]] | None, context: _Context) -> list[
     return None if data is None else _handler.handle(data, context)
 
 
-def _of_this_request(error: InputError, person: str | None) -> InputError:
-    """The predictor's complaint without its place in a batch, which is no caller's business."""
-    where = re.sub(r"^request \d+(: )?", "", error.where or "")
-    return InputError(
-        error.what,
-        where=": ".join(filter(None, (person, where))) or None,
-        expected=error.expected,
-        remedy=error.remedy,
-    )
-
-
 def _error_json(error: HemletsError) -> str:
     body = {
         "what": error.what,
@@ -281,19 +293,7 @@ def _error_json(error: HemletsError) -> str:
     return json.dumps({"error": body})
 
 
-def _refuse_unknown(fields: Mapping[str, Any]) -> None:
-    for name in fields:
-        if name not in _FIELDS:
-            raise InputError(
-                f"unknown field {name[:40]!r}",
-                where="request",
-                expected=f"a multipart form with the fields {', '.join(_FIELDS)}, or the image "
-                "as the body with a content type such as image/jpeg",
-            )
-
-
-def _image_bytes(fields: Mapping[str, Any]) -> bytes:
-    value = fields.get("image", b"")
+def _image_bytes(value: object) -> bytes:
     if not isinstance(value, bytes | bytearray):
         raise InputError(
             "the image field holds text or JSON", where="image", expected="the bytes of an image"
@@ -306,89 +306,3 @@ def _image_bytes(fields: Mapping[str, Any]) -> bytes:
             remedy="send it as a form field, for example with: curl -F image=@photo.jpg",
         )
     return bytes(value)
-
-
-def _boxes(fields: Mapping[str, Any]) -> tuple[list[tuple[str, Box | None]], bool]:
-    if "box" in fields and "boxes" in fields:
-        raise InputError(
-            "both box and boxes are given", where="boxes", expected="one of them, or none"
-        )
-    if "boxes" in fields:
-        values = _json(fields["boxes"], "boxes", f"a list of {_BOX_FORM}")
-        if not isinstance(values, list) or not 1 <= len(values) <= MAX_PEOPLE:
-            raise InputError(
-                "boxes is not a list of boxes",
-                where="boxes",
-                expected=f"1 to {MAX_PEOPLE} of {_BOX_FORM}",
-            )
-        return [(f"boxes[{i}]", _box(item, f"boxes[{i}]")) for i, item in enumerate(values)], True
-    if "box" in fields:
-        return [("box", _box(_json(fields["box"], "box", _BOX_FORM), "box"))], False
-    return [("box", None)], False
-
-
-def _box(value: object, where: str) -> Box:
-    if isinstance(value, list) and len(value) == 4:
-        left, top, right, bottom = (_number(item) for item in value)
-        # Comparisons with NaN are false.
-        if left < right and top < bottom:
-            return (left, top, right, bottom)
-    raise InputError(f"not a box: {_short(value)}", where=where, expected=_BOX_FORM)
-
-
-def _require_overlap(box: Box, width: int, height: int, where: str) -> None:
-    left, top, right, bottom = box
-    if min(right, width) - max(left, 0) < 1 or min(bottom, height) - max(top, 0) < 1:
-        raise InputError(
-            f"the box {list(box)} shows nothing of the image",
-            where=where,
-            expected=f"a box that covers a pixel or more of the {width}×{height} image",
-        )
-
-
-def _camera(fields: Mapping[str, Any]) -> Camera | None:
-    from hemlets.inference.types import Camera
-
-    if "camera" not in fields:
-        return None
-    value = _json(fields["camera"], "camera", _CAMERA_FORM)
-    if not isinstance(value, dict) or set(value) != {"fx", "fy", "cx", "cy"}:
-        raise InputError(f"not a camera: {_short(value)}", where="camera", expected=_CAMERA_FORM)
-    numbers = {key: _number(item) for key, item in value.items()}
-    for key in ("fx", "fy"):
-        if not _FOCAL_PX[0] <= numbers[key] <= _FOCAL_PX[1]:
-            raise InputError(
-                f"not a focal length: {_short(value[key])}",
-                where=f"camera.{key}",
-                expected="a number from {:,.0f} to {:,.0f}, in pixels".format(*_FOCAL_PX),
-            )
-    return Camera(**numbers)
-
-
-def _json(value: object, where: str, expected: str) -> object:
-    """JSON of a field; the server's settings decide whether it was parsed before."""
-    if isinstance(value, bytes | bytearray | str):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            raise InputError(
-                f"not JSON: {_short(bytes(value) if isinstance(value, bytearray) else value)}",
-                where=where,
-                expected=expected,
-            ) from None
-    return value
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return math.nan
-    try:
-        number = float(value)
-    except OverflowError:
-        return math.nan
-    return number if abs(number) <= 1e6 else math.nan
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:79] + "…"

@@ -79,7 +79,7 @@ class TorchServe:
 
         with TorchServe(folder) as server:
             server.register(build_archive(model_folder, scratch))
-            estimate = server.client("hemlets-posh").predict(image_bytes)
+            people = server.client("hemlets-posh").predict_people(image_bytes)
     """
 
     def __init__(

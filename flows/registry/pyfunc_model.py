@@ -7,8 +7,7 @@ file in the model folder.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from hemlets.core.errors import InputError
 
 if TYPE_CHECKING:
-    from hemlets.inference.types import Camera, PredictionRequest
+    from hemlets.inference.types import PredictionRequest
 
 __all__ = ["HemletsPosh"]
 
@@ -44,8 +43,8 @@ class HemletsPosh(PythonModel):  # type: ignore[misc]
         Args:
             context: MLflow's context; not used here.
             model_input: A pandas DataFrame with the columns ``image`` (bytes of a JPEG or PNG
-                file), ``box`` (left, top, right, bottom in pixels; optional) and ``camera``
-                (``fx``, ``fy``, ``cx``, ``cy`` in pixels; optional).
+                file), ``box`` (left, top, right, bottom in pixels; the whole image when left
+                out) and ``camera`` (``fx``, ``fy``, ``cx``, ``cy`` in pixels; optional).
             params: None; the model has no parameters.
 
         Returns:
@@ -60,6 +59,7 @@ class HemletsPosh(PythonModel):  # type: ignore[misc]
 
 def _request(row: Mapping[str, object], number: int) -> PredictionRequest:
     from hemlets.data.table import decode_image
+    from hemlets.inference.request import ImageRequest
     from hemlets.inference.types import PredictionRequest
 
     image = row.get("image")
@@ -69,46 +69,14 @@ def _request(row: Mapping[str, object], number: int) -> PredictionRequest:
             where=f"row {number}, column image",
             expected="the bytes of a JPEG or PNG file",
         )
+    fields = {name: row.get(name) for name in ("box", "camera")}
+    asked = ImageRequest.parse(fields, where=f"row {number}, column")
     return PredictionRequest(
         image_HW3=decode_image(bytes(image), where=f"row {number}, column image"),
-        box_xyxy=_box(row.get("box"), f"row {number}, column box"),
-        camera=_camera(row.get("camera"), f"row {number}, column camera"),
+        box_xyxy=asked.boxes[0] if asked.boxes else None,
+        camera=asked.camera,
+        name=f"row {number}",
     )
-
-
-def _absent(value: object) -> bool:
-    # A table stores what is missing in an otherwise filled column as NaN.
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _box(value: object, where: str) -> tuple[float, float, float, float] | None:
-    if _absent(value):
-        return None
-    try:
-        if not isinstance(value, Iterable):
-            raise TypeError
-        left, top, right, bottom = (float(number) for number in value)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"the box is {value!r}", where=where, expected="left, top, right, bottom in pixels"
-        ) from None
-    return left, top, right, bottom
-
-
-def _camera(value: object, where: str) -> Camera | None:
-    from hemlets.inference.types import Camera
-
-    if _absent(value):
-        return None
-    try:
-        if not isinstance(value, Mapping):
-            raise TypeError
-        fx, fy, cx, cy = (float(value[name]) for name in ("fx", "fy", "cx", "cy"))
-    except (KeyError, TypeError, ValueError):
-        raise InputError(
-            f"the camera is {value!r}", where=where, expected="fx, fy, cx, cy in pixels"
-        ) from None
-    return Camera(fx=fx, fy=fy, cx=cx, cy=cy)
 
 
 mlflow.models.set_model(HemletsPosh())

@@ -118,7 +118,9 @@ class ImageRequest(BaseModel):
         for name in known:
             if name not in _FIELDS:
                 raise InputError(
-                    f"unknown field {name[:40]!r}", where=where or None, expected=", ".join(_FIELDS)
+                    f"unknown field {name[:40]!r}",
+                    where=where or "request",
+                    expected=f"image, {', '.join(_FIELDS)}",
                 )
         if "box" in known and "boxes" in known:
             raise InputError(

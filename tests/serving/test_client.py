@@ -47,14 +47,14 @@ def serve() -> Iterator[Serve]:
 def test_a_status_that_may_pass_is_asked_again(serve: Serve, status: int) -> None:
     url, given = serve([status, status, 400])
     with Client(url) as client, pytest.raises(RequestRefusedError):
-        client.predict(b"photo")
+        client.predict(b"photo", (0.0, 0.0, 9.0, 9.0))
     assert given == [status, status, 400]
 
 
 def test_it_gives_up_with_the_last_status(serve: Serve) -> None:
     url, given = serve([507])
     with Client(url) as client, pytest.raises(EndpointUnavailableError, match="507"):
-        client.predict(b"photo")
+        client.predict(b"photo", (0.0, 0.0, 9.0, 9.0))
     assert len(given) == 3
 
 
@@ -62,5 +62,5 @@ def test_it_gives_up_with_the_last_status(serve: Serve) -> None:
 def test_a_status_that_will_not_pass_is_asked_once(serve: Serve, status: int) -> None:
     url, given = serve([status])
     with Client(url) as client, pytest.raises(HemletsError):
-        client.predict(b"photo")
+        client.predict(b"photo", (0.0, 0.0, 9.0, 9.0))
     assert given == [status]

@@ -75,8 +75,15 @@ def test_an_answer_equals_the_predictors(
 
 
 def test_what_was_assumed_is_flagged(client: Client, pictures: list[bytes]):
-    answer = client.predict(pictures[1])
-    assert answer.flags == (Flag.WHOLE_IMAGE_BOX, Flag.DEFAULT_FIELD_OF_VIEW)
+    answer = client.predict(pictures[1], BOX)
+    assert answer.flags == (Flag.DEFAULT_FIELD_OF_VIEW,)
+
+
+def test_without_boxes_everybody_is_found(client: Client, pictures: list[bytes]):
+    photo = Path(__file__).parents[1] / "models/golden/two_people.png"
+    first, second = client.predict_people(photo.read_bytes())
+    assert first.box_xyxy[0] < 20 < 100 < second.box_xyxy[0]
+    assert client.predict_people(pictures[0]) == []
 
 
 def test_several_people_come_back_in_the_order_of_their_boxes(
@@ -105,8 +112,8 @@ def test_bad_requests_get_their_own_message_and_the_others_of_the_batch_succeed(
     Image.fromarray(np.zeros((20, 20), np.uint8)).save(flat, "GIF")
     bad = {
         "text": ({"image": b"no image at all"}, "image", "not an image"),
-        "truncated": ({"image": good[: len(good) // 2]}, "image", "JPEG ends"),
-        "gif": ({"image": flat.getvalue()}, "image", "not an image"),
+        "truncated": ({"image": good[: len(good) // 2]}, "image", "JPEG is cut"),
+        "gif": ({"image": flat.getvalue()}, "image", "GIF can't be read"),
         "bomb": ({"image": bomb(10_000)}, "image", "10000×10000 pixels"),
         "large bomb": ({"image": bomb(50_000)}, "image", "image"),
         "nothing": ({"image": b""}, "image", "no image"),
@@ -162,7 +169,7 @@ def test_any_other_body_is_a_bad_request_and_the_worker_survives(
 ):
     before = server.management.describe("hemlets-posh").workers[0].pid
     assert post(server, **dict(request_)).status_code == 400
-    client.predict(pictures[0])
+    client.predict(pictures[0], BOX)
     assert server.management.describe("hemlets-posh").workers[0].pid == before
 
 
@@ -175,13 +182,13 @@ def test_the_client_raises_what_the_endpoint_told(client: Client, pictures: list
 
 def test_a_request_that_is_too_large_is_refused(client: Client):
     with pytest.raises(RequestRefusedError, match="too large"):
-        client.predict(bytes(40 * 2**20))
+        client.predict(bytes(40 * 2**20), BOX)
 
 
 @pytest.mark.parametrize("token", [None, "wrong"])
 def test_the_token_is_needed(server: TorchServe, pictures: list[bytes], token: str | None):
     with Client(server.url, token) as stranger, pytest.raises(TokenRefusedError, match="token"):
-        stranger.predict(pictures[0])
+        stranger.predict(pictures[0], BOX)
     for method, path in (("GET", "/models"), ("DELETE", "/models/hemlets-posh")):
         answer = requests.request(method, server.management_url + path, timeout=10)
         assert answer.status_code == 400
@@ -203,10 +210,10 @@ def test_a_model_that_is_not_served_and_a_server_that_is_not_there(
     server: TorchServe, pictures: list[bytes]
 ):
     with server.client("other") as other, pytest.raises(ModelNotServedError):
-        other.predict(pictures[0])
+        other.predict(pictures[0], BOX)
     nowhere = Client(f"http://127.0.0.1:{free_ports(1)[0]}")
     with nowhere, pytest.raises(EndpointUnavailableError, match="does not answer"):
-        nowhere.predict(pictures[0])
+        nowhere.predict(pictures[0], BOX)
 
 
 def test_models_from_outside_the_store_are_refused(server: TorchServe, archive: Path):
@@ -219,7 +226,7 @@ def test_models_from_outside_the_store_are_refused(server: TorchServe, archive: 
 
 
 def test_metrics_are_in_prometheus_form(server: TorchServe, client: Client, pictures: list[bytes]):
-    client.predict(pictures[0])
+    client.predict(pictures[0], BOX)
     text = requests.get(server.metrics_url, timeout=10).text
     assert "ts_inference_requests_total" in text
 
@@ -257,7 +264,7 @@ def test_a_broken_model_is_told_with_its_log_and_leaves_the_good_one_serving(
     with pytest.raises(ServingError, match="the weights have SHA-256"):
         server.register(path)
     assert server.management.models() == ["hemlets-posh"]
-    client.predict(pictures[0])
+    client.predict(pictures[0], BOX)
 
 
 def test_a_second_version_can_take_over_and_the_first_be_taken_away(
@@ -272,4 +279,4 @@ def test_a_second_version_can_take_over_and_the_first_be_taken_away(
     server.unregister("hemlets-posh", "2")
     assert not (server.store / second.name).exists()
     with server.client("hemlets-posh", "1") as first:
-        first.predict(pictures[0])
+        first.predict(pictures[0], BOX)

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 from hemlets.core.errors import InputError
+from hemlets.inference.people import Detection
 from hemlets.inference.predictor import Predictor
+from hemlets.inference.request import MOST_BOXES
 from hemlets.inference.types import BodyEstimate
-from serving.handler import MAX_PEOPLE, PoseHandler
+from serving.handler import PoseHandler
+
+BOX = b"[10, 0, 110, 90]"
 
 
 class Context:
@@ -28,6 +32,13 @@ class Context:
 
     def set_response_status(self, code: int, phrase: str, idx: int) -> None:
         self.status[idx] = code
+
+
+class Nobody:
+    """A detector for requests that say where people are."""
+
+    def detect(self, image_HW3):
+        return []
 
 
 @pytest.fixture
@@ -60,7 +71,7 @@ BAD_FIELDS = {
     "box nested": ({"box": b"[" * 100_000}, "box", "not JSON"),
     "boxes number": ({"boxes": b"3"}, "boxes", "not a list"),
     "boxes empty": ({"boxes": b"[]"}, "boxes", "not a list"),
-    "boxes too many": ({"boxes": json.dumps([[0, 0, 9, 9]] * (MAX_PEOPLE + 1))}, "boxes", "list"),
+    "boxes too many": ({"boxes": json.dumps([[0, 0, 9, 9]] * (MOST_BOXES + 1))}, "boxes", "list"),
     "boxes one bad": ({"boxes": b"[[0,0,9,9],[1,2]]"}, "boxes[1]", "not a box"),
     "both": ({"box": b"[0,0,9,9]", "boxes": b"[[0,0,9,9]]"}, "boxes", "both"),
     "camera NaN": ({"camera": b'{"fx":NaN,"fy":1,"cx":0,"cy":0}'}, "camera.fx", "focal length"),
@@ -72,7 +83,7 @@ BAD_FIELDS = {
     "camera centre": ({"camera": b'{"fx":9,"fy":9,"cx":NaN,"cy":0}'}, "camera", "camera"),
     "camera part": ({"camera": b'{"fx":1}'}, "camera", "not a camera"),
     "camera negative": ({"camera": b'{"fx":-1,"fy":1,"cx":0,"cy":0}'}, "camera.fx", "focal"),
-    "camera list": ({"camera": b"[1,1,0,0]"}, "camera", "not a camera"),
+    "camera list": ({"camera": b"[1,1,0]"}, "camera", "not a camera"),
     "unknown field": ({"bbox": b"[0,0,9,9]"}, "request", "unknown field 'bbox'"),
 }
 
@@ -92,9 +103,9 @@ def test_a_wrong_field_is_refused_by_name(handler: PoseHandler, picture: bytes, 
 def test_the_image_may_come_as_a_field_or_as_the_body(
     handler: PoseHandler, picture: bytes, name: str
 ):
-    (request,) = handler.decode({name: bytearray(picture)}).people
+    (request,) = handler.decode({name: bytearray(picture), "box": BOX}).people
     assert request.image_HW3.shape == (90, 120, 3)
-    assert request.box_xyxy is None
+    assert request.box_xyxy == (10.0, 0.0, 110.0, 90.0)
 
 
 def test_fields_that_the_server_has_already_parsed_are_taken_too(
@@ -111,7 +122,7 @@ def test_any_focal_length_that_is_taken_gives_finite_numbers(
     handler: PoseHandler, picture: bytes, focal_px: float, context: Context
 ):
     camera = json.dumps({"fx": focal_px, "fy": focal_px, "cx": 60, "cy": 45})
-    (answer,) = handler.handle([{"image": picture, "camera": camera}], context)
+    (answer,) = handler.handle([{"image": picture, "box": BOX, "camera": camera}], context)
     assert context.status == {}
     assert np.isfinite(json.loads(answer)["root_mm"]).all()
 
@@ -125,7 +136,7 @@ def test_good_requests_are_answered_beside_bad_ones(
     handler: PoseHandler, predictor: Predictor, context: Context, pictures: list[bytes]
 ):
     batch = [
-        {"image": pictures[0]},
+        {"image": pictures[0], "box": BOX},
         {"image": b"not an image"},
         {"image": pictures[1], "boxes": b"[[0,0,60,80],[30,10,100,80]]"},
         {"image": pictures[2], "box": b"[9000,0,9001,1]"},
@@ -149,7 +160,7 @@ def test_what_the_predictor_refuses_is_a_bad_request_without_its_place_in_the_ba
     handler: PoseHandler, context: Context, pictures: list[bytes]
 ):
     tiny = {"image": pictures[1], "boxes": b"[[0,0,60,80],[50,50,52,52]]"}
-    good, bad = handler.handle([{"image": pictures[0]}, tiny], context)
+    good, bad = handler.handle([{"image": pictures[0], "box": BOX}, tiny], context)
     assert context.status == {1: 400}
     assert "joints3d_mm" in good
     assert json.loads(bad)["error"]["where"] == "boxes[1]: box"
@@ -166,8 +177,11 @@ def test_an_inner_fault_fails_its_own_request_alone_and_tells_no_path(
                 raise RuntimeError("broken at /secret/path")
             return predictor.predict(requests)
 
-    handler = PoseHandler(Faulty(), name="m", version="1")
-    batch = [{"image": pictures[0]}, {"image": pictures[1], "box": b"[1,2,30,40]"}]
+    handler = PoseHandler(Faulty(), Nobody(), name="m", version="1")
+    batch = [
+        {"image": pictures[0], "box": BOX},
+        {"image": pictures[1], "box": b"[1,2,30,40]"},
+    ]
     good, bad = handler.handle(batch, context)
     assert context.status == {1: 500}
     assert "joints3d_mm" in json.loads(good)
@@ -187,20 +201,67 @@ def test_a_prediction_that_is_not_finite_is_an_error_and_not_invalid_json(
             answers[0].theta[3, 1] = np.nan
             return answers
 
-    handler = PoseHandler(Diverged(), name="m", version="1")
-    handler.handle([{"image": pictures[0]}], context)
+    handler = PoseHandler(Diverged(), Nobody(), name="m", version="1")
+    handler.handle([{"image": pictures[0], "box": BOX}], context)
     assert context.status == {0: 500}
 
 
 def test_a_confidence_that_the_model_cannot_tell_is_null(
     handler: PoseHandler, predictor: Predictor, pictures: list[bytes]
 ):
-    decoded = handler.decode({"image": pictures[0]})
+    decoded = handler.decode({"image": pictures[0], "box": BOX})
     (estimate,) = predictor.predict(list(decoded.people))
     estimate.confidence[:] = np.nan
     answer = json.loads(handler.encode(decoded, [estimate]))
     assert answer["confidence"] == [None] * 18
     assert np.isnan(BodyEstimate.from_json(answer).confidence).all()
+
+
+class TestFinding:
+    """Without boxes everybody is found."""
+
+    def test_people_come_back_as_the_detector_orders_them(
+        self, predictor: Predictor, context: Context, picture: bytes
+    ):
+        class Two:
+            def detect(self, image_HW3):
+                return [
+                    Detection(box_xyxy=(30.0, 10.0, 100.0, 80.0), score=0.75),
+                    Detection(box_xyxy=(0.0, 0.0, 60.0, 80.0), score=0.5, missing=("nose",)),
+                ]
+
+        handler = PoseHandler(predictor, Two(), name="m", version="1")
+        (answer,) = handler.handle([{"image": picture}], context)
+        first, second = json.loads(answer)["people"]
+        assert first["box_xyxy_px"] == [30, 10, 100, 80]
+        assert (first["detection_score"], second["detection_score"]) == (0.75, 0.5)
+        assert "missing-joints" not in first["flags"]
+        assert "missing-joints" in second["flags"]
+        assert "whole-image-box" not in first["flags"]
+
+    def test_a_picture_of_nobody_is_an_empty_list(
+        self, handler: PoseHandler, context: Context, picture: bytes
+    ):
+        (answer,) = handler.handle([{"image": picture}], context)
+        assert context.status == {}
+        assert json.loads(answer) == {
+            "people": [],
+            "model": {"name": "hemlets-posh", "version": "1"},
+        }
+
+    def test_the_bundled_detector_finds_people(self, handler: PoseHandler):
+        photo = Path(__file__).parents[1] / "models/golden/two_people.png"
+        assert len(handler.decode({"image": photo.read_bytes()}).people) == 2
+
+    def test_of_a_crowd_the_largest_are_answered(self, predictor: Predictor, picture: bytes):
+        class Crowd:
+            def detect(self, image_HW3):
+                return [Detection(box_xyxy=(0.0, 0.0, 90.0 - i / 10, 90.0)) for i in range(500)]
+
+        handler = PoseHandler(predictor, Crowd(), name="m", version="1")
+        people = handler.decode({"image": picture}).people
+        assert [p.box_xyxy[2] for p in people[:2]] == [90.0, 89.9]
+        assert len(people) == 64
 
 
 def test_the_module_offers_torchserve_one_entry_point(context: Context, monkeypatch):
@@ -230,7 +291,7 @@ class TestBudget:
                 clock[0] += 1.0 * len(requests)
                 return predictor.predict(requests)
 
-        return PoseHandler(Slow(), name="m", version="1", budget_s=10.0)
+        return PoseHandler(Slow(), Nobody(), name="m", version="1", budget_s=10.0)
 
     def test_requests_beyond_it_get_503_and_the_first_are_answered(
         self, slow: PoseHandler, context: Context, picture: bytes
@@ -244,12 +305,12 @@ class TestBudget:
     def test_the_first_request_is_answered_however_long_it_takes(
         self, slow: PoseHandler, context: Context, picture: bytes
     ):
-        many = json.dumps([[0, 0, 30, 30]] * MAX_PEOPLE).encode()
+        many = json.dumps([[0, 0, 30, 30]] * MOST_BOXES).encode()
         (answer, second) = slow.handle(
-            [{"image": picture, "boxes": many}, {"image": picture}], context
+            [{"image": picture, "boxes": many}, {"image": picture, "box": BOX}], context
         )
         assert context.status == {1: 503}
-        assert len(json.loads(answer)["people"]) == MAX_PEOPLE
+        assert len(json.loads(answer)["people"]) == MOST_BOXES
         assert "busy" in second
 
     def test_images_beyond_it_are_not_even_decoded(
