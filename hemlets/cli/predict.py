@@ -100,12 +100,14 @@ def predict(
     written: list[Path] = []
     for source, name in zip(photo, _names(photo), strict=True):
         try:
+            image_HW3 = read_photo(source)
+            size = (image_HW3.shape[1], image_HW3.shape[0])
             people = loaded.predict(
-                read_photo(source),
+                image_HW3,
                 request,
                 name=source.name,
                 where=str(source),
-                detections=None if openpose is None else _of_openpose(openpose),
+                detections=None if openpose is None else _of_openpose(openpose, size),
                 refine=refine,
             )
             written += people.save(out, name, picture=picture, page=page, mesh_suffix=mesh_suffix)
@@ -126,13 +128,19 @@ def predict(
         raise typer.Exit(failures[0].exit_code)
 
 
-def _of_openpose(file: Path) -> list[Detection]:
+def _of_openpose(file: Path, size: tuple[int, int]) -> list[Detection]:
     from hemlets.inference.openpose import read_openpose
 
-    found = read_openpose(file).people
-    if not found:
-        raise InputError("OpenPose found nobody of whom there is enough for a box", where=file)
-    return list(found)
+    found = read_openpose(file, size=size)
+    for reason in found.left_out:
+        typer.echo(f"{file.name}: left out {reason}", err=True)
+    if not found.people:
+        raise InputError(
+            "OpenPose found nobody who can be used",
+            where=file,
+            expected="a person of whom there is enough for a box, inside the image",
+        )
+    return list(found.people)
 
 
 def _names(photos: list[Path]) -> list[str]:

@@ -18,7 +18,7 @@ from hemlets.cli.options import (
 from hemlets.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hemlets.inference.video import Finder
+    from hemlets.inference.video import Finder, Video
 
 __all__ = ["video"]
 
@@ -76,10 +76,9 @@ def video(
     from hemlets.inference.video import Video
 
     source = Video.open(file)
+    finder = _finder(openpose, given_box, source)
     predictor = VideoPredictor.load(model, body=body)
-    result = predictor.follow(
-        source, _finder(openpose, given_box), given_camera, smooth=smooth, refine=refine
-    )
+    result = predictor.follow(source, finder, given_camera, smooth=smooth, refine=refine)
     written = result.write(out, picture=picture)
     if not quiet:
         people = len(result.tracks)
@@ -98,12 +97,23 @@ def video(
             )
 
 
-def _finder(openpose: Path | None, box: tuple[float, float, float, float] | None) -> Finder:
+def _finder(
+    openpose: Path | None, box: tuple[float, float, float, float] | None, source: Video
+) -> Finder:
+    from hemlets.inference.openpose_folder import pair_frames
     from hemlets.inference.people import Detection
-    from hemlets.inference.video import openpose_folder, whole_frames
+    from hemlets.inference.video import openpose_finder, whole_frames
 
     if openpose is not None:
-        return openpose_folder(openpose)
+        n_frames = source.count_frames()
+        paired = pair_frames(openpose, n_frames)
+        if paired.without:
+            typer.echo(
+                f"{openpose}: {len(paired.without)} of {n_frames} frames have no file; nobody is "
+                "taken to be in them",
+                err=True,
+            )
+        return openpose_finder(paired.files)
     if box is None:
         return whole_frames()
     return lambda number, frame: [Detection(box_xyxy=box)]

@@ -18,8 +18,7 @@ from hemlets.core.errors import DataError, InputError
 from hemlets.core.files import read_json
 from hemlets.core.skeleton import JOINTS, N_JOINTS, Joint
 from hemlets.inference.people import Detection
-
-__all__ = ["OpenPoseImage", "read_openpose"]
+from hemlets.inference.types import Box
 
 # Its neck is the middle of the shoulders, which is our thorax.
 _BODY_25: Final[Mapping[Joint, int]] = {
@@ -44,6 +43,11 @@ _SURE: Final = 0.1
 _FEWEST: Final = 4
 """Keypoints that a person needs, to have a box."""
 
+_LARGEST_NORMALISED: Final = 1.5
+"""Coordinates up to here can't be a person's pixels: OpenPose normalises to 0–1 or −1–1."""
+
+_NORMALISED: Final = "normalised to the image's size"
+
 _MARGIN: Final = 0.1
 _ABOVE_FACE: Final = 0.12
 """Share of the box's longer side: the skull above the eyes, where no keypoint is."""
@@ -55,18 +59,22 @@ class OpenPoseImage:
 
     Attributes:
         people: The surest first; joints that were not found are named in each.
-        skipped: People of whom too little was found for a box.
+        left_out: Reasons, one for each person who can't be used.
     """
 
     people: tuple[Detection, ...]
-    skipped: int
+    left_out: tuple[str, ...] = ()
 
 
-def read_openpose(path: Path) -> OpenPoseImage:
-    """Read one file.
+def read_openpose(path: Path, *, size: tuple[int, int] | None = None) -> OpenPoseImage:
+    """Read one file; a person who can't be used is left out, with the reason.
+
+    Args:
+        path: OpenPose's JSON of one image.
+        size: Width and height of the image, where known: who is outside of it is left out.
 
     Raises:
-        InputError: The file is absent or not OpenPose's; names what is wrong in it.
+        InputError: The file is absent or not OpenPose's, or its coordinates are not pixels.
     """
     try:
         content = read_json(path)
@@ -77,26 +85,47 @@ def read_openpose(path: Path) -> OpenPoseImage:
         raise InputError(
             "the file has no list of people", where=path, expected='{"people": [...]} of OpenPose'
         )
-    found = [_person(entry, f"{path}: people[{i}]") for i, entry in enumerate(people)]
-    usable = sorted((p for p in found if p is not None), key=lambda p: -p.score)
-    return OpenPoseImage(people=tuple(usable), skipped=len(found) - len(usable))
+    usable: list[Detection] = []
+    left_out: list[str] = []
+    for i, entry in enumerate(people):
+        try:
+            usable.append(_person(entry, size))
+        except _UnusableError as reason:
+            left_out.append(f"people[{i}]: {reason}")
+    if people and not usable and all(_NORMALISED in reason for reason in left_out):
+        raise InputError(
+            f"the coordinates are {_NORMALISED}",
+            where=path,
+            expected="pixels",
+            remedy="run OpenPose with --keypoint_scale 0",
+        )
+    usable.sort(key=lambda person: -person.score)
+    return OpenPoseImage(people=tuple(usable), left_out=tuple(left_out))
 
 
-def _person(entry: Any, where: str) -> Detection | None:
+class _UnusableError(Exception):
+    """Why a person can't be used."""
+
+
+def _person(entry: Any, size: tuple[int, int] | None) -> Detection:
     values = entry.get("pose_keypoints_2d") if isinstance(entry, dict) else None
     try:
         points = np.asarray(values, np.float64).reshape(-1, 3)
-    except (TypeError, ValueError) as error:
-        raise InputError("pose_keypoints_2d is no list of x, y, confidence", where=where) from error
-    if len(points) not in _MAPS or not np.isfinite(points).all():
-        raise InputError(
-            f"pose_keypoints_2d has {len(points)} keypoints, or some that are not finite",
-            where=where,
-            expected="25 (BODY_25) or 18 (COCO) keypoints of x, y, confidence",
+    except (TypeError, ValueError):
+        raise _UnusableError("pose_keypoints_2d is no list of x, y, confidence") from None
+    if len(points) == 0:
+        raise _UnusableError("pose_keypoints_2d is empty: no body, only face or hands")
+    if len(points) not in _MAPS:
+        raise _UnusableError(
+            f"pose_keypoints_2d has {len(points)} keypoints, not 25 (BODY_25) or 18 (COCO)"
         )
+    if not np.isfinite(points).all():
+        raise _UnusableError("pose_keypoints_2d has numbers that are not finite")
     sure = points[:, 2] >= _SURE
     if sure.sum() < _FEWEST:
-        return None
+        raise _UnusableError(f"fewer than {_FEWEST} keypoints were found")
+    if np.abs(points[sure, :2]).max() <= _LARGEST_NORMALISED:
+        raise _UnusableError(_NORMALISED)
     joints = np.full((N_JOINTS, 2), np.nan, np.float32)
     mapping = _MAPS[len(points)]
     for joint, number in mapping.items():
@@ -109,7 +138,9 @@ def _person(entry: Any, where: str) -> Detection | None:
     missing = sorted({j for j in looked_for if not np.isfinite(joints[j]).all()})
     box = _box(points[sure, :2])
     if box is None:
-        return None
+        raise _UnusableError("all keypoints are at one place")
+    if size is not None and not _overlaps(box, size):
+        raise _UnusableError(f"outside the image of {size[0]}×{size[1]} pixels")
     return Detection(
         box_xyxy=box,
         score=float(np.clip(points[sure, 2].mean(), 0.0, 1.0)),
@@ -118,7 +149,12 @@ def _person(entry: Any, where: str) -> Detection | None:
     )
 
 
-def _box(points_px: npt.NDArray[np.float64]) -> tuple[float, float, float, float] | None:
+def _overlaps(box: Box, size: tuple[int, int]) -> bool:
+    left, top, right, bottom = box
+    return min(right, size[0]) - max(left, 0) >= 1 and min(bottom, size[1]) - max(top, 0) >= 1
+
+
+def _box(points_px: npt.NDArray[np.float64]) -> Box | None:
     low, high = points_px.min(0), points_px.max(0)
     longer = float((high - low).max())
     if longer < 2.0:

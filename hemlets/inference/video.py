@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import cv2
 import numpy as np
@@ -36,7 +35,7 @@ __all__ = [
     "Track",
     "Video",
     "detected",
-    "openpose_folder",
+    "openpose_finder",
     "predict_video",
     "smooth_track",
     "whole_frames",
@@ -46,8 +45,6 @@ __all__ = [
 Image = npt.NDArray[np.uint8]
 Finder = Callable[[int, Image], Sequence[Detection]]
 """From a frame's number and pixels to the people in it."""
-
-_NUMBER: Final = re.compile(r"(\d+)(?=\D*$)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +90,14 @@ class Video:
         # Some containers don't say how fast they are.
         return cls(path=path, fps=fps if 1.0 <= fps <= 1000.0 else 25.0, size=frame.shape[1::-1])
 
+    def count_frames(self) -> int:
+        """How many frames can be decoded; containers don't always say the truth."""
+        reader = cv2.VideoCapture(str(self.path))
+        try:
+            return sum(1 for _ in iter(reader.grab, False))
+        finally:
+            reader.release()
+
     def frames(self) -> Iterator[Image]:
         """Its frames, RGB."""
         reader = cv2.VideoCapture(str(self.path))
@@ -116,30 +121,17 @@ def detected(detector: PersonDetector) -> Finder:
     return lambda number, frame: detector.detect(frame)
 
 
-def openpose_folder(folder: Path) -> Finder:
+def openpose_finder(files: Mapping[int, Path]) -> Finder:
     """What OpenPose wrote about each frame; a frame without a file has nobody.
 
-    The last number of a file's name before its ending is the frame, as in
-    ``walk_000000000012_keypoints.json``.
-
-    Raises:
-        InputError: The folder has no such file.
+    Args:
+        files: File of each frame, as `hemlets.inference.openpose_folder.pair_frames` gives them.
     """
-    files: dict[int, Path] = {}
-    for file in sorted(folder.glob("*.json")) if folder.is_dir() else []:
-        found = _NUMBER.search(file.stem)
-        if found:
-            files[int(found[1])] = file
-    if not files:
-        raise InputError(
-            "there is no file of OpenPose's",
-            where=folder,
-            expected="NAME_000000000000_keypoints.json for each frame",
-        )
 
     def find(number: int, frame: Image) -> Sequence[Detection]:
-        del frame
-        return read_openpose(files[number]).people if number in files else ()
+        if number not in files:
+            return ()
+        return read_openpose(files[number], size=(frame.shape[1], frame.shape[0])).people
 
     return find
 

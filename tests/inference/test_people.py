@@ -42,19 +42,21 @@ def estimate_at(box):
     )
 
 
-def keypoints(missing=(), count=25, shift=0.0):
+def keypoints(missing=(), count=25, shift=0.0, scale=1.0):
     """OpenPose's numbers of a person 200 px high."""
     points = np.zeros((count, 3))
     points[:, 0] = 100 + shift + np.linspace(-20, 20, count)
     points[:, 1] = np.linspace(50, 250, count)
     points[:, 2] = 0.8
+    points[:, :2] *= scale
     points[list(missing)] = 0
     return points.ravel().tolist()
 
 
 def written(tmp_path, *people):
     file = tmp_path / "frame_keypoints.json"
-    file.write_text(json.dumps({"people": [{"pose_keypoints_2d": p} for p in people]}))
+    entries = [{"pose_keypoints_2d": p} if isinstance(p, list) else p for p in people]
+    file.write_text(json.dumps({"people": entries}))
     return file
 
 
@@ -108,7 +110,7 @@ def test_missing_joints_are_named_and_the_prediction_is_flagged(tmp_path):
 def test_a_person_without_enough_keypoints_for_a_box_is_counted_not_invented(tmp_path):
     file = written(tmp_path, keypoints(missing=range(3, 25)), keypoints())
     result = read_openpose(file)
-    assert (len(result.people), result.skipped) == (1, 1)
+    assert (len(result.people), len(result.left_out)) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -117,9 +119,6 @@ def test_a_person_without_enough_keypoints_for_a_box_is_counted_not_invented(tmp
         ("no json", "not JSON"),
         ('{"persons": []}', "no list of people"),
         ("[1]", "no list of people"),
-        ('{"people": [{"pose_keypoints_2d": [1, 2]}]}', "no list of x, y, confidence"),
-        ('{"people": [{"pose_keypoints_2d": [1, 2, 3]}]}', "1 keypoints"),
-        ('{"people": [{}]}', "people"),
     ],
 )
 def test_what_openpose_did_not_write_is_refused(tmp_path, text, message):
@@ -171,3 +170,41 @@ def test_crossing_people_are_told_apart_by_their_joints(tmp_path):
     one, other = (Detection(box_xyxy=box, joints2d_px=j) for j in (high, low))
     assert tracker.assign(0, [one, other]) == [0, 1]
     assert tracker.assign(1, [other, one]) == [1, 0]
+
+
+def _keypoint_list(points) -> dict:
+    return {"pose_keypoints_2d": points}
+
+
+UNUSABLE = {
+    "two numbers": (_keypoint_list([1, 2]), "no list of x, y, confidence"),
+    "one keypoint": (_keypoint_list([1, 2, 3]), "1 keypoints"),
+    "no body": (_keypoint_list([]), "only face or hands"),
+    "no keypoints": ({}, "no list of x, y, confidence"),
+    "no person": (7, "no list of x, y, confidence"),
+    "text": (_keypoint_list(["x", "y", "z"] * 25), "no list of x, y, confidence"),
+    "NaN": (_keypoint_list([float("nan")] * 75), "not finite"),
+    "outside": (keypoints(shift=5000.0), "outside the image of 640×480"),
+    "one place": (_keypoint_list([9, 9, 1] * 25), "at one place"),
+    "unsure": (_keypoint_list([9, 9, 0.01] * 25), "fewer than 4 keypoints"),
+}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_a_person_who_cannot_be_used_is_left_out_with_the_reason_and_the_others_stay(
+    tmp_path, case
+):
+    entry, reason = UNUSABLE[case]
+    file = written(tmp_path, keypoints(), entry)
+    found = read_openpose(file, size=(640, 480))
+    assert len(found.people) == 1
+    (told,) = found.left_out
+    assert told.startswith("people[1]: ")
+    assert reason in told
+
+
+def test_coordinates_from_0_to_1_are_refused_as_normalised(tmp_path):
+    file = written(tmp_path, keypoints(scale=1 / 640))
+    with pytest.raises(InputError, match="normalised") as caught:
+        read_openpose(file)
+    assert "--keypoint_scale 0" in caught.value.remedy

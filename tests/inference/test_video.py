@@ -15,6 +15,7 @@ from hemlets.core.skeleton import SMPL_JOINTS
 from hemlets.data.readers.amass import read_motion
 from hemlets.inference import BodyEstimate, Camera
 from hemlets.inference.motion_file import Motion, read_bvh, write_motion
+from hemlets.inference.openpose_folder import pair_frames
 from hemlets.inference.people import Detection
 from hemlets.inference.smoothing import (
     SmoothingConfig,
@@ -26,7 +27,7 @@ from hemlets.inference.smoothing import (
 from hemlets.inference.video import (
     Track,
     Video,
-    openpose_folder,
+    openpose_finder,
     predict_video,
     smooth_track,
     whole_frames,
@@ -264,14 +265,14 @@ def test_openposes_folder_gives_each_frame_its_people(tmp_path):
     for number in (0, 2):
         file = folder / f"walk_{number:012d}_keypoints.json"
         file.write_text(json.dumps({"people": [person]}))
-    find = openpose_folder(folder)
+    find = openpose_finder(pair_frames(folder, 4).files)
     image = np.zeros((48, 64, 3), np.uint8)
     assert [len(find(frame, image)) for frame in range(4)] == [1, 0, 1, 0]
 
 
 def test_an_empty_openpose_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="no file of OpenPose"):
-        openpose_folder(tmp_path)
+        pair_frames(tmp_path, 4)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no video at all"])

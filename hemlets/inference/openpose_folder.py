@@ -1,0 +1,104 @@
+"""A folder of OpenPose's files and the frames of a video that they belong to.
+
+The rule: all files are named alike but for one number, and that number is the frame, counted from
+0 as OpenPose does, or from 1 where the files are as many as the frames. Whatever does not fit is
+refused, since a shift by a frame or another video's person can't be seen in the result.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from hemlets.core.errors import InputError
+
+_NUMBER: Final = re.compile(r"\d+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedFrames:
+    """Files by frame.
+
+    Attributes:
+        files: File of each frame that has one, by the frame's number from 0.
+        without: Frames that have no file: nobody is taken to be in them.
+    """
+
+    files: dict[int, Path]
+    without: tuple[int, ...]
+
+
+def pair_frames(folder: Path, n_frames: int) -> PairedFrames:
+    """Pair the files of a folder with the frames of a video.
+
+    Raises:
+        InputError: The folder has no JSON file; the files are of two series, or their numbers are
+            not those of the video's frames.
+    """
+    numbers = _frame_numbers(sorted(folder.glob("*.json")) if folder.is_dir() else [], folder)
+    first, last = min(numbers), max(numbers)
+    starts_at_1 = first == 1 and last == n_frames == len(numbers)
+    shift = 1 if starts_at_1 else 0
+    if last - shift >= n_frames:
+        raise InputError(
+            f"the files are numbered {first} to {last}, and the video has {n_frames} frames",
+            where=folder,
+            expected=f"numbers from 0 to {n_frames - 1}, as OpenPose writes them for this video",
+            remedy="give the folder of this video, or number its files anew from 0",
+        )
+    files = {number - shift: file for number, file in numbers.items()}
+    without = tuple(frame for frame in range(n_frames) if frame not in files)
+    return PairedFrames(files=files, without=without)
+
+
+def _frame_numbers(files: Sequence[Path], folder: Path) -> dict[int, Path]:
+    """Files by the one number that their names differ in.
+
+    Raises:
+        InputError: No files; names that differ in more than one number, or in other letters.
+    """
+    series: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        if _NUMBER.search(file.stem):
+            series[_NUMBER.sub("#", file.stem)].append(file)
+    if not series:
+        raise InputError(
+            "there is no file of OpenPose's",
+            where=folder,
+            expected="NAME_000000000000_keypoints.json for each frame",
+        )
+    if len(series) > 1:
+        one, other = sorted(series.values(), key=len, reverse=True)[:2]
+        raise _two_series(one[0], other[0], folder)
+    (members,) = series.values()
+    fields = list(zip(*(map(int, _NUMBER.findall(file.stem)) for file in members), strict=True))
+    varying = [values for values in fields if len(set(values)) > 1]
+    if len(varying) > 1:
+        # As many numbers as files in one field would be a series, were the other field not there.
+        raise _two_series(members[0], members[-1], folder)
+    frames = varying[0] if varying else fields[_field_of_frames(members[0])]
+    paired: dict[int, Path] = {}
+    for number, file in zip(frames, members, strict=True):
+        if number in paired:
+            raise _two_series(paired[number], file, folder)
+        paired[number] = file
+    return paired
+
+
+def _field_of_frames(file: Path) -> int:
+    """Which number of a single file's name is the frame: the longest, of equals the last."""
+    lengths = [len(number) for number in _NUMBER.findall(file.stem)]
+    return max(range(len(lengths)), key=lambda i: (lengths[i], i))
+
+
+def _two_series(one: Path, other: Path, folder: Path) -> InputError:
+    return InputError(
+        f"files of two videos lie together: {one.name} and {other.name}",
+        where=folder,
+        expected="files whose names differ in one number, the frame's",
+        remedy="put each video's files into a folder of their own",
+    )
