@@ -7,9 +7,11 @@ address of a server that is down. What is meant for hemlets is used, the rest is
 from __future__ import annotations
 
 import os
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, MutableMapping
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -82,6 +84,19 @@ def prepare_process(environment: MutableMapping[str, str] = os.environ) -> None:
     environment.update(cleaned)
     for name, value in _QUIET.items():
         environment.setdefault(name, value)
+
+
+def put_project_first(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Find the project's own packages before others of the same name on ``PYTHONPATH``.
+
+    The pipeline's packages have common names (``flows``, ``serving``). Children find them first
+    too. Nothing changes where ``PYTHONPATH`` is not set, or hemlets is installed as a library.
+    """
+    root = Path(__file__).resolve().parents[2]
+    before = environment.get("PYTHONPATH")
+    if before and (root / "flows").is_dir() and before.split(os.pathsep)[0] != str(root):
+        environment["PYTHONPATH"] = os.pathsep.join([str(root), before])
+        sys.path.insert(0, str(root))
 
 
 def require_reachable(variable: str, *, health: str = "") -> None:

@@ -305,3 +305,22 @@ def test_a_reader_that_has_gone_ends_the_command_quietly(tmp_path: Path) -> None
 
     assert process.wait(60) == 141
     assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("command", ["retrain", "serve", "data", "doctor"])
+def test_a_foreign_package_of_the_same_name_on_the_path_hides_no_command(
+    tmp_path: Path, command: str
+) -> None:
+    for package in ("flows", "serving", "data_checks"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise SystemExit('a foreign package')")
+    ended = subprocess.run(
+        [sys.executable, "-m", "hemlets.cli", command, "--help"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert f"hemlets {command}" in ended.stdout

@@ -162,7 +162,7 @@ class KeypointDecoder(nn.Module):
         middle_HW = ((rows_H1 - H / 2) ** 2 + (columns_W - W / 2) ** 2).sqrt()
         score_BHW = torch.sigmoid(center[:, 0]) / (middle_HW + _CENTRE_SOFTENING)
         cell_B = score_BHW.flatten(1).argmax(1)
-        regressed_BK2 = _at(regression.unflatten(1, (N_KEYPOINTS, 2)), cell_B[:, None, None])
+        regressed_BK2 = _at(torch.unflatten(regression, 1, (N_KEYPOINTS, 2)), cell_B[:, None, None])
         row_BK = torch.div(cell_B, W, rounding_mode="floor")[:, None] + regressed_BK2[..., 0]
         column_BK = (cell_B % W)[:, None] + regressed_BK2[..., 1]
         squared = (rows_H1 - row_BK[..., None, None]) ** 2
@@ -170,7 +170,7 @@ class KeypointDecoder(nn.Module):
         score_BKHW = torch.sigmoid(heatmap)
         near_BKN = (score_BKHW / (squared.sqrt() + _CENTRE_SOFTENING)).flatten(2)
         found_BK = near_BKN.argmax(2)
-        offset_BK2 = _at(offset.unflatten(1, (N_KEYPOINTS, 2)), found_BK[..., None])
+        offset_BK2 = _at(torch.unflatten(offset, 1, (N_KEYPOINTS, 2)), found_BK[..., None])
         y_BK = torch.div(found_BK, W, rounding_mode="floor") + offset_BK2[..., 0]
         x_BK = found_BK % W + offset_BK2[..., 1]
         peak_BK = score_BKHW.flatten(2).gather(2, found_BK[..., None])[..., 0]
