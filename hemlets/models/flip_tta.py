@@ -43,12 +43,13 @@ def both_ways(model: HemletsPosh | InferenceForm, image_B3HW: Tensor) -> PoshOut
     marginals = tuple(axis[:B] for axis in out.decoded.marginals_xyz)
     decoded = DecodedVolume((marginals[0], marginals[1], marginals[2]), mean_BJ3)
 
-    heatmap = out.pose.heatmap_BJHW
+    heatmap, evidence = out.pose.heatmap_BJHW, out.pose.evidence_BJHW
     pose = out.pose._replace(
         volume_BJDHW=out.pose.volume_BJDHW[:B],
         heatmap_BJHW=None if heatmap is None else (heatmap[:B] + heatmap[B:, joints].flip(-1)) / 2,
         triplet_BKLHW=None if out.pose.triplet_BKLHW is None else out.pose.triplet_BKLHW[:B],
         feature_BC=out.pose.feature_BC[:B],
+        evidence_BJHW=None if evidence is None else evidence[:B],
     )
     seen_BJ3 = torch.cat([mean_BJ3, _mirrored(mean_BJ3[:, joints], volume.cells)])
     rotation, betas = body_from(seen_BJ3, out.pose.feature_BC, model.shape, volume)

@@ -15,6 +15,8 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from hemlets.models.backbones.efficientnet import PaddedConvolution
+from hemlets.models.backbones.movenet import KeypointDecoder
+from hemlets.models.evidence import KeypointEvidence
 from hemlets.models.packed import Activation, PackedConvolution, PackedUpsampling
 from hemlets.models.posh import HemletsPosh, PoshOutput, with_body
 
@@ -70,7 +72,8 @@ class InferenceForm(nn.Module):
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
+        whole = isinstance(m, nn.Conv2d | KeypointDecoder | KeypointEvidence)
+        return whole or super().is_leaf_module(m, module_qualified_name)
 
 
 class _ShapeRecorder(fx.Interpreter):

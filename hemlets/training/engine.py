@@ -51,9 +51,11 @@ from hemlets.training.identity import Identity, table_of
 from hemlets.training.memory import told_of_memory
 from hemlets.training.moving_average import Average
 from hemlets.training.optimisers import StageOptimiser
+from hemlets.training.precision import resolve_precision
 from hemlets.training.reporting import PROGRESS, Reporter, Rows
 from hemlets.training.stages import (
     BEFORE_TUNING,
+    FEATURES,
     PREDICTIONS,
     initial_model,
     stage_of,
@@ -61,8 +63,6 @@ from hemlets.training.stages import (
     warm_up_job,
 )
 from hemlets.training.streaming import opened_stream, streamed_samples
-
-__all__ = ["learning_rate", "resolve_precision", "train"]
 
 _BONE_LENGTH_RANGE_MM = (500.0, 10_000.0)
 _BONES_FROM = "bones_measured_on"
@@ -72,24 +72,6 @@ PICTURES = "pictures"
 FINISHED, LOCK = "finished.json", "training.lock"
 LOCK_TIMEOUT_S = 60.0
 _CALIBRATION = TypeAdapter(Calibration)
-
-
-def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The type that ``precision`` means on a device."""
-    if precision == "float32":
-        return torch.float32
-    has = (
-        torch.cuda.is_bf16_supported()
-        if device.type == "cuda"
-        else bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    )
-    if precision == "bfloat16" and not has:
-        raise ConfigError(
-            "this processor has no bfloat16 arithmetic",
-            where="training.precision",
-            expected="'auto' or 'float32'",
-        )
-    return torch.bfloat16 if has else torch.float32
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
@@ -390,6 +372,7 @@ def _train(
         )
         (job.out / CHECKPOINT).unlink(missing_ok=True)
         shutil.rmtree(job.out / PREDICTIONS, ignore_errors=True)
+        shutil.rmtree(job.out / FEATURES, ignore_errors=True)
         # Their weights live on in the model.
         shutil.rmtree(job.out / WARM_UP / MODEL, ignore_errors=True)
         shutil.rmtree(job.out / TUNING / MODEL, ignore_errors=True)

@@ -93,6 +93,7 @@ class Identity:
 def _settings(job: StageJob) -> str:
     values = job.model_dump(mode="json", exclude={"data", "out", "initial", "initial_pose"})
     del values["render_workers"]
+    del values["features"]
     # Their contents count, and have fields of their own.
     del values["losses"]["body"]
     del values["training"]["backbone_weights"]

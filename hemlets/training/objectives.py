@@ -25,8 +25,10 @@ from hemlets.models.losses import (
     marginal_loss,
     rotation_loss,
 )
+from hemlets.models.posh import with_body
 from hemlets.training.batches import Batch
 from hemlets.training.config import LossConfig
+from hemlets.training.features import FeatureBatch, unflattened
 from hemlets.training.shape_samples import ShapeBatch
 
 if TYPE_CHECKING:
@@ -58,14 +60,29 @@ class PoseObjective(nn.Module):
         self.weights = losses
         self.shrink = shrink
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: Batch | FeatureBatch) -> dict[str, Tensor]:
         """Loss terms of a batch."""
-        output = self.network(shrunk(normalise(batch.image_BHW3), self.shrink))
-        with torch.autocast(batch.image_BHW3.device.type, enabled=False):
-            return self.terms(output, self.network.decode(output), batch)
+        output = self.output(batch)
+        with torch.autocast(output.volume_BJDHW.device.type, enabled=False):
+            return self.terms(output, self.network.decode_alone(output), batch)
 
-    def terms(self, output: PoseOutput, decoded: DecodedVolume, batch: Batch) -> dict[str, Tensor]:
-        """Loss terms of the network's output."""
+    def output(self, batch: Batch | FeatureBatch) -> PoseOutput:
+        """What the network makes of a batch of crops, or of their features."""
+        if isinstance(batch, FeatureBatch):
+            return self.network.head(unflattened(batch, self.network))
+        found: PoseOutput = self.network(shrunk(normalise(batch.image_BHW3), self.shrink))
+        return found
+
+    def terms(
+        self, output: PoseOutput, decoded: DecodedVolume, batch: Batch | FeatureBatch
+    ) -> dict[str, Tensor]:
+        """Loss terms of the network's output.
+
+        Args:
+            output: Of the network.
+            decoded: From the volume alone, which is taught without the backbone's keypoints.
+            batch: The targets.
+        """
         config = self.network.config
         cells = config.volume_cells
         terms = {
@@ -81,7 +98,7 @@ class PoseObjective(nn.Module):
                 self.weights.marginal_sigma,
                 batch.known2d_BJ,
                 batch.known3d_BJ,
-                cells,
+                config.volume.shape_xyz,
             )
             total = total + self.weights.marginal * terms["marginal"]
         if output.heatmap_BJHW is not None and output.triplet_BKLHW is not None:
@@ -154,12 +171,15 @@ class PoshObjective(nn.Module):
         self._pose = PoseObjective(network.pose, losses, shrink=shrink)
         self._body = BodyObjective(losses).to(_device(network))
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: Batch | FeatureBatch) -> dict[str, Tensor]:
         """Loss terms of a batch."""
-        image = shrunk(normalise(batch.image_BHW3), self._pose.shrink)
-        output = self.network(image)
-        with torch.autocast(batch.image_BHW3.device.type, enabled=False):
-            terms = self._pose.terms(output.pose, output.decoded, batch)
+        pose = self._pose.output(batch)
+        output = with_body(pose, self.network.shape, self.network.volume)
+        with torch.autocast(pose.volume_BJDHW.device.type, enabled=False):
+            alone = output.decoded
+            if pose.evidence_BJHW is not None:
+                alone = self.network.pose.decode_alone(pose)
+            terms = self._pose.terms(pose, alone, batch)
             body = self._body(output.shape, batch.rotation_BR33, batch.betas_BS, batch.smpl_known_B)
         return {**terms, **body, "total": terms["total"] + body["total"]}
 

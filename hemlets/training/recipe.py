@@ -99,7 +99,7 @@ def run(recipe: Recipe, folder: Path, *, workers: int = 2) -> Path:
 
 def _carried_over(weights: Path, to: Path, pose: PoseNetworkConfig) -> Path:
     """The weights as a network for other crops starts from them."""
-    state = with_depth_cells(load_weights(weights), pose.volume_cells)
+    state = with_depth_cells(load_weights(weights), pose.volume.shape_xyz[2])
     with atomic_path(to) as path:
         save_file({name: value.contiguous() for name, value in state.items()}, path)
     return to

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from hemlets.core.files import write_json
+from hemlets.core.files import content_hash, write_json
 from hemlets.data.table import Annotations
 from hemlets.models import HemletsPosh, PoseNetwork
 from hemlets.models.backbones import freeze_levels
@@ -20,10 +20,12 @@ from hemlets.models.model_folder import load_strictly, load_weights
 from hemlets.training.batches import Samples, Source
 from hemlets.training.calibration import Calibration, CalibrationRows, calibrate
 from hemlets.training.config import TUNING, WARM_UP, StageJob, TrainingConfig
+from hemlets.training.features import FeatureSamples, compute_features, weights_hash
 from hemlets.training.group import Group
 from hemlets.training.identity import Identity
 from hemlets.training.objectives import PoseObjective, PoshObjective, ShapeObjective
 from hemlets.training.pictures import validation_picture
+from hemlets.training.precision import resolve_precision
 from hemlets.training.predicted_samples import PredictedSamples
 from hemlets.training.predictions import predict_bodies
 from hemlets.training.reporting import PROGRESS
@@ -32,7 +34,7 @@ from hemlets.training.validation import validate, validate_shape
 
 __all__ = ["Stage", "initial_model", "stage_of", "tuning_job", "warm_up_job"]
 
-BEFORE_TUNING, PREDICTIONS = "initial.safetensors", "predictions"
+BEFORE_TUNING, PREDICTIONS, FEATURES = "initial.safetensors", "predictions", "features"
 _SHAPE_BATCH = 512
 
 
@@ -102,13 +104,16 @@ class Stage(ABC):
 
 class _FromImages(Stage):
     def samples(self, rows: Annotations) -> Source[Any]:
-        return Samples(
+        crops = Samples(
             rows,
             self.job.data / "shards",
             self.job.pose.volume,
             seed=self.job.training.seed,
             augmentation=self.job.augmentation,
         )
+        if self.job.training.feature_crops:
+            return _encoded(self.job, crops, self.group)
+        return crops
 
     def validate(
         self,
@@ -321,6 +326,42 @@ def _predicted(job: StageJob, rows: Annotations, group: Group) -> PredictedSampl
         told=told,
     )
     return PredictedSamples(bodies, seed=training.seed, augmentation=job.augmentation)
+
+
+def _encoded(job: StageJob, crops: Samples, group: Group) -> FeatureSamples:
+    """Features of training crops by the frozen backbone that a job starts from."""
+    training = job.training
+    with torch.random.fork_rng(devices=[]):
+        network = initial_model(job).pose
+    precision = resolve_precision(training.precision, group.device)
+    decided = {
+        "backbone": [job.pose.backbone, weights_hash(network.backbone)],
+        "levels": [network.n_levels, job.pose.crop_px],
+        # Targets lie beside the features.
+        "volume": job.pose.volume.shape_xyz,
+        "rows": Identity.of(job).annotations,
+        "count": len(crops),
+        "augmentation": job.augmentation.model_dump(exclude={"joint_noise_m"}),
+        "seed": training.seed,
+        "crops": training.feature_crops,
+        "precision": str(precision),
+    }
+    keep = job.features or job.out / FEATURES
+
+    def told(computed: int) -> None:
+        if group.rank == 0:
+            row = {"step": 0, "steps": training.steps, "encoded": computed}
+            write_json(job.out / PROGRESS, row | {"crops": training.feature_crops * len(crops)})
+
+    return compute_features(
+        network,
+        crops,
+        training.feature_crops,
+        folder=keep / content_hash(decided)[:20],
+        precision=precision,
+        group=group,
+        told=told,
+    )
 
 
 def stage_of(job: StageJob, group: Group | None = None) -> Stage:

@@ -23,9 +23,9 @@ from hemlets.models import PoseNetwork, PoseNetworkConfig
 from hemlets.models.codecs import States, encode_heatmaps, encode_triplets, known_layers
 from hemlets.training.batches import Batch
 from hemlets.training.config import LossConfig, TrainingConfig
-from hemlets.training.engine import resolve_precision
 from hemlets.training.objectives import PoseObjective
 from hemlets.training.optimisers import StageOptimiser
+from hemlets.training.precision import resolve_precision
 
 RESULTS = Path(__file__).parent / "results" / "codecs.csv"
 COLUMNS = (

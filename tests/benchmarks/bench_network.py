@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.codecs import cell_centres, expectation, marginals
-from hemlets.training.engine import resolve_precision
+from hemlets.training.precision import resolve_precision
 
 RESULTS = Path(__file__).parent / "results" / "network.csv"
 COLUMNS = ("machine", "device", "what", "value", "unit", "aim")

@@ -29,9 +29,9 @@ from hemlets.data.table import Annotations
 from hemlets.models import HemletsPosh
 from hemlets.training.batches import Batch, Samples
 from hemlets.training.config import StageJob
-from hemlets.training.engine import resolve_precision
 from hemlets.training.objectives import PoseObjective
 from hemlets.training.optimisers import StageOptimiser
+from hemlets.training.precision import resolve_precision
 
 RESULTS = Path(__file__).parent / "results" / "training.csv"
 COLUMNS = (

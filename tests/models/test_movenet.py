@@ -15,7 +15,7 @@ from hemlets.assets.rebuild.movenet import THUNDER, rebuild_movenet
 from hemlets.core.errors import ConfigError
 from hemlets.data.transforms import normalise
 from hemlets.models.backbones import MoveNetThunder, build_backbone, freeze_levels
-from hemlets.models.backbones.movenet import KeypointMaps
+from hemlets.models.backbones.movenet import PIXEL_SCALE, KeypointMaps
 from hemlets.models.backbones.pretrained import backbone_file, load_backbone
 
 GOLDEN = Path(__file__).parent / "golden" / "thunder.json"
@@ -126,7 +126,7 @@ def test_an_image_normalised_for_imagenet_is_scaled_as_the_network_was_trained(
 ) -> None:
     pixels = torch.tensor([0, 127, 255], dtype=torch.uint8).repeat_interleave(3).view(1, 1, 3, 3)
     scaled = thunder.scaled(normalise(pixels))
-    expected = torch.tensor([-1.0, 127 / 127.5 - 1, 1.0])
+    expected = torch.tensor([0.0, 127.0, 255.0]) * PIXEL_SCALE - 1
     torch.testing.assert_close(scaled[0, :, 0], expected.expand(3, 3), rtol=0, atol=1e-6)
 
 

@@ -14,17 +14,24 @@ __all__ = ["VolumeSpec", "cell_centres", "expectation", "marginals"]
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeSpec:
-    """A cubic volume over the crop and over depth relative to the pelvis.
+    """A volume over the crop and over depth relative to the pelvis.
 
     Attributes:
         crop_px: Side of the square crop.
-        cells: Voxels a side.
+        cells: Voxels along x and along y.
+        depth_cells: Voxels along z; None means as many as along x: the paper's cubic volume.
         depth_range_mm: Depth spans ± this around the pelvis, whatever the crop's scale.
     """
 
     crop_px: int
     cells: int
+    depth_cells: int | None = None
     depth_range_mm: float = 1000.0
+
+    @property
+    def shape_xyz(self) -> tuple[int, int, int]:
+        """Voxels along each axis."""
+        return self.cells, self.cells, self.depth_cells or self.cells
 
     @property
     def cell_px(self) -> float:
@@ -34,7 +41,7 @@ class VolumeSpec:
     @property
     def cell_mm(self) -> float:
         """Depth of a voxel in millimetres."""
-        return 2 * self.depth_range_mm / self.cells
+        return 2 * self.depth_range_mm / self.shape_xyz[2]
 
     def to_voxels(self, crop_px_BJ2: Tensor, depth_mm_BJ: Tensor) -> Tensor:
         """Crop coordinates and pelvis-relative depth to continuous voxels (B, J, 3)."""
@@ -125,21 +132,32 @@ def marginals(logits_BJDHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return result
 
 
-def expectation(marginals_xyz: tuple[Tensor, Tensor, Tensor], cells: int | None = None) -> Tensor:
+def expectation(
+    marginals_xyz: tuple[Tensor, Tensor, Tensor], cells: int | tuple[int, int, int] | None = None
+) -> Tensor:
     """Mean position (B, J, 3), x y z in continuous voxels, of three axis marginals.
 
     Of a volume's own :func:`marginals` it is the soft-argmax, equation (5).
 
     Args:
         marginals_xyz: As :func:`marginals` gives them.
-        cells: Voxels that every axis spans; an axis with fewer entries is coarser. By default
-            an axis spans its entries.
+        cells: Voxels that every axis spans, or each of x, y and z; an axis with fewer entries is
+            coarser. By default an axis spans its entries.
     """
+    means = [
+        (p * cell_centres(p.shape[-1], span, p)).sum(-1)
+        for p, span in zip(marginals_xyz, axis_cells(cells), strict=True)
+    ]
+    return torch.stack(means, -1)
 
-    def mean(p: Tensor) -> Tensor:
-        return (p * cell_centres(p.shape[-1], cells, p)).sum(-1)
 
-    return torch.stack([mean(p) for p in marginals_xyz], -1)
+def axis_cells(
+    cells: int | tuple[int, int, int] | None,
+) -> tuple[int, int, int] | tuple[None, None, None]:
+    """Voxels along x, y and z, where one number means the same for all."""
+    if cells is None:
+        return None, None, None
+    return (cells, cells, cells) if isinstance(cells, int) else cells
 
 
 def cell_centres(entries: int, cells: int | None, like: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hemlets.models.codecs.volume import cell_centres
+from hemlets.models.codecs.volume import axis_cells, cell_centres
 
 __all__ = ["heatmap_loss", "hemlets_loss", "joint_loss", "marginal_loss"]
 
@@ -40,7 +40,7 @@ def marginal_loss(
     sigma: float,
     known2d_BJ: Tensor,
     known3d_BJ: Tensor,
-    cells: int | None = None,
+    cells: int | tuple[int, int, int] | None = None,
 ) -> Tensor:
     """Cross-entropy of the volume's axis marginals against Gaussians. Not in the paper.
 
@@ -48,13 +48,14 @@ def marginal_loss(
     voxels is tiny, so that learning from random weights starts slowly; this term's gradient
     does not vanish there (compare the divergence term of DSNT, Nibali et al. 2018). Targets
     outside the volume are moved to its nearest cell. ``cells`` is the number of voxels that
-    an axis spans where its marginal is coarser.
+    every axis spans, or each of them, where its marginal is coarser.
     """
     total = target_BJ3.new_zeros(())
-    for axis, (p_BJN, known_BJ) in enumerate(
-        zip(marginals_xyz, (known2d_BJ, known2d_BJ, known3d_BJ), strict=True)
+    known = known2d_BJ, known2d_BJ, known3d_BJ
+    for axis, (p_BJN, known_BJ, span) in enumerate(
+        zip(marginals_xyz, known, axis_cells(cells), strict=True)
     ):
-        centres_N = cell_centres(p_BJN.shape[-1], cells, p_BJN)
+        centres_N = cell_centres(p_BJN.shape[-1], span, p_BJN)
         at_BJ1 = target_BJ3[..., axis, None].clamp(centres_N[0], centres_N[-1])
         target_BJN = torch.softmax(-0.5 * ((centres_N - at_BJ1) / sigma) ** 2, -1)
         entropy_BJ = -(target_BJN * torch.log(p_BJN.clamp_min(1e-9))).sum(-1)

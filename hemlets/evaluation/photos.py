@@ -1,0 +1,182 @@
+"""Predictions on photographs: a handful of annotated people of public datasets in one folder.
+
+The folder holds subfolders ``lspet``, ``coco``, ``mpii``, ``human36m`` and ``mpi_inf_3dhp`` in the
+datasets' own forms; those that are absent are left out. Boxes are the annotations' own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import Joint
+from hemlets.data.readers.catalogue import find
+from hemlets.data.readers.contract import ReadOptions, SourceRows
+from hemlets.data.readers.quarantine import Quarantine
+from hemlets.evaluation.metrics.joints import similarity_aligned_errors_mm
+
+DATASETS: Final = ("lspet", "coco", "mpii", "human36m", "mpi_inf_3dhp")
+
+LIMBS: Final = (
+    Joint.RIGHT_HIP, Joint.RIGHT_KNEE, Joint.RIGHT_ANKLE,
+    Joint.LEFT_HIP, Joint.LEFT_KNEE, Joint.LEFT_ANKLE,
+    Joint.LEFT_SHOULDER, Joint.LEFT_ELBOW, Joint.LEFT_WRIST,
+    Joint.RIGHT_SHOULDER, Joint.RIGHT_ELBOW, Joint.RIGHT_WRIST,
+)  # fmt: skip
+"""The 12 joints that every dataset and every other pose network has."""
+
+TORSO_SHARE: Final = 0.2
+BOX_SHARE: Final = 0.05
+
+Array = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoPerson:
+    """An annotated person.
+
+    Attributes:
+        name: As the reader names the sample.
+        dataset: One of `DATASETS`.
+        image: The photograph.
+        number: Of a numbered photograph of LSPET; 0 elsewhere.
+        box_xyxy: In pixels.
+        joints2d_px: (18, 2).
+        valid2d: (18,).
+        joints3d_mm: (18, 3) in the camera frame.
+        valid3d: (18,); none where the dataset has no 3D.
+        camera: fx, fy, cx, cy, or None where it is unknown.
+    """
+
+    name: str
+    dataset: str
+    image: Path
+    number: int
+    box_xyxy: tuple[float, float, float, float]
+    joints2d_px: Array
+    valid2d: npt.NDArray[np.bool_]
+    joints3d_mm: Array
+    valid3d: npt.NDArray[np.bool_]
+    camera: tuple[float, float, float, float] | None
+
+
+def load_photos(folder: Path) -> list[PhotoPerson]:
+    """The people of a folder, by dataset.
+
+    Raises:
+        DataError: The folder holds none of the datasets, or one of them can't be read.
+    """
+    found: list[PhotoPerson] = []
+    for dataset in DATASETS:
+        root = folder / dataset
+        if root.is_dir():
+            options = ReadOptions(frame_step=1)
+            for rows in find(dataset).read(root, options, Quarantine()):
+                found += _people(dataset, root, rows)
+    if not found:
+        raise DataError(
+            "the folder holds no photographs with annotations",
+            where=folder,
+            expected=f"one or more of the subfolders {', '.join(DATASETS)}",
+        )
+    return found
+
+
+def _people(dataset: str, root: Path, rows: SourceRows) -> list[PhotoPerson]:
+    def column(name: str, default: Any) -> Any:
+        values = rows.columns.get(name)
+        return (
+            np.broadcast_to(default, (len(rows), *np.shape(default))) if values is None else values
+        )
+
+    nothing = np.zeros(len(Joint), bool)
+    camera = column("camera", np.zeros(4, np.float32))
+    known = column("camera_valid", np.asarray(False))
+    people = []
+    for row, image in enumerate(rows.images):
+        number = re.search(r"im(\d+)\.jpg$", image.path)
+        left, top, right, bottom = (float(v) for v in rows.columns["box_xyxy"][row])
+        fx, fy, cx, cy = (float(v) for v in camera[row])
+        people.append(
+            PhotoPerson(
+                name=str(rows.columns["sample_id"][row]),
+                dataset=dataset,
+                image=root / image.path,
+                number=int(number[1]) if number and dataset == "lspet" else 0,
+                box_xyxy=(left, top, right, bottom),
+                joints2d_px=np.asarray(rows.columns["joints2d_px"][row], np.float64),
+                valid2d=np.asarray(column("valid2d", nothing)[row], bool),
+                joints3d_mm=np.asarray(
+                    column("joints3d_mm", np.zeros((len(Joint), 3)))[row], np.float64
+                ),
+                valid3d=np.asarray(column("valid3d", nothing)[row], bool),
+                camera=(fx, fy, cx, cy) if known[row] else None,
+            )
+        )
+    return people
+
+
+def hits_of_torso(person: PhotoPerson, joints2d_px: Array) -> npt.NDArray[np.bool_]:
+    """Which annotated limb joints lie within 0.2 torso; none where the torso is unknown.
+
+    The torso is the longer of the two diagonals from a shoulder to the opposite hip, as far as
+    they are annotated.
+    """
+    diagonals = [
+        float(np.linalg.norm(person.joints2d_px[a] - person.joints2d_px[b]))
+        for a, b in (
+            (Joint.LEFT_SHOULDER, Joint.RIGHT_HIP),
+            (Joint.RIGHT_SHOULDER, Joint.LEFT_HIP),
+        )
+        if person.valid2d[a] and person.valid2d[b]
+    ]
+    limit = TORSO_SHARE * max(diagonals, default=0.0)
+    return _hits(person, joints2d_px, limit) if limit else np.zeros(0, bool)
+
+
+def hits_of_box(person: PhotoPerson, joints2d_px: Array) -> npt.NDArray[np.bool_]:
+    """Which annotated limb joints lie within 5 % of the box's longer side."""
+    left, top, right, bottom = person.box_xyxy
+    return _hits(person, joints2d_px, BOX_SHARE * max(right - left, bottom - top))
+
+
+def _hits(person: PhotoPerson, joints2d_px: Array, limit_px: float) -> npt.NDArray[np.bool_]:
+    joints = [joint for joint in LIMBS if person.valid2d[joint]]
+    error = np.linalg.norm(joints2d_px[joints] - person.joints2d_px[joints], axis=-1)
+    return np.asarray(error <= limit_px, bool)
+
+
+def aligned_error_mm(person: PhotoPerson, joints3d_mm: Array) -> float | None:
+    """PA-MPJPE of the 12 limb joints; None where they are not annotated in 3D."""
+    limbs = list(LIMBS)
+    if not person.valid3d[limbs].all():
+        return None
+    errors = similarity_aligned_errors_mm(
+        joints3d_mm[None, limbs], person.joints3d_mm[None, limbs], np.ones((1, len(limbs)), bool)
+    )
+    return float(errors.mean())
+
+
+def photo_figures(
+    people: Sequence[PhotoPerson], joints2d_px: Sequence[Array], joints3d_mm: Sequence[Array]
+) -> dict[str, float]:
+    """Figures by name over some people and their predictions, in the same order."""
+    shares: dict[str, list[npt.NDArray[np.bool_]]] = {}
+    errors: dict[str, list[float]] = {}
+    for person, flat, deep in zip(people, joints2d_px, joints3d_mm, strict=True):
+        if person.dataset == "lspet":
+            shares.setdefault("lspet_pck_torso_pct", []).append(hits_of_torso(person, flat))
+        elif person.dataset in ("coco", "mpii"):
+            shares.setdefault("coco_mpii_pck_box_pct", []).append(hits_of_box(person, flat))
+        error = aligned_error_mm(person, deep)
+        if error is not None:
+            errors.setdefault(f"{person.dataset}_pa_mpjpe_mm", []).append(error)
+    figures = {name: 100 * float(np.concatenate(hits).mean()) for name, hits in shares.items()}
+    return figures | {name: float(np.mean(values)) for name, values in errors.items()}

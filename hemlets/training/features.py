@@ -1,0 +1,235 @@
+"""Features of a frozen backbone, computed once for all training crops.
+
+Where the backbone learns nothing, most of a step's arithmetic gives the same every time. The rest
+of the network is then trained from features on disk. Augmentation is part of the crops, and so of
+the features: each sample has as many augmented crops as `TrainingConfig.feature_crops`, which the
+epochs show in turn.
+
+Shape suffixes: B batch, F features of a crop: its levels, channels last, one after the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from hemlets.core.errors import TrainingError
+from hemlets.core.files import atomic_path, require_free_space
+from hemlets.data.transforms import normalise
+from hemlets.models.pose import Encoded, PoseNetwork
+from hemlets.training.batches import Samples
+from hemlets.training.group import Group
+
+CHUNK: Final = 256
+"""Crops in a file: what a killed process has to compute again, at most."""
+_STEP: Final = 16
+"""Crops that go through the backbone together."""
+
+Indices = npt.NDArray[np.integer[Any]]
+
+
+class FeatureBatch(NamedTuple):
+    """Encoded crops with their targets.
+
+    Attributes:
+        feature_BF: float16.
+        keypoints_BK3: The backbone's keypoints; (B, 0, 3) from a backbone that gives none.
+
+    The others are those of `hemlets.training.batches.Batch`.
+    """
+
+    feature_BF: Tensor
+    keypoints_BK3: Tensor
+    voxel_BJ3: Tensor
+    known2d_BJ: Tensor
+    known3d_BJ: Tensor
+    relation_BK: Tensor
+    steep_BK: Tensor
+    relation_known_BK: Tensor
+    rotation_BR33: Tensor
+    betas_BS: Tensor
+    smpl_known_B: Tensor
+    absent_B: Tensor
+
+    def to(self, device: torch.device) -> FeatureBatch:
+        """The batch on a device."""
+        return FeatureBatch(*(value.to(device, non_blocking=True) for value in self))
+
+
+def flattened(encoded: Encoded) -> tuple[Tensor, Tensor]:
+    """Features (B, F) in float16 and keypoints (B, K, 3), K = 0 where there are none."""
+    levels = [level.permute(0, 2, 3, 1).flatten(1).half() for level in encoded.levels]
+    keypoints = encoded.keypoints_BK3
+    if keypoints is None:
+        keypoints = levels[0].new_zeros(len(levels[0]), 0, 3)
+    return torch.cat(levels, 1), keypoints.float()
+
+
+def unflattened(batch: FeatureBatch, network: PoseNetwork) -> Encoded:
+    """The inverse of :func:`flattened`, for the network whose backbone gave the features."""
+    config, count = network.config, network.n_levels
+    channels = network.backbone.level_channels[-count:]
+    sides = [config.volume_cells >> level for level in range(count)]
+    sizes = [side * side * width for side, width in zip(sides, channels, strict=True)]
+    parts = batch.feature_BF.split(sizes, 1)  # type: ignore[no-untyped-call]
+    levels = [
+        part.view(-1, side, side, width).permute(0, 3, 1, 2).float()
+        for part, side, width in zip(parts, sides, channels, strict=True)
+    ]
+    keypoints = batch.keypoints_BK3
+    return Encoded(levels, keypoints if keypoints.shape[1] else None)
+
+
+def weights_hash(module: nn.Module) -> str:
+    """SHA-256 of a module's state: names, types and values."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def compute_features(
+    network: PoseNetwork,
+    samples: Samples,
+    crops: int,
+    *,
+    folder: Path,
+    precision: torch.dtype,
+    group: Group,
+    told: Callable[[int], None] = lambda computed: None,
+) -> FeatureSamples:
+    """Compute the features of all samples, or what an earlier process left of them.
+
+    The processes share the work.
+
+    Args:
+        network: Whose backbone is run.
+        samples: Crops with targets.
+        crops: Augmented crops of each sample: those of the first epochs.
+        folder: Of these very features: the caller names it after all that decides them.
+        precision: Of the backbone's arithmetic.
+        group: Who computes.
+        told: Called with how many crops are done, now and then.
+
+    Raises:
+        SystemExit: Code 75 where the group was asked to end.
+        TrainingError: What another process computed is not there.
+        WorkspaceError: The disk is too small.
+    """
+    total = crops * len(samples)
+    chunks = [range(start, min(start + CHUNK, total)) for start in range(0, total, CHUNK)]
+    files = [folder / f"{number:06d}.safetensors" for number in range(len(chunks))]
+    # As process 0 sees it: all must count alike.
+    missing = group.gathered([n for n, file in enumerate(files) if not file.exists()])[0]
+    was_training = network.training
+    network.eval().to(group.device)
+    if missing and group.rank == 0:
+        one = _features(network, samples, np.array([0]), 0, precision)
+        size = sum(value.nbytes for value in one)
+        require_free_space(folder, size * sum(len(chunks[number]) for number in missing))
+    for first in range(0, len(missing), group.size):
+        for number in missing[first : first + group.size][group.rank : group.rank + 1]:
+            parts = []
+            for step in _steps(chunks[number], len(samples)):
+                parts.append(_features(network, samples, *step, precision))
+                if group.size == 1 and group.asked_to_end():
+                    group.end()
+            _write(files[number], parts)
+        if group.asked_to_end():
+            group.end()
+        told(total - sum(len(chunks[number]) for number in missing[first + group.size :]))
+    network.train(was_training)
+    group.barrier()
+    return FeatureSamples(files, len(samples), crops)
+
+
+def _steps(chunk: range, samples: int) -> list[tuple[Indices, int]]:
+    """Indices and epoch of what goes through the backbone together; never of two epochs."""
+    steps: list[tuple[Indices, int]] = []
+    start = chunk.start
+    while start < chunk.stop:
+        epoch, index = divmod(start, samples)
+        count = min(_STEP, chunk.stop - start, samples - index)
+        steps.append((np.arange(index, index + count), epoch))
+        start += count
+    return steps
+
+
+@torch.inference_mode()
+def _features(
+    network: PoseNetwork, samples: Samples, indices: Indices, epoch: int, precision: torch.dtype
+) -> FeatureBatch:
+    batch = samples.batch(indices, epoch)
+    device = next(network.parameters()).device
+    image_B3HW = normalise(batch.image_BHW3.to(device))
+    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        encoded = network.encode(image_B3HW.contiguous(memory_format=torch.channels_last))
+    feature_BF, keypoints_BK3 = flattened(encoded)
+    _, *targets = batch
+    return FeatureBatch(feature_BF.cpu(), keypoints_BK3.cpu(), *targets)
+
+
+def _write(path: Path, parts: list[FeatureBatch]) -> None:
+    from safetensors.torch import save_file
+
+    columns = zip(*parts, strict=True)
+    joined = FeatureBatch(*(torch.cat(column).contiguous() for column in columns))
+    with atomic_path(path) as scratch:
+        save_file(joined._asdict(), scratch)
+
+
+class FeatureSamples:
+    """Computed features as training samples. Features stay on disk, mapped into memory.
+
+    Args:
+        files: In order.
+        samples: How many there are.
+        crops: Augmented crops of each.
+
+    Raises:
+        TrainingError: A file is not there.
+    """
+
+    def __init__(self, files: list[Path], samples: int, crops: int) -> None:
+        from safetensors import safe_open
+
+        self._samples, self._crops = samples, crops
+        self._files = []
+        targets: list[dict[str, Tensor]] = []
+        for file in files:
+            try:
+                opened = safe_open(file, framework="pt")
+            except FileNotFoundError as error:
+                raise TrainingError(
+                    "what another process computed is not there",
+                    where=file,
+                    expected="a folder that all processes of the run see",
+                    remedy="put the run's folder on a disk that all machines share",
+                ) from error
+            self._files.append(opened.get_slice("feature_BF"))  # type: ignore[no-untyped-call]
+            names = FeatureBatch._fields[1:]
+            targets.append(
+                {name: opened.get_tensor(name) for name in names}  # type: ignore[no-untyped-call]
+            )
+        self._targets = {name: torch.cat([t[name] for t in targets]) for name in targets[0]}
+
+    def __len__(self) -> int:
+        return self._samples
+
+    def batch(self, indices: Indices, epoch: int) -> FeatureBatch:
+        """The samples of some indices in one epoch."""
+        numbers = epoch % self._crops * self._samples + np.asarray(indices, np.int64)
+        rows = [self._files[n // CHUNK][n % CHUNK : n % CHUNK + 1] for n in numbers.tolist()]
+        chosen = torch.from_numpy(numbers)
+        return FeatureBatch(
+            feature_BF=torch.cat(rows),
+            **{name: values[chosen] for name, values in self._targets.items()},
+        )
