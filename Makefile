@@ -53,7 +53,7 @@ lint: $(VENV)/.installed ## lint and types alone
 	@$(BIN)/mypy
 
 docs: $(VENV)/.tools ## the documentation site, in site/
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 wheel: $(VENV)/.tools ## the library's wheel, in dist/
 	@$(BIN)/python -m build --no-isolation
