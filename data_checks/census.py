@@ -25,8 +25,6 @@ from data_checks.near import NearDuplicates
 from data_checks.stream import Chunk, TableFile
 from hemlets.data.table import BACKGROUND_SPLITS, FIELDS, Annotations
 
-__all__ = ["DECODED_ROWS", "POSED_ROWS", "Census", "null_cells"]
-
 _CODED = ("split", "source", "clip", "family", "subject", "camera_id")
 _UNIQUE = ("sample_id", "image_hash")
 DECODED_ROWS = 500

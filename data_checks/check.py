@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-__all__ = ["Check", "Severity", "at_most", "within"]
-
 
 class Severity(StrEnum):
     """What a failure does."""

@@ -12,8 +12,6 @@ from typing import Final
 
 from hemlets.core.skeleton import Joint
 
-__all__ = ["DATASETS", "DatasetFacts"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFacts:

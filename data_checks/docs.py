@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-__all__ = ["SuiteSummary", "make_offline"]
-
 _TEMPLATES = Path(__file__).parent / "templates"
 _POLICY = (
     '<meta http-equiv="Content-Security-Policy" '

@@ -16,8 +16,6 @@ from data_checks.check import Check
 from data_checks.columns.base import Array, Columns
 from data_checks.stream import Rows
 
-__all__ = ["ROWS_EACH", "Extremes"]
-
 ROWS_EACH = 20
 """Rows kept at either end of a column."""
 

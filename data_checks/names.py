@@ -11,8 +11,6 @@ import pyarrow as pa
 
 from data_checks.columns.base import Float
 
-__all__ = ["Codes", "SharedNames"]
-
 Ints = npt.NDArray[np.int64]
 
 

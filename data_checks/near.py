@@ -23,8 +23,6 @@ from hemlets.core.errors import DataError
 from hemlets.data.table import ShardReader
 from hemlets.data.table.images import MAX_PIXELS
 
-__all__ = ["HASHED_IMAGES", "NearDuplicates", "difference_hash", "matches"]
-
 HASHED_IMAGES: Final = 100_000
 """Images that are compared; of a larger table first those that aren't trained on."""
 

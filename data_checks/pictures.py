@@ -10,8 +10,6 @@ from data_checks.columns.base import Array
 from hemlets.core.errors import HemletsError
 from hemlets.data.table import Annotations, ShardReader, decode_image
 
-__all__ = ["picture_of"]
-
 _SIDE = 288
 _BOX = (255, 214, 0)
 _FAR = 9_999.0

@@ -12,8 +12,6 @@ from data_checks.stream import Chunk
 from hemlets.core.files import atomic_path
 from hemlets.data.table import ALL_SPLITS, SPLITS, ShardReader
 
-__all__ = ["write_report"]
-
 _PICTURES_EACH = 12
 _PICTURES_IN_ALL = 120
 _TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"

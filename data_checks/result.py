@@ -10,8 +10,6 @@ from data_checks.check import Severity
 from hemlets.core.errors import DataError
 from hemlets.core.files import content_hash, read_json, write_json
 
-__all__ = ["RESULT_FILE", "Finding", "Row", "ValidationResult"]
-
 RESULT_FILE = "result.json"
 
 _ROWS_IN_MESSAGE = 5

@@ -14,8 +14,6 @@ import pyarrow.parquet as pq
 
 from hemlets.data.table import FIELDS, Annotations
 
-__all__ = ["CHUNK_ROWS", "Chunk", "TableFile"]
-
 CHUNK_ROWS = 16_384
 """Rows looked at together; as many as the table's writer puts into a row group."""
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from great_expectations.datasource.fluent import PandasDatasource
     from great_expectations.expectations.expectation import Expectation
 
-__all__ = ["Failure", "Frame", "Outcome", "run_suites"]
-
 _ROWS_IN_DOCS = 20
 
 

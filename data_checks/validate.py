@@ -42,8 +42,6 @@ from hemlets.core.errors import DataError
 from hemlets.core.files import sha256_file, write_json
 from hemlets.data.table import SPLITS, Annotations
 
-__all__ = ["MAX_ROWS_NAMED", "TABLE_FILE", "WHOLE_ROWS", "validate"]
-
 TABLE_FILE = "annotations.parquet"
 MAX_ROWS_NAMED = 20
 """Rows that a finding names; its count tells how many there are."""

@@ -14,8 +14,6 @@ from hemlets.core.errors import HemletsError
 from hemlets.inference.types import BodyEstimate, Camera
 from serving.client import EndpointUnavailableError
 
-__all__ = ["CanaryResult", "CanarySample", "Difference", "check_endpoint"]
-
 Box = tuple[float, float, float, float]
 
 

@@ -14,8 +14,6 @@ from hemlets.core.errors import AssetError, DataError
 from hemlets.core.files import read_json, sha256_file, write_json
 from hemlets.core.workspace import Workspace
 
-__all__ = ["ServedChampion", "publish_champion", "read_champion"]
-
 _FILE: Final = "champion.json"
 _RETRAIN: Final = "run `hemlets retrain` (or `make demo`) again, which packages and publishes it"
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from serving.management import ModelStatus
     from serving.torchserve import TorchServe
 
-__all__ = ["serve"]
-
 _DEFAULT_PORT = 8080
 _TOKEN_EVERY_S = 60.0
 """Well within the minutes that a token is renewed before its end."""

@@ -13,16 +13,6 @@ from hemlets.core.errors import InputError, ServingError
 from hemlets.inference.types import BodyEstimate, Camera
 from serving.archive import MODEL_NAME
 
-__all__ = [
-    "AnswerUnreadableError",
-    "Client",
-    "EndpointUnavailableError",
-    "ModelNotServedError",
-    "PredictionFailedError",
-    "RequestRefusedError",
-    "TokenRefusedError",
-]
-
 Box = tuple[float, float, float, float]
 
 _TRANSIENT = (408, 429, 502, 503, 504, 507)

@@ -17,8 +17,6 @@ from serving.champion import ServedChampion, read_champion
 from serving.management import ModelStatus
 from serving.torchserve import TorchServe
 
-__all__ = ["Follower"]
-
 _RETRY_S: Final = 300.0
 """An archive that failed is tried again after this time: the machine may have been short of
 memory, but starting workers at every look would take from those that serve."""

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from hemlets.core.errors import ServingError
 
-__all__ = ["MINIMUM_JAVA", "find_java"]
-
 MINIMUM_JAVA = 17
 """TorchServe 0.12 is documented for Java 17."""
 

@@ -10,8 +10,6 @@ from typing import Any
 from hemlets.core.errors import ServingError
 from serving.tokens import KeyFile
 
-__all__ = ["Management", "ModelStatus", "WorkerStatus"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerStatus:

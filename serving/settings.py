@@ -13,8 +13,6 @@ from pydantic import Field
 from hemlets.core.config import Config
 from hemlets.core.errors import ConfigError
 
-__all__ = ["Ports", "ServerSettings", "log_configuration", "render_properties"]
-
 
 class ServerSettings(Config):
     """Settings of one TorchServe instance.

@@ -10,8 +10,6 @@ from typing import Literal
 from hemlets.core.errors import DataError, ServingError
 from hemlets.core.files import atomic_path, read_json
 
-__all__ = ["KeyFile", "TokenFile", "TokenKind"]
-
 TokenKind = Literal["inference", "management"]
 
 _RENEW_BEFORE = timedelta(minutes=5)

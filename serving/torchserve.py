@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from serving.client import Client
 
-__all__ = ["TorchServe"]
-
 _STATE = "instance.json"
 _LOG_TAIL = 15
 _MAX_SOCKET_FOLDER = 60

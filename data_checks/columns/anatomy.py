@@ -31,15 +31,6 @@ from hemlets.core.skeleton import (
 )
 from hemlets.data.table import Annotations
 
-__all__ = [
-    "Expected",
-    "Reference",
-    "anatomy_columns",
-    "bone_lengths",
-    "known_joints",
-    "skeleton_size",
-]
-
 # Parts that make up a standing skeleton from head top to ankle, and their usual share of that
 # height, after Drillis and Contini (1966) and adapted to joints that lie between the bones' ends.
 _STANDING_SHARE = {

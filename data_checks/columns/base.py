@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "Column", "Columns", "Float", "names_where"]
-
 Array = npt.NDArray[Any]
 Float = npt.NDArray[np.float64]
 

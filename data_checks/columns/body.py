@@ -10,8 +10,6 @@ from data_checks.expectations import BODY_LIMIT_MM, RENDERED_SOURCES
 from hemlets.core.skeleton import JOINTS, SMPL_JOINTS
 from hemlets.data.table import Annotations
 
-__all__ = ["body_columns", "posed_joints_mm"]
-
 _BLOCK = 256
 """Bodies posed at once: bounds the memory for vertices."""
 

@@ -12,8 +12,6 @@ from data_checks.columns.relations import compared_labels
 from data_checks.columns.sides import MAX_GAIN, faces_camera
 from hemlets.data.table import Annotations
 
-__all__ = ["SourceEvidence"]
-
 _FEWEST = 30
 
 

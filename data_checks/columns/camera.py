@@ -10,8 +10,6 @@ from data_checks.datasets import DATASETS
 from hemlets.core.skeleton import JOINTS
 from hemlets.data.table import Annotations
 
-__all__ = ["camera_columns", "distorted"]
-
 _TOLERANCE_PX = 1.0
 _TOLERANCE_OF_BOX = 0.01
 _FEWEST_JOINTS = 6

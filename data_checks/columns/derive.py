@@ -24,8 +24,6 @@ from data_checks.expectations import BODY_LIMIT_MM, ROW_CHECKS
 from data_checks.stream import Chunk
 from hemlets.data.table import Annotations
 
-__all__ = ["derive"]
-
 
 def derive(chunk: Chunk, census: Census, shards: Path) -> Columns:
     """The columns that the expectations of rows bound, by expectation name.

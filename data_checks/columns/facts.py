@@ -12,8 +12,6 @@ from data_checks.datasets import DATASETS, DatasetFacts
 from hemlets.core.skeleton import JOINTS, Joint
 from hemlets.data.table import Annotations
 
-__all__ = ["fact_columns"]
-
 
 def fact_columns(table: Annotations) -> Columns:
     """Joints, supervision and names that the row's dataset has."""

@@ -18,8 +18,6 @@ from data_checks.columns.base import Array, Column, Columns
 from hemlets.core.errors import DataError, InputError
 from hemlets.data.table import Annotations, ShardReader, decode_image
 
-__all__ = ["decode_mask", "file_columns"]
-
 _MIN_VISIBLE_JOINTS = 4
 _MASK_SLACK_OF_BOX = 0.03
 

@@ -9,8 +9,6 @@ from data_checks.expectations import FINITE_FIELDS
 from hemlets.core.skeleton import JOINTS, SMPL_JOINTS
 from hemlets.data.table import Annotations
 
-__all__ = ["finite_columns"]
-
 _ENTRY_NAMES = {
     "box_xyxy": ("left", "top", "right", "bottom"),
     "camera": ("fx", "fy", "cx", "cy"),

@@ -9,8 +9,6 @@ from data_checks.columns.base import Array, Column, Columns
 from data_checks.names import SharedNames
 from data_checks.stream import Chunk
 
-__all__ = ["identity_columns"]
-
 
 def identity_columns(chunk: Chunk, census: Census) -> Columns:
     """Unique ids, known splits, duplicated people, and splits that share data."""

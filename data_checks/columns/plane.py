@@ -8,8 +8,6 @@ from data_checks.columns.base import Array, Column, Columns, Float, names_where
 from hemlets.core.skeleton import JOINTS
 from hemlets.data.table import Annotations
 
-__all__ = ["plane_columns"]
-
 _BORDER_PX = 0.5
 """Joints this near the border may be flagged either way."""
 

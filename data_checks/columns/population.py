@@ -15,8 +15,6 @@ from data_checks.columns.base import Array, Float
 from hemlets.core.skeleton import PARTS, SMPL_JOINTS
 from hemlets.data.table import Annotations
 
-__all__ = ["Moments", "Statistics", "Tally", "split_sizes"]
-
 _KS_NOISE = 1.63
 """Factor of the two-sample Kolmogorov-Smirnov distance that chance exceeds once in a hundred."""
 

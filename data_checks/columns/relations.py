@@ -9,8 +9,6 @@ from data_checks.columns.base import Column, Columns, names_where
 from hemlets.core.skeleton import PART_CHILD, PART_PARENT, PARTS, depth_relations
 from hemlets.data.table import Annotations
 
-__all__ = ["LABEL_SOURCES", "compared_labels", "relation_columns"]
-
 _BORDER_MM = 0.5
 """A part this near the limit of 30° may fall on either side of it by rounding to float32."""
 

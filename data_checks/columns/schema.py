@@ -10,8 +10,6 @@ import pyarrow.parquet as pq
 from data_checks.columns.population import Statistics
 from hemlets.data.table import FIELDS
 
-__all__ = ["schema_faults"]
-
 
 def schema_faults(path: Path) -> Statistics:
     """One entry a field, 1 where its column is missing or of another type."""

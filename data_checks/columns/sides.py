@@ -20,8 +20,6 @@ from data_checks.columns.base import Array, Column, Columns, Float
 from hemlets.core.skeleton import FLIP_PARTS, N_JOINTS, PART_CHILD, PART_PARENT, PARTS, Joint
 from hemlets.data.table import Annotations
 
-__all__ = ["MAX_GAIN", "faces_camera", "side_columns"]
-
 _BROADSIDE = 0.35
 """Least width of shoulders and of hips over the trunk's length; full width is 0.5 to 0.9."""
 

@@ -7,8 +7,6 @@ import numpy as np
 from data_checks.columns.base import Column, Columns
 from hemlets.data.table import Annotations
 
-__all__ = ["word_columns"]
-
 
 def word_columns(table: Annotations) -> Columns:
     """Genders, sources of relations, placement in the source image, frame and head length.

@@ -6,8 +6,6 @@ from typing import Final
 
 from data_checks.check import Check, at_most, within
 
-__all__ = ["FILES"]
-
 FILES: Final[tuple[Check, ...]] = (
     at_most(
         "shard_readable", "shard", 0,

@@ -7,8 +7,6 @@ from typing import Final
 from data_checks.check import Check, Severity, at_most, within
 from hemlets.data.table import ALL_SPLITS
 
-__all__ = ["IDENTITY", "WORDS"]
-
 IDENTITY: Final[tuple[Check, ...]] = (
     Check(
         name="sample_id_unique", field="sample_id", kind="unique",

@@ -7,8 +7,6 @@ from typing import Final
 
 from data_checks.check import Check, Severity, at_most
 
-__all__ = ["BODY_LIMIT_MM", "LABELLED", "RELATIONS", "RENDERED_SOURCES", "SMPL"]
-
 RENDERED_SOURCES: tuple[str, ...] = ("open-rendered",)
 """Sources whose 3D joints are regressed from the very body that θ and β describe."""
 

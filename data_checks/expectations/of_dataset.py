@@ -5,8 +5,6 @@ from __future__ import annotations
 from data_checks.check import Check, Severity, at_most, within
 from data_checks.datasets import DATASETS
 
-__all__ = ["LABEL_CHECKS", "MARKERLESS_CHECKS", "NOSE_CHECKS", "SWAPPED_CHECKS", "dataset_checks"]
-
 
 def dataset_checks(name: str) -> tuple[Check, ...]:
     """The expectations of rows of one dataset, with its facts as their reasons."""

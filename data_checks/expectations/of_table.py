@@ -4,15 +4,6 @@ from __future__ import annotations
 
 from data_checks.check import Check, Severity, at_most, within
 
-__all__ = [
-    "DRIFT_CHECKS",
-    "MIN_ROWS_PER_SPLIT",
-    "SCHEMA_CHECKS",
-    "SPLIT_CHECKS",
-    "THETA_CHECKS",
-    "TRAINING_SPLIT_CHECKS",
-]
-
 MIN_ROWS_PER_SPLIT = 4
 """Below it a split has no spread to speak of, whatever the profile asks for."""
 

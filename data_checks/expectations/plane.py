@@ -6,8 +6,6 @@ from typing import Final
 
 from data_checks.check import Check, Severity, at_most, within
 
-__all__ = ["FINITE", "FINITE_FIELDS", "PLANE", "PLANE_ONLY"]
-
 FINITE_FIELDS: Final = (
     "box_xyxy", "joints2d_px", "joints3d_mm", "camera", "theta", "betas", "transl_mm",
     "distortion", "stored_from_source", "head_px",

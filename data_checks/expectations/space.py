@@ -6,8 +6,6 @@ from typing import Final
 
 from data_checks.check import Check, Severity, at_most, within
 
-__all__ = ["ANATOMY", "BY_CAMERA", "BY_DEPTH", "CAMERA_OF_SOURCE", "MARKERLESS"]
-
 BY_CAMERA: Final[tuple[Check, ...]] = (
     within(
         "camera_focal_positive", "camera", 1.0, None,

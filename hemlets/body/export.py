@@ -18,8 +18,6 @@ import numpy.typing as npt
 from hemlets.core.errors import ConfigError
 from hemlets.core.files import atomic_path
 
-__all__ = ["MESH_SUFFIXES", "export_mesh"]
-
 MESH_SUFFIXES: Final = (".glb", ".obj", ".ply")
 
 _MM_PER_M: Final = 1000.0

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Damping", "Term", "energy", "normal_equations"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Term:

@@ -14,8 +14,6 @@ import numpy.typing as npt
 
 from hemlets.core.skeleton import SMPL_JOINTS
 
-__all__ = ["LOWER_J3_RAD", "UPPER_J3_RAD", "limit_pose"]
-
 FloatArray = npt.NDArray[np.float64]
 _Range = tuple[float, float]
 

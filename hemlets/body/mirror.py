@@ -9,8 +9,6 @@ from hemlets.core.skeleton import MIRROR_SMPL_JOINTS
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["mirror_theta"]
-
 
 def mirror_theta(pose: Tensor) -> Tensor:
     """The pose of the mirror image, for a body or an image that was mirrored by negating x.

@@ -31,8 +31,6 @@ from hemlets.body.rotations import rotation_matrices
 from hemlets.core.errors import AssetError, InputError
 from hemlets.core.skeleton import N_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
 
-__all__ = ["Body", "BodyModel"]
-
 Resolution = Literal["full", "lite"]
 
 N_SMPL_JOINTS: Final = len(SMPL_JOINTS)

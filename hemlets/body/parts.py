@@ -20,17 +20,6 @@ from hemlets.body.model import BodyModel
 from hemlets.body.raster import FAR_MM, Rasteriser, Rectangle, SquareCamera
 from hemlets.core.skeleton import SMPL_JOINTS
 
-__all__ = [
-    "BACKGROUND",
-    "PARTS_6",
-    "PARTS_24",
-    "BodyMasks",
-    "Painter",
-    "SegmentationScore",
-    "score_segmentation",
-    "to_six_parts",
-]
-
 FloatArray = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.uint8]
 

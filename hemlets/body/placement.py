@@ -13,8 +13,6 @@ from hemlets.core.skeleton import Joint
 if TYPE_CHECKING:
     from hemlets.body import BodyModel
 
-__all__ = ["PlacedBody", "place_body"]
-
 Float = npt.NDArray[np.float32]
 
 

@@ -20,8 +20,6 @@ from torch import Tensor
 from hemlets.body.model import MM_PER_M, BodyModel
 from hemlets.core.skeleton import SMPL_JOINTS, SMPL_PARENTS
 
-__all__ = ["Frames", "PointModel", "Points", "Skeleton"]
-
 N_SMPL_JOINTS: Final = len(SMPL_JOINTS)
 
 

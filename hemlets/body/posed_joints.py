@@ -25,8 +25,6 @@ from hemlets.body.kinematics import world_rotations
 from hemlets.body.model import BodyModel
 from hemlets.core.skeleton import SMPL_JOINTS, SMPL_PARENTS, Joint
 
-__all__ = ["PosedJoints"]
-
 N_SMPL_JOINTS: Final = len(SMPL_JOINTS)
 
 

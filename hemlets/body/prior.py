@@ -19,8 +19,6 @@ from hemlets.assets.clips import load_clips
 from hemlets.body.limits import LOWER_J3_RAD, UPPER_J3_RAD
 from hemlets.core.skeleton import MIRROR_SMPL_JOINTS, SMPL_JOINTS
 
-__all__ = ["PosePrior", "learned_prior"]
-
 FloatArray = npt.NDArray[np.float64]
 
 _LIMBS: Final = (

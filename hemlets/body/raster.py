@@ -12,8 +12,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FAR_MM", "Layer", "Rasteriser", "Rectangle", "SquareCamera", "vertex_normals"]
-
 FAR_MM: Final = 50_000.0
 """Depth of a pixel that shows nobody."""
 

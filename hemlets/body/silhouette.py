@@ -20,8 +20,6 @@ from torch import Tensor
 
 from hemlets.core.errors import InputError
 
-__all__ = ["Outline", "Silhouette", "matches", "outline_of", "project"]
-
 _OUTLINE_POINTS: Final = 120
 _NEAREST_MM: Final = 200.0
 

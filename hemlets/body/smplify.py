@@ -34,12 +34,10 @@ from hemlets.body.prior import learned_prior
 from hemlets.body.rotations import left_jacobian
 from hemlets.body.silhouette import Silhouette, matches, project
 from hemlets.body.start import Start, StartTrust
-from hemlets.body.targets import FitTargets, Goal, mean_point
+from hemlets.body.targets import FitTargets, NormalizedTargets, mean_point
 from hemlets.core.config import Config
 from hemlets.core.errors import InputError
 from hemlets.core.skeleton import N_JOINTS, SMPL_JOINTS, SMPL_PARENTS
-
-__all__ = ["BodyFit", "FitConfig", "FitTargets", "Smplify"]
 
 _N_TURNS: Final = len(SMPL_JOINTS)
 _LOOSE_MM: Final = 20.0
@@ -182,7 +180,7 @@ class Smplify:
                 finite or that is missing where the fit is to stay near it, or targets that are
                 not finite where their weight is not 0.
         """
-        goal = Goal.of(targets, self._device)
+        goal = NormalizedTargets.of(targets, self._device)
         with torch.no_grad():
             state = self._start(goal, theta_BJ3, betas_BK)
             if theta_BJ3 is not None:
@@ -233,7 +231,7 @@ class Smplify:
         rot = torch.cat([state.root_B33[:, None], turns], 1)
         return self._skeleton.frames(rot, state.betas_BK)
 
-    def _start(self, goal: Goal, theta: Tensor | None, betas: Tensor | None) -> _State:
+    def _start(self, goal: NormalizedTargets, theta: Tensor | None, betas: Tensor | None) -> _State:
         n_bodies = goal.n_bodies
         n_betas = self._skeleton.n_betas
         if theta is not None and theta.shape != (n_bodies, _N_TURNS, 3):
@@ -278,7 +276,9 @@ class Smplify:
         way = goal.way_to(self._joints.at(self._frames(state), shape))
         return dataclasses.replace(state, transl_B3=way)
 
-    def _minimise(self, goal: Goal, state: _State, config: FitConfig) -> tuple[int, Tensor, _State]:
+    def _minimise(
+        self, goal: NormalizedTargets, state: _State, config: FitConfig
+    ) -> tuple[int, Tensor, _State]:
         """Levenberg–Marquardt, each body with its own damping."""
         outlines = self._outlines(goal, state)
         energy_B = self._energy(goal, state, outlines, config)
@@ -309,7 +309,7 @@ class Smplify:
         return config.max_steps, converged_B, whole
 
     def _energy(
-        self, goal: Goal, state: _State, outlines: Silhouette | None, config: FitConfig
+        self, goal: NormalizedTargets, state: _State, outlines: Silhouette | None, config: FitConfig
     ) -> Tensor:
         return energy(self._terms(goal, state, outlines, config, slopes=False))
 
@@ -319,7 +319,7 @@ class Smplify:
 
     def _terms(
         self,
-        goal: Goal,
+        goal: NormalizedTargets,
         state: _State,
         outlines: Silhouette | None,
         config: FitConfig,
@@ -350,7 +350,7 @@ class Smplify:
         yield from self._prior_terms(goal, state, config, slopes=slopes)
 
     def _prior_terms(
-        self, goal: Goal, state: _State, config: FitConfig, *, slopes: bool
+        self, goal: NormalizedTargets, state: _State, config: FitConfig, *, slopes: bool
     ) -> Iterator[Term]:
         n_bodies, n_theta = len(state.betas_BK), 3 * _N_TURNS
         n_betas = self._skeleton.n_betas
@@ -418,7 +418,7 @@ class Smplify:
         slope = torch.cat([by_theta, points.by_beta_BN3K, by_transl], -1)
         return points.at_BN3_mm + state.transl_B3[:, None], slope
 
-    def _outlines(self, goal: Goal, state: _State) -> Silhouette | None:
+    def _outlines(self, goal: NormalizedTargets, state: _State) -> Silhouette | None:
         """Which point of the skin belongs to which point of the outline, at this pose."""
         if not goal.outlines or goal.camera_B4 is None:
             return None
@@ -431,7 +431,7 @@ class Smplify:
 
 
 def _joint_terms(
-    goal: Goal, config: FitConfig, at_BN3: Tensor, slope_BN3P: Tensor | None
+    goal: NormalizedTargets, config: FitConfig, at_BN3: Tensor, slope_BN3P: Tensor | None
 ) -> Iterator[Term]:
     """3D joints: their arrangement, and where they stand as a whole."""
     assert goal.joints_BN3 is not None
@@ -453,7 +453,9 @@ def _joint_terms(
     yield Term(residual_BM=together * place[:, 0], slope_BMP=place_slope)
 
 
-def _image_term(goal: Goal, config: FitConfig, at_BN3: Tensor, slope_BN3P: Tensor | None) -> Term:
+def _image_term(
+    goal: NormalizedTargets, config: FitConfig, at_BN3: Tensor, slope_BN3P: Tensor | None
+) -> Term:
     """2D joints; one far off hardly counts."""
     assert goal.joints2d_BN2 is not None
     assert goal.camera_B4 is not None

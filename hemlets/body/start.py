@@ -23,8 +23,6 @@ from torch import Tensor
 from hemlets.body.rotations import left_jacobian
 from hemlets.core.config import Config
 
-__all__ = ["Start", "StartTrust"]
-
 
 class StartTrust(Config):
     """How far from the start a fit may go: standard deviations of the start's errors."""

@@ -21,13 +21,6 @@ from hemlets.body.smplify import FitConfig, Smplify
 from hemlets.body.targets import FitTargets
 from hemlets.core.skeleton import Joint
 
-__all__ = [
-    "BodyError",
-    "body_error",
-    "mean_shape_on_skeletons",
-    "study_rows",
-]
-
 _CHUNK = 64
 _SKELETON_FIT: Final = FitConfig(joint_mm=20.0, depth_mm=25.0, shape_weight=1e6)
 """Trusts joints as those of a network are to be trusted, and leaves β where it is."""

@@ -20,8 +20,6 @@ from hemlets.body.start import Start
 from hemlets.core.errors import InputError
 from hemlets.core.skeleton import N_JOINTS, Joint
 
-__all__ = ["FitTargets", "Goal", "mean_point"]
-
 _TORSO: Final = [Joint.RIGHT_HIP, Joint.LEFT_HIP, Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER]
 
 
@@ -58,7 +56,7 @@ class FitTargets:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Goal:
+class NormalizedTargets:
     """Targets in double precision, checked, with unknown joints put to 0.
 
     Attributes:
@@ -84,7 +82,7 @@ class Goal:
     start: Start | None = None
 
     @classmethod
-    def of(cls, targets: FitTargets, device: torch.device) -> Goal:
+    def of(cls, targets: FitTargets, device: torch.device) -> NormalizedTargets:
         """Check and convert.
 
         Raises:
@@ -153,14 +151,14 @@ class Goal:
             unit_B_px=unit,
         )
 
-    def take(self, chosen_B: Tensor) -> Goal:
+    def take(self, chosen_B: Tensor) -> NormalizedTargets:
         """The targets of some of the bodies."""
 
         def some(values: Tensor | None) -> Tensor | None:
             return None if values is None else values[chosen_B]
 
         keep = chosen_B.tolist()
-        return Goal(
+        return NormalizedTargets(
             n_bodies=sum(keep),
             joints_BN3=some(self.joints_BN3),
             weight_BN=self.weight_BN[chosen_B],

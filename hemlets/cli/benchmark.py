@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from hemlets.evaluation.scoring.summary import Summary
     from hemlets.evaluation.scoring.truth import Truth
 
-__all__ = ["benchmark"]
-
 benchmark = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,

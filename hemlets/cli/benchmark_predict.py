@@ -13,8 +13,6 @@ import typer
 from hemlets.cli.options import ModelOption
 from hemlets.core.errors import ConfigError, DataError
 
-__all__ = ["predict"]
-
 
 class RootDepthChoice(StrEnum):
     """Where the pelvis' distance comes from."""

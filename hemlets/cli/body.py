@@ -12,8 +12,6 @@ from hemlets.core.errors import ConfigError
 if TYPE_CHECKING:
     from hemlets.body.body_file import BodyFacts
 
-__all__ = ["body"]
-
 body = typer.Typer(
     add_completion=False,
     no_args_is_help=True,

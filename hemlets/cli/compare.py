@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from hemlets.evaluation import Run
     from hemlets.evaluation.scoring.side_by_side import Comparison
 
-__all__ = ["compare"]
-
 
 def compare(
     run: Annotated[

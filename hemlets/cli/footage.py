@@ -27,8 +27,6 @@ from hemlets.inference.video import (
 from hemlets.reports.drawing import place_body
 from hemlets.reports.drawing.people import draw_people
 
-__all__ = ["VideoPredictor", "VideoResult"]
-
 Image = npt.NDArray[np.uint8]
 
 

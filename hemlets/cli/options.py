@@ -9,15 +9,6 @@ import typer
 
 from hemlets.core.errors import ConfigError
 
-__all__ = [
-    "BodyOption",
-    "CameraOption",
-    "ModelOption",
-    "QuietOption",
-    "RefineOption",
-    "require_folder",
-]
-
 CameraOption = Annotated[
     str | None,
     typer.Option(

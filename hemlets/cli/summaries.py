@@ -7,8 +7,6 @@ import importlib.util
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
-__all__ = ["summary"]
-
 
 def summary(entry: EntryPoint) -> str:
     """First line of the docstring of an entry point's function.

@@ -20,8 +20,6 @@ from hemlets.core.errors import ConfigError
 if TYPE_CHECKING:
     from hemlets.inference.video import Finder, Video
 
-__all__ = ["video"]
-
 
 def video(
     file: Annotated[Path, typer.Argument(metavar="VIDEO", help="MP4, AVI, MOV, MKV or WebM.")],

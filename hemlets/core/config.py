@@ -18,8 +18,6 @@ from pydantic_core import ErrorDetails
 from hemlets.core.errors import ConfigError
 from hemlets.core.files import content_hash
 
-__all__ = ["Config", "read_toml"]
-
 
 class Config(BaseModel):
     """A frozen set of settings that refuses what it does not know."""

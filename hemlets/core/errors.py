@@ -9,20 +9,6 @@ from __future__ import annotations
 from os import PathLike
 from typing import Self
 
-__all__ = [
-    "AssetError",
-    "CheckpointError",
-    "ConfigError",
-    "DataError",
-    "HemletsError",
-    "InputError",
-    "PromotionError",
-    "ServingError",
-    "TrainingError",
-    "ValidationFailed",
-    "WorkspaceError",
-]
-
 
 class HemletsError(Exception):
     """Base of every error that a user can do something about.

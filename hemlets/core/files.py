@@ -16,20 +16,6 @@ from typing import Any, NoReturn
 
 from hemlets.core.errors import DataError, WorkspaceError
 
-__all__ = [
-    "atomic_folder",
-    "atomic_path",
-    "content_hash",
-    "lock",
-    "read_json",
-    "remove_leftovers",
-    "require_free_space",
-    "sha256_file",
-    "sha256_folder",
-    "write_json",
-]
-
-
 _LEFTOVER_AGE_S = 600
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 

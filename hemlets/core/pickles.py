@@ -26,8 +26,6 @@ import numpy as np
 
 from hemlets.core.errors import DataError
 
-__all__ = ["MAX_BYTES", "load_pickle"]
-
 MAX_BYTES: Final = 2_000_000_000
 """Larger files are refused unread."""
 

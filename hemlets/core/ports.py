@@ -7,8 +7,6 @@ import socket
 
 from hemlets.core.errors import HemletsError
 
-__all__ = ["LOOPBACK", "BusyPortError", "free_port", "free_ports", "require_free_port"]
-
 LOOPBACK = "127.0.0.1"
 
 

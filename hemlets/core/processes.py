@@ -7,8 +7,6 @@ import os
 import signal as signals
 import sys
 
-__all__ = ["die_with_parent"]
-
 _PR_SET_PDEATHSIG = 1
 
 

@@ -13,23 +13,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = [
-    "FLIP_JOINTS",
-    "FLIP_PARTS",
-    "JOINTS",
-    "MIRROR_SMPL_JOINTS",
-    "N_JOINTS",
-    "N_PARTS",
-    "PARTS",
-    "PART_CHILD",
-    "PART_PARENT",
-    "SMPL_JOINTS",
-    "SMPL_PARENTS",
-    "Joint",
-    "Part",
-    "depth_relations",
-]
-
 
 class Joint(IntEnum):
     """The 18 joints; ``right`` and ``left`` are the person's own."""

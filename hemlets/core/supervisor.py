@@ -30,8 +30,6 @@ from types import FrameType
 
 from hemlets.core.processes import die_with_parent
 
-__all__ = ["main", "supervise"]
-
 _PR_SET_CHILD_SUBREAPER = 36
 _POLL_S = 0.1
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["counted", "some"]
-
 
 def counted(number: int, one: str, many: str | None = None) -> str:
     """A number with its noun, in the plural unless it is 1.
@@ -17,11 +15,11 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def some(values: Iterable[object], most: int = 10) -> str:
+def truncate_list(values: Iterable[object], most: int = 10) -> str:
     """The first names, and how many more there are.
 
     Examples:
-        >>> some(["a", "b", "c"], most=2)
+        >>> truncate_list(["a", "b", "c"], most=2)
         'a, b and 1 more'
     """
     names = [str(value) for value in values]

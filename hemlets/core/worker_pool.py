@@ -16,8 +16,6 @@ from typing import Generic, Self, TypeVar
 from hemlets.core.errors import WorkspaceError
 from hemlets.core.processes import die_with_parent
 
-__all__ = ["Crew", "work_through"]
-
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 

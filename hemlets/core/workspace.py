@@ -9,8 +9,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Workspace"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:

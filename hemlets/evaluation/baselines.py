@@ -20,8 +20,6 @@ from hemlets.data.table import Annotations
 from hemlets.evaluation.metrics.joints import mpjpe_mm
 from hemlets.evaluation.predictions import COLUMNS, Predictions, PredictionsInfo, Quantity
 
-__all__ = ["RIDGES", "LinearLifter", "MeanPose"]
-
 RIDGES: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Ridge strengths that are tried, relative to the features' unit variance."""
 

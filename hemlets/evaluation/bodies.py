@@ -36,8 +36,6 @@ from hemlets.evaluation.scoring.truth import Truth
 from hemlets.inference.refine import Refiner
 from hemlets.inference.types import BodyEstimate
 
-__all__ = ["BodyRow", "BodyStudy", "pick_bodies", "study_bodies"]
-
 Float = npt.NDArray[np.float64]
 Shape = tuple[torch.Tensor, torch.Tensor]
 """θ (N, 24, 3) as axis-angles and β (N, K)."""

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from hemlets.core.errors import DataError
 from hemlets.data.table import Annotations
 
-__all__ = ["check_no_leak"]
-
 
 def _parts(names: Iterable[str]) -> set[str]:
     """Clips or families, with mixtures ("walk+kick") taken apart."""

@@ -8,8 +8,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MAX_BITS", "difference_hash", "hashes_of", "near_pairs"]
-
 _SIDE: Final = 16
 MAX_BITS: Final = 12
 """Of 256. A re-encoded, resized or slightly brightened image differs in 0-8 bits; two unrelated

@@ -11,13 +11,11 @@ import numpy as np
 
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import Joint
-from hemlets.core.wording import counted, some
+from hemlets.core.wording import counted, truncate_list
 from hemlets.data.table import Annotations, ShardReader, stored_images
 from hemlets.evaluation.predictions import Predictions, PredictionsInfo
 from hemlets.inference.predictor import Predictor
 from hemlets.inference.types import BodyEstimate, Camera, PredictionRequest
-
-__all__ = ["DEPTH_SOURCES", "RootDepth", "at_root_depth", "predict_rows", "predict_split"]
 
 RootDepth = Literal["bones", "truth"]
 """Where the pelvis' distance comes from: the lengths of predicted parts, or the annotation."""
@@ -146,7 +144,7 @@ def _require_roots(rows: Annotations) -> None:
         raise DataError(
             f"{counted(unknown.size, 'sample knows', 'samples know')} no distance of the pelvis, "
             "or no camera",
-            where=some(rows.sample_id[unknown]),
+            where=truncate_list(rows.sample_id[unknown]),
             expected="a pelvis in 3D and a camera in each row, where the true distance is given",
             remedy="let the lengths of the bones tell the distance (--root-depth bones)",
         )

@@ -21,10 +21,8 @@ from hemlets.core.config import Config
 from hemlets.core.errors import ConfigError, DataError
 from hemlets.core.files import atomic_path
 from hemlets.core.skeleton import N_JOINTS
-from hemlets.core.wording import counted, some
+from hemlets.core.wording import counted, truncate_list
 from hemlets.inference.types import BodyEstimate
-
-__all__ = ["COLUMNS", "Predictions", "PredictionsInfo", "Quantity"]
 
 Float = npt.NDArray[np.float32]
 Text = npt.NDArray[np.object_]
@@ -133,7 +131,7 @@ class Predictions:
             twice = ids[count > 1]
             raise DataError(
                 counted(len(twice), "sample is", "samples are") + " predicted more than once",
-                where=f"{where}: {some(twice)}",
+                where=f"{where}: {truncate_list(twice)}",
                 expected="one row a sample",
                 remedy="remove the rows that are there twice",
             )
@@ -149,7 +147,8 @@ class Predictions:
             if bad.size:
                 raise DataError(
                     f"{name} is not finite in {counted(bad.size, 'row')}",
-                    where=f"{where}: {some(self.sample_id[bad])} (rows {some(bad)})",
+                    where=f"{where}: {truncate_list(self.sample_id[bad])} "
+                    f"(rows {truncate_list(bad)})",
                     expected="finite numbers",
                     remedy="find out why the model predicts NaN for these samples",
                 )
@@ -172,7 +171,7 @@ class Predictions:
         others = {e.model_version for e in estimates} - {info.model_version}
         if others:
             raise DataError(
-                f"estimates are from model {some(sorted(others))}",
+                f"estimates are from model {truncate_list(sorted(others))}",
                 expected=f"all from {info.model_version}",
             )
 
@@ -281,7 +280,7 @@ class Predictions:
                 rows = np.flatnonzero(column.is_null().to_numpy()) + first_row
                 raise DataError(
                     f"{field.name} is empty in {counted(rows.size, 'row')}",
-                    where=f"{path}: rows {some(rows)}",
+                    where=f"{path}: rows {truncate_list(rows)}",
                     remedy=_REMEDY,
                 )
 

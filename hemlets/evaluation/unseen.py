@@ -8,12 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hemlets.core.errors import DataError
-from hemlets.core.wording import counted, some
+from hemlets.core.wording import counted, truncate_list
 from hemlets.data.table import Annotations, ShardReader, decode_image
 from hemlets.evaluation.near_duplicates import hashes_of, near_pairs
 from hemlets.evaluation.protocols.protocol import Protocol, plain_word
-
-__all__ = ["check_unseen", "near_duplicates"]
 
 _REMEDY = "train without them, or score on other samples: these figures would lie"
 
@@ -53,7 +51,7 @@ def check_unseen(
                 if (source, plain_word(subject)) in known
             }
         )
-        shared += [f"the subjects {some(both)}"] if both else []
+        shared += [f"the subjects {truncate_list(both)}"] if both else []
     digests = set(trained.image_hash)
     images = [
         name
@@ -61,12 +59,14 @@ def check_unseen(
         if digest in digests
     ]
     shared += (
-        [f"the images of {counted(len(images), 'sample')} ({some(images, 5)})"] if images else []
+        [f"the images of {counted(len(images), 'sample')} ({truncate_list(images, 5)})"]
+        if images
+        else []
     )
     if training_shards is not None and test_shards is not None:
         pairs = near_duplicates(trained, test, training_shards, test_shards)
         if pairs:
-            told = some((f"{ours} and {theirs}" for ours, theirs in pairs), 5)
+            told = truncate_list((f"{ours} and {theirs}" for ours, theirs in pairs), 5)
             shared.append(f"{counted(len(pairs), 'pair')} of nearly the same image ({told})")
     if shared:
         raise DataError(

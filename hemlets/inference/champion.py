@@ -15,8 +15,6 @@ from hemlets.core.errors import AssetError, DataError
 from hemlets.core.files import read_json, write_json
 from hemlets.core.workspace import Workspace
 
-__all__ = ["POINTER", "STARTER", "ModelChoice", "find_model", "point_to_champion"]
-
 POINTER: Final = "champion.json"
 """In the workspace: the champion's model folder and version."""
 

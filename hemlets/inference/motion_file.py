@@ -25,8 +25,6 @@ from hemlets.core.files import atomic_path
 from hemlets.core.skeleton import SMPL_JOINTS, SMPL_PARENTS
 from hemlets.inference.types import BodyEstimate
 
-__all__ = ["MOTION_SUFFIXES", "BvhMotion", "Motion", "read_bvh", "write_motion"]
-
 MOTION_SUFFIXES: Final = (".npz", ".bvh")
 
 FloatArray = npt.NDArray[np.float64]

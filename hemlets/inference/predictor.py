@@ -23,11 +23,9 @@ from hemlets.models.codecs import (
 )
 from hemlets.models.codecs.decode import metric_joints
 from hemlets.models.crops import joints_in_images, network_input
-from hemlets.models.flip_tta import both_ways
-from hemlets.models.fused import InferenceForm, Precision, can_prepare
+from hemlets.models.flip_tta import flip_tta
+from hemlets.models.fused import FusedModel, Precision, can_prepare
 from hemlets.models.model_folder import ModelCard, load_model
-
-__all__ = ["DEFAULT_FOV_DEG", "Predictor", "default_camera"]
 
 DEFAULT_FOV_DEG = 55.0
 """Field of view across the longer image side that is assumed without intrinsics."""
@@ -56,12 +54,12 @@ class Predictor:
         self.device = torch.device(device)
         self.card = card
         self.precision: Precision = card.precision
-        self._model: HemletsPosh | InferenceForm = model.eval()
+        self._model: HemletsPosh | FusedModel = model.eval()
         if self.device.type == "cpu":
             if not can_prepare(self.precision):
                 self.precision = "float32"
             if can_prepare(self.precision):
-                self._model = InferenceForm(model.cpu(), self.precision)
+                self._model = FusedModel(model.cpu(), self.precision)
         elif self.precision == "bfloat16" and not torch.cuda.is_bf16_supported():
             self.precision = "float32"
         self._model = self._model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -115,7 +113,7 @@ class Predictor:
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, cast):
             crop_B3HW = network_input((r.image_HW3 for r in requests), crops, self.device)
             out: PoshOutput = (
-                both_ways(self._model, crop_B3HW) if self.card.flip_test else self._model(crop_B3HW)
+                flip_tta(self._model, crop_B3HW) if self.card.flip_test else self._model(crop_B3HW)
             )
             found = joints_in_images(out.decoded.voxel_BJ3, self.card.pose.volume, crops)
             view_B33 = crop_views(np.array([crop.centre_px for crop in crops]), cameras)

@@ -16,8 +16,6 @@ from hemlets.body.start import StartTrust
 from hemlets.body.targets import FitTargets
 from hemlets.inference.types import BodyEstimate
 
-__all__ = ["DETECTED_FIT", "PREDICTION_FIT", "Refiner"]
-
 _BOX_PX: Final = 100.0
 """Errors in the image are told as if the box's longer side measured so much, that is in percent:
 a network sees every person at one size, so that its errors grow with the person's."""

@@ -21,8 +21,6 @@ from scipy.spatial.transform import Rotation
 from hemlets.core.config import Config
 from hemlets.inference.types import BodyEstimate
 
-__all__ = ["SmoothingConfig", "jitter", "lag_frames", "one_euro", "smooth", "smooth_estimates"]
-
 FloatArray = npt.NDArray[np.float64]
 
 _SPEED_CUTOFF_HZ: Final = 1.0

@@ -17,8 +17,6 @@ from scipy.optimize import linear_sum_assignment
 from hemlets.inference.people import Detection
 from hemlets.inference.types import Box
 
-__all__ = ["Tracker", "overlap"]
-
 _LEAST: Final = 0.15
 """Similarity below which two detections are never the same person."""
 
@@ -27,10 +25,10 @@ _SCALE: Final = 0.25
 1/e."""
 
 
-def overlap(one: Box, other: Box) -> float:
+def box_iou(one: Box, other: Box) -> float:
     """Area that two boxes share, as a share of what both cover.
 
-    >>> overlap((0, 0, 2, 2), (1, 0, 3, 2))
+    >>> box_iou((0, 0, 2, 2), (1, 0, 3, 2))
     0.3333333333333333
     """
     width = min(one[2], other[2]) - max(one[0], other[0])
@@ -56,7 +54,7 @@ def _similarity(one: Detection, other: Detection) -> float:
             left, top, right, bottom = one.box_xyxy
             side = max(right - left, bottom - top)
             return float(np.exp(-known.mean() / (_SCALE * side)))
-    return overlap(one.box_xyxy, other.box_xyxy)
+    return box_iou(one.box_xyxy, other.box_xyxy)
 
 
 @dataclass(kw_only=True)

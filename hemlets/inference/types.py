@@ -12,8 +12,6 @@ import numpy.typing as npt
 from hemlets.core.errors import InputError
 from hemlets.core.skeleton import JOINTS, SMPL_JOINTS
 
-__all__ = ["BodyEstimate", "Camera", "Flag", "PredictionRequest"]
-
 Float = npt.NDArray[np.float32]
 
 Box = tuple[float, float, float, float]

@@ -30,18 +30,6 @@ from hemlets.inference.smoothing import SmoothingConfig, smooth_estimates
 from hemlets.inference.tracks import Tracker
 from hemlets.inference.types import BodyEstimate, Camera, PredictionRequest
 
-__all__ = [
-    "Finder",
-    "Track",
-    "Video",
-    "detected",
-    "openpose_finder",
-    "predict_video",
-    "smooth_track",
-    "whole_frames",
-    "write_video",
-]
-
 Image = npt.NDArray[np.uint8]
 Finder = Callable[[int, Image], Sequence[Detection]]
 """From a frame's number and pixels to the people in it."""

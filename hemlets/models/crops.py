@@ -13,8 +13,6 @@ from torch import Tensor
 from hemlets.data.transforms import Crop, normalise
 from hemlets.models.codecs import VolumeSpec
 
-__all__ = ["ImageJoints", "joints_in_images", "network_input"]
-
 Array = npt.NDArray[np.float64]
 
 

@@ -8,15 +8,13 @@ from torch import Tensor
 from hemlets.body import mirror_theta
 from hemlets.body.rotations import nearest_rotations
 from hemlets.core.skeleton import FLIP_JOINTS
-from hemlets.models.fused import InferenceForm
+from hemlets.models.fused import FusedModel
 from hemlets.models.pose import DecodedVolume
 from hemlets.models.posh import HemletsPosh, PoshOutput, body_from
 from hemlets.models.shape import ShapeOutput
 
-__all__ = ["both_ways"]
 
-
-def both_ways(model: HemletsPosh | InferenceForm, image_B3HW: Tensor) -> PoshOutput:
+def flip_tta(model: HemletsPosh | FusedModel, image_B3HW: Tensor) -> PoshOutput:
     """What the model makes of crops, averaged with what it makes of their mirror images.
 
     A usual test-time augmentation (Newell et al. 2016 for heatmaps, Sun et al. 2018 for joints

@@ -20,8 +20,6 @@ from hemlets.models.evidence import KeypointEvidence
 from hemlets.models.packed import Activation, PackedConvolution, PackedUpsampling
 from hemlets.models.posh import HemletsPosh, PoshOutput, with_body
 
-__all__ = ["InferenceForm", "Precision", "can_prepare"]
-
 Precision = Literal["float32", "bfloat16"]
 
 _ADDITIONS: Final = (operator.add, torch.add)
@@ -43,7 +41,7 @@ def can_prepare(precision: Precision) -> bool:
     return precision == "float32" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-class InferenceForm(nn.Module):
+class FusedModel(nn.Module):
     """Crop to joints and body on a CPU, without gradients.
 
     In float32 it gives what the model gives but for rounding. In bfloat16 convolutions run as

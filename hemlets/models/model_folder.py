@@ -20,15 +20,6 @@ from hemlets.models.pose import PoseNetworkConfig
 from hemlets.models.posh import HemletsPosh
 from hemlets.models.shape import ShapeNetworkConfig
 
-__all__ = [
-    "InferenceConfig",
-    "ModelCard",
-    "PersonThreshold",
-    "load_model",
-    "load_weights",
-    "save_model",
-]
-
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
 

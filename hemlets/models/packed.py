@@ -13,8 +13,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Activation", "PackedConvolution", "PackedUpsampling"]
-
 Activation = Literal["none", "relu", "relu6"]
 
 _OPERATOR: dict[Activation, tuple[str, list[float]]] = {

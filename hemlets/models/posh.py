@@ -18,8 +18,6 @@ from hemlets.models.pose import (
 )
 from hemlets.models.shape import ShapeNetwork, ShapeNetworkConfig, ShapeOutput
 
-__all__ = ["HemletsPosh", "PoshOutput", "body_from", "nominal_metres", "with_body"]
-
 
 class PoshOutput(NamedTuple):
     """Both stages' outputs and the decoded joints.

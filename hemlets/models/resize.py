@@ -8,8 +8,6 @@ from torch import Tensor
 from hemlets.core.skeleton import N_JOINTS
 from hemlets.models.pose import PoseNetworkConfig
 
-__all__ = ["resized", "with_depth_cells"]
-
 _HEAD = "volume_head."
 
 

@@ -12,8 +12,6 @@ from hemlets.body.rotations import gram_schmidt
 from hemlets.core.config import Config
 from hemlets.core.skeleton import N_JOINTS
 
-__all__ = ["ShapeNetwork", "ShapeNetworkConfig", "ShapeOutput"]
-
 
 class ShapeNetworkConfig(Config):
     """Size of the shape network."""

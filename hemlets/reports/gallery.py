@@ -14,8 +14,6 @@ from hemlets.evaluation.scoring.summary import Summary
 from hemlets.reports.drawing import png
 from hemlets.reports.pictures import prediction_tile
 
-__all__ = ["pictures_of", "predictions_of", "rows_of_samples", "worst_samples"]
-
 
 def worst_samples(summary: Summary, count: int) -> list[tuple[str, str]]:
     """Ids of a benchmark's worst samples with captions: what, how bad, of whom."""

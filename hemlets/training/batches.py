@@ -22,8 +22,6 @@ from hemlets.data.transforms import AugmentationConfig, Crop, draw_augmentation,
 from hemlets.data.transforms.stored import extract_stored
 from hemlets.models.codecs import VolumeSpec, crop_views, from_view, into_view, steepness
 
-__all__ = ["AnyBatch", "Batch", "ImageReader", "Loader", "Samples", "Source", "micro_batches"]
-
 
 class AnyBatch(Protocol):
     """A named tuple of tensors whose first dimension is the batch."""

@@ -27,19 +27,9 @@ from hemlets.models.codecs import PERSON_STATISTIC, decode_heatmaps, person_conf
 from hemlets.models.codecs.bones import BoneLengths
 from hemlets.models.codecs.decode import lengths_at_depth
 from hemlets.models.crops import ImageJoints, joints_in_images, network_input
-from hemlets.models.flip_tta import both_ways
+from hemlets.models.flip_tta import flip_tta
 from hemlets.models.model_folder import PersonThreshold
 from hemlets.training.objectives import shrunk
-
-__all__ = [
-    "Calibration",
-    "CalibrationRows",
-    "RowsUsed",
-    "best_threshold",
-    "calibrate",
-    "pooled",
-    "spread",
-]
 
 Array = npt.NDArray[np.floating]
 RowsUsed = dict[str, dict[str, int]]
@@ -254,7 +244,7 @@ def _look(
             crop_B3HW = shrunk(
                 network_input(stored_images(rows, part, reader), own, device), shrink
             )
-            out = both_ways(model, crop_B3HW) if flip_test else model(crop_B3HW)
+            out = flip_tta(model, crop_B3HW) if flip_test else model(crop_B3HW)
         joints.append(joints_in_images(out.decoded.voxel_BJ3, volume, own))
         if out.pose.heatmap_BJHW is not None:
             peak_BJ = decode_heatmaps(out.pose.heatmap_BJHW)[1].clamp(0, 1)

@@ -15,8 +15,6 @@ from hemlets.core.errors import CheckpointError, TrainingError
 from hemlets.core.files import atomic_path
 from hemlets.training.identity import Identity
 
-__all__ = ["History", "load_checkpoint", "save_checkpoint"]
-
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint atomically: a killed process leaves the one before.

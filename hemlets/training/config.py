@@ -13,16 +13,6 @@ from hemlets.data.transforms import AugmentationConfig
 from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.model_folder import InferenceConfig
 
-__all__ = [
-    "TUNING",
-    "WARM_UP",
-    "LossConfig",
-    "StageJob",
-    "StageName",
-    "Supervision",
-    "TrainingConfig",
-]
-
 WARM_UP, TUNING = "shape-warm-up", "shape-tuning"
 """Folders in that of a ``posh`` run: of the shape stages that go before it and after it."""
 

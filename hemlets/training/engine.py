@@ -46,10 +46,10 @@ from hemlets.training.batches import AnyBatch, Loader, Source, micro_batches
 from hemlets.training.calibration import Calibration, CalibrationRows
 from hemlets.training.checkpoints import History, load_checkpoint, save_checkpoint
 from hemlets.training.config import TUNING, WARM_UP, StageJob, TrainingConfig
-from hemlets.training.group import Group, told_of_lost_processes
+from hemlets.training.group import Group, explain_rank_failure
 from hemlets.training.identity import Identity, table_of
-from hemlets.training.memory import told_of_memory
-from hemlets.training.moving_average import Average
+from hemlets.training.memory import explain_out_of_memory
+from hemlets.training.moving_average import ExponentialMovingAverage
 from hemlets.training.optimisers import StageOptimiser
 from hemlets.training.precision import resolve_precision
 from hemlets.training.reporting import PROGRESS, Reporter, Rows
@@ -127,10 +127,10 @@ def train(job: StageJob, *, reporter: Reporter | None = None) -> dict[str, float
         if int(os.environ.get("RANK", 0)) == 0:
             # A worker whose launcher was killed needs a moment to save and end.
             stack.enter_context(lock(job.out / LOCK, "this training", timeout_s=LOCK_TIMEOUT_S))
-        stack.enter_context(told_of_lost_processes())
+        stack.enter_context(explain_rank_failure())
         # Joined under the lock, so that nobody reads what another run is still writing.
         group = Group.joined(stack.enter_context(_stop_signals()))
-        stack.enter_context(told_of_memory(job.training, group.size))
+        stack.enter_context(explain_out_of_memory(job.training, group.size))
         stream = opened_stream(job, scenes=_learns_from_scenes(job))
         if stream is not None:
             # Its workers end with the thread that opens it, so with none that makes batches.
@@ -231,7 +231,7 @@ def _train(
     network = stage.part(model)
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimiser = StageOptimiser(network, config)
-    average = Average(network, config.ema)
+    average = ExponentialMovingAverage(network, config.ema)
     counted, usual_loss = 0, math.inf
     sums: dict[str, float] = {}
     figures: dict[str, float] = {}
@@ -304,7 +304,7 @@ def _train(
             row["samples"] = done * config.batch_size
             row["samples_per_s"] = clocked / elapsed
             if validated:
-                with group.others_wait(config.threads):
+                with group.lend_threads(config.threads):
                     stage.part(shadow).load_state_dict(average.state)
                     figures = stage.validate(
                         shadow, validation_rows, precision=precision, device=device

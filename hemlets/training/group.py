@@ -15,8 +15,6 @@ from torch import nn
 
 from hemlets.core.errors import TrainingError
 
-__all__ = ["STOPPED_EXIT_CODE", "Group", "told_of_lost_processes", "with_global_statistics"]
-
 STOPPED_EXIT_CODE = 75
 """Asked to end and saved: run the same command to go on (EX_TEMPFAIL)."""
 
@@ -32,7 +30,8 @@ class Group:
     by its own share of the batch, and process 0's running statistics are kept; freeze BatchNorm
     (``training.freeze_batch_norm``) where that matters.
 
-    Every method but `parallel` and `others_wait` must be called by all processes at the same point.
+    Every method but `parallel` and `lend_threads` must be called by all processes at the
+    same point.
 
     Attributes:
         rank: Number of this process; 0 writes.
@@ -119,7 +118,7 @@ class Group:
         raise SystemExit(STOPPED_EXIT_CODE)
 
     @contextlib.contextmanager
-    def others_wait(self, threads: int) -> Iterator[None]:
+    def lend_threads(self, threads: int) -> Iterator[None]:
         """Have the threads of all processes of this machine while only this one works.
 
         Args:
@@ -146,7 +145,7 @@ class Group:
 
 
 @contextlib.contextmanager
-def told_of_lost_processes() -> Iterator[None]:
+def explain_rank_failure() -> Iterator[None]:
     """Say what happened where another process of the group ended in the block.
 
     Raises:

@@ -12,8 +12,6 @@ from hemlets.core.files import content_hash, sha256_file
 from hemlets.models.backbones.pretrained import backbone_file
 from hemlets.training.config import StageJob
 
-__all__ = ["Identity", "table_of"]
-
 _NAMES: Final = {
     "settings": "settings",
     "annotations": "annotations",

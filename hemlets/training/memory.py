@@ -10,8 +10,6 @@ import torch
 from hemlets.core.errors import TrainingError
 from hemlets.training.config import TrainingConfig
 
-__all__ = ["told_of_memory"]
-
 _SIGNS = (
     # Torch on a CPU; CUDA and NCCL; the libraries, which allocate workspaces of their own.
     "can't allocate memory",
@@ -22,7 +20,7 @@ _SIGNS = (
 
 
 @contextlib.contextmanager
-def told_of_memory(config: TrainingConfig, processes: int) -> Iterator[None]:
+def explain_out_of_memory(config: TrainingConfig, processes: int) -> Iterator[None]:
     """Say which setting to change where the block runs out of memory.
 
     Args:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["Average"]
 
-
-class Average:
+class ExponentialMovingAverage:
     """Exponential moving average of parameters and buffers, with a short memory at first."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:

@@ -34,8 +34,6 @@ from hemlets.training.shape_samples import ShapeBatch
 if TYPE_CHECKING:
     from hemlets.body.posed_joints import PosedJoints
 
-__all__ = ["BodyObjective", "PoseObjective", "PoshObjective", "ShapeObjective", "shrunk"]
-
 
 def shrunk(image_B3HW: Tensor, factor: int) -> Tensor:
     """Crops averaged down by a whole factor.

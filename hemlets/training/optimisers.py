@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from hemlets.training.config import TrainingConfig
 
-__all__ = ["StageOptimiser"]
-
 _EDGES: Final = ("backbone.conv1.weight", "backbone._conv_stem.weight", "_head.weight")
 """Ends of the names of the first convolutions and the output heads."""
 

@@ -15,8 +15,6 @@ from hemlets.models import HemletsPosh, PoseNetwork
 from hemlets.models.crops import joints_in_images, network_input
 from hemlets.training.objectives import shrunk
 
-__all__ = ["TILES", "validation_picture"]
-
 TILES: Final = 8
 _TILE_PX: Final = 192
 

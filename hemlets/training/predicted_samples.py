@@ -18,8 +18,6 @@ from hemlets.data.transforms import AugmentationConfig
 from hemlets.training.predictions import LOOKS, PredictedBodies
 from hemlets.training.shape_samples import Draws, ShapeBatch, draw_moves, moved
 
-__all__ = ["PredictedSamples"]
-
 
 class PredictedSamples:
     """Predicted joints, one look at a time, varied by (seed, epoch, index).

@@ -16,13 +16,11 @@ from hemlets.core.files import atomic_path
 from hemlets.core.skeleton import FLIP_JOINTS
 from hemlets.data.transforms import normalise
 from hemlets.models import HemletsPosh
-from hemlets.models.fused import InferenceForm, can_prepare
+from hemlets.models.fused import FusedModel, can_prepare
 from hemlets.models.posh import nominal_metres
 from hemlets.training.batches import Samples
 from hemlets.training.group import Group
 from hemlets.training.objectives import shrunk
-
-__all__ = ["LOOKS", "PredictedBodies", "predict_bodies"]
 
 LOOKS = 3
 """At a crop, at its mirror image, and their average, which the flip test regresses a body from."""
@@ -116,9 +114,9 @@ def _looker(
     model: HemletsPosh, samples: Samples, shrink: int, device: torch.device
 ) -> Callable[[int, Indices], PredictedBodies]:
     """What predicts the samples of some indices in one epoch."""
-    network: HemletsPosh | InferenceForm = model.eval().to(device)
+    network: HemletsPosh | FusedModel = model.eval().to(device)
     if device.type == "cpu" and can_prepare("bfloat16"):
-        network = InferenceForm(model, "bfloat16")
+        network = FusedModel(model, "bfloat16")
 
     def look(epoch: int, indices: Indices) -> PredictedBodies:
         batch = samples.batch(indices, epoch)
@@ -130,7 +128,7 @@ def _looker(
 
 
 @torch.inference_mode()
-def _looks(network: HemletsPosh | InferenceForm, image_B3HW: Tensor) -> Tensor:
+def _looks(network: HemletsPosh | FusedModel, image_B3HW: Tensor) -> Tensor:
     """Joints (B, 3, 18, 3) of each look, those of the mirror image mirrored back."""
     images = torch.cat([image_B3HW, image_B3HW.flip(-1)])
     voxel = network(images.contiguous(memory_format=torch.channels_last)).decoded.voxel_BJ3

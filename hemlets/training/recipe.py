@@ -23,8 +23,6 @@ from hemlets.models.resize import resized, with_depth_cells
 from hemlets.training.config import LossConfig, StageJob, StageName, TrainingConfig
 from hemlets.training.reporting import Rows
 
-__all__ = ["Phase", "Recipe", "run"]
-
 
 class Phase(Config):
     """One phase of the recipe.

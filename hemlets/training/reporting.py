@@ -9,8 +9,6 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PROGRESS", "Reporter", "Rows"]
-
 PROGRESS = "progress.json"
 """In a run's folder: the last row of figures, or how many images its network has looked at."""
 

@@ -22,16 +22,6 @@ from hemlets.data.transforms import AugmentationConfig, square_crop
 from hemlets.models.codecs import VolumeSpec, crop_views, into_view
 from hemlets.models.posh import nominal_metres
 
-__all__ = [
-    "Draws",
-    "ShapeBatch",
-    "ShapeSamples",
-    "draw_moves",
-    "moved",
-    "no_bodies",
-    "teaches_shape",
-]
-
 _JOINT_SHARE = (0.3, 1.3)
 """A joint's own share of its sample's noise: networks err more on wrists than on hips."""
 

@@ -32,8 +32,6 @@ from hemlets.training.reporting import PROGRESS
 from hemlets.training.shape_samples import ShapeSamples, no_bodies, teaches_shape
 from hemlets.training.validation import validate, validate_shape
 
-__all__ = ["Stage", "initial_model", "stage_of", "tuning_job", "warm_up_job"]
-
 BEFORE_TUNING, PREDICTIONS, FEATURES = "initial.safetensors", "predictions", "features"
 _SHAPE_BATCH = 512
 

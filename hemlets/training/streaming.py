@@ -14,8 +14,6 @@ from hemlets.models.codecs import VolumeSpec
 from hemlets.training.batches import Batch, Samples
 from hemlets.training.config import StageJob
 
-__all__ = ["StreamSamples", "opened_stream", "share_of_rank", "streamed_samples"]
-
 Indices = npt.NDArray[np.integer[Any]]
 
 

@@ -23,8 +23,6 @@ from hemlets.models.crops import joints_in_images, network_input
 from hemlets.training.objectives import shrunk
 from hemlets.training.shape_samples import ShapeSamples, teaches_shape
 
-__all__ = ["NOISE_M", "validate", "validate_shape"]
-
 NOISE_M: Final = 0.05
 """Noise on each coordinate of a joint that the shape network is looked at with."""
 

@@ -21,7 +21,7 @@ from conditions import cores, machine, timed
 from torch import nn
 
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
-from hemlets.models.fused import InferenceForm, Precision, can_prepare
+from hemlets.models.fused import FusedModel, Precision, can_prepare
 
 RESULTS = Path(__file__).parent / "results" / "inference.csv"
 COLUMNS = (
@@ -69,7 +69,7 @@ def main() -> int:
         for precision, prepared in itertools.product(PRECISIONS, (False, True)):
             if prepared and (device.type != "cpu" or not can_prepare(precision)):
                 continue
-            ready = InferenceForm(model, precision) if prepared else model
+            ready = FusedModel(model, precision) if prepared else model
             cast = precision == "bfloat16" and not prepared
             took = timed(partial(infer, ready, crop, cast), device, 20)
             judged_here = precision == "bfloat16" and (prepared or device.type != "cpu")

@@ -12,7 +12,7 @@ from hemlets.core.skeleton import Joint
 from hemlets.inference import BodyEstimate, Camera, Flag
 from hemlets.inference.openpose import read_openpose
 from hemlets.inference.people import Detection, predict_people
-from hemlets.inference.tracks import Tracker, overlap
+from hemlets.inference.tracks import Tracker, box_iou
 
 SAMPLES = Path(os.environ.get("HEMLETS_SAMPLES", "../shared/samples"))
 IMAGE = np.zeros((200, 300, 3), np.uint8)
@@ -134,7 +134,7 @@ def test_a_file_that_openpose_really_wrote_is_read():
     given = json.loads((SAMPLES / "openpose/im1010_bbox.json").read_text())["bbox"]
     # The sample's box was drawn from the same keypoints.
     box = (given[0], given[1], given[0] + given[2], given[1] + given[3])
-    assert overlap(person.box_xyxy, box) > 0.6
+    assert box_iou(person.box_xyxy, box) > 0.6
     assert person.missing == ("right_elbow", "right_wrist")
 
 

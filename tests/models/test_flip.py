@@ -9,7 +9,7 @@ from torch import Tensor
 from hemlets.body import mirror_theta
 from hemlets.core.skeleton import FLIP_JOINTS
 from hemlets.models import HemletsPosh, PoseNetworkConfig, PoshOutput, ShapeNetworkConfig
-from hemlets.models.flip_tta import both_ways
+from hemlets.models.flip_tta import flip_tta
 from hemlets.models.posh import body_from
 
 POSE = PoseNetworkConfig(crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=32)
@@ -28,7 +28,7 @@ def image() -> Tensor:
 
 @torch.inference_mode()
 def _answers(model: HemletsPosh, image: Tensor) -> tuple[PoshOutput, PoshOutput]:
-    return both_ways(model, image), both_ways(model, image.flip(-1))
+    return flip_tta(model, image), flip_tta(model, image.flip(-1))
 
 
 def test_a_mirrored_crop_has_the_mirrored_answer(model: HemletsPosh, image: Tensor) -> None:

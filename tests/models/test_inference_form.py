@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hemlets.models import HemletsPosh, PoseNetworkConfig, PoshOutput, ShapeNetworkConfig
-from hemlets.models.fused import InferenceForm, can_prepare
+from hemlets.models.fused import FusedModel, can_prepare
 from hemlets.models.packed import PackedConvolution, PackedUpsampling
 
 FORMS: dict[str, dict[str, object]] = {
@@ -61,7 +61,7 @@ def _apart_mm(one: PoshOutput, other: PoshOutput) -> float:
 @pytest.mark.parametrize("name", FORMS)
 def test_in_float32_it_says_what_the_model_says(name: str) -> None:
     model = _trained(**FORMS[name])
-    prepared, plain = (_answer(m, _crops(2)) for m in (InferenceForm(model), model))
+    prepared, plain = (_answer(m, _crops(2)) for m in (FusedModel(model), model))
     assert _apart_mm(prepared, plain) < 0.05
     torch.testing.assert_close(prepared.shape, plain.shape, atol=1e-4, rtol=0)
     for maps in ("heatmap_BJHW", "triplet_BKLHW"):
@@ -77,7 +77,7 @@ def test_in_bfloat16_it_is_about_as_exact_as_autocast(name: str) -> None:
     exact = _answer(model, _crops(2))
     with torch.autocast("cpu", torch.bfloat16):
         cast = _answer(model, _crops(2))
-    prepared = _answer(InferenceForm(model, "bfloat16"), _crops(2))
+    prepared = _answer(FusedModel(model, "bfloat16"), _crops(2))
     assert 0 < _apart_mm(prepared, exact) < max(3 * _apart_mm(cast, exact), 2.0)
     assert prepared.decoded.voxel_BJ3.dtype == prepared.shape.betas_BS.dtype == torch.float32
 
@@ -86,7 +86,7 @@ def test_in_bfloat16_it_is_about_as_exact_as_autocast(name: str) -> None:
 def test_one_crop_and_eight_are_answered_alike(precision: str) -> None:
     if precision == "bfloat16" and not can_prepare("bfloat16"):
         pytest.skip("no bfloat16 arithmetic here")
-    form = InferenceForm(_trained(), "float32" if precision == "float32" else "bfloat16")
+    form = FusedModel(_trained(), "float32" if precision == "float32" else "bfloat16")
     together = _answer(form, _crops(8))
     for index, crop in enumerate(_crops(8)):
         alone = _answer(form, crop[None])
@@ -97,20 +97,20 @@ def test_one_crop_and_eight_are_answered_alike(precision: str) -> None:
 def test_crops_may_be_larger_than_those_it_was_prepared_for() -> None:
     model = _trained()
     crops = _crops(1, side=96)
-    assert _apart_mm(_answer(InferenceForm(model), crops), _answer(model, crops)) < 0.05
+    assert _apart_mm(_answer(FusedModel(model), crops), _answer(model, crops)) < 0.05
 
 
 def test_the_model_stays_as_it_was() -> None:
     model = _trained()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    InferenceForm(model)
+    FusedModel(model)
     assert model.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize("name", FORMS)
 def test_nothing_is_left_to_normalise_or_to_activate_apart(name: str) -> None:
-    left = {type(m) for m in InferenceForm(_trained(**FORMS[name])).pose.modules()}
+    left = {type(m) for m in FusedModel(_trained(**FORMS[name])).pose.modules()}
     assert PackedConvolution in left
     # MoveNet's levels are normalised before convolutions whose padding a shift would change.
     allowed = {nn.BatchNorm2d} if name.startswith("movenet") else set()

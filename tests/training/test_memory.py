@@ -14,7 +14,7 @@ from hemlets.core.errors import TrainingError
 from hemlets.training.batches import Loader
 from hemlets.training.config import StageJob, TrainingConfig
 from hemlets.training.engine import train
-from hemlets.training.memory import told_of_memory
+from hemlets.training.memory import explain_out_of_memory
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_every_form_of_it_is_known(error: Exception) -> None:
     config = TrainingConfig(steps=1, batch_size=8, accumulate=2)
     with (
         pytest.raises(TrainingError, match=r"set training\.accumulate to 4"),
-        told_of_memory(config, 1),
+        explain_out_of_memory(config, 1),
     ):
         raise error
 
@@ -40,7 +40,7 @@ def test_every_form_of_it_is_known(error: Exception) -> None:
 def test_other_errors_are_not_taken_for_it() -> None:
     with (
         pytest.raises(RuntimeError, match="shapes differ"),
-        told_of_memory(TrainingConfig(steps=1), 1),
+        explain_out_of_memory(TrainingConfig(steps=1), 1),
     ):
         raise RuntimeError("shapes differ")
 
@@ -76,7 +76,7 @@ def test_the_suggested_cut_is_one_that_the_loader_accepts(
     batch_size: int, accumulate: int, processes: int, parts: int | None
 ) -> None:
     config = TrainingConfig(steps=1, batch_size=batch_size, accumulate=accumulate)
-    with pytest.raises(TrainingError) as caught, told_of_memory(config, processes):
+    with pytest.raises(TrainingError) as caught, explain_out_of_memory(config, processes):
         raise MemoryError
     assert "lower training.batch_size" in str(caught.value.remedy)
     assert ("accumulate" in str(caught.value.remedy)) == (parts is not None)

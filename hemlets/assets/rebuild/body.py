@@ -44,12 +44,6 @@ from hemlets.assets.rebuild.rest_pose import (
 from hemlets.core.errors import AssetError
 from hemlets.core.skeleton import MIRROR_SMPL_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
 
-__all__ = [
-    "LANDMARK_SOURCES",
-    "BodyArrays",
-    "build_bodies",
-]
-
 N_BETAS: Final = 10
 WEIGHT_STEPS: Final = 1024
 """Skinning weights are whole multiples of 1/1024: exact in a sum, small in a compressed file."""

@@ -38,8 +38,6 @@ from hemlets.assets.rebuild.rest_pose import (
 from hemlets.core.errors import AssetError
 from hemlets.core.skeleton import SMPL_PARENTS
 
-__all__ = ["Clip", "fetch_pybullet", "read_clips", "retarget"]
-
 PYBULLET: Final = "pybullet==3.2.7"
 MOTION_FOLDER: Final = "pybullet_data/data/motions/"
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import anny
     import torch
 
-__all__ = ["FULL_TOPOLOGY", "LITE_TOPOLOGY", "Population", "sample_population"]
-
 FULL_TOPOLOGY: Final = "anny"
 LITE_TOPOLOGY: Final = "notoes_collapse10pc"
 

@@ -20,15 +20,6 @@ from hemlets.body.kinematics import pose_skeleton
 from hemlets.body.rotations import rotation_matrices
 from hemlets.core.skeleton import FLIP_JOINTS, MIRROR_SMPL_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
 
-__all__ = [
-    "KINEMATIC_TWIN",
-    "PosedBody",
-    "fit_posed_regressor",
-    "fit_rest_point",
-    "fit_rest_regressor",
-    "posed_error_mm",
-]
-
 _Array = npt.NDArray[np.float64]
 _Index = npt.NDArray[np.int64]
 

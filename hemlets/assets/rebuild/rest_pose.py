@@ -13,14 +13,6 @@ from scipy.spatial.transform import Rotation
 
 from hemlets.core.skeleton import MIRROR_SMPL_JOINTS
 
-__all__ = [
-    "ARM_DIRECTION",
-    "SHIN_DIRECTION",
-    "THIGH_DIRECTION",
-    "aim",
-    "side_sign",
-]
-
 THIGH_DIRECTION: tuple[float, float, float] = (0.06, -1.0, 0.0)
 """Left hip → left knee, not normalised; the right side is its mirror image."""
 

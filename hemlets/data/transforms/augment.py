@@ -10,8 +10,6 @@ from pydantic import Field
 
 from hemlets.core.config import Config
 
-__all__ = ["Augmentation", "AugmentationConfig", "draw_augmentation"]
-
 
 class AugmentationConfig(Config):
     """The paper's: rotation ±30°, scale 0.75–1.25, flip 0.5 and colour; and some shift.

@@ -13,8 +13,6 @@ import numpy.typing as npt
 
 from hemlets.core.errors import InputError
 
-__all__ = ["CONTEXT", "Crop", "square_crop"]
-
 CONTEXT = 1.2
 """Side of the crop over the longer side of the person's box."""
 

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["normalise"]
-
 
 def normalise(image_BHW3: Tensor) -> Tensor:
     """uint8 crops (B, H, W, 3) to the network's input (B, 3, H, W), channels last in memory.

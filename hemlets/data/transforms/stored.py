@@ -13,8 +13,6 @@ from hemlets.data.table import decode_image
 from hemlets.data.table.images import MAX_PIXELS
 from hemlets.data.transforms.crop import Crop
 
-__all__ = ["decode_reduced", "extract_stored"]
-
 _END: Final = b"\xff\xd9"
 
 

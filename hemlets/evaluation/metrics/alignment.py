@@ -13,8 +13,6 @@ import numpy.typing as npt
 
 from hemlets.core.errors import DataError
 
-__all__ = ["MIN_JOINTS", "Alignment", "align", "aligned_errors_mm", "checked", "lengths"]
-
 MIN_JOINTS = 3
 """With fewer valid joints a similarity fits anything: the result is undefined, NaN."""
 

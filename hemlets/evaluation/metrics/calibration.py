@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from hemlets.evaluation.metrics.joints import PCK_THRESHOLD_MM
 
-__all__ = ["Calibration"]
-
 Float = npt.NDArray[np.float64]
 _BINS = 10
 

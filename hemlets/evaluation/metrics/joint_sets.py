@@ -6,8 +6,6 @@ from typing import Final
 
 from hemlets.core.skeleton import N_JOINTS, Joint
 
-__all__ = ["JOINT_SETS"]
-
 _LSP = (
     Joint.RIGHT_ANKLE, Joint.RIGHT_KNEE, Joint.RIGHT_HIP,
     Joint.LEFT_HIP, Joint.LEFT_KNEE, Joint.LEFT_ANKLE,

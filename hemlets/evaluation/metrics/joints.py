@@ -17,24 +17,6 @@ from hemlets.core.errors import DataError
 from hemlets.core.skeleton import Joint
 from hemlets.evaluation.metrics.alignment import aligned_errors_mm, checked, lengths
 
-__all__ = [
-    "AUC_THRESHOLDS_MM",
-    "PCK_THRESHOLD_MM",
-    "aligned_mpjpe_mm",
-    "auc_pct",
-    "mean_over_joints",
-    "moving_joints",
-    "mpjpe_mm",
-    "pa_mpjpe_mm",
-    "pck_pct",
-    "rigid_aligned_errors_mm",
-    "rigid_mpjpe_mm",
-    "root_aligned_errors_mm",
-    "rotation_errors_rad",
-    "similarity_aligned_errors_mm",
-    "vertex_errors_mm",
-]
-
 PCK_THRESHOLD_MM = 150.0
 """About half a head (Mehta et al. 2017, "Monocular 3D Human Pose Estimation In The Wild")."""
 

@@ -24,15 +24,6 @@ from hemlets.evaluation.protocols.protocol import PIXELS, ROTATIONS, SEGMENTS, S
 if TYPE_CHECKING:
     from hemlets.body import BodyModel
 
-__all__ = [
-    "PCK_THRESHOLDS",
-    "joint_errors_mm",
-    "measurable",
-    "measure_block",
-    "metric_name",
-    "pck2d_pct",
-]
-
 PCK_THRESHOLDS = {"pckh50_pct": 0.5, "pck20_torso_pct": 0.2}
 """Of the reference length: the head segment (PCKh@0.5), the torso (PCK@0.2)."""
 

@@ -15,8 +15,6 @@ import numpy.typing as npt
 
 from hemlets.evaluation.metrics.joints import mean_over_joints, moving_joints, rotation_errors_rad
 
-__all__ = ["REST_OF", "pose_errors_deg", "turning_joints"]
-
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 

@@ -18,8 +18,6 @@ from hemlets.evaluation.predictions import Predictions
 if TYPE_CHECKING:
     from hemlets.body import BodyModel
 
-__all__ = ["PART_LABELS", "UNKNOWN_PART", "count_pixels", "draw_labels", "figures_pct", "read_mask"]
-
 PART_LABELS: Final = (
     "background",
     "head",

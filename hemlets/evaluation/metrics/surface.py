@@ -14,8 +14,6 @@ from hemlets.evaluation.metrics import joints as metrics
 if TYPE_CHECKING:
     from hemlets.body import Body, BodyModel
 
-__all__ = ["BLOCK", "Shape", "mesh_errors_mm"]
-
 BLOCK = 256
 """Bodies posed at a time: about 150 MB for a mesh of 13,718 vertices, whatever the sample count."""
 

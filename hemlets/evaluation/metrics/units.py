@@ -10,10 +10,8 @@ import numpy.typing as npt
 
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import PART_CHILD, PART_PARENT
-from hemlets.core.wording import counted, some
+from hemlets.core.wording import counted, truncate_list
 from hemlets.evaluation.metrics.alignment import lengths
-
-__all__ = ["LONGEST_BONE_MM", "check_millimetres"]
 
 LONGEST_BONE_MM = (100.0, 1_000.0)
 """Range of the longest part (torso or thigh) of anyone from infant to giant."""
@@ -68,7 +66,7 @@ def check_millimetres(
         raise DataError(
             f"the longest bone of {odd.sum()} annotated poses is not of human length "
             f"({np.median(bone[odd]):.3g} mm in the median)",
-            where=f"annotations: {some(sample_ids[odd])}",
+            where=f"annotations: {truncate_list(sample_ids[odd])}",
             expected=f"{low:g}-{high:g} mm",
             remedy="give joints in millimetres",
         )
@@ -84,7 +82,7 @@ def check_millimetres(
     if metres.size:
         raise DataError(
             f"{counted(metres.size, 'predicted pose is', 'predicted poses are')} in metres",
-            where=f"{file or 'predictions'}: {some(sample_ids[metres])}",
+            where=f"{file or 'predictions'}: {truncate_list(sample_ids[metres])}",
             expected="millimetres",
             remedy="multiply the predictor's joints by 1000 (column joints3d_mm)",
         )

@@ -23,17 +23,6 @@ from hemlets.evaluation.scoring.summary import Figure, Summary
 if TYPE_CHECKING:
     from hemlets.body import BodyModel
 
-__all__ = [
-    "MISSING",
-    "WITHHELD",
-    "TableCell",
-    "TableColumn",
-    "TableRow",
-    "WrittenTable",
-    "make_table",
-    "paper_table",
-]
-
 MISSING: Final = "missing"
 """Of a cell of the paper that was read in no source."""
 

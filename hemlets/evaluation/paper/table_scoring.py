@@ -23,8 +23,6 @@ from hemlets.evaluation.scoring.truth import NoSamplesError, Truth
 if TYPE_CHECKING:
     from hemlets.body import BodyModel
 
-__all__ = ["Chosen", "Given", "Scoring"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Given:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import JOINTS
-from hemlets.core.wording import counted, some
+from hemlets.core.wording import counted, truncate_list
 from hemlets.evaluation.metrics.joint_sets import JOINT_SETS
 from hemlets.evaluation.protocols.protocol import (
     PIXELS,
@@ -75,8 +75,8 @@ def _check_groups(protocol: Protocol, table: GroupTable, truth: Truth) -> None:
         words = sorted({action.words[code] for code in action.codes[outside]})
         raise DataError(
             f"{counted(outside.size, 'sample belongs', 'samples belong')} to no column of the "
-            f"table {table.title} (actions: {some(words)})",
-            where=some(ids) + (" and more" if outside.size > 10 else ""),
+            f"table {table.title} (actions: {truncate_list(words)})",
+            where=truncate_list(ids) + (" and more" if outside.size > 10 else ""),
             expected=", ".join(column.title for column in columns),
             remedy="correct the samples' action or subject in the annotations",
         )
@@ -90,7 +90,7 @@ def _check_groups(protocol: Protocol, table: GroupTable, truth: Truth) -> None:
     if lacking:
         raise DataError(
             f"{counted(len(lacking), 'group')} of the table {table.title} "
-            f"{'has' if len(lacking) == 1 else 'have'} no sample: {some(lacking)}",
+            f"{'has' if len(lacking) == 1 else 'have'} no sample: {truncate_list(lacking)}",
             where=f"protocol {protocol.name}",
             expected="samples in every column" + (" of every subject" if protocol.subjects else ""),
             remedy="predict and annotate the whole test set",
@@ -111,7 +111,7 @@ def _check_joints(protocol: Protocol, truth: Truth) -> None:
         joints = JOINT_SETS[measure.joints]
         lacking = [JOINTS[joint] for joint in joints if not known[joint]]
         if lacking:
-            many = "all joints" if len(lacking) == len(joints) else some(lacking)
+            many = "all joints" if len(lacking) == len(joints) else truncate_list(lacking)
             raise DataError(
                 f"{many} of the joint set {measure.joints} are annotated in no sample",
                 where=f"protocol {protocol.name}, {measure.key}",
@@ -135,7 +135,7 @@ def _check_frames(protocol: Protocol, truth: Truth) -> None:
         raise DataError(
             f"{counted(off.size, 'sample is', 'samples are')} not a multiple of "
             f"{protocol.frame_step} frames from the first of their sequence",
-            where=some(ids) + (" and more" if off.size > 10 else ""),
+            where=truncate_list(ids) + (" and more" if off.size > 10 else ""),
             expected=f"every {protocol.frame_step}th frame, as {protocol.name} has it",
             remedy=f"ingest with a frame step of {protocol.frame_step}, or score with a protocol "
             "file of your own that has your step: it becomes part of every name",

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hemlets.core.errors import DataError
-from hemlets.core.wording import counted, some
+from hemlets.core.wording import counted, truncate_list
 from hemlets.evaluation.predictions import Predictions, PredictionsInfo
 from hemlets.evaluation.scoring.truth import Truth
 
@@ -65,7 +65,7 @@ class Matching:
         if again.size:
             raise DataError(
                 counted(again.size, "sample is", "samples are") + " predicted more than once",
-                where=f"{self._where}: {some(predicted.sample_id[again])}",
+                where=f"{self._where}: {truncate_list(predicted.sample_id[again])}",
                 expected="one row a sample",
                 remedy="remove the repeated rows",
             )
@@ -90,7 +90,7 @@ class Matching:
                 for code in np.unique(facet.codes[missing])
                 if facet.words[code] and not self._seen[facet.codes == code].any()
             ]
-            groups += [f"no sample of {field} {some(whole)} is predicted"] if whole else []
+            groups += [f"no sample of {field} {truncate_list(whole)} is predicted"] if whole else []
         names = self._truth.ids.take(missing[:10]).to_pylist()
         more = f" and {missing.size - 10} more" if missing.size > 10 else ""
         raise DataError(
@@ -116,12 +116,12 @@ def _why_unknown(unknown: pa.Array, truth: Truth) -> str:
         if len(named):
             parts.append(
                 f"{counted(len(named), 'prediction')} can't count "
-                f"({some(named.to_pylist())}): {reason}"
+                f"({truncate_list(named.to_pylist())}): {reason}"
             )
             left = left.filter(pc.invert(inside))
     if len(left):
         parts.append(
             f"{counted(len(left), 'prediction is', 'predictions are')} of no annotated sample "
-            f"({some(left.to_pylist())})"
+            f"({truncate_list(left.to_pylist())})"
         )
     return "; ".join(parts)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hemlets.core.errors import DataError
-from hemlets.core.wording import some
+from hemlets.core.wording import truncate_list
 from hemlets.evaluation.intervals import LEVEL, RESAMPLES, PairedRatio, paired_ratio
 from hemlets.evaluation.metrics.names import MetricName
 from hemlets.evaluation.protocols.oracle_inputs import knows_distance
@@ -76,7 +76,7 @@ def paired_change(
     if apart:
         raise DataError(
             f"{run.label} and {first.label} were not scored on the same samples",
-            where=some(apart),
+            where=truncate_list(apart),
             remedy="score both against the same annotations",
         )
     order = np.array([row_of[name] for name in first.samples.sample_id])

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hemlets.core.errors import DataError
-from hemlets.core.wording import counted, some
+from hemlets.core.wording import counted, truncate_list
 from hemlets.data.table import FIELDS, Annotations
 from hemlets.evaluation.protocols.protocol import (
     PIXELS,
@@ -308,7 +308,7 @@ def _refuse_twice(ids: pa.Array, where: str) -> None:
     twice = pc.unique(in_order.slice(1).filter(repeated))
     raise DataError(
         "samples are annotated more than once",
-        where=f"{where}: {some(twice.to_pylist())}",
+        where=f"{where}: {truncate_list(twice.to_pylist())}",
         expected="one row a sample",
         remedy="remove the rows that are there twice",
     )

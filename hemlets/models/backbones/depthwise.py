@@ -12,8 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-__all__ = ["depthwise"]
-
 _SMALL = 8
 """Up to this side of its output, a large kernel's gradient goes by pairs of pixels."""
 

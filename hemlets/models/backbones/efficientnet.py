@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from hemlets.models.backbones.depthwise import depthwise
 
-__all__ = ["EfficientNetLite0", "PaddedConvolution"]
-
 _MOMENTUM = 0.05
 
 # Channels, kernel, stride of the first block, expansion and number of blocks.

@@ -14,8 +14,6 @@ from hemlets.models.backbones import Backbone, BackboneName
 from hemlets.models.backbones.efficientnet import EfficientNetLite0
 from hemlets.models.model_folder import load_strictly, load_weights
 
-__all__ = ["backbone_file", "load_backbone"]
-
 _CLASSIFIER = ("fc.", "_conv_head.", "_bn1.", "_fc.")
 """What classifies on top of the features, in ResNets and in EfficientNets."""
 

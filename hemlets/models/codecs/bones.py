@@ -11,8 +11,6 @@ from pydantic import Field
 from hemlets.core.config import Config
 from hemlets.core.skeleton import N_PARTS, PART_CHILD, PART_PARENT
 
-__all__ = ["BoneLengths", "part_lengths"]
-
 _LEAST_SPREAD = 0.05
 """Of the mean: people differ, however alike those were that were measured."""
 

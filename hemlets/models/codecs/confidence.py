@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from hemlets.core.skeleton import N_JOINTS
 
-__all__ = ["PERSON_STATISTIC", "person_confidence"]
-
 _SURE_JOINTS: Final = N_JOINTS // 2
 
 PERSON_STATISTIC: Final = f"mean-of-highest-{_SURE_JOINTS}-joint-confidences"

@@ -8,8 +8,6 @@ import numpy.typing as npt
 from hemlets.core.skeleton import PART_CHILD, PART_PARENT, Joint
 from hemlets.models.codecs.bones import BoneLengths, part_lengths
 
-__all__ = ["lengths_at_depth", "metric_joints", "root_depth"]
-
 Array = npt.NDArray[np.float64]
 
 _NEAREST_MM, _FARTHEST_MM = 300.0, 1e5

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["decode_heatmaps", "encode_heatmaps"]
-
 
 def encode_heatmaps(points_BJ2: Tensor, size: int, sigma: float) -> Tensor:
     """Gaussian heatmaps (B, J, size, size) around continuous points.

@@ -16,8 +16,6 @@ from torch import Tensor
 
 from hemlets.core.skeleton import PART_CHILD, PART_PARENT
 
-__all__ = ["STEEP_RAD", "States", "encode_triplets", "known_layers", "layers", "steepness"]
-
 States = Literal[2, 3, 5]
 """How finely a part's depth is told apart: 2s-, 3s- or 5s-HEM."""
 

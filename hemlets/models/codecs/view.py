@@ -16,8 +16,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["crop_views", "from_view", "into_view"]
-
 
 def crop_views(
     centre_px_B2: npt.NDArray[np.floating],

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-__all__ = ["VolumeSpec", "cell_centres", "expectation", "marginals"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeSpec:

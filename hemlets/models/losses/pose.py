@@ -7,8 +7,6 @@ from torch import Tensor
 
 from hemlets.models.codecs.volume import axis_cells, cell_centres
 
-__all__ = ["heatmap_loss", "hemlets_loss", "joint_loss", "marginal_loss"]
-
 
 def hemlets_loss(predicted_BKLHW: Tensor, target_BKLHW: Tensor, known_BKL: Tensor) -> Tensor:
     """L_HEM = ‖(T − T̂) ⊙ Λ‖², equation (3); Λ masks the layers that nobody annotated."""

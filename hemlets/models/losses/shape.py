@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-__all__ = ["betas_loss", "rotation_loss"]
-
 
 def rotation_loss(predicted_BR33: Tensor, target_BR33: Tensor, known_B: Tensor) -> Tensor:
     """L_θ = Σ‖R − R̂‖ over the 24 rotations, Frobenius norm, equation (9)."""

@@ -10,19 +10,6 @@ import numpy.typing as npt
 
 from hemlets.core.skeleton import JOINTS, Joint
 
-__all__ = [
-    "BONES",
-    "LEFT",
-    "MIDDLE",
-    "RIGHT",
-    "SHIFT",
-    "TRUTH",
-    "draw_bones",
-    "fixed_point",
-    "put_text",
-    "side_view",
-]
-
 Image = npt.NDArray[np.uint8]
 Array = npt.NDArray[Any]
 Colour = tuple[int, int, int]

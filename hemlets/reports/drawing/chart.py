@@ -15,8 +15,6 @@ from hemlets.core.skeleton import JOINTS, Joint
 from hemlets.reports.drawing.bones import BONES
 from hemlets.reports.drawing.encoding import png
 
-__all__ = ["joint_error_chart"]
-
 Image = npt.NDArray[np.uint8]
 
 _CHART: Final = (560, 440)

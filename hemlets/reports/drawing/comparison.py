@@ -19,8 +19,6 @@ from hemlets.reports.drawing.bones import (
     side_view,
 )
 
-__all__ = ["comparison_tile", "sheet"]
-
 Image = npt.NDArray[np.uint8]
 Array = npt.NDArray[Any]
 

@@ -20,8 +20,6 @@ from hemlets.core.skeleton import JOINTS, N_JOINTS, N_PARTS, PARTS, Joint
 from hemlets.data.table import Annotations, ShardReader, decode_image
 from hemlets.reports.drawing.bones import BONES, LEFT, MIDDLE, RIGHT, SHIFT, fixed_point, put_text
 
-__all__ = ["Tile", "contact_sheet", "draw_tile", "stored_tiles"]
-
 Image = npt.NDArray[np.uint8]
 Array = npt.NDArray[Any]
 Colour = tuple[int, int, int]

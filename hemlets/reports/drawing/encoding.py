@@ -6,8 +6,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["png"]
-
 
 def png(image_HW3: npt.NDArray[np.uint8]) -> bytes:
     """Encode RGB as PNG."""

@@ -24,8 +24,6 @@ from hemlets.body.raster import (
 )
 from hemlets.inference.types import Camera
 
-__all__ = ["MeshImage", "overlay", "render_mesh", "second_view", "turn_to_side"]
-
 Image = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.floating[Any]]

@@ -23,8 +23,6 @@ from hemlets.inference.types import BodyEstimate
 from hemlets.reports.drawing.bones import BONES, LEFT, MIDDLE, RIGHT
 from hemlets.reports.drawing.people import PERSON_COLOURS
 
-__all__ = ["prediction_page"]
-
 Image = npt.NDArray[np.uint8]
 
 _PHOTO_PX: Final = 480

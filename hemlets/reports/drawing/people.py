@@ -13,8 +13,6 @@ from hemlets.inference.types import BodyEstimate
 from hemlets.reports.drawing.mesh import overlay, render_mesh
 from hemlets.reports.drawing.skeleton import draw_skeleton
 
-__all__ = ["PERSON_COLOURS", "draw_people"]
-
 Image = npt.NDArray[np.uint8]
 
 PERSON_COLOURS: Final = (

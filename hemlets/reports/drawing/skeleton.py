@@ -14,8 +14,6 @@ import numpy.typing as npt
 from hemlets.core.skeleton import N_JOINTS
 from hemlets.reports.drawing.bones import BONES, SHIFT, draw_bones, fixed_point
 
-__all__ = ["draw_skeleton", "line_width"]
-
 Image = npt.NDArray[np.uint8]
 
 _FAINTEST: Final = 0.25
