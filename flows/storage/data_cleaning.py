@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import logging
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,10 +56,7 @@ class DataPlan:
         if not notes.is_dir():
             return
         for version in self.versions:
-            (notes / f"{version}.dvc").unlink(missing_ok=True)
-        for note in notes.glob("*.txt"):
-            if note.read_text().strip() in self.versions:
-                note.unlink()
+            data_version.forget(self.workspace, version)
         if self.objects:
             _collect(self.workspace, self.kept)
 
@@ -135,13 +130,10 @@ def _unused(workspace: Workspace, versions: Iterable[str]) -> Iterator[Path]:
 
 
 def _collect(workspace: Workspace, versions: Iterable[str]) -> None:
-    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo
 
-    logging.getLogger("dvc").setLevel(logging.ERROR)
     with _noted(workspace, versions):
-        repo = Repo(str(workspace.data))
+        repo = data_version.open_repository(workspace)
         try:
             lists = [out for out in repo.index.outs if out.is_dir_checksum]
             missing = [str(out) for out in lists if out.get_dir_cache() is None]
@@ -153,10 +145,7 @@ def _collect(workspace: Workspace, versions: Iterable[str]) -> None:
                     remedy="bring the remote back, or delete the version's file in data/versions; "
                     "then run hemlets clean again",
                 )
-            # The remote that DVC noted may be another than the one of today's settings.
-            noted = repo.config.get("remote", {}).get(repo.config["core"].get("remote"), {})
-            own = str(noted.get("url")) == str(workspace.data_remote)
-            repo.gc(workspace=True, cloud=own and _own_remote(workspace))
+            repo.gc(workspace=True, cloud=_own_remote(workspace))
         except (DvcException, OSError) as error:
             raise WorkspaceError(
                 f"DVC could not collect what no version needs: {error}",

@@ -1,12 +1,14 @@
-"""Data versions by DVC: shards and manifests, never single images.
+"""Data versions by DVC: shards and tables, never single images.
 
-The repository has no source control of its own (``--no-scm``), so the small ``.dvc`` file of
-each version is kept by name under ``versions/``; with it and the remote, a version comes back.
-The remote is a folder of the workspace, or what `DataSettings` names.
+The repository has no source control of its own (``--no-scm``), so the small ``.dvc`` note of each
+version is stored by name under ``versions/`` and in the remote's index
+(`flows.storage.version_index`). With the note and the remote, a version comes back. The remote is a
+folder of the workspace, or what `DataSettings` names.
 """
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import io
 import logging
@@ -15,8 +17,10 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from flows.storage.version_index import VersionIndex, version_index
+from hemlets.core.environment import prepare_process
 from hemlets.core.errors import ConfigError, DataError, WorkspaceError
 from hemlets.core.files import atomic_path, lock
 from hemlets.core.workspace import Workspace
@@ -26,11 +30,12 @@ from hemlets.data.remote import is_s3_url
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-OPEN_RENDERED = "open-rendered"
-_REMOTE = "versions"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_MD5_DIGITS = 12
-_IGNORED = "/versions\n"
+OPEN_RENDERED: Final = "open-rendered"
+_REMOTE: Final = "versions"
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_MD5_DIGITS: Final = 12
+_IGNORED: Final = "/versions\n"
+_CONFIG: Final = "[core]\n    no_scm = True\n    analytics = False\n"
 
 
 def versions(workspace: Workspace, name: str | None = None) -> list[str]:
@@ -43,6 +48,16 @@ def versions(workspace: Workspace, name: str | None = None) -> list[str]:
     folder = workspace.data / "versions"
     files = sorted(folder.glob("*.dvc"), key=lambda path: (path.stat().st_mtime_ns, path.name))
     return [path.stem for path in files if name is None or _dataset(path.stem) == name]
+
+
+def remote_versions(workspace: Workspace) -> list[str]:
+    """Names of the versions in the remote, oldest first, whichever machine pushed them.
+
+    Raises:
+        WorkspaceError: The remote can't be read.
+    """
+    with _remote_errors(workspace):
+        return version_index(workspace).names()
 
 
 def commit(
@@ -76,26 +91,39 @@ def commit(
         )
     known = workspace.data / "versions" / f"{name}-{content}.txt"
     if content is not None and known.exists():
-        return known.read_text().strip()
+        version = known.read_text(encoding="utf-8").strip()
+        if _is_note(_note_path(workspace, version)):
+            return version
     with lock(workspace.locks / "data.lock", "a data version", timeout_s=600):
-        repo = _open(workspace)
+        repo = open_repository(workspace)
         try:
             target = workspace.data / name
             _replace(target, folder)
             repo.add(str(target))
-            version = f"{name}-{_md5(target)[:_MD5_DIGITS]}"
-            kept = workspace.data / "versions" / f"{version}.dvc"
-            if not kept.exists():
-                with _remote_errors(workspace):
-                    repo.push(targets=[str(_dvc_file(target))])
-                with atomic_path(kept) as scratch:
-                    shutil.copyfile(_dvc_file(target), scratch)
+            note = _dvc_file(target).read_text(encoding="utf-8")
+            version = f"{name}-{_md5(note)[:_MD5_DIGITS]}"
+            with _remote_errors(workspace):
+                _push(repo, target, version, note, version_index(workspace), workspace)
         finally:
             repo.close()
         if content is not None:
             with atomic_path(known) as scratch:
-                scratch.write_text(version + "\n")
+                scratch.write_text(version + "\n", encoding="utf-8")
     return version
+
+
+def _push(
+    repo: Repo, target: Path, version: str, note: str, index: VersionIndex, workspace: Workspace
+) -> None:
+    """Push a version's files, then its note, then know it here: each implies those before it."""
+    path = _note_path(workspace, version)
+    if _is_note(path) and index.read(version) is not None:
+        return
+    repo.push(targets=[str(_dvc_file(target))])
+    index.write(version, note)
+    if not _is_note(path):
+        with atomic_path(path) as scratch:
+            scratch.write_text(note, encoding="utf-8")
 
 
 def checkout(workspace: Workspace, version: str) -> Path:
@@ -105,8 +133,7 @@ def checkout(workspace: Workspace, version: str) -> Path:
         DataError: No such version; the known ones are named.
         WorkspaceError: The remote can't be read.
     """
-    kept = _kept(workspace, version)
-    return _bring(workspace, workspace.data / _dataset(version), kept.read_text())
+    return _bring(workspace, workspace.data / _dataset(version), _note(workspace, version))
 
 
 def export(workspace: Workspace, version: str) -> Path:
@@ -118,103 +145,93 @@ def export(workspace: Workspace, version: str) -> Path:
     """
     from ruamel.yaml import YAML
 
-    document: dict[str, Any] = YAML(typ="safe").load(_kept(workspace, version).read_text())
+    document: dict[str, Any] = YAML(typ="safe").load(_note(workspace, version))
     document["outs"][0]["path"] = version
     text = io.StringIO()
     YAML().dump(document, text)
     return _bring(workspace, workspace.data / "beside" / version, text.getvalue())
 
 
-def _bring(workspace: Workspace, target: Path, document: str) -> Path:
-    with lock(workspace.locks / "data.lock", "a data version", timeout_s=600):
-        repo = _open(workspace)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(_dvc_file(target)) as scratch:
-                scratch.write_text(document)
-            names = [str(_dvc_file(target))]
-            with _remote_errors(workspace):
-                repo.fetch(targets=names)
-                repo.checkout(targets=names, force=True)
-        finally:
-            repo.close()
-    return target
+def forget(workspace: Workspace, version: str) -> None:
+    """Remove a version's name from the workspace and from the index of its own remote.
+
+    Its files stay until they are collected. A remote that others may share stays as it is.
+    """
+    _note_path(workspace, version).unlink(missing_ok=True)
+    for known in (workspace.data / "versions").glob("*.txt"):
+        if known.read_text(encoding="utf-8").strip() == version:
+            known.unlink()
+    if DataSettings.of(workspace).remote is None:
+        version_index(workspace).remove(version)
 
 
-def _dataset(version: str) -> str:
-    return version.rpartition("-")[0]
+def open_repository(workspace: Workspace) -> Repo:
+    """Open the workspace's DVC repository, made where there is none; the caller closes it.
 
+    The remote and all that keeps another project's settings out are given to DVC each time. They
+    are not written into its configuration: DVC can't write letters beyond ASCII there, and leaves
+    an empty file where it tries.
 
-def _kept(workspace: Workspace, version: str) -> Path:
-    kept = workspace.data / "versions" / f"{version}.dvc"
-    if Path(version).name != version or not kept.exists():
-        raise DataError(
-            f"there is no data version {version!r}",
-            where=workspace.data,
-            expected=", ".join(versions(workspace)) or "a version; none is committed yet",
-        )
-    return kept
-
-
-@contextlib.contextmanager
-def _remote_errors(workspace: Workspace) -> Iterator[None]:
-    from botocore.exceptions import BotoCoreError, ClientError
-    from dvc.exceptions import DvcException
-
-    try:
-        yield
-    except (DvcException, BotoCoreError, ClientError, OSError) as error:
-        settings = DataSettings.of(workspace)
-        raise WorkspaceError(
-            f"the data remote did not work: {error}",
-            where=settings.remote or workspace.data_remote,
-            remedy="look at the remote's name, its server and the credentials, then run the "
-            "command again; what was copied is not copied again",
-        ) from error
-
-
-def _dvc_file(target: Path) -> Path:
-    return target.with_name(f"{target.name}.dvc")
-
-
-def _md5(target: Path) -> str:
-    from ruamel.yaml import YAML
-
-    document: dict[str, Any] = YAML(typ="safe").load(_dvc_file(target).read_text())
-    return str(document["outs"][0]["md5"])
-
-
-def _replace(target: Path, source: Path) -> None:
-    """Copy, never link: DVC may link its cache into the target."""
-    scratch = target.with_name(f".{target.name}.part")
-    shutil.rmtree(scratch, ignore_errors=True)
-    shutil.copytree(source, scratch, ignore=shutil.ignore_patterns(".*", "manifest.json"))
-    shutil.rmtree(target, ignore_errors=True)
-    scratch.replace(target)
-
-
-def _open(workspace: Workspace) -> Repo:
-    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    Raises:
+        ConfigError: The remote is neither a folder nor in a bucket.
+        WorkspaceError: DVC's configuration is damaged.
+    """
+    prepare_process()
+    own = workspace.data / ".dvc"
+    # Settings of the user or the system would redirect cache and remote.
+    for name in ("GLOBAL_CONFIG_DIR", "SYSTEM_CONFIG_DIR"):
+        os.environ[f"DVC_{name}"] = str(own / "no-config")
+    os.environ["DVC_SITE_CACHE_DIR"] = str(own / "tmp" / "site")
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.ERROR)
-
-    workspace.data.mkdir(parents=True, exist_ok=True)
-    if not (workspace.data / ".dvc" / "config").exists():
-        shutil.rmtree(workspace.data / ".dvc", ignore_errors=True)
-        Repo.init(str(workspace.data), no_scm=True).close()
-    # What is kept there names the same folder once a version, which DVC takes for a clash.
+    (own / "tmp").mkdir(parents=True, exist_ok=True)
+    _heal_config(own / "config")
+    # The notes name the same folder once a version, which DVC takes for a clash.
     ignored = workspace.data / ".dvcignore"
-    if not ignored.exists() or ignored.read_text() != _IGNORED:
+    if not ignored.exists() or ignored.read_text(encoding="utf-8") != _IGNORED:
         with atomic_path(ignored) as scratch:
-            scratch.write_text(_IGNORED)
-    repo = Repo(str(workspace.data))
-    _set_remote(repo, workspace)
-    return repo
+            scratch.write_text(_IGNORED, encoding="utf-8")
+    return Repo(
+        str(workspace.data),
+        config={
+            "core": {"no_scm": True, "analytics": False, "remote": _REMOTE},
+            "cache": {"dir": str(own / "cache")},
+            "remote": {_REMOTE: _remote(workspace)},
+        },
+    )
 
 
-def _set_remote(repo: Repo, workspace: Workspace) -> None:
-    """Point DVC to the remote as it is set now: it may have moved since the last version."""
+def _heal_config(path: Path) -> None:
+    """Write DVC's configuration where it is absent or was cut to nothing.
+
+    Raises:
+        WorkspaceError: It is neither empty nor DVC's.
+    """
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        parser.read_string(text)
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise WorkspaceError.damaged(
+            f"DVC's configuration is damaged: {str(error).splitlines()[0]}",
+            path,
+            remedy="delete this file, it is written anew; versions and cache stay",
+        ) from error
+    if parser.get("core", "no_scm", fallback="").lower() != "true":
+        if parser.sections():
+            raise WorkspaceError.damaged(
+                "DVC's configuration is not that of a repository without source control",
+                path,
+                "no_scm = True in the section core",
+                remedy="delete this file, it is written anew; versions and cache stay",
+            )
+        with atomic_path(path) as scratch:
+            scratch.write_text(_CONFIG, encoding="utf-8")
+
+
+def _remote(workspace: Workspace) -> dict[str, str]:
+    """DVC's settings of the remote as it is set now: it may have moved since the last version."""
     settings = DataSettings.of(workspace)
     remote = {"url": settings.remote or str(workspace.data_remote)}
     if is_s3_url(remote["url"]):
@@ -230,9 +247,110 @@ def _set_remote(repo: Repo, workspace: Workspace) -> None:
             where="HEMLETS_DATA_REMOTE or data.toml",
             expected="a folder or s3://bucket/prefix",
         )
-    if repo.config.get("remote", {}).get(_REMOTE) == remote:
-        return
-    with repo.config.edit() as config:
-        config["core"]["analytics"] = False
-        config["core"]["remote"] = _REMOTE
-        config["remote"] = {_REMOTE: remote}
+    return remote
+
+
+def _bring(workspace: Workspace, target: Path, document: str) -> Path:
+    with lock(workspace.locks / "data.lock", "a data version", timeout_s=600):
+        repo = open_repository(workspace)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(_dvc_file(target)) as scratch:
+                scratch.write_text(document, encoding="utf-8")
+            names = [str(_dvc_file(target))]
+            with _remote_errors(workspace):
+                repo.fetch(targets=names)
+                repo.checkout(targets=names, force=True)
+        finally:
+            repo.close()
+    return target
+
+
+def _dataset(version: str) -> str:
+    return version.rpartition("-")[0]
+
+
+def _note_path(workspace: Workspace, version: str) -> Path:
+    return workspace.data / "versions" / f"{version}.dvc"
+
+
+def _note(workspace: Workspace, version: str) -> str:
+    """A version's note, from the remote's index where the workspace has none.
+
+    Raises:
+        DataError: No such version, here or in the remote.
+        WorkspaceError: The remote can't be read.
+    """
+    is_name = Path(version).name == version and bool(_dataset(version))
+    path = _note_path(workspace, version)
+    if is_name and _is_note(path):
+        return path.read_text(encoding="utf-8")
+    with _remote_errors(workspace):
+        index = version_index(workspace)
+        note = index.read(version) if is_name else None
+        if note is None:
+            known = list(dict.fromkeys([*versions(workspace), *index.names()]))
+            raise DataError(
+                f"there is no data version {version!r}",
+                where=workspace.data,
+                expected=", ".join(known) or "a version; none is committed yet",
+            )
+    with atomic_path(path) as scratch:
+        scratch.write_text(note, encoding="utf-8")
+    return note
+
+
+def _is_note(path: Path) -> bool:
+    """Whether a note is there and whole."""
+    try:
+        return bool(_md5(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, UnicodeDecodeError, DataError):
+        return False
+
+
+@contextlib.contextmanager
+def _remote_errors(workspace: Workspace) -> Iterator[None]:
+    from botocore.exceptions import BotoCoreError, ClientError
+    from dvc.exceptions import DvcException
+
+    try:
+        yield
+    except (DvcException, BotoCoreError, ClientError, OSError) as error:
+        settings = DataSettings.of(workspace)
+        raise WorkspaceError(
+            f"the data remote did not work: {error}",
+            where=settings.remote or workspace.data_remote,
+            remedy="check the remote's name, its server and the credentials, then run the "
+            "command again; what was copied is not copied again",
+        ) from error
+
+
+def _dvc_file(target: Path) -> Path:
+    return target.with_name(f"{target.name}.dvc")
+
+
+def _md5(note: str) -> str:
+    """DVC's hash of the folder that a note is about.
+
+    Raises:
+        DataError: This is no whole note.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        out = YAML(typ="safe").load(note)["outs"][0]
+        # The path is the note's last line.
+        md5, _ = str(out["md5"]), out["path"]
+    except (YAMLError, TypeError, KeyError, IndexError) as error:
+        raise DataError("DVC's note of the version is damaged") from error
+    return md5
+
+
+def _replace(target: Path, source: Path) -> None:
+    """Copy, never link: DVC may link its cache into the target."""
+    scratch = target.with_name(f".{target.name}.part")
+    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.copytree(source, scratch, ignore=shutil.ignore_patterns(".*", "manifest.json"))
+    shutil.rmtree(target, ignore_errors=True)
+    scratch.replace(target)

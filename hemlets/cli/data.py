@@ -472,11 +472,17 @@ def commit(
 
 
 @data.command("versions")
-def versions(home: Home = None) -> None:
+def versions(
+    remote: Annotated[
+        bool, typer.Option("--remote", help="Those in the remote, whichever machine pushed them.")
+    ] = False,
+    home: Home = None,
+) -> None:
     """Show the committed versions of every dataset, oldest first."""
     from hemlets.data.versions.committed import version_store
 
-    known = version_store().versions(_workspace(home))
+    store, workspace = version_store(), _workspace(home)
+    known = store.remote_versions(workspace) if remote else store.versions(workspace)
     for version in known:
         typer.echo(version)
     if not known:

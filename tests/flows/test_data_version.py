@@ -19,6 +19,7 @@ import pytest
 from flows.storage import data_versions as data_version
 from hemlets.core.errors import ConfigError, DataError, WorkspaceError
 from hemlets.core.files import sha256_folder
+from hemlets.core.workspace import Workspace
 
 pytestmark = pytest.mark.services
 
@@ -249,3 +250,174 @@ def test_a_remote_of_another_kind_is_refused(workspace, source, monkeypatch) -> 
     monkeypatch.setenv("HEMLETS_DATA_REMOTE", "http://example.org/data")
     with pytest.raises(ConfigError, match="s3://bucket/prefix"):
         data_version.commit(workspace, source)
+
+
+class TestAMachineThatHasOnlyTheRemote:
+    def test_a_version_is_listed_and_fetched_by_name_from_a_bucket(
+        self, workspace, bucket, source, tmp_path
+    ) -> None:
+        with s3_server(*bucket):
+            first = data_version.commit(workspace, source, name="mpii")
+            second = data_version.commit(workspace, write(source, one="changed"), name="mpii")
+            before = sha256_folder(workspace.data / "mpii")
+            elsewhere = Workspace(home=tmp_path / "elsewhere")
+            assert data_version.versions(elsewhere) == []
+            assert data_version.remote_versions(elsewhere) == [first, second]
+            assert sha256_folder(data_version.checkout(elsewhere, second)) == before
+            back = data_version.export(elsewhere, first)
+        assert (back / "shards" / "one.arrow").read_text() == "1"
+        assert set(data_version.versions(elsewhere)) == {first, second}
+
+    def test_it_is_found_in_a_folder_that_machines_share(
+        self, workspace, source, tmp_path, monkeypatch
+    ) -> None:
+        monkeypatch.setenv("HEMLETS_DATA_REMOTE", str(tmp_path / "shared"))
+        version = data_version.commit(workspace, source)
+        elsewhere = Workspace(home=tmp_path / "elsewhere")
+        assert data_version.remote_versions(elsewhere) == [version]
+        assert (data_version.checkout(elsewhere, version) / "annotations.parquet").exists()
+
+    def test_an_unknown_name_is_refused_with_those_in_the_remote(
+        self, workspace, bucket, source, tmp_path
+    ) -> None:
+        with s3_server(*bucket):
+            version = data_version.commit(workspace, source)
+            elsewhere = Workspace(home=tmp_path / "elsewhere")
+            with pytest.raises(DataError, match="no data version 'open-rendered-0'") as raised:
+                data_version.checkout(elsewhere, "open-rendered-0")
+        assert version in str(raised.value.expected)
+
+    def test_a_name_that_leads_out_of_the_index_is_unknown(self, workspace, source) -> None:
+        data_version.commit(workspace, source)
+        (workspace.data_remote / "secret-1.dvc").write_text("outs: [{md5: abc, path: x}]")
+        with pytest.raises(DataError, match="no data version"):
+            data_version.checkout(workspace, "../secret-1")
+
+    def test_a_push_that_was_killed_is_not_listed(
+        self, workspace, source, tmp_path, monkeypatch
+    ) -> None:
+        from dvc.repo import Repo
+
+        def killed(self, targets) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Repo, "push", killed)
+            with pytest.raises(KeyboardInterrupt):
+                data_version.commit(workspace, source)
+        assert data_version.remote_versions(workspace) == []
+
+    def test_a_remote_that_moved_gets_the_version_with_the_next_commit(
+        self, workspace, source, tmp_path, monkeypatch
+    ) -> None:
+        version = data_version.commit(workspace, source)
+        monkeypatch.setenv("HEMLETS_DATA_REMOTE", str(tmp_path / "moved"))
+        assert data_version.remote_versions(workspace) == []
+        assert data_version.commit(workspace, source) == version
+        elsewhere = Workspace(home=tmp_path / "elsewhere")
+        assert (data_version.checkout(elsewhere, version) / "annotations.parquet").exists()
+
+    def test_a_bucket_that_does_not_answer_is_named(self, workspace, bucket, monkeypatch) -> None:
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        with pytest.raises(WorkspaceError, match="did not work") as raised:
+            data_version.remote_versions(workspace)
+        assert raised.value.where == "s3://versions/hemlets"
+
+    def test_the_command_lists_them(self, workspace, source, capsys) -> None:
+        from hemlets.cli import main
+
+        version = data_version.commit(workspace, source)
+        shutil.rmtree(workspace.data)
+        assert main(["data", "versions", "--remote", "--home", str(workspace.home)]) == 0
+        assert capsys.readouterr().out.split() == [version]
+
+
+class TestHalfMadeState:
+    """What a full disk or a power cut may leave is healed, or named with the way back."""
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            ".dvc/config",
+            ".dvcignore",
+            "open-rendered.dvc",
+            "versions/{version}.dvc",
+            "versions/open-rendered-known.txt",
+        ],
+    )
+    def test_a_file_that_was_cut_to_nothing_is_made_anew(self, workspace, source, name) -> None:
+        version = data_version.commit(workspace, source, content="known")
+        (workspace.data / name.format(version=version)).write_bytes(b"")
+        assert data_version.commit(workspace, source, content="known") == version
+        assert (data_version.checkout(workspace, version) / "annotations.parquet").exists()
+        assert (workspace.data / name.format(version=version)).stat().st_size
+
+    @pytest.mark.parametrize("content", ["outs:\n- md5: 5", "\x00\x00"])
+    def test_a_note_that_was_cut_comes_back_from_the_remote(
+        self, workspace, source, content
+    ) -> None:
+        version = data_version.commit(workspace, source)
+        note = workspace.data / "versions" / f"{version}.dvc"
+        whole = note.read_text()
+        note.write_text(content)
+        shutil.rmtree(workspace.data / "open-rendered")
+        assert (data_version.checkout(workspace, version) / "annotations.parquet").exists()
+        assert note.read_text() == whole
+
+    @pytest.mark.parametrize("content", ["[core\n no_scm", "[core]\nno_scm = ", "[core]\na = 1\n"])
+    def test_a_damaged_configuration_is_named_with_the_way_back(
+        self, workspace, source, content
+    ) -> None:
+        version = data_version.commit(workspace, source)
+        config = workspace.data / ".dvc" / "config"
+        config.write_text(content)
+        with pytest.raises(WorkspaceError, match="delete this file") as raised:
+            data_version.commit(workspace, source)
+        assert raised.value.where == str(config)
+        config.unlink()
+        assert data_version.commit(workspace, source) == version
+
+    def test_a_repository_without_its_scratch_folders_works(self, workspace, source) -> None:
+        version = data_version.commit(workspace, source)
+        shutil.rmtree(workspace.data / ".dvc" / "tmp")
+        assert data_version.commit(workspace, source) == version
+
+
+class TestSurroundings:
+    @pytest.mark.parametrize("letters", ["josé 雪", "a #b", "50%"])
+    def test_a_workspace_of_any_letters_works(self, tmp_path, source, letters) -> None:
+        workspace = Workspace(home=tmp_path / letters)
+        version = data_version.commit(workspace, source)
+        shutil.rmtree(workspace.data / ".dvc" / "cache")
+        shutil.rmtree(workspace.data / "open-rendered")
+        assert (data_version.checkout(workspace, version) / "annotations.parquet").exists()
+
+    def test_a_remote_of_any_letters_works_in_the_plainest_locale(
+        self, tmp_path, workspace, source
+    ) -> None:
+        environment = os.environ | {
+            "LC_ALL": "C",
+            "HEMLETS_DATA_REMOTE": str(tmp_path / "données"),
+        }  # fmt: skip
+        command = [sys.executable, "-c", COMMIT, workspace.home, source]
+        subprocess.run(command, check=True, env=environment, timeout=120)
+        (version,) = data_version.versions(workspace)
+        assert (tmp_path / "données" / "index" / f"{version}.dvc").exists()
+
+    def test_another_projects_dvc_settings_are_not_used_nor_its_cache_written(
+        self, tmp_path, workspace, source, monkeypatch
+    ) -> None:
+        theirs = tmp_path / "theirs"
+        theirs.mkdir()
+        (theirs / "config").write_text(
+            f"[core]\n    remote = own\n[cache]\n    dir = {theirs}/cache\n"
+            f"['remote \"own\"']\n    url = {theirs}/remote\n"
+        )
+        monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(theirs))
+        monkeypatch.setenv("DVC_SYSTEM_CONFIG_DIR", str(theirs))
+        monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(theirs / "site"))
+        monkeypatch.setenv("DVC_ROOT", str(theirs))
+        version = data_version.commit(workspace, source)
+        assert data_version.remote_versions(workspace) == [version]
+        assert any((workspace.data / ".dvc" / "cache").rglob("*.dir"))
+        assert [path.name for path in theirs.iterdir()] == ["config"]

@@ -22,6 +22,10 @@ class VersionStore(Protocol):
         """Names of the versions, oldest first."""
         ...
 
+    def remote_versions(self, workspace: Workspace) -> list[str]:
+        """Names of the versions in the remote, oldest first."""
+        ...
+
     def checkout(self, workspace: Workspace, version: str) -> Path:
         """Bring a version back as the current one of its dataset."""
         ...

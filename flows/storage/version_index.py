@@ -1,0 +1,106 @@
+"""The index of committed versions in the remote: one small object a version, beside DVC's files.
+
+DVC's remote holds files by their hash alone. With the index, a version that was pushed can be
+listed and fetched by name from a machine that has nothing but the remote's address.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from hemlets.core.files import atomic_path
+from hemlets.core.workspace import Workspace
+from hemlets.data.locations import DataSettings
+from hemlets.data.remote import is_s3_url, parse_s3_url, s3_client
+
+_FOLDER: Final = "index"
+_SUFFIX: Final = ".dvc"
+
+
+class VersionIndex(Protocol):
+    """Notes of versions by name."""
+
+    def names(self) -> list[str]:
+        """Versions in the remote, oldest first."""
+        ...
+
+    def read(self, version: str) -> str | None:
+        """A version's note; None where the remote has no such version."""
+        ...
+
+    def write(self, version: str, note: str) -> None:
+        """Add a version whose files are in the remote already."""
+        ...
+
+    def remove(self, version: str) -> None:
+        """Remove a version, if it is there."""
+        ...
+
+
+def version_index(workspace: Workspace) -> VersionIndex:
+    """The index in the workspace's remote: a folder or a prefix of a bucket."""
+    settings = DataSettings.of(workspace)
+    remote = settings.remote or str(workspace.data_remote)
+    if is_s3_url(remote):
+        return _Bucket(remote, settings.endpoint)
+    return _Folder(Path(remote) / _FOLDER)
+
+
+class _Folder:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def names(self) -> list[str]:
+        notes = self._folder.glob(f"[!.]*{_SUFFIX}")
+        return [path.stem for path in sorted(notes, key=lambda p: (p.stat().st_mtime_ns, p.name))]
+
+    def read(self, version: str) -> str | None:
+        with contextlib.suppress(FileNotFoundError):
+            return self._path(version).read_text(encoding="utf-8")
+        return None
+
+    def write(self, version: str, note: str) -> None:
+        with atomic_path(self._path(version)) as scratch:
+            scratch.write_text(note, encoding="utf-8")
+
+    def remove(self, version: str) -> None:
+        self._path(version).unlink(missing_ok=True)
+
+    def _path(self, version: str) -> Path:
+        return self._folder / f"{version}{_SUFFIX}"
+
+
+class _Bucket:
+    def __init__(self, url: str, endpoint: str | None) -> None:
+        self._bucket, prefix = parse_s3_url(url)
+        self._prefix = f"{prefix}{_FOLDER}/"
+        self._client = s3_client(endpoint)
+
+    def names(self) -> list[str]:
+        notes = sorted(self._objects(), key=lambda item: (item["LastModified"], item["Key"]))
+        names = [str(item["Key"]).removeprefix(self._prefix) for item in notes]
+        return [name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)]
+
+    def read(self, version: str) -> str | None:
+        try:
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(version))
+        except self._client.exceptions.NoSuchKey:
+            return None
+        return bytes(answer["Body"].read()).decode()
+
+    def write(self, version: str, note: str) -> None:
+        self._client.put_object(Bucket=self._bucket, Key=self._key(version), Body=note.encode())
+
+    def remove(self, version: str) -> None:
+        self._client.delete_object(Bucket=self._bucket, Key=self._key(version))
+
+    def _objects(self) -> Iterator[dict[str, Any]]:
+        pages = self._client.get_paginator("list_objects_v2")
+        for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix):
+            yield from page.get("Contents", ())
+
+    def _key(self, version: str) -> str:
+        return f"{self._prefix}{version}{_SUFFIX}"
