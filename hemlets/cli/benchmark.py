@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hemlets.cli.benchmark_photos import photos
 from hemlets.cli.benchmark_predict import predict
 from hemlets.cli.options import require_folder
 from hemlets.core.errors import ConfigError
@@ -25,6 +26,7 @@ benchmark = typer.Typer(
     help="Score predictions by a protocol: files in, figures and a page out.",
 )
 benchmark.command("predict")(predict)
+benchmark.command("photos")(photos)
 
 
 @benchmark.command("score")

@@ -10,17 +10,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.core.errors import DataError
+from hemlets.core.errors import ConfigError, DataError
 from hemlets.core.skeleton import Joint
 from hemlets.data.readers.catalogue import find
 from hemlets.data.readers.contract import ReadOptions, SourceRows
 from hemlets.data.readers.quarantine import Quarantine
+from hemlets.data.table import decode_image
 from hemlets.evaluation.metrics.joints import similarity_aligned_errors_mm
+from hemlets.inference.predictor import Predictor
+from hemlets.inference.types import BodyEstimate, Camera, PredictionRequest
 
 DATASETS: Final = ("lspet", "coco", "mpii", "human36m", "mpi_inf_3dhp")
 
@@ -52,7 +55,7 @@ class PhotoPerson:
         valid2d: (18,).
         joints3d_mm: (18, 3) in the camera frame.
         valid3d: (18,); none where the dataset has no 3D.
-        camera: fx, fy, cx, cy, or None where it is unknown.
+        camera: None where it is unknown.
     """
 
     name: str
@@ -64,7 +67,7 @@ class PhotoPerson:
     valid2d: npt.NDArray[np.bool_]
     joints3d_mm: Array
     valid3d: npt.NDArray[np.bool_]
-    camera: tuple[float, float, float, float] | None
+    camera: Camera | None
 
 
 def load_photos(folder: Path) -> list[PhotoPerson]:
@@ -104,6 +107,7 @@ def _people(dataset: str, root: Path, rows: SourceRows) -> list[PhotoPerson]:
         number = re.search(r"im(\d+)\.jpg$", image.path)
         left, top, right, bottom = (float(v) for v in rows.columns["box_xyxy"][row])
         fx, fy, cx, cy = (float(v) for v in camera[row])
+        given = Camera(fx=fx, fy=fy, cx=cx, cy=cy) if known[row] else None
         people.append(
             PhotoPerson(
                 name=str(rows.columns["sample_id"][row]),
@@ -117,7 +121,7 @@ def _people(dataset: str, root: Path, rows: SourceRows) -> list[PhotoPerson]:
                     column("joints3d_mm", np.zeros((len(Joint), 3)))[row], np.float64
                 ),
                 valid3d=np.asarray(column("valid3d", nothing)[row], bool),
-                camera=(fx, fy, cx, cy) if known[row] else None,
+                camera=given,
             )
         )
     return people
@@ -164,10 +168,22 @@ def aligned_error_mm(person: PhotoPerson, joints3d_mm: Array) -> float | None:
     return float(errors.mean())
 
 
+class Figure(NamedTuple):
+    """A figure and the number of people that it is over."""
+
+    value: float
+    people: int
+
+
 def photo_figures(
     people: Sequence[PhotoPerson], joints2d_px: Sequence[Array], joints3d_mm: Sequence[Array]
-) -> dict[str, float]:
-    """Figures by name over some people and their predictions, in the same order."""
+) -> dict[str, Figure]:
+    """Figures by name over some people and their predictions, in the same order.
+
+    Returns:
+        ``lspet_pck_torso_pct``, ``coco_mpii_pck_box_pct``, and the PA-MPJPE of 12 joints of each
+        dataset with 3D joints; those without people are left out.
+    """
     shares: dict[str, list[npt.NDArray[np.bool_]]] = {}
     errors: dict[str, list[float]] = {}
     for person, flat, deep in zip(people, joints2d_px, joints3d_mm, strict=True):
@@ -178,5 +194,47 @@ def photo_figures(
         error = aligned_error_mm(person, deep)
         if error is not None:
             errors.setdefault(f"{person.dataset}_pa_mpjpe_mm", []).append(error)
-    figures = {name: 100 * float(np.concatenate(hits).mean()) for name, hits in shares.items()}
-    return figures | {name: float(np.mean(values)) for name, values in errors.items()}
+    figures = {
+        name: Figure(100 * float(np.concatenate(hits).mean()), sum(len(h) > 0 for h in hits))
+        for name, hits in shares.items()
+    }
+    return figures | {
+        name: Figure(float(np.mean(values)), len(values)) for name, values in errors.items()
+    }
+
+
+def numbered(people: Sequence[PhotoPerson], lspet: str) -> list[PhotoPerson]:
+    """The people without those of LSPET whose photograph's number is outside ``FIRST-LAST``.
+
+    Raises:
+        ConfigError: The range can't be read.
+    """
+    found = re.fullmatch(r"(\d+)-(\d+)", lspet)
+    if found is None:
+        raise ConfigError(
+            f"{lspet!r} is no range of photographs", where="--lspet", expected="e.g. 251-300"
+        )
+    first, last = int(found[1]), int(found[2])
+    return [p for p in people if p.dataset != "lspet" or first <= p.number <= last]
+
+
+def predict_photos(
+    predictor: Predictor, people: Sequence[PhotoPerson], *, batch_size: int = 16
+) -> list[BodyEstimate]:
+    """Predict everybody from their true box, and true camera where it is known.
+
+    Raises:
+        InputError: An image can't be read.
+    """
+    estimates: list[BodyEstimate] = []
+    for start in range(0, len(people), batch_size):
+        requests = [
+            PredictionRequest(
+                image_HW3=decode_image(person.image.read_bytes(), where=str(person.image)),
+                box_xyxy=person.box_xyxy,
+                camera=person.camera,
+            )
+            for person in people[start : start + batch_size]
+        ]
+        estimates += predictor.predict(requests)
+    return estimates

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import Field
 from torch import nn
 
+from hemlets.assets import asset_path
 from hemlets.core.config import Config
 from hemlets.core.errors import CheckpointError, ConfigError, DataError
 from hemlets.core.files import atomic_folder, content_hash, read_json, sha256_file, write_json
@@ -22,6 +24,11 @@ from hemlets.models.shape import ShapeNetworkConfig
 
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
+BUNDLED: Final = "movenet_thunder/model.safetensors"
+"""Asset of the encoder that a weights file may leave out."""
+ENCODER: Final = "bundled_encoder"
+"""Metadata of a weights file that leaves the encoder out: the asset's SHA-256."""
+_BACKBONE: Final = "pose.backbone."
 
 
 class PersonThreshold(Config):
@@ -134,15 +141,37 @@ def save_model(
     person: PersonThreshold | None = None,
     inference: InferenceConfig | None = None,
     half: bool = False,
+    bundled_encoder: bool = False,
 ) -> ModelCard:
-    """Write a model folder whole; with ``half`` its weights take half the space (float16)."""
+    """Write a model folder whole.
+
+    Args:
+        folder: It is replaced.
+        state: Of the whole model.
+        pose: See `ModelCard`, as for all that follow but the last two.
+        shape: Of the shape network.
+        bones: Of predicted skeletons.
+        training: Where the weights come from.
+        person: Tells people from empty scenes.
+        inference: How the model predicts.
+        half: Weights take half the space (float16).
+        bundled_encoder: Leave out the backbone's weights, which are those that hemlets comes with;
+            :func:`load_weights` puts them back.
+
+    Raises:
+        CheckpointError: The backbone's weights are not the bundled ones.
+    """
     from safetensors.torch import save_file
 
+    metadata = {}
+    if bundled_encoder:
+        state = _without_encoder(state, folder)
+        metadata = {ENCODER: sha256_file(asset_path(BUNDLED))}
     with atomic_folder(folder) as scratch:
         tensors = {k: v.contiguous() for k, v in state.items()}
         if half:
             tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
-        save_file(tensors, scratch / WEIGHTS)
+        save_file(tensors, scratch / WEIGHTS, metadata)
         # safetensors writes for its owner alone; a server may run as another user.
         (scratch / WEIGHTS).chmod(0o644)
         card = ModelCard(
@@ -158,21 +187,56 @@ def save_model(
     return card
 
 
+def _without_encoder(state: dict[str, Any], where: Path) -> dict[str, Any]:
+    """A model's state without its backbone, which has to be the bundled one."""
+    bundled = {_BACKBONE + name: value for name, value in _tensors(asset_path(BUNDLED))[0].items()}
+    own = {name: value for name, value in state.items() if name.startswith(_BACKBONE)}
+    if own.keys() != bundled.keys() or any(
+        not torch.equal(own[name].float(), value.float()) for name, value in bundled.items()
+    ):
+        raise CheckpointError(
+            "the backbone's weights are not the bundled ones",
+            where=where,
+            expected="a movenet_thunder that was frozen throughout",
+            remedy="save the model with its backbone",
+        )
+    return {name: value for name, value in state.items() if name not in own}
+
+
+def _tensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Tensors and metadata of a safetensors file as they are stored."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as opened:  # type: ignore[no-untyped-call]
+        state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        return state, opened.metadata() or {}
+
+
 def load_weights(path: Path) -> dict[str, Any]:
-    """Tensors of a safetensors file, in float32.
+    """Tensors of a safetensors file, in float32, with the bundled encoder where one is left out.
 
     Raises:
-        CheckpointError: The file is absent or damaged.
+        CheckpointError: The file is absent or damaged, or goes with another bundled encoder.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     try:
-        state = load_file(path)
+        state, metadata = _tensors(path)
     except FileNotFoundError as error:
         raise CheckpointError("the weights file does not exist", where=path) from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"the weights can't be read: {error}", where=path) from error
+    if ENCODER in metadata:
+        found = sha256_file(asset_path(BUNDLED))
+        if found != metadata[ENCODER]:
+            raise CheckpointError(
+                f"the weights go with another encoder than the bundled one: {found}",
+                where=path,
+                expected=f"SHA-256 {metadata[ENCODER]}",
+                remedy="use the version of hemlets that the weights came with",
+            )
+        encoder = _tensors(asset_path(BUNDLED))[0]
+        state |= {_BACKBONE + name: value for name, value in encoder.items()}
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
 
 

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from hemlets.assets import asset_path
 from hemlets.core.errors import CheckpointError
 from hemlets.core.files import content_hash
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.codecs.bones import BoneLengths
-from hemlets.models.model_folder import PersonThreshold, load_model, load_strictly, save_model
+from hemlets.models.model_folder import (
+    PersonThreshold,
+    load_model,
+    load_strictly,
+    load_weights,
+    save_model,
+)
 
 BONES = BoneLengths(mean_mm=(320.0,) * 14, spread_mm=(40.0,) * 14)
 
@@ -106,3 +114,41 @@ def test_a_threshold_is_part_of_what_a_model_is(tmp_path: Path) -> None:
     assert (person.missed, person.false_alarms) == (0.25, 0.5)
     assert (person.people, person.backgrounds) == (4, 2)
     assert card.model_copy(update={"person": person}).version != card.version
+
+
+def _thunder(encoder: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    config = PoseNetworkConfig(
+        backbone="movenet_thunder", crop_px=128, volume_cells=16, branch_channels=16,
+        fusion_channels=16, keypoints=True,
+    )  # fmt: skip
+    shape = ShapeNetworkConfig(hidden=32, blocks=0)
+    model = HemletsPosh(config, shape)
+    model.pose.backbone.load_state_dict(encoder)
+    lengths = BoneLengths(mean_mm=(300.0,) * 14, spread_mm=(30.0,) * 14)
+    return model.state_dict(), {"pose": config, "shape": shape, "bones": lengths, "training": {}}
+
+
+def test_the_bundled_encoder_is_left_out_of_a_file_and_comes_back(tmp_path: Path) -> None:
+    state, described = _thunder(load_weights(asset_path("movenet_thunder/model.safetensors")))
+    save_model(tmp_path / "model", state, **described, half=True, bundled_encoder=True)
+    assert (tmp_path / "model" / "model.safetensors").stat().st_size < 2_000_000
+    model, _ = load_model(tmp_path / "model")
+    for name, value in model.state_dict().items():
+        if name.startswith("pose.backbone."):
+            assert torch.equal(value, state[name]), name
+
+
+def test_an_encoder_that_was_trained_on_is_not_left_out(tmp_path: Path) -> None:
+    state, described = _thunder(load_weights(asset_path("movenet_thunder/model.safetensors")))
+    state["pose.backbone.pyramid.top.conv.bias"] += 0.1
+    with pytest.raises(CheckpointError, match="not the bundled ones"):
+        save_model(tmp_path / "model", state, **described, bundled_encoder=True)
+
+
+def test_weights_of_another_bundled_encoder_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / "model.safetensors"
+    save_file({"x": torch.zeros(1)}, path, {"bundled_encoder": "0" * 64})
+    with pytest.raises(CheckpointError, match="another encoder than the bundled one"):
+        load_weights(path)
