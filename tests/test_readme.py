@@ -20,9 +20,11 @@ README = (ROOT / "README.md").read_text()
     not (STARTER / "model.json").exists(), reason="no starter weights in this checkout"
 )
 def test_the_python_of_the_readme_runs(tmp_path):
-    [code] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    first, second = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert README.index(first) < README.index("## ")
     image = np.asarray(Image.open(ROOT / "tests/models/golden/two_people.png").convert("RGB"))
     (tmp_path / "photo.jpg").write_bytes(encode_jpeg(image))
+    code = f"{first}\nimport shutil\nshutil.move('predictions', 'first')\n{second}"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
@@ -30,5 +32,6 @@ def test_the_python_of_the_readme_runs(tmp_path):
     assert len(lines) == 5
     assert all(line.startswith("(18, 2) (18, 3) (") for line in (lines[1], lines[3]))
     assert lines[4] == "(24, 3) (10,)"
-    written = {path.name for path in (tmp_path / "predictions").iterdir()}
-    assert written == {"photo.json", "photo.overlay.png", "photo.html"}
+    for folder in ("first", "predictions"):
+        written = {path.name for path in (tmp_path / folder).iterdir()}
+        assert written == {"photo.json", "photo.overlay.png", "photo.html"}
