@@ -28,7 +28,10 @@ def estimate(seed: int) -> BodyEstimate:
     )
 
 
-SAMPLES = {name: CanarySample(image=name.encode()) for name in ("first", "second", "third")}
+BOX = (0.0, 0.0, 10.0, 20.0)
+SAMPLES = {
+    name: CanarySample(image=name.encode(), box=BOX) for name in ("first", "second", "third")
+}
 EXPECTED = {name: estimate(seed) for seed, name in enumerate(SAMPLES)}
 
 
