@@ -11,20 +11,25 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from flows.services.checks import Check, Status
 from flows.services.redaction import masked
+from flows.services.surroundings import (
+    look_at_encodings,
+    look_at_foreign_settings,
+    look_at_proxies,
+    look_at_server,
+)
+from hemlets.core.environment import MLFLOW_SERVER, PREFECT_SERVER
 from hemlets.core.errors import HemletsError
 from hemlets.core.ports import BusyPortError, require_free_port
 from hemlets.core.workspace import Workspace
-
-__all__ = ["PORTS", "Check", "Status", "doctor", "run_checks"]
 
 PORTS: Final = (("MLflow", 5000), ("Prefect", 4200), ("TorchServe", 8080))
 """Where `hemlets ui` and `hemlets serve` listen unless told otherwise."""
@@ -43,31 +48,6 @@ _CGROUP_FILES: Final = (
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
 )
 """A container's memory limit and use below /sys/fs/cgroup: version 2, then version 1."""
-
-
-class Status(StrEnum):
-    """How a check came out. The demo can't run with a ``FAIL``."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        name: What it is.
-        status: Whether it will do.
-        found: What there is.
-        remedy: What to do, where it won't do.
-    """
-
-    name: str
-    status: Status
-    found: str
-    remedy: str = ""
 
 
 def run_checks(workspace: Workspace, *, ports: Sequence[tuple[str, int]] = PORTS) -> list[Check]:
@@ -94,6 +74,11 @@ def run_checks(workspace: Workspace, *, ports: Sequence[tuple[str, int]] = PORTS
         ("disk", partial(_disk, workspace.home)),
         ("workspace", partial(_writable, workspace.home)),
         ("MLflow database", partial(_mlflow_database, workspace)),
+        ("MLflow server", partial(look_at_server, MLFLOW_SERVER)),
+        ("Prefect server", partial(look_at_server, PREFECT_SERVER)),
+        ("proxies", look_at_proxies),
+        ("foreign settings", look_at_foreign_settings),
+        ("encodings", look_at_encodings),
         ("assets", _assets),
         ("starter weights", _starter_weights),
     ]

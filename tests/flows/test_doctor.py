@@ -10,7 +10,8 @@ import pytest
 import typer
 
 from flows.services import doctor as room
-from flows.services.doctor import Check, Status, doctor, run_checks
+from flows.services.checks import Check, Status
+from flows.services.doctor import doctor, run_checks
 from hemlets.core.errors import AssetError
 from hemlets.core.workspace import Workspace
 

@@ -1,0 +1,74 @@
+"""The doctor's look at what a shell hands down: servers, proxies, encodings, other projects."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from flows.services.checks import Check, Status
+from flows.services.redaction import masked
+from hemlets.core.environment import (
+    MLFLOW_SERVER,
+    PREFECT_SERVER,
+    require_reachable,
+    without_foreign_settings,
+)
+from hemlets.core.errors import WorkspaceError
+
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+
+def look_at_server(variable: str) -> Check:
+    """Whether the server that a variable names answers."""
+    name = {MLFLOW_SERVER: "MLflow server", PREFECT_SERVER: "Prefect server"}[variable]
+    url = os.environ.get(variable, "")
+    if not url.startswith(("http://", "https://")):
+        return Check(
+            name=name, status=Status.OK, found=f"{variable} names none: the workspace's own"
+        )
+    try:
+        require_reachable(variable, health="/health")
+    except WorkspaceError as error:
+        return Check(name=name, status=Status.FAIL, found=error.what, remedy=error.remedy or "")
+    return Check(name=name, status=Status.OK, found=f"{masked(url)} answers")
+
+
+def look_at_proxies() -> Check:
+    """Which proxies are set; loopback is never asked through one."""
+    found = {
+        name: value
+        for name in _PROXIES
+        if (value := os.environ.get(name) or os.environ.get(name.lower()))
+    }
+    told = ", ".join(f"{name}={masked(value)}" for name, value in found.items())
+    return Check(
+        name="proxies",
+        status=Status.OK,
+        found=f"{told}; not used for this machine's own servers" if told else "none",
+    )
+
+
+def look_at_foreign_settings() -> Check:
+    """Variables of other projects, which hemlets ignores."""
+    kept = without_foreign_settings(os.environ)
+    ignored = sorted(set(os.environ) - set(kept))
+    return Check(
+        name="foreign settings",
+        status=Status.WARN if ignored else Status.OK,
+        found=f"ignored: {', '.join(ignored)}" if ignored else "none",
+        remedy=f"set {PREFECT_SERVER} or {MLFLOW_SERVER} as well if they are meant for hemlets"
+        if ignored
+        else "",
+    )
+
+
+def look_at_encodings() -> Check:
+    """Whether names of files and text can hold any letter."""
+    names, terminal = sys.getfilesystemencoding(), getattr(sys.stdout, "encoding", None) or "none"
+    good = names.lower().replace("-", "") == "utf8"
+    return Check(
+        name="encodings",
+        status=Status.OK if good else Status.WARN,
+        found=f"file names in {names}, terminal in {terminal}",
+        remedy="" if good else "set PYTHONUTF8=1, or a UTF-8 locale such as LANG=C.UTF-8",
+    )
