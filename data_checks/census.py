@@ -1,7 +1,7 @@
-"""What only the whole table knows: names and their splits, usual lengths, distributions.
+"""Facts of a whole table: names and their splits, usual lengths, distributions.
 
-Read once, column by column, piece by piece; the expectations of single rows then look up here
-what they need of the others.
+The table is read once, chunk by chunk. Rules of single rows then look up here what they need to
+know about the other rows.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data_checks.columns.anatomy import Reference, bone_lengths, known_joints
-from data_checks.columns.base import Array
-from data_checks.columns.population import Moments, Statistics, Tally
 from data_checks.datasets import DATASETS
+from data_checks.distributions import Distributions
 from data_checks.names import Codes, SharedNames
 from data_checks.near import NearDuplicates
-from data_checks.stream import Chunk, TableFile
-from hemlets.data.table import BACKGROUND_SPLITS, FIELDS, Annotations
+from data_checks.proportions import Reference
+from data_checks.rows import Chunk, TableFile, bone_lengths, known_joints
+from data_checks.rule import Array
+from data_checks.rules.body import Moments
+from hemlets.data.table import BACKGROUND_SPLITS, Annotations
 
 _CODED = ("split", "source", "clip", "family", "subject", "camera_id")
 _UNIQUE = ("sample_id", "image_hash")
 DECODED_ROWS = 500
-"""Rows whose pixels are looked at; all of them in smaller tables."""
+"""Rows whose images are decoded; all of them in smaller tables."""
 
 POSED_ROWS = 200_000
-"""Rows whose body is posed anew; all of them in smaller tables. Posing takes 80 µs each."""
+"""Rows whose body is posed again; all of them in smaller tables. Posing takes 80 µs each."""
 
 _SAME_BOX_IOU = 0.9
 _LARGE_GROUP = 200
@@ -41,7 +42,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Census:
-    """The whole table, in as much as single rows are judged by it.
+    """Facts of a whole table that rules of single rows need.
 
     Attributes:
         rows: Rows of the table.
@@ -51,7 +52,7 @@ class Census:
         boxes: (N, 4) boxes.
         stored: Whether any row has a stored image.
         reference: Usual lengths of bones.
-        tally: Label distributions.
+        distributions: Label distributions.
         theta: Spread of θ.
         near: Images that look alike across splits.
     """
@@ -63,14 +64,16 @@ class Census:
     boxes: npt.NDArray[np.float32]
     stored: bool
     reference: Reference
-    tally: Tally
+    distributions: Distributions
     theta: Moments
     near: NearDuplicates
 
     @classmethod
     def of(cls, table: Annotations, shards: Path) -> Census:
         """The census of a table in memory."""
-        return cls.take([Chunk.whole(table)] if len(table) else [], shards)
+        return cls.take(
+            [Chunk(table=table, rows=np.arange(len(table)))] if len(table) else [], shards
+        )
 
     @classmethod
     def take(cls, chunks: TableFile | list[Chunk], shards: Path) -> Census:
@@ -85,7 +88,7 @@ class Census:
         boxes: list[Array] = [np.zeros((0, 4), np.float32)]
         lengths: list[Array] = [np.zeros((0, 14), np.float32)]
         places: list[pa.Table] = []
-        tally, theta = Tally(), Moments()
+        distributions, theta = Distributions(), Moments()
         rows = 0
         for chunk in chunks.chunks() if isinstance(chunks, TableFile) else chunks:
             table = chunk.table
@@ -100,7 +103,7 @@ class Census:
                 joints_NJ3 = known_joints(table)
                 lengths_NP = bone_lengths(joints_NJ3)
                 lengths.append(lengths_NP.astype(np.float32))
-                tally.add(table, joints_NJ3, lengths_NP)
+                distributions.add(table, joints_NJ3, lengths_NP)
                 theta.add(table)
         people = codes["subject"].values + codes["source"].values * np.int64(2**32)
         with np.errstate(invalid="ignore", over="ignore"):
@@ -113,7 +116,8 @@ class Census:
         return cls(
             rows=rows, codes=codes, boxes=np.concatenate(boxes),
             ids=_joined(texts["sample_id"]), hashes=_joined(texts["image_hash"]),
-            stored=any(where.names), reference=reference, tally=tally, theta=theta,
+            stored=any(where.names), reference=reference, distributions=distributions,
+            theta=theta,
             near=NearDuplicates.find(
                 shards, where, np.concatenate(shard_rows), codes["split"].values,
                 compared=_people(codes["split"]),
@@ -122,7 +126,7 @@ class Census:
 
     @cached_property
     def _hash_groups(self) -> tuple[Ints, list[str]]:
-        """Number of each row's image hash among those that occur twice or more, else -1."""
+        """Hashes that occur twice or more, and the number of each row's hash among them or -1."""
         return _repeated(self.hashes)
 
     @cached_property
@@ -155,7 +159,7 @@ class Census:
 
     @cached_property
     def twins(self) -> dict[int, list[int]]:
-        """For rows with some, the others of their split with the same image and box."""
+        """Other rows of the same split with the same image and box, by row; only rows with some."""
         group_N, _ = self._hash_groups
         split_N = self.codes["split"].values
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -163,8 +167,8 @@ class Census:
             groups[int(group_N[row]), int(split_N[row])].append(int(row))
         twins: dict[int, list[int]] = defaultdict(list)
         for group in groups.values():
-            # A real picture shows a handful of people: a larger group is one picture over and
-            # over, and comparing all its pairs would take quadratic time.
+            # A real picture shows a handful of people: a larger group is one picture repeated,
+            # and comparing all its pairs would take quadratic time.
             if len(group) > _LARGE_GROUP:
                 for row in group:
                     twins[row] = [other for other in group[:4] if other != row]
@@ -178,7 +182,7 @@ class Census:
 
     @cached_property
     def subjects_tested_on(self) -> SharedNames:
-        """Subjects of datasets whose protocol tests on other subjects, over two camps."""
+        """Subjects over training and test, where the protocol tests on other subjects."""
         scoped, datasets = self._scoped("subject")
         ignored = frozenset(
             number
@@ -189,13 +193,13 @@ class Census:
         )
         split = self.codes["split"]
         tested = np.array([name == "test" for name in split.names], bool)
-        camps = Codes.numbered(
+        sides = Codes.numbered(
             ["the training side", "test"], tested[split.values] if self.rows else split.values
         )
-        return SharedNames.of("subject", scoped, camps, joined=False, ignored=ignored)
+        return SharedNames.of("subject", scoped, sides, joined=False, ignored=ignored)
 
     def sample(self, count: int) -> npt.NDArray[np.bool_]:
-        """Rows (N,) to look at closely: all of a small table, else as many, drawn by content."""
+        """A sample of rows (N,): all of a small table, else a number of them drawn by content."""
         chosen = np.ones(self.rows, bool)
         if self.rows > count:
             digest = hashlib.sha256()
@@ -208,12 +212,12 @@ class Census:
 
     @cached_property
     def decoded(self) -> npt.NDArray[np.bool_]:
-        """Rows whose pixels are looked at."""
+        """Rows (N,) whose images are decoded."""
         return self.sample(DECODED_ROWS)
 
     @cached_property
     def posed(self) -> npt.NDArray[np.bool_]:
-        """Rows whose body is posed anew."""
+        """Rows (N,) whose body is posed again."""
         return self.sample(POSED_ROWS)
 
     def splits(self) -> dict[str, int]:
@@ -246,41 +250,6 @@ class Census:
             names.append(f"{dataset}\0{name}" if dataset in DATASETS else name)
             datasets.append(dataset)
         return Codes.numbered(names, inverse), datasets
-
-
-def null_cells(table: TableFile) -> Statistics:
-    """Null cells in each column, also inside its arrays.
-
-    Raises:
-        pyarrow.ArrowException: A column's data is damaged.
-        OSError: The file can't be read.
-    """
-    counts = {field.name: 0 for field in FIELDS}
-    first: dict[str, int] = {}
-    for chunk in table.chunks():
-        for field in FIELDS:
-            column = chunk.table.table.column(field.name).combine_chunks()
-            flat = column.flatten() if field.shape else column
-            found = column.null_count + (flat.null_count if field.shape else 0)
-            if found and field.name not in first:
-                first[field.name] = int(chunk.rows[0]) + _first_null(column, flat)
-            counts[field.name] += found
-    return Statistics(
-        names=tuple(counts),
-        fields=tuple(counts),
-        values=tuple(float(count) for count in counts.values()),
-        observed=tuple(
-            f"{count} null cells in {name}"
-            + (f", the first in row {first[name]}" if name in first else "")
-            for name, count in counts.items()
-        ),
-    )
-
-
-def _first_null(column: pa.Array, flat: pa.Array) -> int:
-    if column.null_count:
-        return int(column.is_null().index(True).as_py())
-    return int(flat.is_null().index(True).as_py()) // max(1, len(flat) // len(column))
 
 
 def _people(splits: Codes) -> npt.NDArray[np.bool_]:

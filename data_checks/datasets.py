@@ -1,7 +1,8 @@
-"""What is known of each dataset: facts that its rows can be held against.
+"""Facts about known datasets that their rows are checked against.
 
-Vocabularies come from the datasets' own documents. Readers may decorate a name (``S1/Walking 1``
-for ``Walking``), so a vocabulary is a pattern that the whole name must match.
+What a reader's `Dataset` states (publication, supervision) is not repeated here. Vocabularies come
+from the datasets' own documents. Readers may decorate a name (``S1/Walking 1`` for ``Walking``),
+so a vocabulary is a pattern that the whole name must match.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from hemlets.core.skeleton import Joint
+from hemlets.data.readers.contract import Dataset, Supervision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,10 +20,10 @@ class DatasetFacts:
     """One dataset.
 
     Attributes:
-        absent: Joints that it never has, with the reason in ``why``.
-        joints3d: Whether it has 3D joints.
-        smpl: Whether it has θ and β.
-        relations: Sources that its depth relations may come from, ``3d`` included.
+        name: The table's ``source``.
+        absent: Joints that it never has, with the reason in ``note``.
+        also: Supervision that some distributions of it have beyond the reader's `Dataset`.
+        labelled: Whether people labelled depth relations of it.
         subjects: Pattern of its subjects' names; None where they are unbounded.
         cameras: Pattern of its cameras' names.
         actions: Pattern of its actions' names.
@@ -31,13 +33,13 @@ class DatasetFacts:
         bending: Parts that bend between their joints, so that their length says little.
         reprojection_of_box: Tolerance of reprojection as a share of the box's longer side, for
             datasets whose camera or 2D joints were fitted or annotated apart from the 3D.
-        why: Where the facts come from, and reasons.
+        note: Reasons for these facts.
     """
 
+    name: str
     absent: frozenset[Joint] = frozenset()
-    joints3d: bool = False
-    smpl: bool = False
-    relations: frozenset[str] = frozenset()
+    also: frozenset[Supervision] = frozenset()
+    labelled: bool = False
     subjects: str | None = None
     cameras: str | None = None
     actions: str | None = None
@@ -46,7 +48,40 @@ class DatasetFacts:
     markerless: bool = False
     bending: frozenset[str] = frozenset()
     reprojection_of_box: float = 0.01
-    why: str
+    note: str
+
+    @property
+    def dataset(self) -> Dataset:
+        """The dataset as its reader states it."""
+        from hemlets.data.readers.catalogue import find
+
+        return find(self.name)
+
+    @property
+    def supervision(self) -> frozenset[Supervision]:
+        """What its rows may teach."""
+        return self.also | frozenset(self.dataset.supervision)
+
+    @property
+    def joints3d(self) -> bool:
+        """Whether it has 3D joints."""
+        return Supervision.JOINTS_3D in self.supervision
+
+    @property
+    def smpl(self) -> bool:
+        """Whether it has θ and β."""
+        return Supervision.SMPL in self.supervision
+
+    @property
+    def relations(self) -> frozenset[str]:
+        """Sources that its depth relations may have."""
+        computed = ("3d",) if self.joints3d else ()
+        return frozenset((*computed, *(("fbi", "ordinal") if self.labelled else ())))
+
+    @property
+    def why(self) -> str:
+        """Where the facts come from, and reasons."""
+        return f"{self.dataset.paper}: {self.note}"
 
 
 _H36M_ACTIONS: Final = (
@@ -54,116 +89,110 @@ _H36M_ACTIONS: Final = (
     r"purchases|sitting|sitting ?down|smoking|waiting|walking|walking ?dog|walk ?dog|"
     r"walking ?together|walk ?together)([ _-]?\d+)?"
 )
-_ALL_3D: Final = frozenset(("3d",))
-_LABELLED: Final = frozenset(("fbi", "ordinal"))
 _CIRCUS: Final = frozenset((Joint.PELVIS, Joint.SPINE, Joint.NOSE))
 
-DATASETS: Final = MappingProxyType(
-    {
-        "human36m": DatasetFacts(
-            joints3d=True,
-            smpl=True,
-            relations=_ALL_3D | _LABELLED,
-            subjects=r"(?i)(s|subject)?_?0*(1|5|6|7|8|9|11)",
-            cameras=r".*(54138969|55011271|58860488|60457274|[0-3])",
-            actions=_H36M_ACTIONS,
-            tested_by_subject=True,
-            image_sizes=((1000, 1000), (1000, 1002)),
-            bending=frozenset(("head",)),
-            reprojection_of_box=0.02,
-            why="Ionescu et al. 2014: seven subjects with public poses, four cameras by serial "
-            "number, 15 actions in two takes, 50 Hz; S9 and S11 are everybody's test subjects. "
-            "Images are 1000×1000 or 1000×1002. Between neck and head top lies its nose, about "
-            "which the head bends.",
-        ),
-        "humaneva": DatasetFacts(
-            absent=frozenset((Joint.SPINE, Joint.NOSE, Joint.HEAD_TOP)),
-            joints3d=True,
-            relations=_ALL_3D,
-            subjects=r"(?i)(s|subject)?_?0*[1-4]",
-            cameras=r"(?i).*(c[1-3]|bw[1-4]|[1-7])",
-            actions=r"(?i).*(box|gestures|jog|throwcatch|throw ?catch|walking|combo)([ _-]?\d+)?",
-            image_sizes=((640, 480), (644, 484), (659, 494), (656, 490), (644, 488)),
-            reprojection_of_box=0.05,
-            why="Sigal et al. 2010: four subjects, three colour and four grey cameras, 60 Hz. "
-            "Its head is a point within the head, neither the top nor the nose.",
-        ),
-        "mpi_inf_3dhp": DatasetFacts(
-            joints3d=True,
-            relations=_ALL_3D,
-            subjects=r"(?i)(s|subject)?_?0*[1-8]|ts_?0*[1-6]",
-            cameras=r"(?i).*?(\d|1[0-3])|.*test.*|",
-            tested_by_subject=True,
-            image_sizes=((2048, 2048), (1920, 1080)),
-            markerless=True,
-            reprojection_of_box=0.03,
-            why="Mehta et al. 2017: eight training subjects in 14 cameras of 2048×2048, six test "
-            "sequences TS1–TS6 of 2048×2048 or 1920×1080. One calibration in circulation has a "
-            "height of 204.",
-        ),
-        "mpii": DatasetFacts(
-            absent=frozenset((Joint.SPINE, Joint.NOSE)),
-            relations=_LABELLED,
-            why="Andriluka et al. 2014: 16 joints; no spine, no nose; 2D only.",
-        ),
-        "lsp": DatasetFacts(
-            absent=_CIRCUS,
-            relations=_LABELLED,
-            why="Johnson and Everingham 2010: 14 joints from ankles to head top; 2D only.",
-        ),
-        "lspet": DatasetFacts(
-            absent=_CIRCUS,
-            relations=_LABELLED,
-            why="Johnson and Everingham 2011: the 14 joints of LSP; 2D only.",
-        ),
-        "coco": DatasetFacts(
-            absent=frozenset((Joint.PELVIS, Joint.SPINE, Joint.HEAD_TOP)),
-            relations=_LABELLED,
-            why="Lin et al. 2014: 17 keypoints, five of them in the face; no trunk, no head top; "
-            "2D only.",
-        ),
-        "ordinal": DatasetFacts(
-            absent=frozenset((Joint.SPINE, Joint.NOSE)),
-            relations=_LABELLED,
-            why="Pavlakos et al. 2018: ordinal depths of LSP's and MPII's joints.",
-        ),
-        "fbi": DatasetFacts(
-            relations=_LABELLED,
-            why="Labels of the paper's section 5 on 2D datasets: forward, backward, unknown.",
-        ),
-        "surreal": DatasetFacts(
-            joints3d=True,
-            smpl=True,
-            relations=_ALL_3D,
-            image_sizes=((320, 240), (240, 320)),
-            reprojection_of_box=0.05,
-            why="Varol et al. 2017: rendered SMPL bodies in 320×240; its 24 joints have neither "
-            "nose nor head top of their own.",
-        ),
-        "up3d": DatasetFacts(
-            joints3d=True,
-            smpl=True,
-            relations=_ALL_3D | _LABELLED,
-            reprojection_of_box=0.25,
-            why="Lassner et al. 2017: SMPL fitted to stills, accepted by eye: 2D joints and body "
-            "differ.",
-        ),
-        "threedpw": DatasetFacts(
-            joints3d=True,
-            smpl=True,
-            relations=_ALL_3D,
-            image_sizes=((1920, 1080), (1080, 1920)),
-            reprojection_of_box=0.25,
-            why="von Marcard et al. 2018: SMPL from inertial sensors and video at 30 Hz; its 2D "
-            "joints are a detector's.",
-        ),
-        "spin_npz": DatasetFacts(
-            joints3d=True,
-            smpl=True,
-            relations=_ALL_3D | _LABELLED,
-            reprojection_of_box=0.25,
-            why="Kolotouros et al. 2019: many datasets in one form, SMPL by fitting.",
-        ),
-    }
-)  # fmt: skip
-"""By the name that the table's ``source`` has."""
+_FACTS: Final = (
+    DatasetFacts(
+        name="human36m",
+        also=frozenset((Supervision.SMPL,)),
+        labelled=True,
+        subjects=r"(?i)(s|subject)?_?0*(1|5|6|7|8|9|11)",
+        cameras=r".*(54138969|55011271|58860488|60457274|[0-3])",
+        actions=_H36M_ACTIONS,
+        tested_by_subject=True,
+        image_sizes=((1000, 1000), (1000, 1002)),
+        bending=frozenset(("head",)),
+        reprojection_of_box=0.02,
+        note="seven subjects with public poses, four cameras by serial number, 15 actions in"
+        " two takes, 50 Hz; S9 and S11 are everybody's test subjects. Images are "
+        "1000×1000 or 1000×1002. Between neck and head top lies its nose, about which "
+        "the head bends.",
+    ),
+    DatasetFacts(
+        name="humaneva",
+        absent=frozenset((Joint.SPINE, Joint.NOSE, Joint.HEAD_TOP)),
+        subjects=r"(?i)(s|subject)?_?0*[1-4]",
+        cameras=r"(?i).*(c[1-3]|bw[1-4]|[1-7])",
+        actions=r"(?i).*(box|gestures|jog|throwcatch|throw ?catch|walking|combo)([ _-]?\d+)?",
+        image_sizes=((640, 480), (644, 484), (659, 494), (656, 490), (644, 488)),
+        reprojection_of_box=0.05,
+        note="four subjects, three colour and four grey cameras, 60 Hz. Its head is a point "
+        "within the head, neither the top nor the nose.",
+    ),
+    DatasetFacts(
+        name="mpi_inf_3dhp",
+        subjects=r"(?i)(s|subject)?_?0*[1-8]|ts_?0*[1-6]",
+        cameras=r"(?i).*?(\d|1[0-3])|.*test.*|",
+        tested_by_subject=True,
+        image_sizes=((2048, 2048), (1920, 1080)),
+        markerless=True,
+        reprojection_of_box=0.03,
+        note="eight training subjects in 14 cameras of 2048×2048, six test sequences TS1–TS6"
+        " of 2048×2048 or 1920×1080. One calibration in circulation has a height of "
+        "204.",
+    ),
+    DatasetFacts(
+        name="mpii",
+        absent=frozenset((Joint.SPINE, Joint.NOSE)),
+        labelled=True,
+        note="16 joints; no spine, no nose; 2D only.",
+    ),
+    DatasetFacts(
+        name="lsp",
+        absent=_CIRCUS,
+        labelled=True,
+        note="14 joints from ankles to head top; 2D only.",
+    ),
+    DatasetFacts(
+        name="lspet",
+        absent=_CIRCUS,
+        labelled=True,
+        note="the 14 joints of LSP; 2D only.",
+    ),
+    DatasetFacts(
+        name="coco",
+        absent=frozenset((Joint.PELVIS, Joint.SPINE, Joint.HEAD_TOP)),
+        labelled=True,
+        note="17 keypoints, five of them in the face; no trunk, no head top; 2D only.",
+    ),
+    DatasetFacts(
+        name="ordinal",
+        absent=frozenset((Joint.SPINE, Joint.NOSE)),
+        labelled=True,
+        note="ordinal depths of LSP's and MPII's joints.",
+    ),
+    DatasetFacts(
+        name="fbi",
+        labelled=True,
+        note="labels on 2D datasets: forward, backward, unknown.",
+    ),
+    DatasetFacts(
+        name="surreal",
+        image_sizes=((320, 240), (240, 320)),
+        reprojection_of_box=0.05,
+        note="rendered SMPL bodies in 320×240; its 24 joints have neither nose nor head top "
+        "of their own.",
+    ),
+    DatasetFacts(
+        name="up3d",
+        also=frozenset((Supervision.JOINTS_3D,)),
+        labelled=True,
+        reprojection_of_box=0.25,
+        note="SMPL fitted to stills, accepted by eye: 2D joints and body differ.",
+    ),
+    DatasetFacts(
+        name="threedpw",
+        image_sizes=((1920, 1080), (1080, 1920)),
+        reprojection_of_box=0.25,
+        note="SMPL from inertial sensors and video at 30 Hz; its 2D joints are a detector's.",
+    ),
+    DatasetFacts(
+        name="spin_npz",
+        labelled=True,
+        reprojection_of_box=0.25,
+        note="many datasets in one form, SMPL by fitting.",
+    ),
+)
+
+DATASETS: Final = MappingProxyType({facts.name: facts for facts in _FACTS})
+"""Facts by the table's ``source``."""

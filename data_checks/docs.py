@@ -1,110 +1,110 @@
-"""Data Docs that look like pages without a network.
+"""Data Docs that need no network.
 
-Great Expectations' pages load their styles and scripts from content delivery networks, and its
-index is drawn by such a script. Here the pages get a small stylesheet of ours instead and a plain
-index; nothing in them is fetched or executed.
+Great Expectations' own pages load styles and scripts from content delivery networks, and a script
+draws its index. Here its renderers fill templates of ours (``templates/data_docs``), which take
+precedence over its templates of the same name and fetch and execute nothing.
 """
 
 from __future__ import annotations
 
-import re
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-_TEMPLATES = Path(__file__).parent / "templates"
-_POLICY = (
-    '<meta http-equiv="Content-Security-Policy" '
-    "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
-)
-_REMOVED = tuple(
-    re.compile(pattern, re.DOTALL | re.IGNORECASE)
-    for pattern in (
-        r"<script\b.*?</script\s*>",
-        r"<link\b[^>]*>",
-        r"<img\b[^>]*>",
-        r"<style\b.*?</style\s*>",
-        r"""\son\w+\s*=\s*("[^"]*"|'[^']*')""",
-        r"<title>\s*</title>",
-        r'<a data-toggle="collapse"[^>]*>.*?</a>',
-        r"Data asset: None<br>",
-        r"<p>Stay current on everything GX.*?</p>",
+from great_expectations.checkpoint import UpdateDataDocsAction
+from great_expectations.render.view import DefaultJinjaPageView
+from jinja2 import ChoiceLoader, FileSystemLoader
+
+if TYPE_CHECKING:
+    from great_expectations.data_context import EphemeralDataContext
+
+_TEMPLATES = Path(__file__).parent / "templates" / "data_docs"
+
+
+class OfflineView(DefaultJinjaPageView):  # type: ignore[misc]
+    """Fills our templates, and Great Expectations' where we have none."""
+
+    def __init__(self, **directories: Any) -> None:
+        super().__init__(**directories)
+        self.env.loader = ChoiceLoader([FileSystemLoader(_TEMPLATES), self.env.loader])
+
+    def _validate_document(self, document: Any) -> None:
+        """Accept a rendered document, or the values of the index."""
+
+
+class OfflineIndexView(OfflineView):
+    """Fills the template of the index."""
+
+    _template = "index.j2"
+
+
+class IndexRenderer:
+    """Gives the index's template each suite with its page and its numbers of expectations."""
+
+    def __init__(self, data_context: EphemeralDataContext) -> None:
+        self._context = data_context
+
+    def render(self, links: Mapping[str, Any]) -> dict[str, Any]:
+        """Values for the template, from the links that the site's builder has collected."""
+        store = self._context.validation_results_store
+        results = {result.suite_name: result for result in map(store.get, store.list_keys())}
+        return {
+            "suites": [
+                {**link, **results[link["expectation_suite_name"]].statistics}
+                for link in links.get("validations_links", ())
+            ]
+        }
+
+
+def context_with_site(site: Path) -> EphemeralDataContext:
+    """Make an ephemeral context whose Data Docs are a folder of offline pages."""
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
     )
-)
 
+    def of(kind: str) -> dict[str, str]:
+        return {"module_name": __name__, "class_name": kind}
 
-@dataclass(frozen=True, kw_only=True)
-class SuiteSummary:
-    """A line of the index.
-
-    Attributes:
-        name: The suite.
-        evaluated: Its expectations.
-        failed: Those that failed.
-    """
-
-    name: str
-    evaluated: int
-    failed: int
-
-
-def make_offline(site: Path, suites: Sequence[SuiteSummary]) -> Path:
-    """Rewrite every page of a Data Docs site in place, and its index anew.
-
-    Returns:
-        The site's index page.
-    """
-    style = (_TEMPLATES / "data_docs.css").read_text(encoding="utf-8")
-    head = f"{_POLICY}\n<style>\n{style}</style>\n</head>"
-    index = site / "index.html"
-    index.write_text(_index(site, suites), encoding="utf-8")
-    for page in sorted(site.rglob("*.html")):
-        text = page.read_text(encoding="utf-8")
-        for pattern in _REMOVED:
-            text = pattern.sub("", text)
-        page.write_text(text.replace("</head>", head, 1), encoding="utf-8")
-    shutil.rmtree(site / "static", ignore_errors=True)
-    return index
-
-
-def _index(site: Path, suites: Sequence[SuiteSummary]) -> str:
-    lines = "\n".join(_line(site, suite) for suite in suites)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="UTF-8">
-<title>Data Docs</title>
-</head>
-<body>
-<nav class="navbar"><strong>Data Docs</strong></nav>
-<div class="container-fluid">
-<h1>Validation of a data version</h1>
-<p class="lead">Great Expectations validated these suites. Each page lists the rows that failed.</p>
-<table>
-<thead><tr><th>Status</th><th>Suite</th><th>Expectations</th><th>Failed</th><th>Definition</th></tr>
-</thead>
-<tbody>
-{lines}
-</tbody>
-</table>
-</div>
-</body>
-</html>
-"""
-
-
-def _line(site: Path, suite: SuiteSummary) -> str:
-    name = escape(suite.name)
-    pages = sorted((site / "validations" / suite.name).rglob("*.html"))
-    result = f'<a href="{pages[-1].relative_to(site).as_posix()}">{name}</a>' if pages else name
-    status = (
-        '<span class="text-danger">✗ failed</span>'
-        if suite.failed
-        else '<span class="text-success">✓ passed</span>'
+    config = DataContextConfig(
+        store_backend_defaults=InMemoryStoreBackendDefaults(),
+        data_docs_sites={
+            "local": {
+                "class_name": "SiteBuilder",
+                "show_how_to_buttons": False,
+                "store_backend": {
+                    "class_name": "TupleFilesystemStoreBackend",
+                    "base_directory": str(site.resolve()),
+                },
+                "site_section_builders": {
+                    "expectations": {"view": of("OfflineView")},
+                    "validations": {"view": of("OfflineView")},
+                    "profiling": "None",
+                },
+                "site_index_builder": {
+                    "class_name": "DefaultSiteIndexBuilder",
+                    "renderer": of("IndexRenderer"),
+                    "view": of("OfflineIndexView"),
+                },
+            }
+        },
+        analytics_enabled=False,
+        progress_bars={"globally": False, "metric_calculations": False},
     )
-    return (
-        f"<tr><td>{status}</td><td>{result}</td><td>{suite.evaluated}</td><td>{suite.failed}</td>"
-        f'<td><a href="expectations/{name}.html">expectations</a></td></tr>'
-    )
+    return gx.get_context(mode="ephemeral", project_config=config)
+
+
+class BuildDataDocs(UpdateDataDocsAction):  # type: ignore[misc]
+    """Builds all pages once per checkpoint, not the index again for every suite."""
+
+    type: Literal["build_data_docs"] = "build_data_docs"
+
+    def run(self, checkpoint_result: Any, action_context: Any = None) -> dict[str, Any]:
+        """Build the pages, without the fonts and pictures that they do not use."""
+        self._data_context.build_data_docs()
+        for site in self._data_context.variables.data_docs_sites.values():
+            folder = Path(site["store_backend"]["base_directory"])
+            shutil.rmtree(folder / "static", ignore_errors=True)
+        return {}

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data_checks.columns.base import Float
+from data_checks.rule import Float
 
 Ints = npt.NDArray[np.int64]
 

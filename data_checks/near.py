@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data_checks.columns.base import Array
 from data_checks.names import Codes
+from data_checks.rule import Array
 from hemlets.core.errors import DataError
 from hemlets.data.table import ShardReader
 from hemlets.data.table.images import MAX_PIXELS

@@ -6,7 +6,7 @@ import base64
 
 import numpy as np
 
-from data_checks.columns.base import Array
+from data_checks.rule import Array
 from hemlets.core.errors import HemletsError
 from hemlets.data.table import Annotations, ShardReader, decode_image
 

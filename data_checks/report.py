@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data_checks.check import Check
 from data_checks.pictures import picture_of
 from data_checks.result import Finding, ValidationResult
-from data_checks.stream import Chunk
+from data_checks.rows import Chunk
+from data_checks.rule import Rule
 from hemlets.core.files import atomic_path
 from hemlets.data.table import ALL_SPLITS, SPLITS, ShardReader
 
@@ -20,7 +20,7 @@ _TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 def write_report(
     path: Path,
     result: ValidationResult,
-    checks: Sequence[Check],
+    rules: Sequence[Rule],
     *,
     shown: Chunk | None,
     splits: Mapping[str, int],
@@ -31,7 +31,7 @@ def write_report(
     Args:
         path: The page.
         result: What was found.
-        checks: Every expectation that was evaluated.
+        rules: Every expectation that was evaluated.
         shown: Rows to draw pictures of; None when the table could not be read.
         splits: Rows of each split.
         shards: The folder of the image shards.
@@ -45,7 +45,7 @@ def write_report(
     page = template.render(
         result=result,
         findings=[(f, _pictures(f, findings, shown, shards)) for f in findings],
-        checks=[(check, failed.get(check.name)) for check in checks],
+        rules=[(rule, failed.get(rule.name)) for rule in rules],
         splits=[
             (split, splits.get(split, 0))
             for split in ALL_SPLITS

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_checks.check import Severity
+from data_checks.rule import Severity
 from hemlets.core.errors import DataError
 from hemlets.core.files import content_hash, read_json, write_json
 

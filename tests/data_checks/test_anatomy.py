@@ -2,43 +2,52 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from data_checks.columns.anatomy import (
-    Reference,
-    _segment_distance,
-    anatomy_columns,
-    bone_lengths,
-    known_joints,
+from data_checks.proportions import Reference
+from data_checks.rows import Rows, bone_lengths, known_joints
+from data_checks.rules.anatomy import (
+    bones_in_proportion,
+    bones_symmetric,
+    left_right_body,
+    left_right_limb,
+    left_right_pair,
+    segment_distance,
+    skeleton_size,
 )
-from data_checks.expectations import ROW_CHECKS
 from hemlets.core.skeleton import FLIP_JOINTS, Joint
 
 Columns = dict[str, Any]
-BOUNDS = {check.name: check for check in ROW_CHECKS}
+RULES = (
+    skeleton_size, bones_symmetric, bones_in_proportion, left_right_pair, left_right_limb,
+    left_right_body,
+)  # fmt: skip
 
 
 def failing(joints: np.ndarray, source: str = "captured") -> dict[str, np.ndarray]:
-    rows = len(joints)
+    count = len(joints)
     table: Any = SimpleNamespace(
         joints3d_mm=joints,
-        valid3d=np.ones((rows, 18), bool),
-        source=np.array([source] * rows, object),
-        subject=np.array([f"person {row}" for row in range(rows)], object),
+        valid3d=np.ones((count, 18), bool),
+        source=np.array([source] * count, object),
+        subject=np.array([f"person {row}" for row in range(count)], object),
+        theta=np.zeros((count, 24, 3)),
+        betas=np.zeros((count, 10)),
+        transl_mm=np.zeros((count, 3)),
+        smpl_valid=np.zeros(count, bool),
+        transl_valid=np.zeros(count, bool),
     )
-    result = {}
     lengths = bone_lengths(known_joints(table))
-    reference = Reference.of(lengths, table.source, table.subject)
-    for name, column in anatomy_columns(table, reference, np.arange(rows)).items():
-        check = BOUNDS[name]
-        low = -np.inf if check.low is None else check.low
-        high = np.inf if check.high is None else check.high
-        result[name] = (column.values < low) | (column.values > high)
-    return result
+    census: Any = SimpleNamespace(
+        reference=Reference.of(lengths, table.source, table.subject), posed=np.zeros(count, bool)
+    )
+    rows = Rows(table=table, numbers=np.arange(count), census=census, shards=Path())
+    return {rule.name: rule.fails(rows.measured(rule).values) for rule in RULES}
 
 
 @pytest.fixture
@@ -76,7 +85,7 @@ def test_the_distance_of_segments_agrees_with_a_dense_search():
     on_cd = c[:, None] + steps[:, None] * (d - c)[:, None]
     searched = np.linalg.norm(on_ab[:, :, None] - on_cd[:, None], axis=-1).min((1, 2))
 
-    np.testing.assert_allclose(_segment_distance(a, b, c, d), searched, atol=0.04)
+    np.testing.assert_allclose(segment_distance(a, b, c, d), searched, atol=0.04)
 
 
 def test_a_short_head_is_a_fault_but_where_the_head_bends_between_its_joints(joints: np.ndarray):

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_every_local_link_leads_somewhere(failed: tuple[Path, ValidationResult])
     for page in pages(failed[1]):
         for target in re.findall(r"href=\"([^\"#]+)\"", page.read_text()):
             if not target.startswith("http"):
-                assert (page.parent / target).exists(), f"{page}: {target}"
+                assert (page.parent / unquote(target)).exists(), f"{page}: {target}"
 
 
 def test_the_report_shows_pictures_of_failing_rows(failed: tuple[Path, ValidationResult]):

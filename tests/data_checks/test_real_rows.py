@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from data_checks.datasets import DATASETS
-from data_checks.expectations import RENDERED_SOURCES
 from data_checks.result import ValidationResult
+from data_checks.rules.body import RENDERED_SOURCES
 from data_checks.validate import validate
 from hemlets.core.skeleton import FLIP_JOINTS, Joint, depth_relations
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from data_checks.check import Severity
 from data_checks.result import Finding, Row, ValidationResult
+from data_checks.rule import Severity
 from flows.profile import Profile, load_profile
 from flows.steps import stages
 from flows.steps.merge_datasets import ingested_parts

@@ -1,1 +1,0 @@
-"""Derived columns: see `data_checks.columns.derive`."""
