@@ -74,7 +74,7 @@ def _run(context: _Context, planned: Planned) -> None:
             run.params({"job": job, "labels": planned.arm.labels, "seed": planned.seed})
             run.history(planned.job.out / "history.jsonl")
             run.metrics({f"test/{name}": value for name, value in row.figures.items()})
-            run.files([planned.job.out / "scores.npz"])
+            run.files([planned.job.out / "predictions.parquet"])
             pictures = sorted((planned.job.out / "pictures").glob("*.png"))
             run.pictures(pictures[-1:])
         # Last of all: what has a row is never done again.

@@ -14,7 +14,7 @@ import numpy as np
 from flows.ablation.arms import Arm
 from flows.ablation.labels import write_labels
 from flows.ablation.results import Row
-from flows.ablation.scoring import score
+from flows.ablation.scoring import figures, predict, score_arm
 from flows.ablation.study import Study
 from flows.steps.split_fingerprint import HeldOut
 from flows.steps.training_process import run_training
@@ -22,8 +22,6 @@ from flows.tracking.training_history import read_history
 from hemlets.core.errors import DataError
 from hemlets.data.table import Annotations
 from hemlets.training.config import StageJob
-
-__all__ = ["Bench", "Planned"]
 
 _VALIDATION = "validation/mpjpe_mm"
 
@@ -94,8 +92,9 @@ class Bench:
         )
         study, arm = self.study, planned.arm
         rows = self.test_rows
-        scores = score(out / "model", rows, self.data / "shards", shrink=study.shrink)
-        scores.write(out / "scores.npz")
+        predictions = predict(out / "model", rows, self.data / "shards", shrink=study.shrink)
+        predictions.write(out / "predictions.parquet")
+        scores = score_arm(predictions, rows)
         return Row(
             key=planned.key,
             arm=arm.name,
@@ -110,7 +109,7 @@ class Bench:
                 "precision": study.precision,
                 "test_samples": str(len(rows)),
             },
-            figures=scores.figures(),
+            figures=figures(scores, rows, crop_px=study.pose.crop_px),
             seconds=time.perf_counter() - start,
             curve=self._curve(out / "history.jsonl"),
         )

@@ -20,16 +20,15 @@ import numpy.typing as npt
 import torch
 
 from hemlets.core.skeleton import Joint
-from hemlets.data.table import Annotations, ShardReader, stored_images
-from hemlets.data.transforms import square_crop
+from hemlets.data.table import Annotations
 from hemlets.models import HemletsPosh
 from hemlets.models.codecs import PERSON_STATISTIC, decode_heatmaps, person_confidence
 from hemlets.models.codecs.bones import BoneLengths
 from hemlets.models.codecs.decode import lengths_at_depth
-from hemlets.models.crops import ImageJoints, joints_in_images, network_input
+from hemlets.models.crops import ImageJoints, joints_in_images
 from hemlets.models.flip_tta import flip_tta
 from hemlets.models.model_folder import PersonThreshold
-from hemlets.training.objectives import shrunk
+from hemlets.training.row_crops import row_crops
 
 Array = npt.NDArray[np.floating]
 RowsUsed = dict[str, dict[str, int]]
@@ -233,19 +232,16 @@ def _look(
     if not len(rows):
         return None
     volume = model.pose.config.volume
-    reader = ShardReader(shards)
-    crops = [square_crop(box, volume.crop_px) for box in rows.box_xyxy]
     joints: list[ImageJoints] = []
     confidences: list[Array] = []
-    for start in range(0, len(rows), batch_size):
-        part = range(start, min(start + batch_size, len(rows)))
-        own = crops[part.start : part.stop]
+    batches = row_crops(
+        rows, shards, crop_px=volume.crop_px, device=device, shrink=shrink, batch_size=batch_size
+    )
+    for batch in batches:
         with torch.inference_mode():
-            crop_B3HW = shrunk(
-                network_input(stored_images(rows, part, reader), own, device), shrink
-            )
-            out = flip_tta(model, crop_B3HW) if flip_test else model(crop_B3HW)
-        joints.append(joints_in_images(out.decoded.voxel_BJ3, volume, own))
+            image_B3HW = batch.image_B3HW
+            out = flip_tta(model, image_B3HW) if flip_test else model(image_B3HW)
+        joints.append(joints_in_images(out.decoded.voxel_BJ3, volume, batch.crops))
         if out.pose.heatmap_BJHW is not None:
             peak_BJ = decode_heatmaps(out.pose.heatmap_BJHW)[1].clamp(0, 1)
             confidences.append(person_confidence(peak_BJ.cpu().numpy()))

@@ -1,4 +1,4 @@
-"""Quick figures on validation samples while a stage trains. The benchmark is the judge."""
+"""Quick figures on validation samples during training; the benchmark decides."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from hemlets.core.skeleton import N_JOINTS, Joint
-from hemlets.data.table import Annotations, ShardReader, stored_images
-from hemlets.data.transforms import Crop, square_crop
+from hemlets.data.table import Annotations
+from hemlets.data.transforms import Crop
 from hemlets.models import DecodedVolume, HemletsPosh, PoseNetwork, ShapeNetwork, ShapeOutput
 from hemlets.models.codecs import VolumeSpec, crop_views, into_view
 from hemlets.models.codecs.bones import BoneLengths
 from hemlets.models.codecs.decode import lengths_at_depth, metric_joints
-from hemlets.models.crops import joints_in_images, network_input
-from hemlets.training.objectives import shrunk
+from hemlets.models.crops import joints_in_images
+from hemlets.training.row_crops import row_crops
 from hemlets.training.shape_samples import ShapeSamples, teaches_shape
 
 NOISE_M: Final = 0.05
-"""Noise on each coordinate of a joint that the shape network is looked at with."""
+"""Standard deviation of the noise on each joint coordinate, metres, in :func:`validate_shape`."""
 
 Array = npt.NDArray[np.floating]
 
@@ -43,37 +43,36 @@ def validate(
 
     Returns:
         ``bone_length_mm``, the mean summed bone length of the predicted skeletons at their true
-        distance; ``mpjpe_mm`` (18 joints, pelvis-aligned, root depth from the parts' lengths),
+        distance; ``mpjpe_mm`` (18 joints, pelvis-aligned; root depth from the parts' lengths that
+        predicted skeletons have in the other half of the samples, never in the scored half),
         ``joints_px`` (of the crop), ``depth_mm`` (relative to the pelvis) and, of the whole
         model, ``theta_deg`` (mean geodesic over 24 rotations) and ``betas``. A figure without
         any annotated sample is left out.
     """
     pose = network.pose if isinstance(network, HemletsPosh) else network
     volume = pose.config.volume
-    reader = ShardReader(shards)
     a = annotations
-    crops = [square_crop(box, volume.crop_px) for box in a.box_xyxy]
     errors: dict[str, list[Array]] = {}
     image_px, depth_mm = np.zeros((len(a), N_JOINTS, 2)), np.zeros((len(a), N_JOINTS))
     was_training = network.training
     network.eval()
-    for start in range(0, len(a), batch_size):
-        part = slice(start, min(start + batch_size, len(a)))
-        rows = range(part.start, part.stop)
-        images = stored_images(a, rows, reader)
-        image_B3HW = shrunk(network_input(images, crops[part], device), shrink)
+    batches = row_crops(
+        a, shards, crop_px=volume.crop_px, device=device, shrink=shrink, batch_size=batch_size
+    )
+    for part, crops, image_B3HW in batches:
         with (
             torch.inference_mode(),
             torch.autocast(device.type, precision, enabled=precision != torch.float32),
         ):
             decoded, body = _run(network, image_B3HW)
-        found = joints_in_images(decoded.voxel_BJ3, volume, crops[part])
+        found = joints_in_images(decoded.voxel_BJ3, volume, crops)
         image_px[part], depth_mm[part] = found.image_px_BJ2, found.depth_mm_BJ
-        target_px = np.stack([crops[i].to_crop(a.joints2d_px[i]) for i in rows])
+        true_px = zip(crops, a.joints2d_px[part], strict=True)
+        target_px = np.stack([crop.to_crop(joints) for crop, joints in true_px])
         pixel_error = np.linalg.norm(found.crop_px_BJ2 - target_px, axis=-1)
         batch_errors = {"joints_px": pixel_error[a.valid2d[part]]}
         if body is not None:
-            batch_errors |= _body_errors(body, a, part, crops[part])
+            batch_errors |= _body_errors(body, a, part, crops)
         for name, values in batch_errors.items():
             errors.setdefault(name, []).append(values)
     network.train(was_training)
@@ -116,11 +115,27 @@ def _metric_errors(image_px_BJ2: Array, depth_mm_BJ: Array, a: Annotations) -> d
     if whole.any():
         args = image_px_BJ2[whole], depth_mm_BJ[whole], a.camera[whole]
         lengths = lengths_at_depth(*args, a.joints3d_mm[whole, Joint.PELVIS, 2])
-        joints, _ = metric_joints(*args, BoneLengths.measured(lengths))
-        errors |= {
-            "bone_length_mm": lengths.sum(-1),
-            "mpjpe_mm": np.linalg.norm(joints - truth3d[whole], axis=-1),
-        }
+        errors["bone_length_mm"] = lengths.sum(-1)
+        if len(lengths) > 1:
+            errors["mpjpe_mm"] = _held_out_errors(*args, lengths, truth3d[whole])
+    return errors
+
+
+def _held_out_errors(
+    image_px_BJ2: Array, depth_mm_BJ: Array, camera_B4: Array, lengths_BK: Array, true_BJ3: Array
+) -> Array:
+    """Joint errors (B, 18), each half of the samples calibrated on the other half.
+
+    A sample's own true distance must not decide where its skeleton is placed.
+    """
+    errors = np.zeros(true_BJ3.shape[:2])
+    odd = np.arange(len(true_BJ3)) % 2 == 1
+    for scored in (odd, ~odd):
+        bones = BoneLengths.measured(lengths_BK[~scored])
+        joints, _ = metric_joints(
+            image_px_BJ2[scored], depth_mm_BJ[scored], camera_B4[scored], bones
+        )
+        errors[scored] = np.linalg.norm(joints - true_BJ3[scored], axis=-1)
     return errors
 
 

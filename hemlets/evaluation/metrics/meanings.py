@@ -165,10 +165,13 @@ def _bones() -> str:
 
 def _over(word: str) -> str:
     """A joint, rotation or vertex set, in words."""
-    count, kind, rest = word.partition("r") if "r" in word else word.partition("v")
+    kind = next((kind for kind in "rvp" if kind in word), "v")
+    count, _, rest = word.partition(kind)
     if word in _OVER or not count.isdigit():
         return _OVER.get(word, word)
     number, rest = f"{int(count):,}", rest.replace("-", " ")
+    if kind == "p":
+        return f"{number} parts"
     if kind == "r":
         return f"{number} of θ's 24 rotations{rest}"
     return f"{number} points of the body's surface{rest}, which are all that the mesh has"

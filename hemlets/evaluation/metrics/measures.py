@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.core.skeleton import Joint
+from hemlets.core.skeleton import N_PARTS, Joint, depth_relations
 from hemlets.evaluation.metrics import joints as metrics
 from hemlets.evaluation.metrics.alignment import checked
 from hemlets.evaluation.metrics.joint_sets import JOINT_SETS
@@ -59,6 +59,8 @@ def metric_name(
         over = "pixels"
     if measure.key == "root_mm":
         over = "pelvis"
+    if measure.key == "relations_right_pct":
+        over, root = f"{N_PARTS}p", "none"
     if measure.key == "per_vertex_mm":
         over = f"{n_vertices}v"
     if measure.key in ROTATIONS:
@@ -134,6 +136,11 @@ def measure_block(
         errors = joint_errors_BJ.T[joints].T
         if measure.key == "mpjpe_mm":
             found[measure.key] = metrics.mean_over_joints(errors)
+        elif measure.key == "depth_mm":
+            depths = _depth_errors_mm(predicted, true)[:, joints]
+            found[measure.key] = metrics.mean_over_joints(depths)
+        elif measure.key == "relations_right_pct":
+            found[measure.key] = _relations_right_pct(predicted, true)
         elif measure.key == "pck3d_150mm_pct":
             found[measure.key] = metrics.pck_pct(errors)
         elif measure.key == "auc3d_150mm_pct":
@@ -167,6 +174,21 @@ def measure_block(
                 share=PCK_THRESHOLDS[measure.key],
             )
     return found
+
+
+def _depth_errors_mm(predicted: Predictions, true: Mapping[str, Array]) -> Float:
+    """Errors of depth relative to the pelvis, (B, 18); NaN where a joint has no truth."""
+    pose, joints, known = checked(predicted.joints3d_mm, true["joints3d_mm"], true["valid3d"])
+    ours, truth = (p[..., 2] - p[:, Joint.PELVIS, None, 2] for p in (pose, joints))
+    known = known & known[:, Joint.PELVIS, None]
+    return np.asarray(np.where(known, np.abs(ours - truth), np.nan))
+
+
+def _relations_right_pct(predicted: Predictions, true: Mapping[str, Array]) -> Float:
+    """Share of parts with a known truth whose depth relation, equation (1), is correct, (B,)."""
+    relation, known = depth_relations(true["joints3d_mm"].astype(np.float64), true["valid3d"])
+    right = depth_relations(predicted.joints3d_mm.astype(np.float64))[0] == relation
+    return np.asarray(100.0 * metrics.mean_over_joints(np.where(known, right, np.nan)))
 
 
 def _of_joints(values_BJ: Array, joints: list[int]) -> Array:

@@ -21,6 +21,8 @@ Key = Literal[
     "mpjpe_mm",
     "pa_mpjpe_mm",
     "rigid_mpjpe_mm",
+    "depth_mm",
+    "relations_right_pct",
     "pck3d_150mm_pct",
     "auc3d_150mm_pct",
     "per_vertex_mm",
