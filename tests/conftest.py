@@ -18,9 +18,10 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENC
 _FOREIGN = ("HEMLETS_", "MLFLOW_", "PREFECT_", "AWS_", "DVC_", "XDG_", "TS_", "LC_", "TORCH")
 _KEPT = ("HEMLETS_SAMPLES", "HEMLETS_SAMPLE_PICTURES")
 
-# Groups of tests that share a costly fixture, the longest first: one worker runs each.
-_RETRAINED = "one-retraining"
-_FIRST = (_RETRAINED, "tests/serving/test_endpoint.py", "tests/training/test_engine.py")
+# Costly fixtures of the session, by room and name: one worker runs all tests that share one.
+_SHARED = {("flows", "finished"): "one retraining", ("serving", "server"): "one TorchServe"}
+# The longest groups, which are started first.
+_FIRST = (*_SHARED.values(), "tests/training/test_engine.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Group the tests for parallel workers: by file, and those of the one retraining together."""
+    """Group the tests for parallel workers: by costly fixture, else by file."""
     if not config.pluginmanager.hasplugin("xdist"):
         return
     groups = {item: _group(item) for item in items}
@@ -53,6 +54,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _group(item: pytest.Item) -> str:
-    if "finished" in getattr(item, "fixturenames", ()):
-        return _RETRAINED
-    return item.path.relative_to(ROOT).as_posix()
+    path = item.path.relative_to(ROOT)
+    for (room, fixture), group in _SHARED.items():
+        if room in path.parts and fixture in getattr(item, "fixturenames", ()):
+            return group
+    return path.as_posix()

@@ -40,10 +40,17 @@ class Printed:
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A workspace in which the tiny profile was retrained once, without interruption."""
+    """A workspace in which the tiny profile was retrained once, without interruption.
+
+    Attributes:
+        workspace: Later runs in it add results and change none.
+        outcome: Of the first run.
+        latest_page: `reports/latest.html` after the first run; later runs replace it.
+    """
 
     workspace: Workspace
     outcome: dict[str, Any]
+    latest_page: str
 
     def stage(self, name: str) -> Path:
         """Folder of a stage's only whole result."""
@@ -164,7 +171,9 @@ def command(
 def finished(retrain: Retrain, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     """The session's uninterrupted retraining. Later runs in it must change no result."""
     workspace = Workspace(home=tmp_path_factory.mktemp("finished") / "workspace")
-    yield Finished(workspace=workspace, outcome=retrain(workspace))
+    outcome = retrain(workspace)
+    latest = (workspace.reports / "latest.html").read_text()
+    yield Finished(workspace=workspace, outcome=outcome, latest_page=latest)
     # Models of 45 MB each, which pytest would keep for three sessions.
     shutil.rmtree(workspace.home, ignore_errors=True)
 
