@@ -174,7 +174,7 @@ def _trained(
                 run = run_of(key)
                 if run is None:
                     return bar.training
-                live = LiveHistory(run, folder / "history.jsonl")
+                live = logged.enter_context(LiveHistory(run, folder / "history.jsonl"))
 
                 def told(row: dict[str, Any]) -> None:
                     bar.training(row)

@@ -60,8 +60,8 @@ def _run(context: _Context, planned: Planned) -> None:
             parent=context.parent,
             tags={"hemlets.stage": "ablation", "arm": planned.arm.name},
         ) as run,
+        LiveHistory(run, planned.job.out / "history.jsonl") as live,
     ):
-        live = LiveHistory(run, planned.job.out / "history.jsonl")
 
         def told(training: dict[str, Any]) -> None:
             bar.training(training)

@@ -6,6 +6,8 @@ import contextlib
 import math
 import time
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from flows.tracking.run import Run
 from flows.tracking.training_history import read_history
@@ -17,7 +19,8 @@ class LiveHistory:
     """Sends what is new in a history, now and then and all of it in one call.
 
     A tracker that can't be reached holds up no training: the whole history is sent once more
-    when the stage is whole, and what is there already is not doubled.
+    when the stage is whole, and what is there already is not doubled. As a context manager it
+    sends the rest where its block is left by an exception: nothing else does then.
 
     Args:
         run: The stage's run.
@@ -29,10 +32,24 @@ class LiveHistory:
         self._run, self._path, self._every_s = run, path, every_s
         self._sent_at, self._step = -math.inf, -1
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._send_new()
+
     def send(self) -> None:
         """Send what is new, if it is time to."""
-        if time.monotonic() - self._sent_at < self._every_s:
-            return
+        if time.monotonic() - self._sent_at >= self._every_s:
+            self._send_new()
+
+    def _send_new(self) -> None:
         # Whatever a tracker or its network may raise.
         with contextlib.suppress(Exception):
             new = [row for row in read_history(self._path) if row[0] > self._step]

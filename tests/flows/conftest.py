@@ -217,10 +217,10 @@ class Running:
                 start_new_session=True,
             )
 
-    def wait_for(self, pattern: str, seconds: float = 180.0) -> None:
-        """Wait until a path below the workspace exists."""
+    def wait_for(self, pattern: str, seconds: float = 180.0, *, filled: bool = False) -> None:
+        """Wait until a path below the workspace exists, or until it is a file with content."""
         deadline = time.monotonic() + seconds
-        while not any(self.home.glob(pattern)):
+        while not any(_is_there(path, filled) for path in self.home.glob(pattern)):
             assert self.process.poll() is None, f"ended before {pattern}: {self.printed()}"
             assert time.monotonic() < deadline, f"no {pattern} after {seconds:.0f} s"
             time.sleep(0.005)
@@ -264,6 +264,13 @@ class Running:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
+
+
+def _is_there(path: Path, filled: bool) -> bool:
+    try:
+        return not filled or path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def processes_of(home: Path) -> dict[int, list[str]]:

@@ -68,7 +68,7 @@ class TestARetrainingThatIsEndedAgainAndAgain:
         left["train pose"] = running.left()
 
         running = start(workspace)
-        running.wait_for("stages/train-posh/*.partial/checkpoint*")
+        running.wait_for("stages/train-posh/*.partial/history.jsonl", filled=True)
         printed["train PoSh"] = running.interrupt()
         left["train PoSh"] = running.left()
         tracked = _training_run(workspace, "train-posh")

@@ -51,6 +51,25 @@ def test_the_tracker_is_left_in_peace_between_two_calls(tracking, tmp_path):
         assert [step for step, _ in _points(tracking, run)] == [10]
 
 
+def test_what_was_written_since_the_last_call_is_sent_when_the_training_is_ended(
+    tracking, tmp_path
+):
+    path = tmp_path / "history.jsonl"
+    with tracking.run("ended", "train pose") as run:
+        live = LiveHistory(run, path, every_s=3600)
+
+        def train():
+            with live:
+                _append(path, [10])
+                live.send()
+                _append(path, [20, 30])
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train()
+        assert [step for step, _ in _points(tracking, run)] == [10, 20, 30]
+
+
 def test_a_tracker_that_is_gone_holds_up_no_training(tracking, tmp_path, monkeypatch):
     path = tmp_path / "history.jsonl"
     _append(path, [10])
