@@ -75,6 +75,7 @@ class VideoResult:
             "video": {
                 "name": self.video.path.name,
                 "fps": self.video.fps,
+                "resampled": self.video.timing.resampled,
                 "width": self.video.size[0],
                 "height": self.video.size[1],
                 "frames": self.n_frames,

@@ -74,6 +74,12 @@ def video(
     from hemlets.inference.video import Video
 
     source = Video.open(file)
+    if source.timing.resampled:
+        typer.echo(
+            f"{file.name}: the frame rate is variable; results are resampled to "
+            f"{source.fps:g} frames a second, by the frames' time stamps",
+            err=True,
+        )
     finder = _finder(openpose, given_box, source)
     predictor = VideoPredictor.load(model, body=body)
     result = predictor.follow(source, finder, given_camera, smooth=smooth, refine=refine)
@@ -103,7 +109,7 @@ def _finder(
     from hemlets.inference.video import openpose_finder, whole_frames
 
     if openpose is not None:
-        n_frames = source.count_frames()
+        n_frames = source.n_source_frames
         paired = pair_frames(openpose, n_frames)
         if paired.without:
             typer.echo(
@@ -111,7 +117,14 @@ def _finder(
                 "taken to be in them",
                 err=True,
             )
-        return openpose_finder(paired.files)
+        files = paired.files
+        return openpose_finder(
+            {
+                frame: files[source_frame]
+                for frame, source_frame in enumerate(source.timing.source_frames)
+                if source_frame in files
+            }
+        )
     if box is None:
         return whole_frames()
     return lambda number, frame: [Detection(box_xyxy=box)]

@@ -27,6 +27,7 @@ from hemlets.inference.people import (
     flagged,
 )
 from hemlets.inference.smoothing import SmoothingConfig, smooth_estimates
+from hemlets.inference.timing import Timing
 from hemlets.inference.tracks import Tracker
 from hemlets.inference.types import BodyEstimate, Camera, PredictionRequest
 
@@ -41,17 +42,17 @@ class Video:
 
     Attributes:
         path: The file.
-        fps: Frames a second.
         size: Width and height, pixels.
+        timing: Its frame rate, and which of its frames is shown when.
     """
 
     path: Path
-    fps: float
     size: tuple[int, int]
+    timing: Timing
 
     @classmethod
     def open(cls, path: Path) -> Video:
-        """Look at a file.
+        """Look at a file, to its end: containers don't always say the truth about it.
 
         Raises:
             InputError: It is absent, or no video that can be read.
@@ -65,8 +66,11 @@ class Video:
             )
         reader = cv2.VideoCapture(str(path))
         try:
-            fps = float(reader.get(cv2.CAP_PROP_FPS))
+            stated_fps = float(reader.get(cv2.CAP_PROP_FPS))
             fine, frame = reader.read()
+            times_s = [reader.get(cv2.CAP_PROP_POS_MSEC) / 1e3] if fine else []
+            while fine and reader.grab():
+                times_s.append(reader.get(cv2.CAP_PROP_POS_MSEC) / 1e3)
         finally:
             reader.release()
         if not fine or frame is None:
@@ -75,26 +79,34 @@ class Video:
                 where=path,
                 expected="MP4, AVI, MOV, MKV or WebM",
             )
-        # Some containers don't say how fast they are.
-        return cls(path=path, fps=fps if 1.0 <= fps <= 1000.0 else 25.0, size=frame.shape[1::-1])
+        return cls(path=path, size=frame.shape[1::-1], timing=Timing.of(times_s, stated_fps))
 
-    def count_frames(self) -> int:
-        """How many frames can be decoded; containers don't always say the truth."""
-        reader = cv2.VideoCapture(str(self.path))
-        try:
-            return sum(1 for _ in iter(reader.grab, False))
-        finally:
-            reader.release()
+    @property
+    def fps(self) -> float:
+        """Frames a second."""
+        return self.timing.fps
+
+    @property
+    def n_source_frames(self) -> int:
+        """Frames of the file, which are others than `frames` gives where it is resampled."""
+        return self.timing.source_frames[-1] + 1
 
     def frames(self) -> Iterator[Image]:
-        """Its frames, RGB."""
+        """Its frames at a constant rate, RGB."""
         reader = cv2.VideoCapture(str(self.path))
         try:
-            while True:
-                fine, frame = reader.read()
-                if not fine:
-                    return
-                yield np.ascontiguousarray(frame[..., ::-1])
+            read = -1
+            image: Image | None = None
+            for wanted in self.timing.source_frames:
+                while read < wanted:
+                    fine, frame = reader.read() if read == wanted - 1 else (reader.grab(), None)
+                    if not fine:
+                        return
+                    read += 1
+                    if frame is not None:
+                        image = np.ascontiguousarray(frame[..., ::-1])
+                assert image is not None
+                yield image
         finally:
             reader.release()
 
