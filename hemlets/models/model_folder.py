@@ -207,7 +207,7 @@ def _tensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Tensors and metadata of a safetensors file as they are stored."""
     from safetensors import safe_open
 
-    with safe_open(path, framework="pt") as opened:  # type: ignore[no-untyped-call]
+    with safe_open(path, framework="pt") as opened:
         state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         return state, opened.metadata() or {}
 
