@@ -181,7 +181,7 @@ def open_repository(workspace: Workspace) -> Repo:
     # Settings of the user or the system would redirect cache and remote.
     for name in ("GLOBAL_CONFIG_DIR", "SYSTEM_CONFIG_DIR"):
         os.environ[f"DVC_{name}"] = str(own / "no-config")
-    os.environ["DVC_SITE_CACHE_DIR"] = str(own / "tmp" / "site")
+    os.environ.pop("DVC_SITE_CACHE_DIR", None)
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.ERROR)
