@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from data_checks.rows import Rows
 from data_checks.rule import Measured, numbers, texts
@@ -17,10 +17,10 @@ _ENTRIES: Final[dict[str, tuple[str, ...]]] = {
     "distortion": ("k1", "k2", "p1", "p2", "k3"),
     "stored_from_source": ("x", "y", "scale"),
 }
-_BY_LENGTH = {
+_BY_LENGTH: dict[int, tuple[str, ...]] = {
     len(JOINTS): JOINTS,
     len(SMPL_JOINTS): SMPL_JOINTS,
-    len(PARTS): [p.name for p in PARTS],
+    len(PARTS): tuple(part.name for part in PARTS),
 }
 _AXES = ("x", "y", "z")
 _VALIDITY = {
@@ -72,7 +72,8 @@ def measure_column(rows: Rows, column: str) -> Measured:
     place = tuple(
         names.index(part) for part, names in zip(parts, entry_names(field), strict=True)
     )  # fmt: skip
-    values_N = rows.table.column(field.name)[(slice(None), *place)]
+    index: Any = (slice(None), *place)
+    values_N = rows.table.column(field.name)[index]
     if is_text(column):
         return texts(values_N, lambda row: f"{column} {str(values_N[row])!r}")
     measured = numbers(values_N, lambda row: f"{column} {values_N[row]:g}")

@@ -270,7 +270,8 @@ def list_expectations(suite: Path | None = None) -> str:
                    if v not in (None, (), "")},
                 "severity": str(rule.severity), "says": rule.says, "reason": rule.reason,
             }  # fmt: skip
-    return yaml.safe_dump(listed, sort_keys=False, allow_unicode=True, width=100)
+    text: str = yaml.safe_dump(listed, sort_keys=False, allow_unicode=True, width=100)
+    return text
 
 
 def load_built_in() -> None:

@@ -41,7 +41,8 @@ class Measured:
     def where(self, applies_N: Array) -> Measured:
         """The same measurement, not applied to the other rows."""
         is_text = self.values.dtype == object
-        values_N = np.where(applies_N, self.values, None if is_text else np.nan)
+        other: Any = None if is_text else np.nan
+        values_N = np.where(applies_N, self.values, other)
         return Measured(
             values=values_N if is_text else values_N.astype(np.float64), observed=self.observed
         )
