@@ -156,9 +156,7 @@ def _end_like_ctrl_c_on_terminate() -> None:
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    # A terminal that is closed sends SIGHUP.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def _welcome(server: TorchServe, status: ModelStatus) -> str:

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from hemlets.body import BodyModel
 from hemlets.core.files import write_json
+from hemlets.inference.detector import MultiPoseDetector
+from hemlets.inference.following import FollowingFinder
 from hemlets.inference.model import Model
 from hemlets.inference.motion_file import Motion, write_motion
 from hemlets.inference.refine import Refiner
@@ -22,8 +24,8 @@ from hemlets.inference.video import (
     Video,
     predict_video,
     smooth_track,
-    write_video,
 )
+from hemlets.inference.video_writer import playable_suffix, write_video
 from hemlets.reports.drawing import place_body
 from hemlets.reports.drawing.people import draw_people
 
@@ -65,7 +67,7 @@ class VideoResult:
                     written.append(folder / f"{name}.person{track.number}.frame{first}{suffix}")
                     write_motion(written[-1], motion)
         if picture:
-            written.append(folder / f"{name}.overlay.mp4")
+            written.append(folder / f"{name}.overlay{playable_suffix()}")
             write_video(written[-1], self._pictures(), self.video.fps, self.video.size)
         return written
 
@@ -106,6 +108,14 @@ class VideoResult:
 
 class VideoPredictor(Model):
     """Predicts videos."""
+
+    def following(self, *, every: int) -> Finder:
+        """Everybody whom the detector finds in every few frames, and where they go in between.
+
+        Its looks are quick ones, which don't find people who are small in the frame.
+        """
+        detector = MultiPoseDetector.load(device=self.predictor.device, thorough=False)
+        return FollowingFinder(detector, every=every)
 
     def follow(
         self, video: Video, finder: Finder, camera: Camera | None, *, smooth: bool, refine: bool

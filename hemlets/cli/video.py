@@ -34,9 +34,15 @@ def video(
         str | None,
         typer.Option(
             metavar="X0,Y0,X1,Y1",
-            help="One person's box, the same in all frames. The whole frame when omitted.",
+            help="One person's box, the same in all frames. Everybody is found when omitted.",
         ),
     ] = None,
+    every: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Look for people in every Nth frame; they move on in between."
+        ),
+    ] = 3,
     camera: CameraOption = None,
     model: ModelOption = None,
     body: BodyOption = None,
@@ -82,6 +88,7 @@ def video(
         )
     finder = _finder(openpose, given_box, source)
     predictor = VideoPredictor.load(model, body=body)
+    finder = finder or predictor.following(every=every)
     result = predictor.follow(source, finder, given_camera, smooth=smooth, refine=refine)
     written = result.write(out, picture=picture)
     if not quiet:
@@ -103,10 +110,11 @@ def video(
 
 def _finder(
     openpose: Path | None, box: tuple[float, float, float, float] | None, source: Video
-) -> Finder:
+) -> Finder | None:
+    """Who is where by what the user has given; None for what the detector finds."""
     from hemlets.inference.openpose_folder import pair_frames
     from hemlets.inference.people import Detection
-    from hemlets.inference.video import openpose_finder, whole_frames
+    from hemlets.inference.video import openpose_finder
 
     if openpose is not None:
         n_frames = source.n_source_frames
@@ -126,5 +134,5 @@ def _finder(
             }
         )
     if box is None:
-        return whole_frames()
+        return None
     return lambda number, frame: [Detection(box_xyxy=box)]

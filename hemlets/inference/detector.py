@@ -1,11 +1,16 @@
 """Everybody in a photograph: MoveNet MultiPose over the image at several scales.
 
-The network sees square windows that are scaled to one of two sizes, so that memory does not grow
+The network sees square windows of the image at one of two sizes, so that memory does not grow
 with the image. The whole image comes first, or overlapping windows along it where it is long;
 then the same more finely, as far as the image has the detail; then a closer look at whatever may
 be a person but is not clear. The closer the look, the more often a roof or a lamp looks like
 somebody, so whoever is found by one alone must be found again in windows of other sizes. Where
-nobody is found, the image is seen turned, for people upside down and lying.
+nobody large is found, the image is seen turned, for people upside down and lying.
+
+People are cropped by the detector's boxes. On 97 people of LSPET these hold all annotated joints of
+99 % with 1.2 times their longer side, and the crop's side spreads by 11 % around that of the
+annotated joints' box; boxes around the sure keypoints, which are missing where people are turned
+or cut, hold those of 74 to 84 % at margins of 0.1 to 0.2 and spread by 36 %.
 """
 
 from __future__ import annotations
@@ -45,6 +50,9 @@ _COARSE: Final = 256
 _FINE: Final = 512
 """Sides of the network's input."""
 
+_SHORTER: Final = 0.75
+"""Of the finer input's longer side, what the shorter may have: photographs are 4:3 and longer."""
+
 _LONGEST: Final = 2.5
 """Longer over shorter side up to which one window takes the whole image."""
 
@@ -75,6 +83,10 @@ less than `_CLEAR`, most have more; lamps, roofs and craters 0.2 at most."""
 
 _SAME_PLACE: Final = 0.25
 """Overlap of two boxes of one person in looks of different sizes."""
+
+_SUBJECT: Final = 0.35
+"""Of the image's longer side, from which a person is what the photograph shows. Where nobody is,
+it may be somebody upside down."""
 
 _SMALLEST_WINDOW: Final = 48.0
 _LARGEST_SHARE: Final = 0.65
@@ -132,50 +144,66 @@ class MultiPoseDetector:
     The same image gives the same people on the same machine with the same number of threads.
     """
 
-    def __init__(self, network: MultiPose, *, device: str | torch.device = "cpu") -> None:
-        """Prepare a network for a device; on a CPU in bfloat16 where it has the arithmetic."""
+    def __init__(
+        self,
+        network: MultiPose,
+        *,
+        device: str | torch.device = "cpu",
+        thorough: bool = True,
+    ) -> None:
+        """Prepare a network for a device; on a CPU in bfloat16 where it has the arithmetic.
+
+        Args:
+            network: With its weights.
+            device: Where to run.
+            thorough: Whether to look for small, unclear and turned people, too; else an image is
+                seen once, at 256 pixels of its longer side.
+        """
         self.device = torch.device(device)
-        self._dtype = torch.float32
-        self._networks: dict[int, torch.nn.Module] = {}
-        if self.device.type == "cpu" and can_prepare("float32"):
-            if can_prepare("bfloat16"):
-                self._dtype = torch.bfloat16
-            for side in (_COARSE, _FINE):
-                self._networks[side] = pack(network, torch.zeros(1, 3, side, side), self._dtype)
+        self.thorough = thorough
+        self._network = network
+        self._packs = self.device.type == "cpu" and can_prepare("float32")
+        fast = self._packs and can_prepare("bfloat16")
+        self._dtype = torch.bfloat16 if fast else torch.float32
+        self._packed: dict[tuple[int, int], torch.nn.Module] = {}
+        if self._packs:
+            self._for_size(_COARSE, _COARSE)
         else:
-            moved = network.to(self.device)
-            self._networks = dict.fromkeys((_COARSE, _FINE), moved)
+            self._network = network.to(self.device)
+
+    def _for_size(self, height: int, width: int) -> torch.nn.Module:
+        """The network for an input's size: packed convolutions are fast for one size each."""
+        if not self._packs:
+            return self._network
+        if (height, width) not in self._packed:
+            example = torch.zeros(1, 3, height, width)
+            self._packed[height, width] = pack(self._network, example, self._dtype)
+        return self._packed[height, width]
 
     @classmethod
-    def load(cls, *, device: str | torch.device = "cpu") -> Self:
-        """The detector with its bundled weights.
+    def load(cls, *, device: str | torch.device = "cpu", thorough: bool = True) -> Self:
+        """The detector with its bundled weights; see the class.
 
         Raises:
             AssetError: The weights are missing or damaged.
         """
-        return cls(load_multipose(asset_path(WEIGHTS)), device=device)
+        return cls(load_multipose(asset_path(WEIGHTS)), device=device, thorough=thorough)
 
     def detect(self, image_HW3: Image) -> list[Detection]:
         """Everybody in an RGB image, the largest first; an empty list where nobody is."""
         return [_detection(person) for person in self.find(image_HW3)]
 
-    def find(self, image_HW3: Image, *, thorough: bool = True) -> list[FoundPerson]:
-        """The same with COCO's keypoints.
-
-        Args:
-            image_HW3: RGB.
-            thorough: Whether to look for small people, too; else the image is seen once, at 256
-                pixels of its longer side.
-        """
+    def find(self, image_HW3: Image) -> list[FoundPerson]:
+        """The same with COCO's keypoints."""
         candidates: list[_Candidate] = []
         windows = _windows(image_HW3.shape[1], image_HW3.shape[0])
         for window in windows:
             candidates += self._look(image_HW3, window, _COARSE, coarse=True)
-            if thorough and window.side > _COARSE:
+            if self.thorough and window.side > _COARSE:
                 largest = _LARGEST_SHARE * window.side
                 fine = self._look(image_HW3, window, _FINE)
                 candidates += [c for c in fine if c.person.longer_px <= largest]
-        if thorough:
+        if self.thorough:
             for window in _closer_looks(candidates):
                 candidates += self._look(image_HW3, window, _COARSE)
         sure = [c for c in candidates if c.person.score >= SURE]
@@ -183,8 +211,9 @@ class MultiPoseDetector:
         coarse = [c.person for c in sure if c.coarse]
         verified = [self._verified(image_HW3, person, coarse) for person in people]
         found = [person for person in verified if person is not None]
-        if thorough and not found and len(windows) == 1:
-            found = self._turned(image_HW3)
+        large = _SUBJECT * max(image_HW3.shape)
+        if self.thorough and len(windows) == 1 and all(p.longer_px < large for p in found):
+            found = suppress([*found, *self._turned(image_HW3)], keypoint_score=KEYPOINT_SURE)
         return sorted(found, key=lambda person: -person.area_px2)
 
     def _turned(self, image_HW3: Image) -> list[FoundPerson]:
@@ -232,7 +261,7 @@ class MultiPoseDetector:
         bottom = min(height, round(window.top + window.side))
         canvas, scale_xy = _canvas(image_HW3[top:bottom, left:right], side)
         with torch.inference_mode():
-            heads = self._run(canvas, side)
+            heads = self._run(canvas)
             found = decode_people(heads, 0, most=MOST_PEOPLE, least=_HINT)
         keypoints = found.keypoints_PK2.cpu().double().numpy() / scale_xy + (left, top)
         scores = found.keypoint_scores_PK.cpu().double().numpy()
@@ -258,20 +287,28 @@ class MultiPoseDetector:
             )
         return candidates
 
-    def _run(self, canvas_HW3: Image, side: int) -> Heads:
+    def _run(self, canvas_HW3: Image) -> Heads:
         image = torch.from_numpy(canvas_HW3).to(self.device).permute(2, 0, 1)[None]
         image = image.to(self._dtype, memory_format=torch.channels_last)
-        heads: Sequence[Tensor] = self._networks[side](image)
+        heads: Sequence[Tensor] = self._for_size(*canvas_HW3.shape[:2])(image)
         return Heads(*(values.float() for values in heads))
 
 
 def _canvas(part_HW3: Image, side: int) -> tuple[Image, Array]:
-    """The part scaled into the top left corner of a black square; its scales along x and y."""
+    """The part scaled into the top left corner of a black canvas; its scales along x and y.
+
+    The canvas is a square or, in the finer pass of an image that is wider than high or higher
+    than wide, three quarters of one.
+    """
     height, width = part_HW3.shape[:2]
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    canvas = np.zeros((side, side, 3), np.uint8)
+    wide, high = (
+        side if side == _COARSE or length > _SHORTER * side else int(_SHORTER * side)
+        for length in size
+    )
+    canvas = np.zeros((high, wide, 3), np.uint8)
     canvas[: size[1], : size[0]] = cv2.resize(part_HW3, size, interpolation=method)
     return canvas, np.array([size[0] / width, size[1] / height])
 

@@ -11,19 +11,16 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from hemlets.core.errors import InputError
-from hemlets.core.files import atomic_path
 from hemlets.inference.openpose import read_openpose
 from hemlets.inference.people import (
     Detection,
     PeoplePredictor,
-    PersonDetector,
     flagged,
 )
 from hemlets.inference.smoothing import SmoothingConfig, smooth_estimates
@@ -109,16 +106,6 @@ class Video:
                 yield image
         finally:
             reader.release()
-
-
-def whole_frames() -> Finder:
-    """One person a frame, somewhere in it."""
-    return lambda number, frame: [Detection(box_xyxy=None)]
-
-
-def detected(detector: PersonDetector) -> Finder:
-    """What a detector finds in each frame."""
-    return lambda number, frame: detector.detect(frame)
 
 
 def openpose_finder(files: Mapping[int, Path]) -> Finder:
@@ -218,27 +205,3 @@ def smooth_track(track: Track, fps: float, config: SmoothingConfig | None = None
     for run in track.runs():
         estimates += smooth_estimates(track.estimates[run], fps, config)
     return dataclasses.replace(track, estimates=tuple(estimates))
-
-
-def write_video(path: Path, frames: Iterable[Image], fps: float, size: tuple[int, int]) -> None:
-    """Write an MP4 of RGB frames of one size.
-
-    Raises:
-        InputError: This build of OpenCV can't write the file.
-        WorkspaceError: The folder can't be written to.
-    """
-    fourcc: Any = cv2.VideoWriter.fourcc(*"mp4v")
-    with atomic_path(path) as scratch:
-        # The writer looks at the ending.
-        partial = scratch.with_name(scratch.name + ".mp4")
-        writer = cv2.VideoWriter(str(partial), fourcc, fps, size)
-        try:
-            if not writer.isOpened():
-                raise InputError("the video can't be written", where=path, expected="NAME.mp4")
-            for frame in frames:
-                writer.write(np.ascontiguousarray(frame[..., ::-1]))
-            writer.release()
-            partial.replace(scratch)
-        finally:
-            writer.release()
-            partial.unlink(missing_ok=True)

@@ -46,7 +46,8 @@ from hemlets.evaluation.metrics.joints import mpjpe_mm
 from hemlets.inference.people import Detection
 from hemlets.inference.smoothing import SmoothingConfig, jitter, lag_frames
 from hemlets.inference.types import BodyEstimate, Camera
-from hemlets.inference.video import Track, Video, smooth_track, write_video
+from hemlets.inference.video import Track, Video, smooth_track
+from hemlets.inference.video_writer import write_video
 from hemlets.reports.drawing import png
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import typer
@@ -11,7 +12,8 @@ from typer.testing import CliRunner
 from hemlets.cli.video import video
 from hemlets.core.errors import ConfigError, InputError
 from hemlets.inference.motion_file import read_bvh
-from hemlets.inference.video import Video, write_video
+from hemlets.inference.video import Video
+from hemlets.inference.video_writer import playable_suffix, write_video
 
 
 @pytest.fixture
@@ -38,14 +40,14 @@ def run(*arguments):
 
 
 def test_a_video_becomes_tracks_motion_files_and_an_annotated_video(footage, model_folder):
-    result = run(footage, "--model", model_folder, "--refine")
+    result = run(footage, "--model", model_folder, "--refine", "--box", "0,0,128,128")
     assert result.exit_code == 0, result.output
     assert "4 frames, 1 track" in result.output
     content = json.loads(Path("predictions/walk.json").read_text())
     (track,) = content["tracks"]
     assert track["frames"] == [0, 1, 2, 3]
     assert len({tuple(e["betas"]) for e in track["estimates"]}) == 1, "one person, one shape"
-    drawn = Video.open(Path("predictions/walk.overlay.mp4"))
+    drawn = Video.open(Path(f"predictions/walk.overlay{playable_suffix()}"))
     assert (drawn.fps, drawn.size) == (10.0, (128, 128))
     assert len(list(drawn.frames())) == 4
     assert len(read_bvh(Path("predictions/walk.person0.frame0.bvh")).root_T3) == 4
@@ -68,3 +70,17 @@ def test_a_photo_is_sent_to_the_command_for_photos(tmp_path):
     assert isinstance(error, ConfigError)
     assert "this is a photo, not a video" in str(error)
     assert f"hemlets predict {tmp_path / 'one.JPG'}" in str(error)
+
+
+def test_without_a_box_everybody_is_found_and_followed(two_people, tmp_path, model_folder):
+    picture = cv2.cvtColor(cv2.imread(str(two_people)), cv2.COLOR_BGR2RGB)
+    height, width = picture.shape[:2]
+    frames = [np.roll(picture, 2 * i, 1) for i in range(5)]
+    write_video(tmp_path / "two.mp4", frames, 10.0, (width, height))
+    result = run(tmp_path / "two.mp4", "--model", model_folder, "--no-picture", "--every", "2")
+    assert result.exit_code == 0, result.output
+    tracks = json.loads(Path("predictions/two.json").read_text())["tracks"]
+    assert [track["frames"] for track in tracks] == [[0, 1, 2, 3, 4]] * 2
+    first = tracks[0]["estimates"]
+    assert first[4]["box_xyxy_px"][0] > first[0]["box_xyxy_px"][0]
+    assert "whole-image-box" not in first[0]["flags"]

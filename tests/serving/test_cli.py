@@ -98,17 +98,13 @@ def test_the_token_is_kept_valid_for_as_long_as_the_server_is_up(monkeypatch, ca
 
 
 @pytest.mark.services
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGHUP])
-def test_the_printed_curl_command_works_and_ctrl_c_or_a_closed_terminal_ends_everything(
-    model_folder: Path, pictures: list[bytes], tmp_path: Path, end: signal.Signals
+def test_the_printed_curl_command_works_and_ctrl_c_ends_everything(
+    model_folder: Path, pictures: list[bytes], tmp_path: Path
 ):
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
     (tmp_path / "photo.jpg").write_bytes(pictures[0])
     command = [sys.executable, "-m", "hemlets.cli", "serve", "--model", str(model_folder)]
     command += ["--bundled-java", "--port", str(free_ports(1)[0])]
-    environment = {**os.environ, "TMPDIR": str(scratch)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             shown = []
@@ -121,13 +117,12 @@ def test_the_printed_curl_command_works_and_ctrl_c_or_a_closed_terminal_ends_eve
                 ["sh", "-c", curl], cwd=tmp_path, capture_output=True, text=True, check=True
             )
             answer = json.loads(done.stdout)
-            assert isinstance(answer["people"], list)
+            assert len(answer["joints3d_mm"]) == 18
             below = psutil.Process(process.pid).children(recursive=True)
             assert {"java"} < {p.name() for p in below}
-            os.kill(process.pid, end)
+            os.kill(process.pid, signal.SIGINT)
             assert process.wait(timeout=40) == 0
             assert psutil.wait_procs(below, timeout=2)[1] == []
             assert process.stdout.read().strip() == "stopped"
-            assert not list(scratch.glob("hemlets-*"))
         finally:
             process.kill()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.core.errors import DataError
-from hemlets.core.skeleton import N_JOINTS, Joint
+from hemlets.core.skeleton import Joint
 from hemlets.evaluation.metrics import joints as metrics
 
 if TYPE_CHECKING:
@@ -24,64 +23,39 @@ Shape = tuple[Array, Array]
 """θ (N, 24, 3) in radians and β (N, 10)."""
 
 
-class MeshErrors(NamedTuple):
-    """Errors of posed bodies, (N,) millimetres each.
-
-    Attributes:
-        surface: mean over the vertices, pelves at the same point.
-        joints: mean over the 18 joints regressed from the meshes, pelves at the same point.
-        aligned: mean over a set of these joints after similarity alignment.
-    """
-
-    surface: Float
-    joints: Float
-    aligned: Float
-
-
 def mesh_errors_mm(
     body: BodyModel,
     predicted: Shape,
     true: Shape,
     *,
-    true_body: BodyModel | None = None,
-    joints: Sequence[int] = range(N_JOINTS),
     block: int = BLOCK,
     progress: Callable[[int, int], None] | None = None,
-) -> MeshErrors:
-    """Errors of the surface and of the joints regressed from it.
+) -> tuple[Float, Float]:
+    """Surface error and error of the 18 joints of posed bodies, pelvis at the origin.
 
     Args:
-        body: poses the predictions, and the truth unless ``true_body`` is given.
+        body: poses both, so that vertices correspond.
         predicted: θ and β.
         true: θ and β.
-        true_body: of the same mesh, such as the female one of a gendered truth.
-        joints: set of the aligned error.
         block: bodies posed at a time.
         progress: called with the bodies posed so far and their number.
 
-    Raises:
-        DataError: The two bodies have meshes of different size.
+    Returns:
+        Mean over the vertices and mean over the 18 joints, (N,) millimetres each.
     """
     import torch
 
-    truly = true_body or body
-    if truly.n_vertices != body.n_vertices:
-        raise DataError(
-            f"the true body has {truly.n_vertices} vertices, the predicted one {body.n_vertices}",
-            expected="bodies of one mesh, whose vertices correspond",
-        )
-
-    def pose(model: BodyModel, shape: Shape, part: slice) -> Body:
+    def pose(shape: Shape, part: slice) -> Body:
         theta, betas = (torch.from_numpy(np.ascontiguousarray(x[part], np.float32)) for x in shape)
-        posed: Body = model(theta, betas[:, : model.n_betas])
+        posed: Body = body(theta, betas[:, : body.n_betas])
         return posed
 
-    rows, chosen = len(predicted[0]), list(joints)
-    surface, all_joints, aligned = np.empty(rows), np.empty(rows), np.empty(rows)
+    rows = len(predicted[0])
+    surface, joints = np.empty(rows), np.empty(rows)
     with torch.inference_mode():
         for start in range(0, rows, block):
             part = slice(start, start + block)
-            ours, truth = pose(body, predicted, part), pose(truly, true, part)
+            ours, truth = pose(predicted, part), pose(true, part)
             ours18, truth18 = ours.joints18_B183_mm.numpy(), truth.joints18_B183_mm.numpy()
             surface[part] = metrics.vertex_errors_mm(
                 ours.vertices_BV3_mm.numpy(),
@@ -89,8 +63,7 @@ def mesh_errors_mm(
                 predicted_pelvis_N3=ours18[:, Joint.PELVIS],
                 true_pelvis_N3=truth18[:, Joint.PELVIS],
             )
-            all_joints[part] = metrics.mpjpe_mm(ours18, truth18)
-            aligned[part] = metrics.pa_mpjpe_mm(ours18[:, chosen], truth18[:, chosen])
+            joints[part] = metrics.mpjpe_mm(ours18, truth18)
             if progress is not None:
                 progress(min(start + block, rows), rows)
-    return MeshErrors(surface, all_joints, aligned)
+    return surface, joints
