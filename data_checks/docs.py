@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from great_expectations.checkpoint import UpdateDataDocsAction
 from great_expectations.render.view import DefaultJinjaPageView
-from jinja2 import ChoiceLoader, FileSystemLoader
+from jinja2 import ChoiceLoader, FileSystemLoader, PackageLoader
 
 if TYPE_CHECKING:
     from great_expectations.data_context import EphemeralDataContext
@@ -27,7 +27,9 @@ class OfflineView(DefaultJinjaPageView):  # type: ignore[misc]
 
     def __init__(self, **directories: Any) -> None:
         super().__init__(**directories)
-        self.env.loader = ChoiceLoader([FileSystemLoader(_TEMPLATES), self.env.loader])
+        self.env.loader = ChoiceLoader(
+            [FileSystemLoader(_TEMPLATES), PackageLoader("hemlets.reports"), self.env.loader]
+        )
 
     def _validate_document(self, document: Any) -> None:
         """Accept a rendered document, or the values of the index."""

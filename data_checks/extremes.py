@@ -44,8 +44,10 @@ class Extremes:
                 self._add_texts(rule, rows.numbers, values)
 
     def _add_texts(self, rule: Rule, rows: RowNumbers, values: Array) -> None:
+        known = np.array([value is not None for value in values], bool)
+        rows = rows[known]
         found, first, counts = np.unique(
-            values.astype(str), return_index=True, return_counts=True
+            values[known].astype(str), return_index=True, return_counts=True
         )  # fmt: skip
         wrong = rule.fails(found)
         self.beyond[rule.name] += int(counts[wrong].sum())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-
 import numpy as np
 
 from data_checks.rule import Array
@@ -23,6 +21,7 @@ def picture_of(table: Annotations, reader: ShardReader, row: int) -> str | None:
     import cv2
 
     from hemlets.reports.drawing import draw_skeleton, png
+    from hemlets.reports.kit import png_data
 
     try:
         image = decode_image(reader.jpeg(str(table.shard[row]), int(table.shard_row[row])))
@@ -43,7 +42,7 @@ def picture_of(table: Annotations, reader: ShardReader, row: int) -> str | None:
     _draw_box(canvas, table.box_xyxy[row] * scale)
     joints_J2 = np.where(table.valid2d[row][:, None], table.joints2d_px[row], np.nan)
     draw_skeleton(canvas, np.clip(joints_J2 * scale, -_FAR, _FAR))
-    return "data:image/png;base64," + base64.b64encode(png(canvas)).decode()
+    return png_data(png(canvas))
 
 
 def _draw_box(canvas: Array, box_px: Array) -> None:

@@ -9,12 +9,11 @@ from data_checks.pictures import picture_of
 from data_checks.result import Finding, ValidationResult
 from data_checks.rows import Chunk
 from data_checks.rule import Rule
-from hemlets.core.files import atomic_path
 from hemlets.data.table import ALL_SPLITS, SPLITS, ShardReader
+from hemlets.reports.kit import render_page, save_page
 
 _PICTURES_EACH = 12
 _PICTURES_IN_ALL = 120
-_TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 
 
 def write_report(
@@ -36,13 +35,11 @@ def write_report(
         splits: Rows of each split.
         shards: The folder of the image shards.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     findings = (*result.blocking, *result.warnings)
     failed = {finding.expectation: finding for finding in findings}
-    page = template.render(
+    page = render_page(
+        "report.html",
+        package="data_checks",
         result=result,
         findings=[(f, _pictures(f, findings, shown, shards)) for f in findings],
         rules=[(rule, failed.get(rule.name)) for rule in rules],
@@ -55,8 +52,7 @@ def write_report(
         else [],
         data_docs=result.data_docs.relative_to(path.parent).as_posix(),
     )
-    with atomic_path(path) as scratch:
-        scratch.write_text(page, encoding="utf-8")
+    save_page(path, page)
 
 
 def _pictures(

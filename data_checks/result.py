@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,8 @@ class ValidationResult:
         table_sha256: Hash of the table's file; empty when there is none.
         compared_with: The earlier version that label distributions were compared with, or why
             they were not.
+        suite: A user's suite file: name, hash, and what it added, changed and switched off;
+            empty without one.
         data_docs: Index page of Great Expectations' Data Docs.
         report: Our own page for people, with pictures.
     """
@@ -110,6 +112,7 @@ class ValidationResult:
     compared_with: str
     data_docs: Path
     report: Path
+    suite: dict[str, Any] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:
@@ -123,6 +126,7 @@ class ValidationResult:
             "expectations": self.expectations,
             "table_sha256": self.table_sha256,
             "compared_with": self.compared_with,
+            "suite": self.suite,
             "blocking": [finding.to_json() for finding in self.blocking],
             "warnings": [finding.to_json() for finding in self.warnings],
         }
@@ -154,6 +158,12 @@ class ValidationResult:
                 f"  seen: {finding.observed}",
                 f"  expected: {finding.says}",
             ]
+        if self.suite:
+            counts = ", ".join(
+                f"{len(self.suite[what])} {what.replace('_', ' ')}"
+                for what in ("added", "changed", "switched_off")
+            )
+            lines.append(f"Suite file {self.suite['file']}: {counts}")
         lines += [f"Data Docs: {self.data_docs.as_uri()}", f"Report: {self.report.as_uri()}"]
         return "\n".join(lines)
 
@@ -182,6 +192,7 @@ class ValidationResult:
                 expectations=value["expectations"],
                 table_sha256=value["table_sha256"],
                 compared_with=value["compared_with"],
+                suite=value["suite"],
                 blocking=tuple(Finding.from_json(v) for v in value["blocking"]),
                 warnings=tuple(Finding.from_json(v) for v in value["warnings"]),
                 data_docs=out.resolve() / value["data_docs"],

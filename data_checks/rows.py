@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from pathlib import Path
@@ -133,6 +133,10 @@ class Rows:
     def of_source(self) -> dict[str, npt.NDArray[np.bool_]]:
         """Mask (N,) of the rows of each dataset that occurs."""
         return {str(name): self.sources == name for name in np.unique(self.sources)}
+
+    def equals(self, field: str, accepted: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Rows (N,) whose text is one of several."""
+        return np.isin(self.table.column(field).astype(str), accepted)
 
     @cached_property
     def boxes(self) -> Float:

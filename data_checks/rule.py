@@ -31,7 +31,7 @@ class Measured:
     """One value per row, and the description of a row for people.
 
     Attributes:
-        values: (N,) numbers, NaN where the rule does not apply, or (N,) text.
+        values: (N,) numbers, NaN where the rule does not apply, or (N,) text, None there.
         observed: Describes what was found in a row; called for failing rows only.
     """
 
@@ -40,9 +40,11 @@ class Measured:
 
     def where(self, applies_N: Array) -> Measured:
         """The same measurement, not applied to the other rows."""
+        is_text = self.values.dtype == object
+        other: Any = None if is_text else np.nan
+        values_N = np.where(applies_N, self.values, other)
         return Measured(
-            values=np.where(applies_N, self.values, np.nan).astype(np.float64),
-            observed=self.observed,
+            values=values_N if is_text else values_N.astype(np.float64), observed=self.observed
         )
 
 
@@ -113,14 +115,16 @@ class Rule:
     def fails(self, values_N: Array) -> npt.NDArray[np.bool_]:
         """Where numbers (N,) lie beyond the bound, or where text is not accepted.
 
-        NaN never fails. Repeated text is not looked for.
+        NaN and None never fail. Repeated text is not looked for.
         """
-        if self.one_of:
-            return ~np.isin(values_N.astype(str), self.one_of)
-        if self.matches:
-            wanted = re.compile(self.matches)
-            return np.array([wanted.fullmatch(str(v)) is None for v in values_N], bool)
+        if self.is_text:
+            wrong = {v for v in set(values_N.tolist()) - {None} if not self._accepts(v)}
+            return np.array([value in wrong for value in values_N.tolist()], bool)
         return np.asarray(self.excess(values_N) > 0)
+
+    def _accepts(self, text: str) -> bool:
+        accepted = not self.one_of or text in self.one_of
+        return accepted and (not self.matches or bool(re.fullmatch(self.matches, text)))
 
 
 RULES: dict[str, Rule] = {}

@@ -74,18 +74,22 @@ class Outcome:
     results: list[dict[str, Any]]
 
 
-def run_suites(frames: Sequence[Frame], docs: Path) -> Outcome:
-    """Validate frames by a checkpoint in an ephemeral context, whose action builds Data Docs.
+def run_suites(
+    frames: Sequence[Frame], docs: Path, notify: Sequence[Mapping[str, Any]] = ()
+) -> Outcome:
+    """Validate frames by one checkpoint, whose actions build Data Docs and send notifications.
 
     Args:
         frames: Values to validate.
         docs: An empty folder for the Data Docs site.
+        notify: Settings of the actions that send notifications.
 
     Raises:
         RuntimeError: Great Expectations could not evaluate an expectation.
     """
     import great_expectations as gx
 
+    from data_checks.actions import NotifyAction
     from data_checks.docs import BuildDataDocs, context_with_site
 
     context = context_with_site(docs)
@@ -97,7 +101,10 @@ def run_suites(frames: Sequence[Frame], docs: Path) -> Outcome:
                 validation_definitions=[
                     _definition(context, source, frame, Path(folder)) for frame in frames
                 ],
-                actions=[BuildDataDocs(name="data docs")],
+                actions=[
+                    BuildDataDocs(name="data docs"),
+                    NotifyAction(name="notify", settings=[dict(action) for action in notify]),
+                ],
                 result_format={
                     "result_format": "COMPLETE",
                     "unexpected_index_column_names": ["row", "name"],
@@ -133,7 +140,7 @@ def _definition(
         "name": [html.escape(str(name)) for name in frame.index],
     }
     columns = {
-        name: [html.escape(str(v)) for v in values] if values.dtype == object else values
+        name: _escaped(values) if values.dtype == object else values
         for name, values in frame.columns.items()
     }
     path = folder / f"{len(list(folder.iterdir()))}.parquet"
@@ -147,6 +154,10 @@ def _definition(
     return context.validation_definitions.add(
         gx.ValidationDefinition(name=frame.name, data=batch, suite=suite)
     )
+
+
+def _escaped(values: Array) -> list[str | None]:
+    return [None if value is None else html.escape(str(value)) for value in values]
 
 
 def _expectation(rule: Rule, note: str) -> Expectation:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from data_checks.census import Census
 from data_checks.datasets import DATASETS
 from data_checks.extremes import ROWS_EACH, Extremes
+from data_checks.overlay import ADDED, Overlay
 from data_checks.report import write_report
 from data_checks.result import RESULT_FILE, Finding, Row, ValidationResult
 from data_checks.rows import Chunk, Rows, TableFile
@@ -41,6 +42,7 @@ def validate(
     *,
     previous: Path | None = None,
     compared_with: str | None = None,
+    overlay: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ValidationResult:
     """Validate a data version and write the result.
@@ -53,23 +55,26 @@ def validate(
         out: Folder for the results; an earlier result in it is replaced.
         previous: An earlier data version to compare label distributions with.
         compared_with: Its name for the pages, or why there is none; by default its folder's name.
+        overlay: A user's suite file that adds, changes or switches off expectations.
         progress: Called with the number of rows measured and the number of all rows.
 
     Returns:
         The result, with the faults of the data. No exception is raised for them.
 
     Raises:
+        ConfigError: The suite file is absent or wrong.
         AssetError: The open body can't be loaded.
         WorkspaceError: The results can't be written.
     """
+    changes = Overlay() if overlay is None else Overlay.read(overlay)
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     (out / RESULT_FILE).unlink(missing_ok=True)
     site = out / "data_docs"
     shutil.rmtree(site, ignore_errors=True)
 
-    exam = _examine(folder, previous, progress or (lambda done, total: None))
-    outcome = run_suites(exam.frames, site)
+    exam = _examine(folder, previous, changes, progress or (lambda done, total: None))
+    outcome = run_suites(exam.frames, site, changes.notify)
     findings = [
         _finding(failure, exam.describe[failure.frame], exam.counts.get(failure.rule.name))
         for failure in outcome.failures
@@ -84,6 +89,7 @@ def validate(
         warnings=tuple(f for f in findings if f.severity is Severity.WARN),
         table_sha256=sha256_file(path) if path.is_file() else "",
         compared_with=compared_with or (previous.resolve().name if previous else _NOTHING),
+        suite=changes.to_json() if overlay else {},
         data_docs=site / "index.html",
         report=out / "report.html",
     )
@@ -105,6 +111,7 @@ class _Exam:
     """Measured values for Great Expectations, and how to describe what fails.
 
     Attributes:
+        overlay: Changes of the rules.
         frames: One a suite.
         describe: By the frame's name.
         counts: Rows beyond each rule's bound, where not all rows are in the frames.
@@ -113,6 +120,7 @@ class _Exam:
         splits: Rows of each split.
     """
 
+    overlay: Overlay = field(default_factory=Overlay)
     frames: list[Frame] = field(default_factory=list)
     describe: dict[str, _Describe] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -120,9 +128,10 @@ class _Exam:
     shown: Chunk | None = None
     splits: dict[str, int] = field(default_factory=dict)
 
-    def add(self, rule: Rule, entries: Entries | None) -> bool:
-        """Add a rule of entries, unless they are None; says whether the rule holds."""
-        if entries is None:
+    def add(self, built_in: Rule, entries: Entries | None) -> bool:
+        """Add a rule of entries, unless there are none; says whether the rule holds."""
+        rule = self.overlay.of(built_in)
+        if rule is None or entries is None:
             return True
 
         def describe(rule: Rule, row: int) -> tuple[Row, str, float]:
@@ -137,8 +146,10 @@ class _Exam:
         return not rule.fails(values).any()
 
 
-def _examine(folder: Path, previous: Path | None, progress: Callable[[int, int], None]) -> _Exam:
-    exam = _Exam()
+def _examine(
+    folder: Path, previous: Path | None, overlay: Overlay, progress: Callable[[int, int], None]
+) -> _Exam:
+    exam = _Exam(overlay=overlay)
     path = folder / table_rules.TABLE_FILE
     schema = table_rules.schema_matches
     if not exam.add(schema, schema.measure(path)):
@@ -149,7 +160,7 @@ def _examine(folder: Path, previous: Path | None, progress: Callable[[int, int],
             return exam
         census = Census.take(table, folder / _SHARDS)
     except (DataError, pa.ArrowException, OSError) as error:
-        exam = _Exam()
+        exam = _Exam(overlay=overlay)
         exam.add(schema, table_rules.unreadable(error))
         return exam
 
@@ -187,6 +198,11 @@ def _add_rows(
     for name in census.sources():
         if name in DATASETS:
             suites[f"dataset {name}"] = dataset.dataset_rules(name)
+    suites[ADDED] = tuple(exam.overlay.added.values())
+    suites = {
+        name: [changed for rule in suite if (changed := exam.overlay.of(rule)) is not None]
+        for name, suite in suites.items()
+    }
 
     def rows_of(chunk: Chunk) -> Rows:
         return Rows(table=chunk.table, numbers=chunk.rows, census=census, shards=shards)
@@ -211,7 +227,7 @@ def _add_rows(
     exam.shown = Chunk(table=rows.table, rows=rows.numbers)
     for name, suite in suites.items():
         picked = np.flatnonzero(_applies(name, rows.table))
-        if len(picked):
+        if len(picked) and suite:
             exam.frames.append(
                 Frame(
                     name=name,
@@ -226,6 +242,8 @@ def _add_rows(
 
 def _applies(suite: str, table: Annotations) -> Array:
     """Rows (N,) that a suite applies to."""
+    if suite == ADDED:
+        return np.ones(len(table), bool)
     if suite in APPLIES:
         return APPLIES[suite](table)
     return np.asarray(table.source == suite.removeprefix("dataset "))

@@ -156,7 +156,9 @@ def _end_like_ctrl_c_on_terminate() -> None:
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    # A terminal that is closed sends SIGHUP.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
 
 
 def _welcome(server: TorchServe, status: ModelStatus) -> str:

@@ -15,6 +15,7 @@ import json
 import logging
 import math
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -272,6 +273,8 @@ class PoseHandler:
 
 
 _ALIASES = {"data": "image", "body": "image"}
+_BASE64 = re.compile(rb"(data:[\w/]+;base64,)?[A-Za-z0-9+/\s]+={0,2}\s*")
+_SHORTEST_BASE64 = 32
 _handler: PoseHandler | None = None
 
 
@@ -294,15 +297,19 @@ def _error_json(error: HemletsError) -> str:
 
 
 def _image_bytes(value: object) -> bytes:
-    if not isinstance(value, bytes | bytearray):
+    what = None
+    if not isinstance(value, bytes | bytearray) or value[:1] in (b"{", b"["):
+        what = "the image field holds text or JSON"
+    elif not value:
+        what = "the request has no image"
+    elif len(value) > _SHORTEST_BASE64 and _BASE64.fullmatch(value):
+        what = "the image is text in base64"
+    if what is not None:
         raise InputError(
-            "the image field holds text or JSON", where="image", expected="the bytes of an image"
-        )
-    if not value:
-        raise InputError(
-            "the request has no image",
+            what,
             where="image",
             expected="the bytes of an image",
             remedy="send it as a form field, for example with: curl -F image=@photo.jpg",
         )
+    assert isinstance(value, bytes | bytearray)
     return bytes(value)

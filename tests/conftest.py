@@ -38,6 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     home = tempfile.mkdtemp(prefix="hemlets-tests-")
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
     os.environ |= dict.fromkeys(_THREADS, "1") | {"HOME": home, "LANG": "C.UTF-8"}
+    os.environ.setdefault("HEMLETS_SAMPLES", str(ROOT.parent / "shared" / "samples"))
 
 
 @pytest.hookimpl(trylast=True)
@@ -59,3 +60,12 @@ def _group(item: pytest.Item) -> str:
         if room in path.parts and fixture in getattr(item, "fixturenames", ()):
             return group
     return path.as_posix()
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """Photographs and pieces of the real datasets, which are no part of the project."""
+    folder = Path(os.environ["HEMLETS_SAMPLES"])
+    if not folder.is_dir():
+        pytest.skip(f"no samples at {folder}: name their folder with HEMLETS_SAMPLES")
+    return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 import shlex
 import tomllib
@@ -142,6 +143,18 @@ def test_each_extra_and_profile_exists(page: Path) -> None:
             assert found.group(1) in profiles, line
         if found := re.search(r"hemlets\[(\w+)\]", line):
             assert found.group(1) in PROJECT["optional-dependencies"], line
+
+
+def test_each_diagram_is_what_its_script_draws() -> None:
+    folder = ROOT / "docs" / "figures"
+    spec = importlib.util.spec_from_file_location("draw", folder / "draw.py")
+    assert spec is not None
+    assert spec.loader is not None
+    drawn = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(drawn)
+    assert {path.stem for path in folder.glob("*.svg")} == set(drawn.DIAGRAMS)
+    for name, draw in drawn.DIAGRAMS.items():
+        assert (folder / f"{name}.svg").read_text(encoding="utf-8") == draw(), name
 
 
 @pytest.mark.parametrize(

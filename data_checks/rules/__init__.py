@@ -1,4 +1,8 @@
-"""All rules, one module a subject. A new rule is one function in the module of its subject."""
+"""All rules, one module a subject.
+
+A new rule is one function in the module of its subject, or, if it only bounds a field, one entry
+of ``suites/fields.yaml``.
+"""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -6,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from data_checks.overlay import load_built_in
 from data_checks.rule import RULES, Array, Rule
 from data_checks.rules import (
     anatomy,
@@ -38,6 +43,7 @@ APPLIES: Final[Mapping[str, Callable[[Annotations], Array]]] = MappingProxyType(
 )
 """Which rows (N,) each suite of row rules applies to: a kind of supervision."""
 
+load_built_in()
 SUITES: Final[Mapping[str, tuple[Rule, ...]]] = MappingProxyType(
     {name: tuple(rule for rule in RULES.values() if rule.suite == name) for name in APPLIES}
 )

@@ -1,53 +1,14 @@
-"""Labels: text with a fixed vocabulary, numbers beside the labels, and rows without any."""
+"""Labels: PCKh's reference length, and rows with no labels or with too many.
+
+Expectations that need no computation are in ``suites/fields.yaml``.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from data_checks.rows import Rows
-from data_checks.rule import Measured, Severity, numbers, rule, texts
-
-
-def _text(rows: Rows, field: str) -> Measured:
-    values = rows.table.column(field)
-    return texts(values, lambda row: f"{field} {str(values[row])!r}")
-
-
-@rule("rows", "gender", one_of=("", "neutral", "male", "female"))
-def gender_known(rows: Rows) -> Measured:
-    """The SMPL body's gender is neutral, male or female, or left open.
-
-    Each gender has its own body model; θ and β of one mean nothing in another.
-    """
-    return _text(rows, "gender")
-
-
-@rule("rows", "relations_source", one_of=("", "3d", "fbi", "ordinal"))
-def relations_source_known(rows: Rows) -> Measured:
-    """Depth relations come from 3d, fbi or ordinal, or are unknown.
-
-    Computed relations must fit the joints exactly, labelled ones need not.
-    """
-    return _text(rows, "relations_source")
-
-
-@rule("rows", "stored_from_source", at_least=1e-6)
-def stored_scale_positive(rows: Rows) -> Measured:
-    """The scale from the dataset's image to the stored one is positive.
-
-    Predictions can't be mapped back to the dataset's own image.
-    """
-    scale_N = rows.table.stored_from_source[:, 2]
-    return numbers(scale_N, lambda row: f"scale {scale_N[row]:g}")
-
-
-@rule("rows", "frame", at_least=-1)
-def frame_counts_up(rows: Rows) -> Measured:
-    """Frames count from 0, or are -1 where there are none.
-
-    A negative frame is an overflow or a shifted index.
-    """
-    return numbers(rows.table.frame, lambda row: f"frame {rows.table.frame[row]}")
+from data_checks.rule import Measured, Severity, numbers, rule
 
 
 @rule("rows", "head_px", at_least=0, at_most=1.5)

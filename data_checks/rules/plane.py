@@ -17,6 +17,7 @@ from typing import Final
 
 import numpy as np
 
+from data_checks.fields import first_axis
 from data_checks.proportions import LARGE, NAMES, SHARES, left_parts_at, median, with_twins
 from data_checks.rows import Rows, bone_lengths, once
 from data_checks.rule import (
@@ -31,7 +32,7 @@ from data_checks.rule import (
     register,
     rule,
 )
-from hemlets.core.skeleton import JOINTS, N_JOINTS, SMPL_JOINTS, Joint
+from hemlets.core.skeleton import JOINTS, N_JOINTS, Joint
 from hemlets.data.table import Annotations
 
 _BORDER_PX = 0.5
@@ -40,23 +41,14 @@ _BORDER_PX = 0.5
 BROADSIDE: Final = 0.35
 """Least width of shoulders and of hips over the trunk's length; full width is 0.5 to 0.9."""
 
-ENTRY_NAMES: Final[dict[str, tuple[str, ...]]] = {
-    "box_xyxy": ("left", "top", "right", "bottom"),
-    "joints2d_px": JOINTS,
-    "joints3d_mm": JOINTS,
-    "camera": ("fx", "fy", "cx", "cy"),
-    "theta": SMPL_JOINTS,
-    "betas": tuple(f"β{i}" for i in range(10)),
-    "transl_mm": ("x", "y", "z"),
-    "distortion": ("k1", "k2", "p1", "p2", "k3"),
-    "stored_from_source": ("x", "y", "scale"),
-    "head_px": ("length",),
-}
-"""Names of the entries of each numeric field that holds several."""
+_FINITE: Final = (
+    "box_xyxy", "joints2d_px", "joints3d_mm", "camera", "theta", "betas", "transl_mm",
+    "distortion", "stored_from_source", "head_px",
+)  # fmt: skip
 
 
 def _finite(field: str, rows: Rows) -> Measured:
-    names = ENTRY_NAMES[field]
+    names = first_axis(field) or ("the number",)
     entries_NEC = rows.table.column(field).reshape(len(rows), len(names), -1)
     bad_NEC = ~np.isfinite(entries_NEC)
 
@@ -78,7 +70,7 @@ def _finite_rule(field: str) -> Rule:
     )  # fmt: skip
 
 
-for _field in ENTRY_NAMES:
+for _field in _FINITE:
     register(_finite_rule(_field))
 
 

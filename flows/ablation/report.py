@@ -94,11 +94,7 @@ def _paper(comparison: Comparison) -> str:
         return f"The paper's {comparison.paper}: a drawing, no figure of which could be read."
     number = int(comparison.paper.split()[1].rstrip(","))
     table = next(table for table in paper_tables() if table.number == number)
-    if not table.cells:
-        return f"The paper's {comparison.paper}: {table.missing}."
-    cells = "; ".join(
-        f"{cell.method}, {cell.column}: {cell.value} ({cell.source})" for cell in table.cells
-    )
+    cells = "; ".join(f"{row.method}: {', '.join(row.values)}" for row in table.printed)
     return f"The paper's {comparison.paper}, on other data and by its own protocol: {cells}."
 
 

@@ -38,6 +38,9 @@ class StageBar:
         if "predicted" in row:
             self.update(int(row["predicted"]), int(row["predictions"]), "images looked at")
             return
+        if "encoded" in row:
+            self.update(int(row["encoded"]), int(row["crops"]), "crops encoded")
+            return
         note = f"loss {row['loss/total']:.0f}, {row['samples_per_s']:.0f} images/s"
         if "validation/mpjpe_mm" in row:
             note += f", validation MPJPE {row['validation/mpjpe_mm']:.0f} mm"

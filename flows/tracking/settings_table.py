@@ -27,7 +27,10 @@ _MEANINGS: Final = {
     "data.roll_std_deg": "Standard deviation of the camera's turn about its axis, degrees.",
     "pose.backbone": "The network that turns a crop into features.",
     "pose.crop_px": "Side of the square crop that the network sees, pixels.",
-    "pose.volume_cells": "Cells along each side of a joint's volume.",
+    "pose.volume_cells": "Cells of a joint's volume along x and along y.",
+    "pose.depth_cells": "Cells of a joint's volume along z; as many as along x when omitted.",
+    "pose.keypoints": "Whether the backbone's own 2D keypoints decide where joints lie in the "
+    "image.",
     "pose.branch_channels": "Channels of the upsampling branches.",
     "pose.fusion_channels": "Channels where the branches meet.",
     "pose.intermediate": "The maps between features and volume: the paper's HEMlets, or none.",

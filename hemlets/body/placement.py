@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from hemlets.body import BodyModel
 
 Float = npt.NDArray[np.float32]
+
+_ROUNDS: Final = 5
+_FAR_PX: Final = 0.05
+"""Distance, as a fraction of the person's size in the image, beyond which a joint counts little."""
+_NEAREST_MM: Final = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,4 +69,57 @@ def place_body(
         joints_J3_mm=joints + transl,
         faces_F3=model.faces_F3.numpy().astype(np.int32),
         transl_mm=transl,
+    )
+
+
+def align_to_image(
+    placed: PlacedBody,
+    joints2d_px: npt.NDArray[np.floating[Any]],
+    camera: tuple[float, float, float, float],
+) -> PlacedBody:
+    """Move a body, without turning it, so that its joints project onto joints in the image.
+
+    The pelvis' distance comes from the average lengths of a skeleton's bones, and this body has
+    lengths of its own: at the same distance it looks larger or smaller than the person. For
+    showing a body on a photograph its joints in the image decide, by least squares in which joints
+    far off count less.
+
+    Args:
+        placed: The body.
+        joints2d_px: (18, 2) where the joints are in the image; NaN where unknown.
+        camera: fx, fy, cx, cy in pixels.
+
+    Returns:
+        The moved body; the same where fewer than three joints are known, or no place fits.
+    """
+    fx, fy, cx, cy = camera
+    rays_J2 = (np.asarray(joints2d_px, float) - (cx, cy)) / (fx, fy)
+    known = np.isfinite(rays_J2).all(-1)
+    if known.sum() < 3:
+        return placed
+    rays_N2, points_N3 = rays_J2[known], placed.joints_J3_mm[known].astype(float)
+    # x + tx = u (z + tz) and y + ty = v (z + tz), for the ray (u, v, 1) of each joint.
+    n = len(points_N3)
+    rows = np.zeros((n, 2, 3))
+    rows[:, 0, 0] = rows[:, 1, 1] = 1.0
+    rows[..., 2] = -rays_N2
+    right = rays_N2 * points_N3[:, 2:] - points_N3[:, :2]
+    far = _FAR_PX * float(np.ptp(rays_N2, axis=0).max()) + 1e-9
+    weight_N = np.ones(n)
+    move = np.zeros(3)
+    for _ in range(_ROUNDS):
+        scaled = np.sqrt(weight_N)[:, None, None]
+        move = np.linalg.lstsq((rows * scaled).reshape(-1, 3), (right * scaled[..., 0]).ravel())[0]
+        depth_N = points_N3[:, 2] + move[2]
+        if depth_N.min() < _NEAREST_MM:
+            return placed
+        seen_N2 = (points_N3[:, :2] + move[:2]) / depth_N[:, None]
+        off_N = np.linalg.norm(seen_N2 - rays_N2, axis=-1)
+        weight_N = 1 / (1 + (off_N / far) ** 2)
+    shift = move.astype(np.float32)
+    return replace(
+        placed,
+        vertices_V3_mm=placed.vertices_V3_mm + shift,
+        joints_J3_mm=placed.joints_J3_mm + shift,
+        transl_mm=placed.transl_mm + shift,
     )

@@ -158,7 +158,7 @@ def table(
         typer.Option(
             metavar="ROW=FILE",
             help="A row's predictions, again for each: tables 4, 5 and 8 have rows of their own. "
-            "ROW:2d=FILE for table 4's second column.",
+            "ROW:h36m-only=FILE for table 4's second column.",
         ),
     ] = None,
     protocol: Annotated[
@@ -189,7 +189,7 @@ def table(
     from hemlets.reports.table_page import write_table
 
     paper = paper_table(number)
-    used = [block.protocol for block in paper.blocks if block.protocol] or list(paper.protocols)
+    used = list(paper.protocols)
     needing = [name for name in used if _body_needed(load_protocol(name))]
     made = make_table(
         paper,
@@ -298,13 +298,19 @@ def _print_table(made: WrittenTable) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"Table {made.paper.number}: {made.paper.title}", markup=False)
-    turned = Table(box=None, pad_edge=False)
-    turned.add_column("")
-    for row in made.rows:
-        turned.add_column(row.title, justify="right", style="bright_black" if row.printed else None)
-    for place, column in enumerate(made.columns):
-        title = f"{column.block}, {column.title} ({column.unit})"
-        turned.add_row(title, *(row.cells[place].text for row in made.rows))
-    console.print(turned)
+    shown = tuple(row.method for row in made.paper.printed if row.own)
+    for section in made.sections:
+        # Rivals' rows are in the files: a terminal has room for the paper's own and ours.
+        rows = [row for row in section.rows if not row.printed or row.title.startswith(shown)]
+        turned = Table(box=None, pad_edge=False)
+        turned.add_column("")
+        for row in rows:
+            style = "bright_black" if row.printed else None
+            turned.add_column(row.title, justify="right", style=style)
+        for place, column in enumerate(section.columns):
+            unit = f" ({column.unit})" if column.unit else ""
+            title = f"{column.block or section.title}, {column.title}{unit}"
+            turned.add_row(title, *(row.cells[place].text for row in rows))
+        console.print(turned)
     for title, sentences in made.privileges.items():
         console.print(f"given to {title}: {' '.join(sentences)}", style="red", markup=False)

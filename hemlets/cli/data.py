@@ -419,6 +419,13 @@ def validate(
             help="Gets report and Data Docs; NAME.validation beside the version when omitted.",
         ),
     ] = None,
+    suite: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="YAML file that adds, changes or switches off expectations, or notifies.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Check a data version before anything is trained on it.
@@ -439,7 +446,7 @@ def validate(
             )
     where = folder.resolve()
     out = docs or where.with_name(f"{where.name}.validation")
-    result = load_plugin("validate-data")(folder, out, previous=previous)
+    result = load_plugin("validate-data")(folder, out, previous=previous, overlay=suite)
     if json:
         print_json(result.to_json(), indent=None)
     elif result.passed:
@@ -450,6 +457,18 @@ def validate(
             where=folder / TABLE,
             remedy="correct or remove these rows, or the code that made them, and validate again",
         )
+
+
+@data.command("expectations")
+def expectations(
+    suite: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A suite file whose changes are applied.")
+    ] = None,
+) -> None:
+    """List the expectations of `hemlets data validate` as YAML: names, bounds and reasons."""
+    from hemlets.core.plugins import load_plugin
+
+    typer.echo(load_plugin("list-expectations")(suite), nl=False)
 
 
 @data.command("commit")

@@ -37,7 +37,7 @@ class Config(BaseModel):
             return cls.model_validate_json(_json(values))
         except ValidationError as error:
             raise ConfigError(
-                "; ".join(_explain(cls, item) for item in error.errors()), where=where
+                "; ".join(explain(cls, item) for item in error.errors()), where=where
             ) from None
 
     @property
@@ -77,7 +77,8 @@ def _section(model: type[BaseModel], location: tuple[int | str, ...]) -> type[Ba
     return model
 
 
-def _explain(model: type[BaseModel], item: ErrorDetails) -> str:
+def explain(model: type[BaseModel], item: ErrorDetails) -> str:
+    """Say what is wrong with a value and what may be given, from an error of pydantic."""
     location = item["loc"]
     name = ".".join(str(part) for part in location)
     if item["type"] == "extra_forbidden":

@@ -34,6 +34,9 @@ from hemlets.reports.pictures import SKELETON_LEGEND, legend
 ENOUGH_SEQUENCES: Final = 20
 """With fewer sequences a bootstrap interval is too narrow."""
 
+_WHOLE: Final = ("Avg", "All")
+"""Titles of the paper's columns over all samples."""
+
 _RENDERED: Final = "open-rendered"
 
 
@@ -158,13 +161,13 @@ def _table(table: TableSummary, summary: Summary) -> dict[str, Any]:
 
 def _printed(figures: Sequence[PaperFigure], titles: Sequence[str]) -> list[dict[str, str] | None]:
     """The paper's cells of one method, in the order of our columns."""
-    cells = {("Avg" if f.cell.column == "all" else f.cell.column): f for f in figures}
+    cells = {("Avg" if f.cell.column in _WHOLE else f.cell.column): f for f in figures}
     return [
         None
         if (figure := cells.get(title)) is None
         else {
             "value": figure.cell.value,
-            "hover": f"Table {figure.table}. {figure.cell.source}. {figure.cell.quirk}",
+            "hover": f"Table {figure.table} of the paper. {figure.cell.quirk}".strip(),
         }
         for title in [*titles, "Avg"]
     ]
@@ -177,13 +180,15 @@ def _paper(summary: Summary) -> list[str]:
     said = []
     if beside:
         said.append(
-            "Rows in grey are the paper's own, as printed; hover over a cell for its source and "
-            "its quirks:"
+            "Rows in grey are the paper's own, as printed, from "
+            + " and ".join(dict.fromkeys(f"Table {f.table}" for f in beside))
+            + "."
         )
-        said += list(dict.fromkeys(f"{f.cell.source}. {f.cell.quirk}" for f in beside))
+        said += list(dict.fromkeys(f.cell.quirk for f in beside if f.cell.quirk))
     return said + [
-        f"Table {f.table}, {f.cell.method}, {f.cell.column}: not compared, because the "
-        f"protocols differ or the source doesn't state them ({f.why_apart}). {f.cell.quirk}"
+        f"Table {f.table}, {f.cell.method}, {f.cell.column} ({f.cell.value}): not compared, "
+        f"because the protocols differ or the paper doesn't state them ({f.why_apart}). "
+        f"{f.cell.quirk}".rstrip()
         for f in apart
     ]
 

@@ -6,10 +6,11 @@ import csv
 import io
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from hemlets.evaluation.metrics.meanings import explain
 from hemlets.evaluation.metrics.names import MetricName
-from hemlets.evaluation.paper.table import MISSING, WITHHELD, WrittenTable
+from hemlets.evaluation.paper.table import Section, WrittenTable
 from hemlets.reports.kit import MANY_COLUMNS, render_page, save_page
 
 
@@ -26,39 +27,55 @@ def table_csv(table: WrittenTable) -> str:
     """Rows and columns as the paper has them; a second heading has the full names of ours."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["", *(f"{c.block}: {c.title}" for c in table.columns)])
-    writer.writerow(["full name", *(" | ".join(c.names) for c in table.columns)])
-    for row in table.rows:
-        writer.writerow([row.title, *(cell.text for cell in row.cells)])
+    detail = [table.paper.detail] if table.paper.detail else []
+    for section in table.sections:
+        heads = [f"{c.block or section.title}: {c.title}" for c in section.columns]
+        writer.writerow(["", *detail, *heads])
+        names = [" | ".join(c.names) for c in section.columns]
+        writer.writerow(["full name", *([""] if detail else []), *names])
+        for row in section.rows:
+            extra = [row.detail] if detail else []
+            writer.writerow([row.title, *extra, *(cell.text for cell in row.cells)])
     return out.getvalue()
 
 
 def table_html(table: WrittenTable) -> str:
     """The table with the paper's rows in grey, the meaning of each column, and all quirks."""
-    paper = table.paper
-    names = dict.fromkeys(name for column in table.columns for name in column.names)
-    withheld = dict.fromkeys(
-        f"{row.title}, {column.title}: {cell.note}"
-        for row in table.rows
-        for cell, column in zip(row.cells, table.columns, strict=True)
-        if cell.text == WITHHELD
+    names = dict.fromkeys(
+        name for section in table.sections for column in section.columns for name in column.names
     )
     return render_page(
         "table.html",
-        table=table,
-        blocks=[
-            (title, len(list(columns)))
-            for title, columns in groupby(table.columns, key=lambda column: column.block)
-        ],
-        rows=[(row, list(zip(row.cells, table.columns, strict=True))) for row in table.rows],
+        paper=table.paper,
+        resamples=table.resamples,
+        sections=[_shown(section) for section in table.sections],
         given=[f"{row}: {' '.join(said)}" for row, said in table.privileges.items()],
         meanings=[(name, explain(MetricName.parse(name))) for name in names],
-        wide=len(table.columns) > MANY_COLUMNS,
-        notes=[
-            f"“{MISSING}”: that cell of the paper was read in no source ({paper.missing}).",
-            f"“{WITHHELD}”: the printed figure was measured by another protocol than ours, or its "
-            "source does not state the protocol; a dash: nothing was predicted there.",
-            *paper.quirks,
-            *withheld,
-        ],
+        notes=[*table.paper.quirks, *_notes(table)],
     )
+
+
+def _shown(section: Section) -> dict[str, Any]:
+    blocks = groupby(section.columns, key=lambda column: column.block)
+    return {
+        "title": section.title,
+        "blocks": [(title, len(list(columns))) for title, columns in blocks],
+        "columns": section.columns,
+        "rows": [(row, list(zip(row.cells, section.columns, strict=True))) for row in section.rows],
+        "wide": len(section.columns) > MANY_COLUMNS,
+    }
+
+
+def _notes(table: WrittenTable) -> list[str]:
+    """Quirks of printed rows, and why marked cells are not comparable, each once."""
+    notes: dict[str, None] = {}
+    for section in table.sections:
+        for row in section.rows:
+            where = f"{section.title}, {row.title}" if section.title else row.title
+            for cell, column in zip(row.cells, section.columns, strict=True):
+                if row.printed and cell.note:
+                    notes[f"{where}: {cell.note}"] = None
+                if cell.apart:
+                    block = f"{column.block}, " if column.block else ""
+                    notes[f"† {where}, {block}{column.title}: {cell.apart}."] = None
+    return list(notes)

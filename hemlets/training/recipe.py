@@ -91,8 +91,18 @@ def run(recipe: Recipe, folder: Path, *, workers: int = 2) -> Path:
         inference=card.inference,
         training=card.training,
         half=True,
+        bundled_encoder=_leaves_encoder_alone(recipe),
     )
     return folder / "starter"
+
+
+def _leaves_encoder_alone(recipe: Recipe) -> bool:
+    """Whether the model ends with the encoder that hemlets comes with."""
+    trained = [phase.training for phase in recipe.phases if phase.stage != "shape"]
+    return recipe.pose.backbone == "movenet_thunder" and all(
+        training.backbone_weights == "bundled" and training.frozen_levels == 4
+        for training in trained
+    )
 
 
 def _carried_over(weights: Path, to: Path, pose: PoseNetworkConfig) -> Path:

@@ -14,7 +14,7 @@ from hemlets.body.smplify import Smplify
 from hemlets.body.targets import FitTargets
 from hemlets.core.skeleton import SMPL_JOINTS, SMPL_PARENTS
 
-SAMPLES = Path(os.environ.get("HEMLETS_SAMPLES", "../shared/samples"))
+SAMPLES = Path(os.environ["HEMLETS_SAMPLES"])
 pytestmark = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample data are not here")
 
 

@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import numpy as np
@@ -77,13 +76,3 @@ def two_people(tmp_path: Path) -> Path:
     path = tmp_path / "two_people.png"
     path.write_bytes(golden.read_bytes())
     return path
-
-
-@pytest.fixture(scope="session")
-def samples() -> Path:
-    """Real photos, which are no part of the project."""
-    default = Path(__file__).parents[2] / ".." / "shared" / "samples"
-    folder = Path(os.environ.get("HEMLETS_SAMPLES") or default).resolve()
-    if not folder.is_dir():
-        pytest.skip("no folder of real photos: name one with HEMLETS_SAMPLES")
-    return folder

@@ -19,7 +19,7 @@ import scipy.sparse
 from hemlets.core.errors import DataError
 from hemlets.core.pickles import load_pickle
 
-SAMPLES = Path(os.environ.get("HEMLETS_SAMPLES", Path(__file__).parents[3] / "shared/samples"))
+SAMPLES = Path(os.environ["HEMLETS_SAMPLES"])
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
 PLAIN: dict[str, Any] = {

@@ -24,7 +24,7 @@ Columns = dict[str, Any]
 Change = Callable[[Columns], None]
 RowChange = Callable[[Columns, int], None]
 ROWS, ROWS_TO_TRAIN = 60, 24
-SAMPLES = Path(os.environ.get("HEMLETS_SAMPLES", Path(__file__).parents[3] / "shared/samples"))
+SAMPLES = Path(os.environ["HEMLETS_SAMPLES"])
 
 
 def hide(columns: Columns, *, joints3d: bool = False, camera: bool = False) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,12 +120,8 @@ def test_a_folder_of_coco_is_read_and_an_empty_one_refused(tmp_path: Path) -> No
     assert found.image.is_file()
 
 
-def test_the_samples_of_real_datasets_are_read() -> None:
-    default = Path(__file__).parents[3] / "shared" / "samples"
-    folder = Path(os.environ.get("HEMLETS_SAMPLES", default))
-    if not folder.is_dir():
-        pytest.skip(f"no real samples at {folder} (HEMLETS_SAMPLES)")
-    people = load_photos(folder)
+def test_the_samples_of_real_datasets_are_read(samples: Path) -> None:
+    people = load_photos(samples)
     counts = {name: sum(p.dataset == name for p in people) for name in ("lspet", "coco", "mpii")}
     assert counts == {"lspet": 300, "coco": 3, "mpii": 3}
     deep = [p for p in people if p.dataset in ("human36m", "mpi_inf_3dhp")]

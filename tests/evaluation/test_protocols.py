@@ -28,10 +28,11 @@ def test_tables_1_to_8_each_have_a_protocol():
     assert all(table.protocols and set(table.protocols) <= names for table in paper_tables())
 
 
-def test_every_cell_of_the_paper_names_its_source_and_what_is_missing_is_said():
+def test_every_own_cell_of_the_paper_is_of_a_protocol_that_measures_it():
     for table in paper_tables():
-        assert table.missing
-        assert all(cell.source for cell in table.cells)
+        for cell in table.cells:
+            assert cell.protocol in table.protocols
+            assert any(m.key == cell.key for m in load_protocol(cell.protocol).measures)
 
 
 def test_joint_sets_have_the_size_that_they_are_called_by():

@@ -6,7 +6,6 @@ poses and cameras stand in for every sequence of the test set, in the words of t
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -30,15 +29,6 @@ from hemlets.evaluation.scoring.truth import Truth
 from .layouts import H36M_ACTIONS, LAYOUTS, predictions_of, written
 
 TS_ACTIVITIES = _ACTIVITIES[1:]
-
-
-@pytest.fixture(scope="module")
-def samples() -> Path:
-    default = Path(__file__).parents[3] / "shared" / "samples"
-    folder = Path(os.environ.get("HEMLETS_SAMPLES", default))
-    if not folder.is_dir():
-        pytest.skip(f"no real samples at {folder} (HEMLETS_SAMPLES)")
-    return folder
 
 
 def read(name: str, folder: Path, **settings: str) -> dict[str, Any]:

@@ -85,7 +85,10 @@ def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API of a real Prefect server, shared so that not every flow starts its own."""
     from flows.services.servers import prefect_server
 
-    with prefect_server(Workspace(home=tmp_path_factory.mktemp("prefect"))) as server:
+    starting = prefect_server(Workspace(home=tmp_path_factory.mktemp("prefect")))
+    # A machine that is busy with other tests may need minutes.
+    starting.timeout_s = 600.0
+    with starting as server:
         yield f"{server.url}/api"
         with contextlib.suppress(ImportError):
             from prefect.events.worker import EventsWorker

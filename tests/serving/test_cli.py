@@ -98,13 +98,17 @@ def test_the_token_is_kept_valid_for_as_long_as_the_server_is_up(monkeypatch, ca
 
 
 @pytest.mark.services
-def test_the_printed_curl_command_works_and_ctrl_c_ends_everything(
-    model_folder: Path, pictures: list[bytes], tmp_path: Path
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGHUP])
+def test_the_printed_curl_command_works_and_ctrl_c_or_a_closed_terminal_ends_everything(
+    model_folder: Path, pictures: list[bytes], tmp_path: Path, end: signal.Signals
 ):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
     (tmp_path / "photo.jpg").write_bytes(pictures[0])
     command = [sys.executable, "-m", "hemlets.cli", "serve", "--model", str(model_folder)]
     command += ["--bundled-java", "--port", str(free_ports(1)[0])]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             assert process.stdout is not None
             shown = []
@@ -117,12 +121,13 @@ def test_the_printed_curl_command_works_and_ctrl_c_ends_everything(
                 ["sh", "-c", curl], cwd=tmp_path, capture_output=True, text=True, check=True
             )
             answer = json.loads(done.stdout)
-            assert len(answer["joints3d_mm"]) == 18
+            assert isinstance(answer["people"], list)
             below = psutil.Process(process.pid).children(recursive=True)
             assert {"java"} < {p.name() for p in below}
-            os.kill(process.pid, signal.SIGINT)
+            os.kill(process.pid, end)
             assert process.wait(timeout=40) == 0
             assert psutil.wait_procs(below, timeout=2)[1] == []
             assert process.stdout.read().strip() == "stopped"
+            assert not list(scratch.glob("hemlets-*"))
         finally:
             process.kill()

@@ -1,3 +1,4 @@
+import base64
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -327,3 +328,25 @@ class TestBudget:
         slow.handle([{"image": picture}] * 3, context)
         assert len(decoded) == 1
         assert context.status == {1: 503, 2: 503}
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (lambda jpeg: base64.b64encode(jpeg), "base64"),
+        (lambda jpeg: base64.encodebytes(jpeg), "base64"),
+        (lambda jpeg: b"data:image/jpeg;base64," + base64.b64encode(jpeg), "base64"),
+        (lambda jpeg: json.dumps({"data": base64.b64encode(jpeg).decode()}).encode(), "JSON"),
+        (lambda jpeg: json.dumps([1, 2]).encode(), "JSON"),
+        (lambda jpeg: {"b64": "x"}, "JSON"),
+        (lambda jpeg: b"", "no image"),
+    ],
+)
+def test_an_image_that_is_sent_in_another_way_is_answered_with_how_to_send_it(
+    handler: PoseHandler, context: Context, picture: bytes, body, what: str
+):
+    (answer,) = handler.handle([{"body": body(picture)}], context)
+    assert context.status == {0: 400}
+    error = json.loads(answer)["error"]
+    assert what in error["what"]
+    assert "curl -F image=@photo.jpg" in error["remedy"]

@@ -28,6 +28,9 @@ BODY_MM: Final = (100.0, 1000.0)
 """Mean length of a body's known parts. An adult's is 250 to 300 mm, a toddler's above 120; metres
 give 0.3, centimetres 30 and tenths of millimetres 3000."""
 
+MOST_TURN_RAD: Final = 4 * np.pi
+"""Angle of a joint's rotation: fits go beyond one turn at times, degrees go far beyond two."""
+
 _MOSTLY: Final = 0.5
 
 
@@ -212,6 +215,13 @@ def _sound(s: Sequence3D, box_F4: Array, quarantine: Quarantine) -> npt.NDArray[
                     wrong.reshape(len(s), -1).any(1), "a value is not finite", name,
                     "the measurement failed there",
                 )  # fmt: skip
+        if s.theta_F243 is not None:
+            turn_F = np.linalg.norm(s.theta_F243, axis=-1).max(1)
+            leave_out(
+                turn_F > MOST_TURN_RAD,
+                "a rotation is of more than two turns: it looks like degrees", "theta",
+                "give axis-angles in radians",
+            )  # fmt: skip
         low, high = box_F4[:, :2], box_F4[:, 2:]
         leave_out((high <= low).any(1), "the person's box is empty", "box_xyxy", "nobody is there")
         if s.joints3d_FJ3_mm is not None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemlets.core.errors import DataError
+from hemlets.core.intrinsics import intrinsics_fault
 
 Array = npt.NDArray[Any]
 
@@ -48,8 +49,8 @@ class Camera:
         """The camera itself, if it can be one.
 
         Raises:
-            DataError: Its rotation is none, its focal lengths are not positive or differ by more
-                than a quarter, or its principal point lies outside the image.
+            DataError: Its rotation is none, its focal lengths are not positive, not in pixels or
+                differ by more than a quarter, or its principal point lies outside the image.
         """
         fx, fy, cx, cy = (float(v) for v in self.intrinsics_4_px)
         parts = (self.rotation_33, self.translation_3_mm, self.intrinsics_4_px, self.distortion_5)
@@ -63,6 +64,8 @@ class Camera:
             fault = "the camera's rotation mirrors"
         elif min(fx, fy) <= 0 or not 0.8 < fx / fy < 1.25:
             fault = f"the camera's focal lengths are {fx:.1f} and {fy:.1f}"
+        elif width and height and (found := intrinsics_fault((fx, fy, cx, cy), self.size)):
+            fault = found
         elif (width and not 0 < cx < width) or (height and not 0 < cy < height):
             fault = f"the principal point {cx:.0f}, {cy:.0f} lies outside {width}×{height} pixels"
         if fault:

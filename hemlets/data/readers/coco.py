@@ -13,7 +13,6 @@ Rules by which files, people, keypoints and images are paired:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +36,7 @@ from hemlets.data.readers.contract import (
 from hemlets.data.readers.image_names import ImageFinder
 from hemlets.data.readers.joint_map import JointMap
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
+from hemlets.data.readers.split_names import named_splits
 from hemlets.data.readers.stills import CHUNK, Stills, image_fault, numbers, still_rows
 
 Array = npt.NDArray[Any]
@@ -76,12 +76,8 @@ DATASET: Final = Dataset(
 
 _WITHOUT_KEYPOINTS: Final = ("instances_", "captions_", "stuff_", "panoptic_", "image_info_")
 _ROBOFLOW: Final = "_annotations.coco"
-_SPLIT_WORDS: Final = {
-    "train": "train", "training": "train", "trainset": "train",
-    "val": "validation", "valid": "validation", "validation": "validation",
-    "minival": "validation", "valset": "validation",
-    "test": "test", "testing": "test", "testset": "test",
-}  # fmt: skip
+_BEYOND: Final = 1.05
+"""Where a box ends at most, over the image's side; rounding takes it past the edge by less."""
 
 
 def read(
@@ -133,16 +129,15 @@ def _label(path: Path) -> str:
 
 def _split_of(path: Path, root: Path, quarantine: Quarantine) -> str | None:
     """The split that a file's name says, train where it says none; None where it says two."""
-    words = re.findall(r"[a-z]+", _label(path).lower())
-    found = {_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS}
+    found = named_splits(_label(path))
     if len(found) > 1:
         quarantine.report(
-            f"the file's name says {' and '.join(sorted(found))}",
+            f"the file's name says {' and '.join(found)}",
             file=path.relative_to(root).as_posix(),
             remedy="name the file after one split: train, val or test",
         )
         return None
-    return next(iter(found), "train")
+    return found[0] if found else "train"
 
 
 @dataclass
@@ -208,6 +203,17 @@ def _file_rows(
                 rows = still_rows(stills, quarantine, present=present, taken=known.samples)
                 if rows is not None:
                     yield rows
+
+
+def _are_corners(boxes_N4: Array, points_NK3: Array, sizes_N2: Array) -> npt.NDArray[np.bool_]:
+    """Boxes that leave the image as left, top, width, height, and hold the person as corners."""
+    with np.errstate(invalid="ignore"):
+        low, high = boxes_N4[:, :2], boxes_N4[:, 2:]
+        beyond = (low + high > _BEYOND * sizes_N2).any(1)
+        inside = (high > low).all(1) & (high <= sizes_N2 + 1).all(1)
+        known_NK = points_NK3[..., 2] > 0
+        held_NK = (points_NK3[..., :2] >= low[:, None]) & (points_NK3[..., :2] <= high[:, None])
+        return np.asarray(beyond & inside & (held_NK.all(-1) | ~known_NK).all(1))
 
 
 def _is_id(value: object) -> bool:
@@ -314,7 +320,13 @@ class _Part:
                 bad_N, f"{name} is missing or of another form", file=self.file, number_N=number,
                 field=name, remedy=f"give {expected}",
             )  # fmt: skip
-        good: list[int] = np.flatnonzero(~(bad_points | odd_flags | bad_boxes | bad_sizes)).tolist()
+        sound = ~(bad_points | odd_flags | bad_boxes | bad_sizes)
+        corners = sound & _are_corners(boxes, points, sizes)
+        self.quarantine.rows(
+            corners, "the box looks like left, top, right, bottom", file=self.file,
+            number_N=number, field="bbox", remedy="give left, top, width, height",
+        )  # fmt: skip
+        good: list[int] = np.flatnonzero(sound & ~corners).tolist()
         good = [row for row in good if self._is_found(int(number[row]), people[row])]
         paths = [self.path_of(people[row]["image_id"]) for row in good]
         flags = points[good][..., 2]

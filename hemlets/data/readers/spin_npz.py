@@ -38,6 +38,7 @@ from hemlets.data.readers.image_names import ImageFinder
 from hemlets.data.readers.joint_map import JointMap
 from hemlets.data.readers.maps3d import HUMAN36M_17, MPI_TEST_17, SPIN_24
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
+from hemlets.data.readers.split_names import named_splits
 
 Array = npt.NDArray[Any]
 
@@ -295,8 +296,14 @@ def _is_relative(joints_FJ3_mm: Array, valid_FJ: Array) -> bool:
 
 
 def _plain_naming(path: Path, people: Counter[str]) -> Any:
-    stem = path.stem.lower()
-    split = "test" if "test" in stem else "validation" if "val" in stem else "train"
+    splits = named_splits(path.stem)
+    if len(splits) > 1:
+        raise DataError(
+            f"the file's name says {' and '.join(splits)}",
+            where=path,
+            remedy="name the file after one split: train, val or test",
+        )
+    split = splits[0] if splits else "train"
 
     def naming(name: str) -> Naming:
         file = PurePosixPath(name.removeprefix("images/"))
@@ -321,8 +328,8 @@ def read(
 ) -> Iterator[SourceRows]:
     """Rows of every npz file in a folder.
 
-    The split is told by the file's name (test, val; else train). Settings: ``joints`` names the
-    order of files with 17 joints.
+    The split is a whole word of the file's name (test, val; else train). Settings: ``joints``
+    names the order of files with 17 joints.
 
     Raises:
         DataError: A file is damaged, and no quarantine was given.

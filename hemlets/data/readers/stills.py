@@ -30,6 +30,9 @@ CHUNK: Final = 4096
 _LARGEST_PX: Final = 1e5
 """No image side is longer; a coordinate beyond it is not in pixels."""
 
+_TINY_PX: Final = 20.0
+"""In an image of no longer side, joints within one pixel may be right."""
+
 _EDGE_PX: Final = 1.0
 """Annotators may hit just beside the last pixel."""
 
@@ -185,6 +188,13 @@ class _Check:
             "give joints in pixels of the image",
         )
         if s.size_N2 is not None:
+            is_tiny = (s.size_N2 <= _TINY_PX).any(1)
+            self._refuse(
+                (joints <= 1.0).all((1, 2)) & ~is_tiny,
+                "all joints lie in the first pixel: they look normalised by the image size",
+                s.joints_field,
+                "give joints in pixels of the image",
+            )
             beyond = (joints < -_EDGE_PX) | (joints > s.size_N2[:, None] + _EDGE_PX)
             self._refuse(
                 (beyond & known).any((1, 2)),

@@ -6,6 +6,7 @@ and what is too large to decode is refused from its header.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -87,7 +88,11 @@ class Video:
         self._next = 0
 
     def _open(self) -> cv2.VideoCapture:
+        # Damage is reported by our errors; OpenCV and FFmpeg would print theirs beside them.
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         import cv2
+
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
         # By this backend alone: others take a '%' in a name for a series of images.
         capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from hemlets.core.errors import DataError, InputError
 from hemlets.core.files import atomic_path
+from hemlets.core.intrinsics import intrinsics_fault
 from hemlets.data.readers.contract import ImageRef
 from hemlets.data.readers.quarantine import Quarantined
 from hemlets.data.table import FIELDS, Annotations, decode_image, encode_jpeg
@@ -73,7 +74,8 @@ class ShardJob:
             size = int(columns["image_width"][row]), int(columns["image_height"][row])
             try:
                 png, box_4 = columns["mask"][row], columns["box_xyxy"][row]
-                stored.append(self._person(source, image, mask, png, box_4, size))
+                camera = columns["camera"][row] if columns["camera_valid"][row] else None
+                stored.append(self._person(source, image, mask, png, box_4, camera, size))
                 kept.append(row)
             except (DataError, InputError) as error:
                 refused.append(
@@ -92,10 +94,12 @@ class ShardJob:
         mask: ImageRef | None,
         png: bytes,
         box_xyxy: npt.NDArray[np.floating[Any]],
+        camera_4: npt.NDArray[np.floating[Any]] | None,
         size: tuple[int, int],
     ) -> _Stored:
         image, data = source.load(ref)
         require_size(image, *size, where=str(ref))
+        _require_camera(camera_4, image)
         window = window_of(box_xyxy, (image.shape[1], image.shape[0]), self.config)
         if window.holds_all_of(image) and _is_plain_jpeg(data, image):
             jpeg = data
@@ -118,6 +122,17 @@ class ShardJob:
         moved["image_hash"] = [hashlib.sha256(person.jpeg).hexdigest() for person in stored]
         moved["mask"] = [person.mask for person in stored]
         return Annotations.from_columns(moved)
+
+
+def _require_camera(
+    camera_4: npt.NDArray[np.floating[Any]] | None, image: npt.NDArray[np.uint8]
+) -> None:
+    if camera_4 is None:
+        return
+    fx, fy, cx, cy = map(float, camera_4)
+    fault = intrinsics_fault((fx, fy, cx, cy), (image.shape[1], image.shape[0]))
+    if fault:
+        raise DataError(fault, where="camera", remedy="give fx, fy, cx, cy in pixels of the image")
 
 
 def _is_plain_jpeg(data: bytes, image: npt.NDArray[np.uint8]) -> bool:
@@ -151,7 +166,7 @@ def _cut_mask(mask: Mask | None, image: npt.NDArray[np.uint8], window: Window) -
 def _refusal(
     error: DataError | InputError, image: ImageRef, name: str, frame: int
 ) -> Quarantined:  # fmt: skip
-    is_column = error.where in ("box_xyxy", "mask")
+    is_column = error.where in ("box_xyxy", "camera", "mask")
     expected = f"expected {error.expected}" if error.expected else ""
     remedy = "; ".join(text for text in (error.remedy, expected) if text)
     return Quarantined(

@@ -115,6 +115,14 @@ _TABLE: Final = (
         "true body.",
     ),
     Metric(
+        key="mesh_pa_mpjpe_mm",
+        label="PA-MPJPE of the mesh",
+        phrase="the joint error of the mesh after similarity alignment",
+        better="lower",
+        meaning="As PA-MPJPE, for the joints computed from the surfaces of the predicted and the "
+        "true body; also called reconstruction error.",
+    ),
+    Metric(
         key="pckh50_pct",
         label="PCKh at 0.5",
         phrase="the share of joints within half a head (PCKh)",
@@ -137,11 +145,19 @@ _TABLE: Final = (
         meaning=f"Share of pixels whose label, person or background, is correct. {_POOLED}",
     ),
     Metric(
-        key="foreground_f1_pct",
-        label="Foreground F1",
-        phrase="the F1 of the person's pixels",
+        key="foreground_mean_f1_pct",
+        label="Foreground F1, mean of two classes",
+        phrase="the mean F1 of person and background",
         better="higher",
-        meaning=f"F1 of the person's pixels. {_POOLED}",
+        meaning=f"Mean F1 over the two classes, person and background. {_POOLED}",
+    ),
+    Metric(
+        key="foreground_miou_pct",
+        label="Foreground mIoU",
+        phrase="the mean intersection over union of person and background",
+        better="higher",
+        meaning="Mean intersection over union of the two classes, person and background. "
+        f"{_POOLED}",
     ),
     Metric(
         key="parts_accuracy_pct",
@@ -157,6 +173,14 @@ _TABLE: Final = (
         phrase="the mean F1 of the body's parts",
         better="higher",
         meaning=f"Mean F1 over seven labels, six parts and background. {_POOLED}",
+    ),
+    Metric(
+        key="parts_miou_pct",
+        label="Parts mIoU",
+        phrase="the mean intersection over union of the body's parts",
+        better="higher",
+        meaning="Mean intersection over union of seven labels, six parts and background. "
+        f"{_POOLED}",
     ),
     Metric(
         key="theta_deg",

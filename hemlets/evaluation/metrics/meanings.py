@@ -87,10 +87,12 @@ def _aligned(name: MetricName) -> str:
 
 def what_was_given(name: MetricName) -> str:
     """Box source, depth source and flip test of a figure, in a sentence."""
+    depth, _, put_in = name.depth.partition(".true-")
+    truth = f"; the true {put_in} put in" if put_in else ""
     flip = "averaged with the mirrored image's" if name.flip == "yes" else "of the image as it is"
     return (
         f"Person's box: {_BOXES.get(name.box, name.box)}; metric scale and depth: "
-        f"{_DEPTHS.get(name.depth, name.depth)}; prediction {flip}."
+        f"{_DEPTHS.get(depth, depth)}{truth}; prediction {flip}."
     )
 
 

@@ -31,6 +31,7 @@ Array = npt.NDArray[Any]
 Float = npt.NDArray[np.float64]
 
 _ALIGNED = {"pa_mpjpe_mm": "similarity", "rigid_mpjpe_mm": "rigid"}
+_FITTED = {**_ALIGNED, "mesh_pa_mpjpe_mm": "similarity"}
 
 
 def metric_name(
@@ -50,8 +51,8 @@ def metric_name(
         n_vertices: of the body, for its surface.
         n_rotations: that a mean of rotations is over, which depends on the samples.
     """
-    align = _ALIGNED.get(measure.key, "none")
-    root = "centroid" if measure.key in _ALIGNED else "pelvis"
+    align = _FITTED.get(measure.key, "none")
+    root = "centroid" if measure.key in _FITTED else "pelvis"
     over = measure.joints
     if measure.key in PIXELS | SEGMENTS | ROTATIONS | {"root_mm"}:
         root = "none"

@@ -28,6 +28,9 @@ PART_LABELS: Final = (
     "right leg",
 )
 UNKNOWN_PART: Final = 7
+IGNORED: Final = 255
+"""Label of pixels that count neither for nor against a prediction."""
+
 _ARM: Final = ("shoulder", "elbow", "wrist", "hand")
 _LEG: Final = ("hip", "knee", "ankle", "foot")
 
@@ -100,8 +103,8 @@ def draw_labels(
 def read_mask(data: bytes, *, where: str) -> Labels | None:
     """Labels of an annotated mask; None where there is none.
 
-    A PNG with values 0-6, more than one of them above 0, holds parts; any other one only tells
-    the person from the background.
+    A PNG with values 0-6, more than one of them above 0, holds parts, and pixels of 255 in it are
+    ignored; any other PNG only tells the person from the background.
 
     Raises:
         DataError: Not a picture.
@@ -114,7 +117,7 @@ def read_mask(data: bytes, *, where: str) -> Labels | None:
     if image is None:
         raise DataError("the mask is not a picture", where=where, expected="a PNG")
     mask = np.asarray(image if image.ndim == 2 else image[..., 0])
-    values = np.unique(mask)
+    values = np.setdiff1d(mask, [IGNORED])
     if values.max(initial=0) < len(PART_LABELS) and (values > 0).sum() > 1:
         return np.asarray(mask, np.uint8)
     return np.where(mask > 0, UNKNOWN_PART, 0).astype(np.uint8)
@@ -139,40 +142,53 @@ def count_pixels(
             true["camera"][row],
             (mask.shape[1], mask.shape[0]),
         )
-        pair = mask.astype(np.int64) * len(PART_LABELS) + drawn
-        counts[row] = np.bincount(pair.ravel(), minlength=counts[row].size).reshape(
-            counts[row].shape
-        )
+        counted = mask != IGNORED
+        pair = mask[counted].astype(np.int64) * len(PART_LABELS) + drawn[counted]
+        counts[row] = np.bincount(pair, minlength=counts[row].size).reshape(counts[row].shape)
     return counts
 
 
 def figures_pct(counts: npt.NDArray[Any]) -> dict[str, Float]:
-    """Accuracy and F1 of foreground and parts, per cent, of pixel counts (..., 8, 7).
+    """Accuracy, F1 and intersection over union of pixel counts (..., 8, 7), per cent.
 
-    F1 of the foreground is that of the class "person"; F1 of the parts is the mean over the
-    seven classes, background included, that occur in truth or prediction. NaN where nothing
-    was counted, and for parts where the truth knows none.
+    F1 and intersection over union are means over the classes that occur in truth or prediction,
+    background included: two for the foreground, seven for the parts. NaN where nothing was
+    counted, and for parts where the truth knows none.
     """
     counts = np.asarray(counts, np.float64)
-    total = counts.sum((-1, -2))
-    true_person = counts[..., 1:, :]
-    hit = true_person[..., 1:].sum((-1, -2))
-    missed, extra = true_person[..., 0].sum(-1), counts[..., 0, 1:].sum(-1)
-    background = counts[..., 0, 0]
-    parts = counts[..., : len(PART_LABELS), :]
-    right = np.diagonal(parts, axis1=-2, axis2=-1)
-    sizes = parts.sum(-1) + parts.sum(-2)
-    f1 = _share(2 * right, sizes)
-    known = (counts[..., UNKNOWN_PART, :].sum(-1) == 0) & (total > 0)
-    occurs = ~np.isnan(f1)
-    # f1 is in per cent already.
-    parts_f1 = _share(np.where(occurs, f1, 0.0).sum(-1), occurs.sum(-1)) / 100.0
+    two = np.stack(
+        [
+            np.stack([counts[..., 0, 0], counts[..., 0, 1:].sum(-1)], -1),
+            np.stack([counts[..., 1:, 0].sum(-1), counts[..., 1:, 1:].sum((-1, -2))], -1),
+        ],
+        -2,
+    )
+    known = counts[..., UNKNOWN_PART, :].sum(-1) == 0
+    seven = np.where(known[..., None, None], counts[..., : len(PART_LABELS), :], 0.0)
+    names = ("accuracy_pct", "f1_pct", "miou_pct")
+    foreground, parts = (dict(zip(names, _of_classes(c), strict=True)) for c in (two, seven))
     return {
-        "foreground_accuracy_pct": _share(hit + background, total),
-        "foreground_f1_pct": _share(2 * hit, 2 * hit + missed + extra),
-        "parts_accuracy_pct": np.where(known, _share(right.sum(-1), total), np.nan),
-        "parts_f1_pct": np.where(known, parts_f1, np.nan),
+        "foreground_accuracy_pct": foreground["accuracy_pct"],
+        "foreground_mean_f1_pct": foreground["f1_pct"],
+        "foreground_miou_pct": foreground["miou_pct"],
+        "parts_accuracy_pct": parts["accuracy_pct"],
+        "parts_f1_pct": parts["f1_pct"],
+        "parts_miou_pct": parts["miou_pct"],
     }
+
+
+def _of_classes(counts: Float) -> tuple[Float, Float, Float]:
+    """Accuracy, mean F1 and mean intersection over union of a confusion matrix (..., C, C)."""
+    right = np.diagonal(counts, axis1=-2, axis2=-1)
+    sizes = counts.sum(-1) + counts.sum(-2)
+    accuracy = _share(right.sum(-1), counts.sum((-1, -2)))
+    occurs = sizes > 0
+    # The shares are in per cent already.
+    f1, iou = (
+        _share(np.where(occurs, share, 0.0).sum(-1), occurs.sum(-1)) / 100.0
+        for share in (_share(2 * right, sizes), _share(right, sizes - right))
+    )
+    return accuracy, f1, iou
 
 
 def _share(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> Float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.core.skeleton import Joint
+from hemlets.core.errors import DataError
+from hemlets.core.skeleton import N_JOINTS, Joint
 from hemlets.evaluation.metrics import joints as metrics
 
 if TYPE_CHECKING:
@@ -23,39 +24,64 @@ Shape = tuple[Array, Array]
 """θ (N, 24, 3) in radians and β (N, 10)."""
 
 
+class MeshErrors(NamedTuple):
+    """Errors of posed bodies, (N,) millimetres each.
+
+    Attributes:
+        surface: mean over the vertices, pelves at the same point.
+        joints: mean over the 18 joints regressed from the meshes, pelves at the same point.
+        aligned: mean over a set of these joints after similarity alignment.
+    """
+
+    surface: Float
+    joints: Float
+    aligned: Float
+
+
 def mesh_errors_mm(
     body: BodyModel,
     predicted: Shape,
     true: Shape,
     *,
+    true_body: BodyModel | None = None,
+    joints: Sequence[int] = range(N_JOINTS),
     block: int = BLOCK,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Float, Float]:
-    """Surface error and error of the 18 joints of posed bodies, pelvis at the origin.
+) -> MeshErrors:
+    """Errors of the surface and of the joints regressed from it.
 
     Args:
-        body: poses both, so that vertices correspond.
+        body: poses the predictions, and the truth unless ``true_body`` is given.
         predicted: θ and β.
         true: θ and β.
+        true_body: of the same mesh, such as the female one of a gendered truth.
+        joints: set of the aligned error.
         block: bodies posed at a time.
         progress: called with the bodies posed so far and their number.
 
-    Returns:
-        Mean over the vertices and mean over the 18 joints, (N,) millimetres each.
+    Raises:
+        DataError: The two bodies have meshes of different size.
     """
     import torch
 
-    def pose(shape: Shape, part: slice) -> Body:
+    truly = true_body or body
+    if truly.n_vertices != body.n_vertices:
+        raise DataError(
+            f"the true body has {truly.n_vertices} vertices, the predicted one {body.n_vertices}",
+            expected="bodies of one mesh, whose vertices correspond",
+        )
+
+    def pose(model: BodyModel, shape: Shape, part: slice) -> Body:
         theta, betas = (torch.from_numpy(np.ascontiguousarray(x[part], np.float32)) for x in shape)
-        posed: Body = body(theta, betas[:, : body.n_betas])
+        posed: Body = model(theta, betas[:, : model.n_betas])
         return posed
 
-    rows = len(predicted[0])
-    surface, joints = np.empty(rows), np.empty(rows)
+    rows, chosen = len(predicted[0]), list(joints)
+    surface, all_joints, aligned = np.empty(rows), np.empty(rows), np.empty(rows)
     with torch.inference_mode():
         for start in range(0, rows, block):
             part = slice(start, start + block)
-            ours, truth = pose(predicted, part), pose(true, part)
+            ours, truth = pose(body, predicted, part), pose(truly, true, part)
             ours18, truth18 = ours.joints18_B183_mm.numpy(), truth.joints18_B183_mm.numpy()
             surface[part] = metrics.vertex_errors_mm(
                 ours.vertices_BV3_mm.numpy(),
@@ -63,7 +89,8 @@ def mesh_errors_mm(
                 predicted_pelvis_N3=ours18[:, Joint.PELVIS],
                 true_pelvis_N3=truth18[:, Joint.PELVIS],
             )
-            joints[part] = metrics.mpjpe_mm(ours18, truth18)
+            all_joints[part] = metrics.mpjpe_mm(ours18, truth18)
+            aligned[part] = metrics.pa_mpjpe_mm(ours18[:, chosen], truth18[:, chosen])
             if progress is not None:
                 progress(min(start + block, rows), rows)
-    return surface, joints
+    return MeshErrors(surface, all_joints, aligned)

@@ -1,4 +1,4 @@
-"""The paper's own figures, cell by cell as printed, each with the source it was read in."""
+"""The paper's tables as printed, and their reproduction from predictions files."""
 
 from hemlets.evaluation.paper.cells import (
     Apart,
@@ -6,8 +6,8 @@ from hemlets.evaluation.paper.cells import (
     Block,
     PaperCell,
     PaperTable,
+    PrintedRow,
     Row,
-    apart_because,
     beside,
     paper_tables,
 )
@@ -18,8 +18,8 @@ __all__ = [
     "Block",
     "PaperCell",
     "PaperTable",
+    "PrintedRow",
     "Row",
-    "apart_because",
     "beside",
     "paper_tables",
 ]

@@ -1,7 +1,7 @@
-"""A table of the paper from predictions files: its rows and columns, ours beside the printed ones.
+"""A table of the paper from predictions files: the printed rows, with ours below them.
 
-Cells of ours are figures of the benchmark, scored file by file and protocol by protocol. The
-paper's are literal; where none was read in a source the cell says ``missing``.
+Our cells are figures of the benchmark, scored file by file and protocol by protocol. The paper's
+are literal; a cell of the paper's own row that was measured otherwise than ours is marked.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from hemlets.core.errors import ConfigError, DataError
+from hemlets.evaluation.metrics.definitions import metric_of
 from hemlets.evaluation.metrics.names import MetricName
-from hemlets.evaluation.paper import Block, PaperCell, PaperTable, apart_because, paper_tables
-from hemlets.evaluation.paper.table_scoring import Chosen, Given, Scoring
+from hemlets.evaluation.paper.cells import (
+    Block,
+    PaperTable,
+    PrintedRow,
+    apart_because,
+    paper_tables,
+)
+from hemlets.evaluation.paper.table_scoring import Given, Scoring
 from hemlets.evaluation.predictions import Predictions
-from hemlets.evaluation.protocols import load_protocol
 from hemlets.evaluation.scoring.summary import Figure, Summary
 
 if TYPE_CHECKING:
     from hemlets.body import BodyModel
-
-MISSING: Final = "missing"
-"""Of a cell of the paper that was read in no source."""
-
-WITHHELD: Final = "withheld"
-"""Of a cell of the paper whose protocol isn't ours, or isn't told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +35,17 @@ class TableColumn:
     """A column.
 
     Attributes:
-        block: title above it.
+        block: title above it; empty where the section has it.
         title: as the paper has it.
-        unit: of its figures.
-        names: full names of our figures in it, one as a rule.
+        unit: of its figures; empty for shares between 0 and 1.
+        decimals: of its figures.
+        names: full names of our figures in it.
     """
 
     block: str
     title: str
     unit: str
+    decimals: int
     names: tuple[str, ...]
 
 
@@ -53,22 +55,47 @@ class TableCell:
 
     Attributes:
         text: as shown; a dash where nothing was predicted.
-        figure: ours, with its interval; None for the paper's.
-        note: its full name, or the paper's source and quirk, or why it is withheld.
+        figure: ours, with its interval, in the printed unit; None for the paper's.
+        note: full name of ours, or quirk of the printed row.
+        apart: why a printed figure is not comparable with ours; empty where it is.
     """
 
     text: str
     figure: Figure | None = None
     note: str = ""
+    apart: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableRow:
-    """A row: of ours, or of the paper's printed figures."""
+    """A row: of ours, or of the paper's printed figures.
+
+    Attributes:
+        title: as printed, or the model's version.
+        detail: cell of the table's further text column.
+        printed: whether the figures are the paper's.
+        cells: one a column.
+    """
 
     title: str
     printed: bool
     cells: tuple[TableCell, ...]
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """Columns with their rows; a table of stacked blocks has one for each block.
+
+    Attributes:
+        title: of the block; empty where the table has one section.
+        columns: in the paper's order.
+        rows: in the paper's order, ours below the printed ones.
+    """
+
+    title: str
+    columns: tuple[TableColumn, ...]
+    rows: tuple[TableRow, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,17 +104,19 @@ class WrittenTable:
 
     Attributes:
         paper: the paper's table.
-        columns: in the paper's order.
-        rows: in the paper's order, ours first and the printed one below it.
-        privileges: what the predictors were given of the truth, by row.
-        resamples: draws of sequences behind each interval.
+        sections: one, or one a stacked block.
+        privileges: oracle inputs of the predictors, by row.
+        resamples: resamples of sequences behind each interval.
     """
 
     paper: PaperTable
-    columns: tuple[TableColumn, ...]
-    rows: tuple[TableRow, ...]
+    sections: tuple[Section, ...]
     privileges: Mapping[str, tuple[str, ...]]
     resamples: int
+
+
+Found = Mapping[tuple[str, int, int], Summary]
+"""By row, place of the block and place of the reading."""
 
 
 def paper_table(number: int) -> PaperTable:
@@ -125,8 +154,8 @@ def make_table(
             samples of it.
         body: for surfaces and masks.
         protocol: of columns that may have one of several; found by the samples when empty.
-        resamples: draws of sequences behind each interval.
-        seed: of the draws.
+        resamples: resamples of sequences behind each interval.
+        seed: of the resamples.
 
     Raises:
         ConfigError: A row or setting isn't the table's, or a place is given twice.
@@ -135,44 +164,36 @@ def make_table(
     """
     given = _named(paper, given)
     scoring = Scoring(paper, annotations, protocol, body, resamples, seed)
-    blocks = [(block, scoring.truth_of(block)) for block in paper.blocks]
-    found: dict[tuple[str, int], Summary] = {}
-    for row in dict.fromkeys(part.row for part in given):
-        for place, (block, truth) in enumerate(blocks):
-            summary = None if truth is None else scoring.summary(row, block, given, truth)
-            if summary is not None:
-                found[row, place] = summary
+    found: dict[tuple[str, int, int], Summary] = {}
+    for place, block in enumerate(paper.blocks):
+        for number, (_, variant) in enumerate(block.variants):
+            truth = scoring.truth_of(variant)
+            for row in dict.fromkeys(part.row for part in given):
+                summary = None if truth is None else scoring.summary(row, variant, given, truth)
+                if summary is not None:
+                    found[row, place, number] = summary
     unused = [str(part.path) for part in given if part not in scoring.used]
     if unused or not found:
         raise DataError(
             f"predictions have no sample of table {paper.number}'s protocols",
             where=", ".join(unused) or f"table {paper.number}",
-            expected=" or ".join(dict.fromkeys(block.protocol for block, _ in _filled(blocks)))
-            or " or ".join(paper.protocols),
+            expected=" or ".join(paper.protocols),
             remedy="name the annotations.parquet of the data that was predicted: --annotations",
         )
-    columns = tuple(
-        column
-        for place, (block, _) in enumerate(blocks)
-        for column in _columns(
-            block, [s for (_, at), s in found.items() if at == place], differ=paper.given
-        )
-    )
+    places = range(len(paper.blocks))
+    groups = [[place] for place in places] if paper.stacked else [list(places)]
     return WrittenTable(
         paper=paper,
-        columns=columns,
-        rows=tuple(_rows(paper, found, columns)),
+        sections=tuple(_section(paper, group, found) for group in groups),
         privileges=_privileges(paper, found),
         resamples=resamples,
     )
 
 
-def _privileges(
-    paper: PaperTable, found: Mapping[tuple[str, int], Summary]
-) -> dict[str, tuple[str, ...]]:
-    """What of the truth each row was helped by, in any of its figures."""
+def _privileges(paper: PaperTable, found: Found) -> dict[str, tuple[str, ...]]:
+    """Oracle inputs of each row, in any of its figures."""
     said: dict[str, tuple[str, ...]] = {}
-    for (row, _), summary in found.items():
+    for (row, _, _), summary in found.items():
         title = _title(paper, row)
         both = dict.fromkeys((*said.get(title, ()), *summary.privileges))
         if both:
@@ -180,14 +201,8 @@ def _privileges(
     return said
 
 
-def _filled(blocks: Sequence[tuple[Block, Chosen | None]]) -> Iterator[tuple[Block, Chosen]]:
-    for block, chosen in blocks:
-        if chosen is not None:
-            yield block.model_copy(update={"protocol": chosen.protocol.name}), chosen
-
-
 def _named(paper: PaperTable, given: Sequence[Given]) -> list[Given]:
-    """With a row's name wherever it was left to the model's."""
+    """Checked files, each with its row's name: the model's version by default."""
     names = [row.name for row in paper.rows]
     settings = {block.setting for block in paper.blocks}
     named = []
@@ -224,114 +239,135 @@ def _named(paper: PaperTable, given: Sequence[Given]) -> list[Given]:
     return named
 
 
-def _figures(block: Block, summary: Summary) -> list[tuple[str, Figure, str]]:
-    """Title, figure and full name of each column of a block."""
+def _section(paper: PaperTable, places: Sequence[int], found: Found) -> Section:
+    columns = tuple(column for place in places for column in _columns(paper, place, found))
+    printed = [row for row in paper.printed if not paper.stacked or _is_in(paper, row, places)]
+    rows: list[TableRow] = []
+    if paper.rows:
+        for row in paper.rows:
+            rows += [_printed(paper, p, places, columns) for p in printed if p.method == row.title]
+            rows += _ours(paper, row.name, places, found)
+    else:
+        rows += [_printed(paper, row, places, columns) for row in printed]
+        for name in dict.fromkeys(row for row, _, _ in found):
+            rows += _ours(paper, name, places, found)
+    title = paper.blocks[places[0]].title if paper.stacked else ""
+    return Section(title=title, columns=columns, rows=tuple(rows))
+
+
+def _is_in(paper: PaperTable, row: PrintedRow, places: Sequence[int]) -> bool:
+    return row.block == paper.blocks[places[0]].title
+
+
+def _figures(block: Block, summary: Summary) -> list[tuple[Figure, str]]:
+    """Figure and full name of each column of a block; empty where it was not measured."""
     metric = next((m for m in summary.metrics if m.key == block.key), None)
     if metric is None:
         return []
-    columns: list[tuple[str, Figure, str]] = []
+    columns: list[tuple[Figure, str]] = []
     whole, name = metric.figure, metric.name
     if block.groups:
         table = next(t for t in summary.tables if t.title == block.groups)
-        columns = [(cell.title, cell.figure, table.name) for cell in table.cells]
+        columns = [(cell.figure, table.name) for cell in table.cells]
         whole, name = table.average, table.average_name
     if block.whole:
-        columns.append((block.whole, whole, name))
+        columns.append((whole, name))
     return columns
 
 
-def _titles(block: Block) -> list[str]:
-    titles: list[str] = []
-    if block.groups:
-        tables = load_protocol(block.protocol).tables
-        table = next(t for t in tables if t.title == block.groups)
-        titles = [column.title for column in table.columns]
-    return [*titles, block.whole] if block.whole else titles
-
-
-def _columns(block: Block, summaries: Sequence[Summary], *, differ: bool) -> list[TableColumn]:
-    """Columns of a block, every one with figures of one name.
+def _columns(paper: PaperTable, place: int, found: Found) -> Iterator[TableColumn]:
+    """Columns of a block; all figures of a reading must have the same name.
 
     Raises:
         DataError: Files differ in how they were predicted.
     """
-    unit = MetricName(
-        key=block.key, split="x", over="x", root="x", align="x", box="x", depth="x", flip="x"
-    ).unit
-    columns = []
-    for place, title in enumerate(_titles(block)):
-        found = [figures[place][2] for s in summaries if (figures := _figures(block, s))]
-        names = tuple(dict.fromkeys(found))
-        if len(names) > 1 and not differ:
-            raise DataError(
-                f"the figures of the column {block.title}, {title} are not of one kind",
-                where="; ".join(names),
-                expected="one full name in a column",
-                remedy="predict every row with the same box, depth source and flip test",
+    block = paper.blocks[place]
+    unit = metric_of(block.key).unit if block.scale == 1.0 else ""
+    for number, title in enumerate(block.titles):
+        names: list[str] = []
+        for reading in range(len(block.variants)):
+            own = dict.fromkeys(
+                figures[number][1]
+                for (_, at, of), summary in found.items()
+                if (at, of) == (place, reading) and (figures := _figures(block, summary))
             )
-        columns.append(TableColumn(block=block.title, title=title, unit=unit, names=names))
-    return columns
+            if len(own) > 1 and not paper.given:
+                raise DataError(
+                    f"the figures of the column {block.title}, {title} are not of one kind",
+                    where="; ".join(own),
+                    expected="one full name in a column",
+                    remedy="predict every row with the same box, depth source and flip test",
+                )
+            names += own
+        yield TableColumn(
+            block="" if paper.stacked else block.title,
+            title=title,
+            unit=unit,
+            decimals=block.decimals,
+            names=tuple(names),
+        )
 
 
 def _title(paper: PaperTable, row: str) -> str:
     return next((known.title for known in paper.rows if known.name == row), row)
 
 
-def _rows(
-    paper: PaperTable,
-    found: Mapping[tuple[str, int], Summary],
-    columns: Sequence[TableColumn],
-) -> Iterator[TableRow]:
-    rows = [row.name for row in paper.rows] or list(dict.fromkeys(row for row, _ in found))
-    for row in rows:
-        cells = [
-            cell
-            for place, block in enumerate(paper.blocks)
-            for cell in _ours(block, found.get((row, place)))
-        ]
-        yield TableRow(title=_title(paper, row), printed=False, cells=tuple(cells))
-        if paper.rows:
-            yield _printed(paper, _title(paper, row), columns)
-    if not paper.rows:
-        methods = dict.fromkeys(cell.method for cell in paper.cells)
-        for method in methods or ("HEMlets PoSh",):
-            yield _printed(paper, method, columns)
+def _detail(paper: PaperTable, title: str) -> str:
+    return next((known.detail for known in paper.rows if known.title == title), "")
 
 
-def _ours(block: Block, summary: Summary | None) -> Iterator[TableCell]:
+def _ours(paper: PaperTable, row: str, places: Sequence[int], found: Found) -> Iterator[TableRow]:
+    """Our row, once for each reading of the section's blocks."""
+    title = _title(paper, row)
+    of = f"{title}, this project" if paper.rows else title
+    readings = paper.blocks[places[0]].variants if paper.stacked else (("", None),)
+    for number, (reading, _) in enumerate(readings):
+        yield TableRow(
+            title=f"{of} ({reading})" if reading else of,
+            detail=_detail(paper, title),
+            printed=False,
+            cells=tuple(
+                cell
+                for place in places
+                for cell in _our_cells(paper.blocks[place], found.get((row, place, number)))
+            ),
+        )
+
+
+def _our_cells(block: Block, summary: Summary | None) -> Iterator[TableCell]:
     figures = [] if summary is None else _figures(block, summary)
     if summary is None or not figures:
         why = "not predicted" if summary is None else summary.left_out.get(block.key, "")
-        for _ in _titles(block):
+        for _ in block.titles:
             yield TableCell(text="–", note=why)
-    for _, figure, name in figures:
-        text = "–" if figure.mean is None else f"{figure.mean:.1f}"
-        yield TableCell(text=text, figure=figure, note=name)
+    for figure, name in figures:
+        shown = _scaled(figure, block.scale)
+        text = "–" if shown.mean is None else f"{shown.mean:.{block.decimals}f}"
+        yield TableCell(text=text, figure=shown, note=name)
 
 
-def _printed(paper: PaperTable, method: str, columns: Sequence[TableColumn]) -> TableRow:
-    titles = [(block, title) for block in paper.blocks for title in _titles(block)]
+def _scaled(figure: Figure, scale: float) -> Figure:
+    if scale == 1.0:
+        return figure
+    ends = {end: getattr(figure, end) for end in ("mean", "low", "high")}
+    return figure.model_copy(
+        update={end: None if value is None else scale * value for end, value in ends.items()}
+    )
+
+
+def _printed(
+    paper: PaperTable, row: PrintedRow, places: Sequence[int], columns: Sequence[TableColumn]
+) -> TableRow:
+    blocks = [block for place in places for block in (paper.blocks[place],) for _ in block.titles]
     cells = []
-    for (block, title), column in zip(titles, columns, strict=True):
-        cell = next((c for c in paper.cells if _is_at(c, method, block, title)), None)
-        cells.append(_literal(cell, column))
-    return TableRow(title=f"{method}, as printed", printed=True, cells=tuple(cells))
-
-
-def _is_at(cell: PaperCell, method: str, block: Block, title: str) -> bool:
-    return (cell.method, cell.key, cell.column, cell.protocol) == (
-        method, block.key, title, block.protocol or cell.protocol,
-    )  # fmt: skip
-
-
-def _literal(cell: PaperCell | None, column: TableColumn) -> TableCell:
-    if cell is None:
-        return TableCell(text=MISSING, note="this cell of the paper was read in no source")
-    why = [apart_because(cell, MetricName.parse(name)) for name in column.names]
-    if not why or any(why):
-        return TableCell(
-            text=WITHHELD,
-            note="; ".join(filter(None, dict.fromkeys(why)))
-            or "there is no figure of ours beside which it could stand",
-        )
-    return TableCell(text=cell.value, note=f"{cell.source}. {cell.quirk}".strip())
+    for value, block, column in zip(row.values, blocks, columns, strict=True):
+        reasons = [
+            apart_because(block.measured, MetricName.parse(name), block.ambiguous)
+            for name in column.names
+        ]
+        apart = "; ".join(dict.fromkeys(filter(None, reasons))) if row.own and all(reasons) else ""
+        cells.append(TableCell(text=value, note=row.quirk, apart=apart))
+    title = f"{row.method}, as printed"
+    return TableRow(
+        title=title, detail=_detail(paper, row.method), printed=True, cells=tuple(cells)
+    )

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hemlets.core.errors import ConfigError
-from hemlets.evaluation.paper import Block, PaperTable
+from hemlets.evaluation.paper.cells import Block, PaperTable
 from hemlets.evaluation.predictions import Predictions
 from hemlets.evaluation.protocols import Protocol, load_protocol
 from hemlets.evaluation.protocols.protocol import SEGMENTS, SURFACE

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from hemlets.evaluation.predictions import PredictionsInfo
 
 _TRUE = ("ground-truth", "true", "oracle", "annotated")
+PUT_IN: Final = {"pose": ".true-pose", "shape": ".true-shape"}
+"""What is appended to the depth source where the true pose or shape was put in."""
+
 _TEST_BONES = ("test-bone", "test-set-bone", "subject-bone")
 
 
 def knows_distance(depth_source: str) -> bool:
     """Whether a depth source is the test sample's own truth."""
     return depth_source.startswith((*_TRUE, *_TEST_BONES))
+
+
+def has_truth_put_in(depth_source: str) -> bool:
+    """Whether the true pose or shape was put in, as ``--put-in`` notes in the depth source."""
+    return depth_source.endswith(tuple(PUT_IN.values()))
 
 
 def oracle_inputs(info: PredictionsInfo) -> tuple[str, ...]:
@@ -41,6 +51,10 @@ def oracle_inputs(info: PredictionsInfo) -> tuple[str, ...]:
         found.append(
             "The pelvis' true depth was given, and with it metric scale, which no photo tells."
         )
-    elif "lifter" in info.depth_source:
+    if info.depth_source.endswith(PUT_IN["pose"]):
+        found.append("The true pose θ was put in: what is left is the error of the shape.")
+    if info.depth_source.endswith(PUT_IN["shape"]):
+        found.append("The true shape β was put in: what is left is the error of the pose.")
+    if "lifter" in info.depth_source:
         found.append("The predictor was given the true 2D joints instead of the image.")
     return tuple(found)

@@ -27,6 +27,7 @@ Key = Literal[
     "auc3d_150mm_pct",
     "per_vertex_mm",
     "mesh_joints_mm",
+    "mesh_pa_mpjpe_mm",
     "theta_deg",
     "theta_rest_deg",
     "pckh50_pct",
@@ -34,15 +35,24 @@ Key = Literal[
     "joints2d_px",
     "root_mm",
     "foreground_accuracy_pct",
-    "foreground_f1_pct",
+    "foreground_mean_f1_pct",
+    "foreground_miou_pct",
     "parts_accuracy_pct",
     "parts_f1_pct",
+    "parts_miou_pct",
 ]
 ROTATIONS: Final = frozenset(("theta_deg", "theta_rest_deg"))
-SURFACE: Final = frozenset(("per_vertex_mm", "mesh_joints_mm"))
+SURFACE: Final = frozenset(("per_vertex_mm", "mesh_joints_mm", "mesh_pa_mpjpe_mm"))
 PIXELS: Final = frozenset(("pckh50_pct", "pck20_torso_pct", "joints2d_px"))
 SEGMENTS: Final = frozenset(
-    ("foreground_accuracy_pct", "foreground_f1_pct", "parts_accuracy_pct", "parts_f1_pct")
+    (
+        "foreground_accuracy_pct",
+        "foreground_mean_f1_pct",
+        "foreground_miou_pct",
+        "parts_accuracy_pct",
+        "parts_f1_pct",
+        "parts_miou_pct",
+    )
 )
 
 

@@ -11,7 +11,7 @@ from hemlets.core.errors import DataError
 from hemlets.core.wording import truncate_list
 from hemlets.evaluation.intervals import LEVEL, RESAMPLES, PairedRatio, paired_ratio
 from hemlets.evaluation.metrics.names import MetricName
-from hemlets.evaluation.protocols.oracle_inputs import knows_distance
+from hemlets.evaluation.protocols.oracle_inputs import has_truth_put_in, knows_distance
 from hemlets.evaluation.scoring.results import SampleFigures, read_sample_figures, read_summary
 from hemlets.evaluation.scoring.summary import Summary
 
@@ -128,6 +128,11 @@ def compare_for_promotion(
                 f"the {who} was given the true distance of each person: {name.full}",
                 expected="a distance that the predictor estimates: no promotion rests on an oracle",
                 remedy="predict again with the distance from the lengths of the bones",
+            )
+        if has_truth_put_in(name.depth):
+            raise DataError(
+                f"the {who} had the true pose or shape put in: {name.full}",
+                expected="predictions of the model alone: no promotion rests on an oracle",
             )
     if any(
         getattr(ours, part) != getattr(theirs, part)

@@ -17,6 +17,7 @@ from hemlets.core.errors import DataError
 from hemlets.core.skeleton import N_JOINTS, PART_CHILD, PART_PARENT
 from hemlets.evaluation.metrics.alignment import lengths
 from hemlets.evaluation.metrics.calibration import Calibration
+from hemlets.evaluation.metrics.joint_sets import JOINT_SETS
 from hemlets.evaluation.metrics.measures import (
     joint_errors_mm,
     measurable,
@@ -26,7 +27,7 @@ from hemlets.evaluation.metrics.measures import (
 from hemlets.evaluation.metrics.names import MetricName
 from hemlets.evaluation.metrics.rotations import pose_errors_deg, turning_joints
 from hemlets.evaluation.metrics.segmentation import count_pixels, figures_pct
-from hemlets.evaluation.metrics.surface import mesh_errors_mm
+from hemlets.evaluation.metrics.surface import MeshErrors, mesh_errors_mm
 from hemlets.evaluation.predictions import Predictions, PredictionsInfo
 from hemlets.evaluation.protocols.protocol import ROTATIONS, SEGMENTS, SURFACE, Measure, Protocol
 from hemlets.evaluation.protocols.validation import validate_protocol
@@ -139,6 +140,7 @@ def score(
     protocol: Protocol,
     *,
     body: BodyModel | None = None,
+    true_bodies: Mapping[str, BodyModel] | None = None,
     among_others: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> SampleScores:
@@ -149,6 +151,8 @@ def score(
         truth: the protocol's samples.
         protocol: what to measure.
         body: for surfaces and masks.
+        true_bodies: bodies of the same mesh by gender (``female``, ``male``), for a truth whose β
+            belong to them; ``body`` where a sample's gender has none.
         among_others: ignore predictions of annotated samples outside the protocol, such as another
             subject's, instead of refusing them; those of a training subject are refused all the
             same.
@@ -201,7 +205,8 @@ def score(
             tilt_errors[place] = _by_tilt(errors, true)
             joint_errors[place] = errors
         found = measure_block(measures, predicted, true, errors)
-        found |= _of_bodies(measures, predicted, true, body, turning)
+        genders = truth.genders[place]
+        found |= _of_bodies(measures, predicted, true, body, true_bodies or {}, genders, turning)
         for key, figures in found.items():
             values[place, keys.index(key)] = figures
         if body is not None and pixels is not None:
@@ -251,6 +256,8 @@ def _of_bodies(
     predicted: Predictions,
     true: Mapping[str, Array],
     body: BodyModel | None,
+    true_bodies: Mapping[str, BodyModel],
+    genders: npt.NDArray[np.object_],
     turning: npt.NDArray[np.bool_] | None,
 ) -> dict[str, Float]:
     """Errors of rotations and surfaces, (B,) by key; NaN where a sample has no true body."""
@@ -263,12 +270,19 @@ def _of_bodies(
         pair = pose_errors_deg(predicted.theta[known], true["theta"][known], turning)
         found |= zip(("theta_deg", "theta_rest_deg"), pair, strict=True)
     if body is not None and wanted & SURFACE:
-        pair = mesh_errors_mm(
-            body,
-            (predicted.theta[known], predicted.betas[known]),
-            (true["theta"][known], true["betas"][known]),
-        )
-        found |= zip(("per_vertex_mm", "mesh_joints_mm"), pair, strict=True)
+        joints = next((m.joints for m in measures if m.key == "mesh_pa_mpjpe_mm"), "18j")
+        errors = np.empty((len(MeshErrors._fields), len(known)))
+        for word in np.unique(genders[known].astype(str)):
+            rows = np.flatnonzero(genders[known] == word)
+            part = known[rows]
+            errors[:, rows] = mesh_errors_mm(
+                body,
+                (predicted.theta[part], predicted.betas[part]),
+                (true["theta"][part], true["betas"][part]),
+                true_body=true_bodies.get(word),
+                joints=JOINT_SETS[joints],
+            )
+        found |= zip(("per_vertex_mm", "mesh_joints_mm", "mesh_pa_mpjpe_mm"), errors, strict=True)
     whole = {key: np.full(len(predicted), np.nan) for key in found if key in wanted}
     for key, values in whole.items():
         values[known] = found[key]

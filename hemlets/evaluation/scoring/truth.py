@@ -102,6 +102,12 @@ class Truth:
     other: dict[str, pa.Array]
     sequence_frames: int | None = None
 
+    @property
+    def genders(self) -> npt.NDArray[np.object_]:
+        """Gender of each sample's true body, (N,); empty where it is not stated."""
+        gender = self.facets.get("gender")
+        return np.full(len(self), "", object) if gender is None else gender.values
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -198,7 +204,7 @@ class Truth:
             part = batch if wanted.all() else batch.filter(pa.array(wanted))
             for name in names:
                 column = part.column(name)
-                if name in FACETS:
+                if name in FACETS or name == "gender":
                     column = column.dictionary_encode()
                 elif _SHAPES[name]:
                     flat = column.flatten().to_numpy(zero_copy_only=False)
@@ -230,7 +236,9 @@ class Truth:
         return cls(
             ids=ids,
             facets={
-                name: Facet.of(pa.chunked_array(kept[name]).unify_dictionaries()) for name in FACETS
+                name: Facet.of(pa.chunked_array(kept[name]).unify_dictionaries())
+                for name in (*FACETS, "gender")
+                if name in names
             },
             frame=np.concatenate([c.to_numpy(zero_copy_only=False) for c in kept["frame"]]),
             columns=columns,
@@ -251,7 +259,7 @@ def _columns(protocol: Protocol) -> tuple[str, ...]:
     if protocol.needs(PIXELS):
         names += ["joints2d_px", "valid2d", "head_px"]
     if protocol.needs(SURFACE | SEGMENTS | ROTATIONS):
-        names += ["theta", "betas", "smpl_valid"]
+        names += ["theta", "betas", "smpl_valid", "gender"]
     if protocol.needs(SEGMENTS):
         names += ["mask", "camera", "camera_valid"]
     return tuple(names)

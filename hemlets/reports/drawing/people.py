@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.body.placement import PlacedBody
+from hemlets.body.placement import PlacedBody, align_to_image
 from hemlets.inference.types import BodyEstimate
 from hemlets.reports.drawing.mesh import overlay, render_mesh
 from hemlets.reports.drawing.skeleton import draw_skeleton
@@ -46,8 +46,12 @@ def draw_people(
     picture: Image = image_HW3.copy()
     for index in farthest_first:
         estimate, placed = people[index]
+        camera = estimate.camera
+        shown = align_to_image(
+            placed, estimate.joints2d_px, (camera.fx, camera.fy, camera.cx, camera.cy)
+        )
         mesh = render_mesh(
-            placed.vertices_V3_mm, placed.faces_F3, estimate.camera, size, colour=colours[index]
+            shown.vertices_V3_mm, shown.faces_F3, camera, size, colour=colours[index]
         )
         picture = overlay(picture, mesh)
         if skeleton:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.body.placement import PlacedBody
+from hemlets.body.placement import PlacedBody, align_to_image
 from hemlets.inference.types import BodyEstimate, Camera
 from hemlets.reports.drawing.mesh import overlay, render_mesh, second_view, turn_to_side
 from hemlets.reports.drawing.people import draw_people
@@ -32,10 +32,10 @@ _INK: Final = (225, 225, 225)
 def prediction_picture(image_HW3: Image, estimate: BodyEstimate, body: PlacedBody) -> Image:
     """The photo with mesh, skeleton and box, and beside it body and joints from the side.
 
-    The 2D skeleton is the pose stage's, the mesh the shape stage's: where they part, the stages
-    disagree. In the side panel the camera stands to the left, depth grows to the right, and a bar
-    is as long as half a metre at the pelvis. Of a square photo the picture is twice as wide as
-    high.
+    The 2D skeleton is the pose stage's, the mesh the shape stage's, moved to where its joints lie
+    on the skeleton's (`align_to_image`): where they still part, the stages disagree. In the side
+    panel the camera stands to the left, depth grows to the right, and a bar is as long as half a
+    metre at the pelvis. Of a square photo the picture is twice as wide as high.
 
     Args:
         image_HW3: RGB, the photo that was predicted on. The picture's photo has a longer side of
@@ -51,10 +51,12 @@ def prediction_picture(image_HW3: Image, estimate: BodyEstimate, body: PlacedBod
     camera = _scaled(estimate.camera, factor)
     thickness = line_width((width, height))
 
-    front = overlay(image, render_mesh(body.vertices_V3_mm, body.faces_F3, camera, (width, height)))
-    draw_skeleton(
-        front, estimate.joints2d_px * factor, confidence=estimate.confidence, thickness=thickness
+    joints2d_px = estimate.joints2d_px * factor
+    shown = align_to_image(body, joints2d_px, (camera.fx, camera.fy, camera.cx, camera.cy))
+    front = overlay(
+        image, render_mesh(shown.vertices_V3_mm, body.faces_F3, camera, (width, height))
     )
+    draw_skeleton(front, joints2d_px, confidence=estimate.confidence, thickness=thickness)
     _draw_box(front, np.asarray(estimate.box_xyxy) * factor)
 
     size = height, height

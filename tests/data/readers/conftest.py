@@ -5,7 +5,6 @@ dataset's own document, around one drawn person who faces the camera.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,16 +71,6 @@ def person_px() -> dict[Joint, tuple[float, float]]:
 @pytest.fixture(scope="session")
 def matlab_structs() -> Callable[..., Any]:
     return structs
-
-
-@pytest.fixture(scope="session")
-def samples() -> Path:
-    """Real pieces of the datasets, which aren't part of the project."""
-    named = os.environ.get("HEMLETS_SAMPLES")
-    folder = Path(named) if named else Path(__file__).parents[4] / "shared" / "samples"
-    if not folder.is_dir():
-        pytest.skip("no real samples: set HEMLETS_SAMPLES to their folder")
-    return folder
 
 
 @pytest.fixture

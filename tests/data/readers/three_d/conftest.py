@@ -7,7 +7,6 @@ made-up camera, written after each dataset's own document.
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -300,13 +299,3 @@ def written() -> SimpleNamespace:
         "read_all", "FRAMES", "FOCAL", "CENTRE",
     )  # fmt: skip
     return SimpleNamespace(**{name: globals()[name] for name in names})
-
-
-@pytest.fixture
-def samples() -> Path:
-    """Real files of the real datasets."""
-    default = Path(__file__).parents[5] / "shared" / "samples"
-    folder = Path(os.environ.get("HEMLETS_SAMPLES", default))
-    if not folder.is_dir():
-        pytest.skip(f"no real samples at {folder} (HEMLETS_SAMPLES)")
-    return folder
