@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from flows.registry.rules import PromotionRules
+from flows.settings import BenchmarkConfig, CanaryConfig
 from hemlets.core.config import Config, read_toml
 from hemlets.core.errors import ConfigError
 from hemlets.data.synthetic.config import OpenDataConfig
@@ -17,9 +18,6 @@ from hemlets.data.transforms import AugmentationConfig
 from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.model_folder import InferenceConfig
 from hemlets.training.config import LossConfig, TrainingConfig
-
-__all__ = ["BenchmarkConfig", "CanaryConfig", "Profile", "load_profile", "profile_names"]
-
 
 RETRAIN_LOCK: Final = "retrain.lock"
 RETRAINING: Final = "a retraining in this workspace"
@@ -39,40 +37,6 @@ FLOOR_METRICS: Final = (
     "mpjpe_over_linear_lifter",
 )
 """What floors can be set for: the means of the gate split and the ratios to the baselines."""
-
-
-class BenchmarkConfig(Config):
-    """How models are scored.
-
-    Attributes:
-        promotion_metric: Error that the challenger and the champion are compared by, on the
-            gate split.
-        resamples: Draws of the bootstrap.
-        pictures: Samples in the contact sheets.
-        bodies: Test samples, spread evenly over the split, on which bodies are studied: refined,
-            with the truth put in, and beside what they have to beat. 0 leaves the study out.
-    """
-
-    promotion_metric: Literal[
-        "mpjpe_mm", "pa_mpjpe_mm", "rigid_mpjpe_mm", "per_vertex_mm", "theta_deg"
-    ] = "mpjpe_mm"
-    resamples: int = Field(2000, ge=100)
-    pictures: int = Field(12, ge=4)
-    bodies: int = Field(128, ge=0)
-
-
-class CanaryConfig(Config):
-    """The check of the packaged model through a real endpoint.
-
-    Attributes:
-        samples: Held-out images that are posted.
-        joints_tolerance_mm: Largest difference of a joint from the saved prediction.
-    """
-
-    samples: int = Field(24, ge=1)
-    joints_tolerance_mm: float = Field(0.5, gt=0)
-    theta_tolerance_rad: float = Field(0.01, gt=0)
-    betas_tolerance: float = Field(0.01, gt=0)
 
 
 class Profile(Config):

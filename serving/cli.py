@@ -15,7 +15,7 @@ from hemlets.core.errors import AssetError, HemletsError, ServingError
 
 if TYPE_CHECKING:
     from hemlets.core.workspace import Workspace
-    from serving.champion import ServedChampion
+    from hemlets.inference.champion import Champion
     from serving.follow import Follower
     from serving.management import ModelStatus
     from serving.torchserve import TorchServe
@@ -77,10 +77,10 @@ def serve(
     require_free_port(settings.port, needed_by="the endpoint", host=settings.host)
     workspace = Workspace.from_env()
     with tempfile.TemporaryDirectory(prefix="hemlets-serve-") as scratch:
-        champion: ServedChampion | None = None
+        champion: Champion | None = None
         if model is None:
             champion = _champion(workspace)
-            archive = champion.verified()
+            archive = champion.verified_archive()
         else:
             archive = _archive(model, Path(scratch))
         _end_like_ctrl_c_on_terminate()
@@ -129,14 +129,14 @@ def _renewed(server: TorchServe, *, quietly: bool) -> bool:
     return True
 
 
-def _champion(workspace: Workspace) -> ServedChampion:
-    from serving.champion import read_champion
+def _champion(workspace: Workspace) -> Champion:
+    from hemlets.inference.champion import find_champion
 
-    found = read_champion(workspace)
+    found = find_champion(workspace)
     if found is None:
         raise AssetError(
             "there is no champion yet",
-            where=workspace.serving,
+            where=workspace.home,
             remedy="make one with: make demo — or name a model with --model",
         )
     return found

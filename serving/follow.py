@@ -1,7 +1,7 @@
-"""Keeps a running server on the champion: a promotion is noticed and switched to while it serves.
+"""Keep a running server on the champion: switch to a new one without refusing requests.
 
-The new version is made ready beside the old one, then becomes the default, and only then is the
-old one taken away. Whatever fails before leaves the old one serving.
+The new version is made ready beside the old one, becomes the default, and only then is the old
+one removed. If anything fails before that, the old one goes on serving.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Final
 
 from hemlets.core.errors import HemletsError, ServingError
 from hemlets.core.workspace import Workspace
+from hemlets.inference.champion import Champion, find_champion
 from serving.archive import read_archive
-from serving.champion import ServedChampion, read_champion
 from serving.management import ModelStatus
 from serving.torchserve import TorchServe
 
@@ -30,7 +30,7 @@ class Follower:
 
     Args:
         server: Serves ``served`` now.
-        workspace: Where promotions are published.
+        workspace: The workspace whose registry names the champion.
         served: The champion that is being served.
         status: The server's description of it.
         say: Takes each line for people.
@@ -41,7 +41,7 @@ class Follower:
         self,
         server: TorchServe,
         workspace: Workspace,
-        served: ServedChampion,
+        served: Champion,
         status: ModelStatus,
         *,
         say: Callable[[str], None] = print,
@@ -61,13 +61,13 @@ class Follower:
 
         A failure is said once and leaves the old version serving.
         """
-        found: ServedChampion | None = None
+        found: Champion | None = None
         try:
-            found = read_champion(self.workspace)
-            if found is None or found.sha256 == self.served.sha256:
+            found = find_champion(self.workspace)
+            if found is None or found.archive_sha256 == self.served.archive_sha256:
                 self._failed = None
                 return False
-            if found.sha256 == self._failed and time.monotonic() < self._retry_at:
+            if found.archive_sha256 == self._failed and time.monotonic() < self._retry_at:
                 return False
             self._switch(found)
         except HemletsError as error:
@@ -75,8 +75,8 @@ class Follower:
             return False
         return True
 
-    def _switch(self, found: ServedChampion) -> None:
-        archive = found.verified()
+    def _switch(self, found: Champion) -> None:
+        archive = found.verified_archive()
         info, old = read_archive(archive), self.status
         if info.name != old.name or info.version == old.version:
             raise ServingError(
@@ -100,8 +100,8 @@ class Follower:
         except ServingError as error:
             self._say(f"{old.name} {old.version} could not be taken away: {error.what}")
 
-    def _complain(self, found: ServedChampion | None, error: HemletsError) -> None:
-        cause = str(error) if found is None else found.sha256
+    def _complain(self, found: Champion | None, error: HemletsError) -> None:
+        cause = str(error) if found is None else found.archive_sha256
         known, self._failed = self._failed == cause, cause
         self._retry_at = time.monotonic() + _RETRY_S
         if known:

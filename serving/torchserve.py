@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hemlets.core.errors import DataError, ServingError
 from hemlets.core.files import atomic_path, lock, read_json, write_json
 from hemlets.core.ports import free_ports, require_free_port
+from hemlets.core.supervisor import SupervisedProcess, last_lines
 from serving.archive import read_archive
 from serving.handler import BUDGET_VARIABLE, THREADS_VARIABLE
 from serving.java import find_java
@@ -25,7 +23,6 @@ from serving.settings import Ports, ServerSettings, log_configuration, render_pr
 from serving.tokens import KeyFile, TokenFile
 
 if TYPE_CHECKING:
-    import psutil
     import requests
 
     from serving.client import Client
@@ -34,31 +31,6 @@ _STATE = "instance.json"
 _LOG_TAIL = 15
 _MAX_SOCKET_FOLDER = 60
 _SCRATCH_PREFIX = "hemlets-ts-"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Supervisor:
-    """Identity of the supervising process; a process id alone may be another one's by now."""
-
-    pid: int
-    started: float
-
-    @classmethod
-    def of(cls, pid: int) -> _Supervisor:
-        import psutil
-
-        return cls(pid=pid, started=psutil.Process(pid).create_time())
-
-    def process(self) -> psutil.Process | None:
-        """The process, if it still runs."""
-        import psutil
-
-        try:
-            found = psutil.Process(self.pid)
-            same = abs(found.create_time() - self.started) < 1.0
-            return found if same and found.status() != psutil.STATUS_ZOMBIE else None
-        except psutil.Error:
-            return None
 
 
 class TorchServe:
@@ -87,8 +59,7 @@ class TorchServe:
         self.settings = (settings or ServerSettings()).checked()
         self.keep = keep
         self._ports: Ports | None = None
-        self._supervisor: _Supervisor | None = None
-        self._child: subprocess.Popen[bytes] | None = None
+        self._process: SupervisedProcess | None = None
 
     @classmethod
     def attach(cls, folder: Path) -> TorchServe:
@@ -108,8 +79,8 @@ class TorchServe:
     def _running(cls, folder: Path) -> TorchServe | None:
         try:
             state: dict[str, Any] = read_json(folder / _STATE)
-            supervisor = _Supervisor(**state["supervisor"])
-            if supervisor.process() is None:
+            process = SupervisedProcess(**state["supervisor"])
+            if not process.alive:
                 return None
             settings = ServerSettings.from_mapping(state["settings"], where=str(folder / _STATE))
             server = cls(folder, keep=True)
@@ -118,7 +89,7 @@ class TorchServe:
             server._ports = Ports.from_mapping(state["ports"], where=str(folder / _STATE))
         except (DataError, KeyError, TypeError):
             return None
-        server._supervisor = supervisor
+        server._process = process
         return server
 
     @property
@@ -179,7 +150,7 @@ class TorchServe:
     @property
     def alive(self) -> bool:
         """Whether its processes run."""
-        return self._supervisor is not None and self._supervisor.process() is not None
+        return self._process is not None and self._process.alive
 
     @property
     def _keys(self) -> KeyFile | None:
@@ -227,23 +198,19 @@ class TorchServe:
                     self._await_ready()
                     return
                 except BaseException as error:
-                    self._stop(signal.SIGINT, 45.0)
+                    self._stop(at_once=True)
                     # Another program can take a free port between its choice and its use.
                     if attempt == 3 or not isinstance(error, _PortTakenError):
                         raise
 
     def stop(self, *, timeout_s: float = 45.0) -> None:
         """Let running requests end, end Java and all workers, and wait until none is left."""
-        self._stop(signal.SIGTERM, timeout_s)
+        self._stop(timeout_s=timeout_s)
 
-    def _stop(self, how: signal.Signals, timeout_s: float) -> None:
-        supervisor, self._supervisor = self._supervisor, None
-        process = None if supervisor is None else supervisor.process()
+    def _stop(self, *, at_once: bool = False, timeout_s: float = 45.0) -> None:
+        process, self._process = self._process, None
         if process is not None:
-            _end(process, how, timeout_s)
-        if self._child is not None:
-            self._child.wait(timeout=timeout_s)
-            self._child = None
+            process.stop(at_once=at_once, timeout_s=timeout_s)
         self._sweep()
 
     def register(self, archive: Path, *, workers: int | None = None) -> ModelStatus:
@@ -362,25 +329,19 @@ class TorchServe:
             "-s", str(self.store),
             "-ncs",
         ]  # fmt: skip
-        supervise = [sys.executable, "-m", "hemlets.core.supervisor", "--scratch", str(scratch),
-                     "--pid-file", str(scratch / ".model_server.pid")]  # fmt: skip
-        if not self.keep:
-            supervise += ["--owner", str(os.getpid())]
-        with (folder / "logs" / "server.out").open("wb") as output:
-            child = subprocess.Popen(
-                [*supervise, "--", *command],
-                cwd=folder,
-                env=self._environment(java, scratch),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                # Ctrl-C in a terminal must reach the owner alone, which then stops in order.
-                start_new_session=True,
-            )
-        self._child = child
-        self._supervisor = _Supervisor.of(child.pid)
+        output = folder / "logs" / "server.out"
+        output.unlink(missing_ok=True)
+        process = self._process = SupervisedProcess.start(
+            command,
+            log=output,
+            environment=self._environment(java, scratch),
+            cwd=folder,
+            tied=not self.keep,
+            scratch=scratch,
+            pid_file=scratch / ".model_server.pid",
+        )
         state = {
-            "supervisor": {"pid": child.pid, "started": self._supervisor.started},
+            "supervisor": {"pid": process.pid, "started": process.started},
             "settings": self.settings.model_dump(mode="json"),
             "ports": self.ports.model_dump(mode="json"),
             "scratch": str(scratch),
@@ -409,7 +370,7 @@ class TorchServe:
             session.trust_env = False
             while time.monotonic() < deadline:
                 # Java takes seconds to give up after it could not listen.
-                ended = self._child is not None and self._child.poll() is not None
+                ended = self._process is not None and self._process.exit_status() is not None
                 if ended or self._port_was_taken():
                     raise self._startup_error("TorchServe ended while it started")
                 try:
@@ -453,11 +414,8 @@ class TorchServe:
         )
 
     def _tail(self, name: str) -> str:
-        try:
-            lines = (self.folder / "logs" / name).read_text(errors="replace").splitlines()
-        except OSError:
-            return ""
-        return "\n".join(f"  {name}: {line}" for line in lines[-_LOG_TAIL:])
+        lines = last_lines(self.folder / "logs" / name, _LOG_TAIL)
+        return "\n".join(f"  {name}: {line}" for line in lines)
 
 
 class _PortTakenError(ServingError):
@@ -473,17 +431,3 @@ def _socket_folder() -> Path:
 
 def _reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
-
-
-def _end(process: psutil.Process, how: signal.Signals, timeout_s: float) -> None:
-    import psutil
-
-    try:
-        below = process.children(recursive=True)
-        process.send_signal(how)
-        _, left = psutil.wait_procs([process], timeout=timeout_s)
-        for item in [*left, *(child for child in below if left and child.is_running())]:
-            item.kill()
-        psutil.wait_procs([*left, *below], timeout=10)
-    except psutil.NoSuchProcess:
-        return

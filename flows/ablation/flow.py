@@ -15,7 +15,7 @@ from flows.ablation.report import write_report
 from flows.ablation.results import Results, Row
 from flows.ablation.runs import Bench, Planned
 from flows.steps.progress import Progress
-from flows.tracking.live_history import LiveHistory
+from flows.tracking.history import LiveHistory
 from flows.tracking.mlflow_client import Tracking, connect
 from flows.tracking.run import Run
 from hemlets.core.files import content_hash, lock
@@ -72,11 +72,11 @@ def _run(context: _Context, planned: Planned) -> None:
         if not run.finished:
             job = planned.job.model_dump(mode="json", exclude={"data", "out", "initial"})
             run.params({"job": job, "labels": planned.arm.labels, "seed": planned.seed})
-            run.history(planned.job.out / "history.jsonl")
+            live.send_all()
             run.metrics({f"test/{name}": value for name, value in row.figures.items()})
             run.files([planned.job.out / "predictions.parquet"])
             pictures = sorted((planned.job.out / "pictures").glob("*.png"))
-            run.pictures(pictures[-1:])
+            run.files(pictures[-1:], folder="pictures")
         # Last of all: what has a row is never done again.
         context.results.add(row)
         bar.result(False, f"test MPJPE {row.figures['mpjpe_mm']:.1f} mm")

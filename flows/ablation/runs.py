@@ -18,7 +18,7 @@ from flows.ablation.scoring import figures, predict, score_arm
 from flows.ablation.study import Study
 from flows.steps.split_fingerprint import HeldOut
 from flows.steps.training_process import run_training
-from flows.tracking.training_history import read_history
+from flows.tracking.history import read_history
 from hemlets.core.errors import DataError
 from hemlets.data.table import Annotations
 from hemlets.training.config import StageJob
@@ -131,9 +131,8 @@ class Bench:
         return rows.take(np.linspace(0, len(rows) - 1, count).astype(np.int64))
 
     def _curve(self, history: Path) -> tuple[tuple[int, float], ...]:
-        points = []
-        for step, values in read_history(history):
-            found = dict(values)
-            if _VALIDATION in found:
-                points.append((step * self.study.batch_size, found[_VALIDATION]))
-        return tuple(points)
+        return tuple(
+            (step * self.study.batch_size, value)
+            for name, value, step in read_history(history)
+            if name == _VALIDATION
+        )

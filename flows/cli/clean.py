@@ -1,4 +1,4 @@
-"""``hemlets clean``: gives back the disk that results take which nothing needs any more."""
+"""``hemlets clean``: free the disk space of results that nothing needs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from flows.storage.cleaning import Plan
+    from flows.storage.retention import Plan
     from hemlets.core.workspace import Workspace
-
-__all__ = ["clean"]
 
 
 def clean(
     keep: Annotated[
         int, typer.Option("--keep", min=1, help="Newest runs whose stages are kept.")
     ] = 5,
+    days: Annotated[
+        float, typer.Option("--days", min=0, help="Also keep runs younger than so many days.")
+    ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list what would be removed.")
     ] = False,
@@ -26,15 +27,15 @@ def clean(
         typer.Option("--home", help="Workspace folder; by default HEMLETS_HOME or ./workspace."),
     ] = None,
 ) -> None:
-    """Remove old results of stages, data versions, downloads and servers' leftovers.
+    """Remove old step results, data versions, downloads and leftovers of servers.
 
-    What the champion, the one before it and the newest runs need stays, and so do MLflow's runs,
+    What the champion, its predecessor and the newest runs need stays, and so do MLflow's runs,
     reports and ingested datasets. Nothing is removed while a retraining runs.
     """
     import os
 
-    from flows.storage.cleaning import clean as carry_out
-    from flows.storage.cleaning import plan
+    from flows.storage.retention import clean as carry_out
+    from flows.storage.retention import plan
     from hemlets.core.workspace import Workspace
 
     if home is not None:
@@ -43,23 +44,21 @@ def clean(
     if not workspace.home.exists():
         typer.echo(f"there is nothing at {workspace.home}")
         return
-    done = plan(workspace, keep) if dry_run else carry_out(workspace, keep)
-    for line in _told(done, workspace):
+    done = plan(workspace, keep, days) if dry_run else carry_out(workspace, keep, days)
+    for line in _lines(done, workspace):
         typer.echo(line)
     typer.echo(f"{'would free' if dry_run else 'freed'} {_size(done.bytes)}")
 
 
-def _told(done: Plan, workspace: Workspace) -> list[str]:
+def _lines(done: Plan, workspace: Workspace) -> list[str]:
     lines = [
         f"{_size(item.bytes):>9}  {_short(item.path, workspace)}  ({item.why})"
         for item in (*done.leftovers, *done.logs)
     ]
-    lines += [f"{'':>9}  data version {version}" for version in done.data.versions]
-    if done.data.objects:
-        lines.append(
-            f"{_size(done.data.bytes):>9}  {done.data.objects} files of data versions in DVC's "
-            "cache and remote"
-        )
+    lines += [
+        f"{'':>9}  data version {version}, with the files in DVC that no other needs"
+        for version in done.versions
+    ]
     lines += [f"left alone: {_short(path, workspace)}, a server runs" for path in done.in_use]
     return lines
 

@@ -1,7 +1,7 @@
-"""Goes back to an earlier champion and keeps the one that was withdrawn from coming back.
+"""Go back to an earlier champion and keep the withdrawn one from being promoted again.
 
-The steps are those of a promotion: tags, then the alias, then what is served. Killed between any
-two of them, the same command goes on where it was.
+The steps are those of a promotion: tags first, the alias last. Moving the alias completes the
+rollback; if it is killed before, the same command completes it.
 """
 
 from __future__ import annotations
@@ -11,24 +11,22 @@ from dataclasses import dataclass
 from typing import Final
 
 from flows.registry import versions as registry
-from flows.registry.deployable import Servable, publish, published, servable
+from flows.registry.champion import deployable, refresh_champion
 from flows.registry.rules import REPLACED_BY_TAG, REPLACED_TAG, Outcome, promotion_lock
 from flows.registry.versions import WITHDRAWN_FOR_TAG, WITHDRAWN_TAG, ModelVersion
 from hemlets.core.errors import PromotionError
 from hemlets.core.workspace import Workspace
-
-__all__ = ["Rollback", "rollback"]
 
 _NO_REASON: Final = "no reason was given"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rollback:
-    """What was gone back to.
+    """The result of a rollback.
 
     Attributes:
         champion: The version that is the champion now.
-        withdrawn: The one that no longer is; None where the champion had not to be changed.
+        withdrawn: The version that no longer is; None if the champion did not change.
         because: Why it was withdrawn.
     """
 
@@ -40,12 +38,12 @@ class Rollback:
 def rollback(workspace: Workspace, version: int | None = None, *, because: str = "") -> Rollback:
     """Make an earlier champion the champion again, and withdraw the present one.
 
-    Every file is verified before anything is changed. A version that was withdrawn itself may be
-    named, which ends its withdrawal; it is never chosen otherwise.
+    Every file is verified before anything is changed. Only a rollback to a withdrawn version by
+    its number ends that version's withdrawal.
 
     Args:
-        workspace: Whose registry.
-        version: Which to go back to; by default the champion before the present one.
+        workspace: The workspace with the registry.
+        version: The version to go back to; by default the champion before the present one.
         because: Why, for the withdrawn version's tags and the reasons of later rejections.
 
     Raises:
@@ -56,13 +54,13 @@ def rollback(workspace: Workspace, version: int | None = None, *, because: str =
     with promotion_lock(workspace):
         every = registry.versions(workspace)
         present = next((v for v in every if registry.CHAMPION in v.aliases), None)
-        target = _target(workspace, every, present, version)
-        files = servable(workspace, target)
+        target = _target(every, present, version)
+        deployable(workspace, target)
         withdrawn = None
         if present is not None and present.version != target.version:
             withdrawn = present.version
-            _move(workspace, every, present, files, because)
-        publish(workspace, files)
+            _move(workspace, every, present, target, because)
+        refresh_champion(workspace)
     return Rollback(champion=target.version, withdrawn=withdrawn, because=because)
 
 
@@ -70,10 +68,9 @@ def _move(
     workspace: Workspace,
     every: Sequence[ModelVersion],
     present: ModelVersion,
-    to: Servable,
+    restored: ModelVersion,
     because: str,
 ) -> None:
-    restored = to.version
     reason = {WITHDRAWN_TAG: because, WITHDRAWN_FOR_TAG: str(restored.version)}
     registry.tag_version(workspace, present, reason)
     for same in every:
@@ -83,7 +80,6 @@ def _move(
 
 
 def _target(
-    workspace: Workspace,
     every: Sequence[ModelVersion],
     present: ModelVersion | None,
     number: int | None,
@@ -113,8 +109,6 @@ def _target(
         raise PromotionError(
             "there is no champion to go back from", where=where, remedy="make one with: make demo"
         )
-    if _cut_off(workspace, present, by_number):
-        return present
     before = _before(present, by_number)
     if before is None:
         others = [number for number in known if number != present.version]
@@ -131,18 +125,6 @@ def _target(
             remedy="name the version to go back to: hemlets rollback VERSION",
         )
     return before
-
-
-def _cut_off(
-    workspace: Workspace, present: ModelVersion, by_number: dict[int, ModelVersion]
-) -> bool:
-    """Whether a rollback to the present champion ended before what is served was changed."""
-    named = published(workspace) - {str(present.version)}
-    return any(
-        by_number[int(text)].tags.get(WITHDRAWN_FOR_TAG) == str(present.version)
-        for text in named
-        if text.isdigit() and int(text) in by_number
-    )
 
 
 def _before(present: ModelVersion, by_number: dict[int, ModelVersion]) -> ModelVersion | None:

@@ -1,15 +1,10 @@
-"""Real MLflow and Prefect servers on loopback, as children that can't outlive their parent.
-
-``mlflow server`` starts uvicorn as a child of its own, which a parent-death signal on the first
-would not reach. So :mod:`hemlets.core.supervisor` stands between and ends them all.
-"""
+"""MLflow and Prefect servers on loopback, as child processes that cannot outlive their parent."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -25,14 +20,8 @@ from flows.services.redaction import masked
 from hemlets.core.environment import without_foreign_settings
 from hemlets.core.errors import WorkspaceError
 from hemlets.core.ports import LOOPBACK, free_port, require_free_port
+from hemlets.core.supervisor import SupervisedProcess, last_lines
 from hemlets.core.workspace import Workspace
-
-__all__ = [
-    "Service",
-    "mlflow_server",
-    "prefect_server",
-    "run_ui",
-]
 
 _GRACE_S = 8.0
 _POLL_S = 0.2
@@ -59,9 +48,9 @@ class Service:
     ready_path: str
     log: Path
     environment: Mapping[str, str | None] = field(default_factory=dict)
-    timeout_s: float = 90.0
+    timeout_s: float = 180.0
     port_option: str = "--port"
-    _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
+    _process: SupervisedProcess | None = field(default=None, init=False, repr=False)
     _log_start: int = field(default=0, init=False, repr=False)
 
     @property
@@ -100,18 +89,10 @@ class Service:
             environment.pop(name, None)
             if value is not None:
                 environment[name] = value
-        supervisor = [sys.executable, "-P", "-m", "hemlets.core.supervisor"]
-        supervisor += ["--owner", str(os.getpid()), "--grace-s", str(_GRACE_S), "--"]
-        with self.log.open("ab") as log:
-            self._log_start = log.tell()
-            self._process = subprocess.Popen(
-                [*supervisor, *self.command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,
-            )
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
+        self._process = SupervisedProcess.start(
+            self.command, log=self.log, environment=environment, grace_s=_GRACE_S
+        )
 
     def wait_until_ready(self) -> None:
         """Wait until a launched server answers. It is stopped when that fails.
@@ -127,20 +108,8 @@ class Service:
 
     def stop(self) -> None:
         """End it with all its children. May be repeated."""
-        process = self._process
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            process.wait(timeout=_GRACE_S + 2)
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            # Reaches what is left of the group, also when the supervisor itself was killed.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        if self._process is not None:
+            self._process.stop(timeout_s=_GRACE_S + 2)
             self._process = None
 
     def check(self) -> None:
@@ -149,7 +118,7 @@ class Service:
         Raises:
             WorkspaceError: With the end of its log.
         """
-        code = None if self._process is None else self._process.poll()
+        code = None if self._process is None else self._process.exit_status()
         if code is not None:
             raise self._failure(f"{self.name} ended by itself with exit status {code}")
 
@@ -169,9 +138,7 @@ class Service:
         raise self._failure(f"{self.name} did not answer within {self.timeout_s:.0f} s")
 
     def _failure(self, what: str) -> WorkspaceError:
-        with self.log.open("rb") as stream:
-            stream.seek(self._log_start)
-            last = stream.read().decode(errors="replace").strip().splitlines()[-8:]
+        last = last_lines(self.log, 8, start=self._log_start)
         return WorkspaceError(
             what + "".join(f"\n    {line}" for line in last),
             where=self.log,

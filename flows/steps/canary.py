@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.profile import CanaryConfig
+from flows.settings import CanaryConfig
 from hemlets.data.table import Annotations, ShardReader
 from hemlets.evaluation import Predictions
 from hemlets.inference.types import BodyEstimate, Camera

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from flows.storage.stage_cache import StageResult, StageStore, code_hash
+from flows.storage.stage_cache import StageResult, StageStore
+from hemlets.core.code_hash import code_hash
 from hemlets.core.errors import ConfigError
 from hemlets.core.files import sha256_file
 from hemlets.core.workspace import Workspace
@@ -18,11 +19,6 @@ COMBINED: Final = "combined"
 
 _TABLE: Final = "annotations.parquet"
 _RENDERED: Final = "open-rendered"
-_CODE: Final = (
-    "hemlets/data/table",
-    "hemlets/data/versions/combine.py",
-    "hemlets/core/skeleton.py",
-)
 
 
 def ingested_parts(workspace: Workspace, names: Sequence[str]) -> list[Part]:
@@ -110,7 +106,7 @@ def unite(store: StageStore, rendered: StageResult, parts: Sequence[Part]) -> St
         "ingest",
         rendered=rendered.content,
         parts=[(part.name, sorted(part.splits), part_content(part)) for part in parts],
-        code=code_hash(*_CODE),
+        code=code_hash("hemlets.data.versions.combine"),
     )
     whole = [Part(name=_RENDERED, folder=rendered.folder), *parts]
     return store.run("ingest", key, lambda folder: combine(whole, folder))

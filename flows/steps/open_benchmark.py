@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from flows.profile import BenchmarkConfig
+from flows.settings import BenchmarkConfig
 from hemlets.body import BodyModel
 from hemlets.evaluation import SampleScores, Truth, load_protocol, score, summarise, write_results
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from flows.profile import Profile
-from flows.steps.stages import Benchmark, Data, Package
+from flows.steps.benchmark import Benchmark
+from flows.steps.ingest import Data
+from flows.steps.package import Package
 from hemlets.core.files import atomic_path, read_json
 from hemlets.core.workspace import Workspace
 from hemlets.data.table import SPLITS
@@ -234,7 +236,7 @@ def start_words(profile: Profile, held_out: Iterable[str]) -> str:
         profile: That was followed.
         held_out: Families of all splits but train, mixed ones joined by ``+``.
     """
-    from flows.steps.stages import starter_weights
+    from flows.steps.train import starter_weights
 
     if profile.start != "starter":
         return "Training started from random weights."

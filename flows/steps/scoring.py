@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flows.profile import BenchmarkConfig
+from flows.settings import BenchmarkConfig
 from flows.steps.body_metrics import write_bodies
 from flows.steps.open_benchmark import write_open_benchmark
 from flows.steps.presence_metrics import write_person

@@ -14,7 +14,6 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,15 +21,11 @@ from hemlets.core.errors import DataError
 from hemlets.core.files import content_hash, lock, read_json, sha256_file, write_json
 from hemlets.core.workspace import Workspace
 
-__all__ = ["DAMAGED", "MANIFEST", "PARTIAL", "RUNS", "StageResult", "StageStore", "code_hash"]
-
 MANIFEST: Final = "manifest.json"
 PARTIAL: Final = ".partial"
 DAMAGED: Final = ".damaged"
 RUNS: Final = ".runs"
 """Folder among the stages with a file a run: the ``[stage, key]`` pairs that it has asked for."""
-
-_PACKAGES: Final = ("data_checks", "flows", "hemlets", "serving")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,32 +42,6 @@ class StageResult:
     folder: Path
     content: str
     cached: bool
-
-
-def code_hash(*places: str) -> str:
-    """Hash of the project's source files below some files or folders, by relative name.
-
-    All files are read at the process's first call, whatever it asks for: what is changed on disk
-    while a long stage runs is not what the later ones run, whose modules are loaded by then.
-    """
-    return content_hash(
-        {
-            name: digest
-            for name, digest in _code().items()
-            if any(name == place or name.startswith(f"{place}/") for place in places)
-        }
-    )
-
-
-@cache
-def _code() -> dict[str, str]:
-    root = Path(__file__).resolve().parents[2]
-    files = (file for package in _PACKAGES for file in sorted((root / package).rglob("*")))
-    return {
-        file.relative_to(root).as_posix(): sha256_file(file)
-        for file in files
-        if file.is_file() and "__pycache__" not in file.parts
-    }
 
 
 class StageStore:

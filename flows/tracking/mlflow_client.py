@@ -1,8 +1,8 @@
-"""MLflow for a workspace: runs that survive a killed process and are never logged twice.
+"""Connect to MLflow: runs survive a killed process and nothing is logged twice.
 
-One parent run per retraining, one child run per stage. A run is found again by the content hash
-of what it computes (tag ``hemlets.stage_key``), so a rerun from cache finds the run of the first
-time, and a rerun after a crash goes on in the run that was left behind.
+A retraining has one parent run and one child run per step. A run is found by the content hash of
+what it computes (tag ``hemlets.stage_key``). So a rerun from cache finds the run of the first
+time, and a rerun after a crash continues the run that was left behind.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flows.services.redaction import masked
-from flows.tracking import heartbeat
-from flows.tracking.run import Run, shortened, write_tags
-from flows.tracking.run_owner import EXPIRY_S, Owner
+from flows.tracking.owner import EXPIRY_S, Owner, heartbeat
+from flows.tracking.run import Run, shortened
 from hemlets.core.errors import WorkspaceError
 from hemlets.core.workspace import Workspace
 
@@ -27,22 +26,13 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
     from mlflow.entities import Run as MlflowRun
 
-__all__ = [
-    "EXPERIMENT",
-    "STAGE_KEY_TAG",
-    "Tracking",
-    "close_orphans",
-    "connect",
-    "tracking_uri",
-]
-
-EXPERIMENT = "hemlets"
-STAGE_KEY_TAG = "hemlets.stage_key"
-_TAKEOVERS_TAG = "hemlets.takeovers"
+EXPERIMENT: Final = "hemlets"
+STAGE_KEY_TAG: Final = "hemlets.stage_key"
+_TAKEOVERS_TAG: Final = "hemlets.takeovers"
 
 
 def tracking_uri(workspace: Workspace) -> str:
-    """Where runs and models are kept: ``MLFLOW_TRACKING_URI``, else SQLite in the workspace."""
+    """Address of the tracker: ``MLFLOW_TRACKING_URI``, else SQLite in the workspace."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace.mlflow / 'mlflow.db'}"
 
 
@@ -51,10 +41,10 @@ class Tracking:
     """An open connection to the tracker.
 
     Attributes:
-        uri: Where MLflow keeps runs and models; may hold a password, so it is shown
-            :func:`~flows.services.redaction.masked` only.
+        uri: Its address; may contain a password, so it is only shown
+            :func:`~flows.services.redaction.masked`.
         experiment_id: MLflow's id of the experiment ``hemlets``.
-        client: For what this class has no method for.
+        client: MLflow's client.
     """
 
     uri: str
@@ -62,11 +52,7 @@ class Tracking:
     client: MlflowClient
 
     def find(self, key: str) -> Run | None:
-        """The run of a stage key: the finished one if there is one, else the newest.
-
-        Args:
-            key: Content hash of what the run computes.
-        """
+        """The run of a key: the finished one if there is one, else the newest."""
         quoted = key.replace("'", "")
         found = self.client.search_runs(
             [self.experiment_id],
@@ -84,35 +70,29 @@ class Tracking:
         parent: Run | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> Run:
-        """Start the run of a stage key, or go on in the one that exists.
+        """Start the run of a key, or continue the one that exists.
 
-        A finished run is handed back as it is (``finished`` is True) and must not be written to.
-        One that failed, was killed, or whose process is gone is adopted: set running again and
-        owned by this process.
+        A finished run is returned as it is. One that failed, was killed, or whose process is gone
+        is adopted: set running again and owned by this process.
 
         Args:
             key: Content hash of what the run computes.
-            name: What people read in the list of runs.
-            parent: The retraining that this stage belongs to.
-            tags: Further tags of the run.
+            name: Shown in the list of runs.
+            parent: The retraining that this step belongs to.
+            tags: Further tags.
 
         Raises:
             WorkspaceError: Another living process writes this run.
         """
         owner = Owner.here()
+        given = {**owner.to_tags(), **(tags or {})}
+        given |= {"mlflow.parentRunId": parent.run_id} if parent else {}
         existing = self.find(key)
         if existing is None:
-            every = {
-                "mlflow.runName": name,
-                STAGE_KEY_TAG: key,
-                **owner.to_tags(),
-                **(tags or {}),
-                **({"mlflow.parentRunId": parent.run_id} if parent else {}),
-            }
+            given |= {"mlflow.runName": name, STAGE_KEY_TAG: key}
             created = self.client.create_run(
-                self.experiment_id, tags=shortened(every), run_name=name
+                self.experiment_id, tags=shortened(given), run_name=name
             )
-            heartbeat.begin(self.client, created.info.run_id)
             return self._run(created, key)
         if existing.finished:
             return existing
@@ -124,17 +104,14 @@ class Tracking:
             raise WorkspaceError(
                 f"run {name!r} is being written by process {holder.pid} on {holder.host}",
                 where=f"{masked(self.uri)}, run {existing.run_id}",
-                expected="one process a run",
-                remedy=f"wait for that process or end it{_free_at(holder)}",
+                expected="one process per run",
+                remedy=f"wait for that process or end it{_expiry(holder)}",
             )
         takeovers = int(record.data.tags.get(_TAKEOVERS_TAG, "0")) + 1
-        adopted = {**owner.to_tags(), **(tags or {}), _TAKEOVERS_TAG: str(takeovers)}
-        adopted |= {"mlflow.parentRunId": parent.run_id} if parent else {}
-        # The owner comes before the status: a crash in between leaves a run that is closed or
-        # has an owner, never a running one that nobody owns.
-        write_tags(self.client, existing.run_id, adopted)
+        # The owner comes before the status: a crash in between must not leave a running run that
+        # nobody owns.
+        existing.tag({**given, _TAKEOVERS_TAG: str(takeovers)})
         self.client.update_run(existing.run_id, status="RUNNING")
-        heartbeat.begin(self.client, existing.run_id)
         return existing
 
     @contextlib.contextmanager
@@ -149,23 +126,23 @@ class Tracking:
         """:meth:`start_or_adopt` as a block whose end sets the run's status.
 
         Ctrl-C marks it KILLED, another exception FAILED, with the message as tag
-        ``hemlets.error``, in which addresses are shown without their passwords.
+        ``hemlets.error``, in which passwords are masked.
         """
         current = self.start_or_adopt(key, name, parent=parent, tags=tags)
-        try:
+        if current.finished:
             yield current
+            return
+        try:
+            with heartbeat(self.client, current.run_id):
+                yield current
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
-            if not current.finished:
-                # What went wrong in the block matters more than that the tracker is gone too.
-                with contextlib.suppress(Exception):
-                    current.tag({"hemlets.error": masked(str(error)) or type(error).__name__})
-                    current.finish("KILLED" if interrupted else "FAILED")
+            # The error of the block matters more than one of the tracker.
+            with contextlib.suppress(Exception):
+                current.tag({"hemlets.error": masked(str(error)) or type(error).__name__})
+                current.finish("KILLED" if interrupted else "FAILED")
             raise
-        finally:
-            heartbeat.end(current.run_id)
-        if not current.finished:
-            current.finish()
+        current.finish()
 
     def _run(self, record: MlflowRun, key: str) -> Run:
         return Run(
@@ -179,9 +156,9 @@ class Tracking:
 
 
 def connect(workspace: Workspace) -> Tracking:
-    """Open the tracker of a workspace, making its database on the first call.
+    """Open the tracker of a workspace; the first call creates its database.
 
-    MLflow's process-wide tracking and registry addresses are set too, since models are logged
+    MLflow's process-wide tracking and registry addresses are set too, because models are logged
     through them.
 
     Raises:
@@ -191,7 +168,7 @@ def connect(workspace: Workspace) -> Tracking:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    # The making of its tables is no news to people who retrain.
+    # Hide the messages about creating tables.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     import mlflow
 
@@ -230,23 +207,23 @@ def connect(workspace: Workspace) -> Tracking:
     return Tracking(uri=uri, experiment_id=experiment.experiment_id, client=client)
 
 
-def _free_at(holder: Owner) -> str:
-    """When a run is free whose process can't be looked at from here; nothing for a local one."""
+def _expiry(holder: Owner) -> str:
+    """When a run of a process elsewhere can be adopted; nothing for a local process."""
     if not holder.elsewhere:
         return ""
-    left_s = max(holder.free_at_s - time.time(), 0.0)
-    when = time.strftime("%H:%M:%S %Z", time.localtime(holder.free_at_s))
+    left_s = max(holder.expires_s - time.time(), 0.0)
+    when = time.strftime("%H:%M:%S %Z", time.localtime(holder.expires_s))
     return (
-        f"; where its machine or container is gone, the run is free at {when}, in {left_s:.0f} s, "
-        f"{EXPIRY_S / 60:.0f} minutes after its last sign of life"
+        f"; if its machine or container is gone, the run is free at {when}, in {left_s:.0f} s, "
+        f"{EXPIRY_S / 60:.0f} minutes after its last heartbeat"
     )
 
 
 def _point_mlflow_at(uri: str) -> None:
     import mlflow
 
-    # set_tracking_uri also writes the environment, where the next connect would take it for the
-    # user's own wish.
+    # set_tracking_uri also writes the environment, which the next connect would read as the
+    # user's setting.
     names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
     before = {name: os.environ.get(name) for name in names}
     mlflow.set_tracking_uri(uri)
@@ -272,10 +249,7 @@ def _experiment(client: MlflowClient, artifacts: str | None) -> Experiment:
 
 
 def close_orphans(workspace: Workspace) -> list[str]:
-    """Mark as KILLED every run whose process is gone, so that no page shows it as running.
-
-    Runs of processes that live, or gave a sign of life on another machine a short while ago, are
-    left alone.
+    """Mark every run whose process is gone as KILLED, so that no page shows it as running.
 
     Returns:
         The ids of the runs that were closed.
@@ -288,9 +262,8 @@ def close_orphans(workspace: Workspace) -> list[str]:
     for record in running:
         owner = Owner.from_tags(record.data.tags)
         if STAGE_KEY_TAG in record.data.tags and (owner is None or not owner.may_be_alive()):
-            write_tags(
-                tracking.client, record.info.run_id, {"hemlets.error": "its process was killed"}
-            )
-            tracking.client.set_terminated(record.info.run_id, status="KILLED")
-            closed.append(record.info.run_id)
+            run_id = record.info.run_id
+            tracking.client.set_tag(run_id, "hemlets.error", "its process was killed")
+            tracking.client.set_terminated(run_id, status="KILLED")
+            closed.append(run_id)
     return closed

@@ -1,7 +1,7 @@
-"""Under which key a retraining is tracked: everything that its stages and its decision depend on.
+"""Compute the key that a retraining is tracked under: all that its steps and decision depend on.
 
-A run with the same key has nothing new to say, so it finds the run of the first time; whatever
-may give another result gives another key.
+A rerun with the same key finds the MLflow run of the first time; whatever can give another result
+gives another key.
 """
 
 from __future__ import annotations
@@ -9,30 +9,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from flows.profile import Profile
 from flows.registry import versions as registry
-from flows.steps import stages
+from flows.steps.machine import machine
 from flows.steps.merge_datasets import ingested_parts, part_content
+from flows.steps.train import Stage, training_job
+from hemlets.core.code_hash import code_hash
 from hemlets.core.errors import HemletsError
-from hemlets.core.files import content_hash, sha256_file
+from hemlets.core.files import content_hash
 from hemlets.core.workspace import Workspace
-
-__all__ = ["RetrainingKey", "retraining_key"]
 
 _INPUTS_TAG: Final = "hemlets.inputs"
 _KEY_TAG: Final = "hemlets.retraining"
-_MODEL: Final = ("model.safetensors", "model.json")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainingKey:
-    """What a retraining is known by.
+    """The key of a retraining.
 
     Attributes:
-        key: Of everything, the champion that it begins with included.
-        inputs: Of settings, code, machine and files alone.
+        key: Hash of everything, including the champion at the start.
+        inputs: Hash of settings, code, machine and files alone.
     """
 
     key: str
@@ -40,74 +39,65 @@ class RetrainingKey:
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """What a model version says of the retraining that made it."""
+        """Tags that name the retraining in the model version that it registers."""
         return {_KEY_TAG: self.key, _INPUTS_TAG: self.inputs}
 
 
 def retraining_key(workspace: Workspace, profile: Profile) -> RetrainingKey:
-    """The key of a retraining that begins now.
+    """Compute the key of a retraining that starts now.
 
-    The champion counts, since data are compared with its data and the challenger with it. One
-    that this very retraining has made doesn't: then it goes by the key that it went by before.
+    The key includes the current champion, because data and challenger are compared with it. If
+    this retraining produced that champion, its original key is used again.
 
     Args:
-        workspace: Whose registry and ingested datasets.
-        profile: That is followed.
+        workspace: The workspace with the registry and the ingested datasets.
+        profile: The profile that is followed.
     """
     inputs = content_hash(
         {
             "profile": profile.hash,
-            "code": stages.pipeline_code(),
-            "machine": stages.machine(),
-            "files": _files(profile),
+            "code": pipeline_code(),
+            "machine": machine(),
+            "trainings": [_training(profile, stage) for stage in get_args(Stage)],
             "datasets": _datasets(workspace, profile),
         }
     )[:20]
     champion = registry.champion(workspace)
-    withdrawn = [version.version for version in registry.withdrawn_versions(workspace)]
     if champion is not None and champion.tags.get(_INPUTS_TAG) == inputs:
         known = champion.tags.get(_KEY_TAG)
         if known:
             return RetrainingKey(key=known, inputs=inputs)
-    begun = {
+    start = {
         "retrain": inputs,
         "champion": None if champion is None else champion.model_hash,
-        "withdrawn": withdrawn,
+        "withdrawn": [version.version for version in registry.withdrawn_versions(workspace)],
     }
-    return RetrainingKey(key=content_hash(begun)[:20], inputs=inputs)
+    return RetrainingKey(key=content_hash(start)[:20], inputs=inputs)
 
 
-def _files(profile: Profile) -> dict[str, Any]:
-    """Hashes of the files that a profile names; None for one that the stage will miss by name."""
-    from hemlets.models.backbones.pretrained import backbone_file
+def pipeline_code() -> str:
+    """Hash of all code that the outcome of a retraining depends on.
 
-    found: dict[str, Any] = {}
-    if profile.start == "starter":
-        folder = stages.starter_weights().parent
-        found["starter"] = [_hash(folder / name) for name in _MODEL]
-    for name, training in (("pose", profile.train_pose), ("posh", profile.train_posh)):
-        if training.backbone_weights:
-            try:
-                file = backbone_file(training.backbone_weights, profile.pose.backbone)
-            except HemletsError:
-                continue
-            found[f"backbone, {name}"] = _hash(file)
-    if profile.losses.body:
-        found["body"] = _hash(Path(profile.losses.body))
-    return found
+    A retraining calls it first, so that the code of every step is read at its start.
+    """
+    return code_hash("flows.retrain", "hemlets.training.__main__")
+
+
+def _training(profile: Profile, stage: Stage) -> dict[str, str] | None:
+    """What identifies a training before its data exist; None if the step will refuse its files."""
+    from hemlets.training.identity import Identity
+
+    try:
+        job = training_job(profile, stage, data=Path(), out=Path())
+        return Identity.without_data(job).record
+    except (HemletsError, OSError):
+        return None
 
 
 def _datasets(workspace: Workspace, profile: Profile) -> list[Any] | None:
-    """Names and contents of the ingested datasets; None where the ingest will refuse them."""
+    """Names and contents of the ingested datasets; None if the ingest will refuse them."""
     try:
         parts = ingested_parts(workspace, profile.datasets)
     except HemletsError:
         return None
     return [[part.name, sorted(part.splits), part_content(part)] for part in parts]
-
-
-def _hash(file: Path) -> str | None:
-    try:
-        return sha256_file(file)
-    except OSError:
-        return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hemlets.core.errors import ConfigError
+from hemlets.core.plugins import load_plugin
 
 if TYPE_CHECKING:
     from hemlets.evaluation import Run
@@ -77,16 +78,9 @@ def _read(name: str) -> Run:
     folder = Path(name)
     if folder.is_dir():
         return read_run(folder)
-    from importlib.metadata import entry_points
-
-    for entry in entry_points(group="hemlets.runs"):
-        try:
-            fetch = entry.load()
-        except ImportError:
-            continue
-        found: tuple[Path, str] | None = fetch(name)
-        if found is not None:
-            return read_run(*found)
+    found: tuple[Path, str] | None = load_plugin("tracked-run")(name)
+    if found is not None:
+        return read_run(*found)
     raise ConfigError(
         f"there is no run {name!r}",
         where="RUN",

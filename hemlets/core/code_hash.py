@@ -1,66 +1,159 @@
-"""A hash of the code that a data version's bytes come from: a reader and all that it imports."""
+"""Hash the code that a result depends on: modules and everything that they import.
+
+Cache keys and data versions' recipes contain such a hash. Every source file of a package is read
+once per process, at the first call that needs the package: what is changed on disk during a long
+run is not what later steps execute, because their modules are loaded by then.
+"""
 
 from __future__ import annotations
 
 import ast
-from importlib.util import find_spec
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Final
 
-from hemlets.core.files import content_hash, sha256_file
+from hemlets.core.files import content_hash
 
-_PACKAGE: Final = "hemlets."
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_PACKAGES: Final = ("data_checks", "flows", "hemlets", "serving")
+_ASSETS: Final = "hemlets/assets"
+_ASSET_NAME: Final = re.compile(r"\w+/[\w.-]+")
 
-# They say how files are written and faults are told, not what is in them.
+# These modules decide how files are written, workers run and errors read, never what a result is.
 _MACHINERY: Final = frozenset(
     f"hemlets.core.{name}"
-    for name in ("config", "worker_pool", "errors", "files", "processes", "workspace")
+    for name in (
+        *("code_hash", "config", "errors", "files", "ports", "processes", "supervisor"),
+        *("plugins", "wording", "worker_pool", "workspace"),
+    )
 )
 
 
+@dataclass(frozen=True)
+class _Source:
+    path: Path
+    text: bytes
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
+
+    @cached_property
+    def imports(self) -> tuple[str, ...]:
+        """Names that the module imports when it runs, also inside functions."""
+        names: list[str] = []
+        for node in _executed(self.tree):
+            if isinstance(node, ast.Import):
+                names += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                # An imported name can be a module itself.
+                names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        return tuple(name for name in names if name.partition(".")[0] in _PACKAGES)
+
+    @cached_property
+    def assets(self) -> tuple[Path, ...]:
+        """Bundled files whose names, such as ``motions/motions.npz``, the module contains."""
+        texts = {
+            node.value
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+        folder = _ROOT / _ASSETS
+        named = (folder / text for text in sorted(texts) if _ASSET_NAME.fullmatch(text))
+        return tuple(path for path in named if path.is_file())
+
+
 def imported_modules(*names: str) -> dict[str, Path]:
-    """Modules of this package that some modules import, also inside functions and by others.
+    """Find the modules of this project that some modules import, directly or indirectly.
+
+    Imports inside functions count; imports under ``if TYPE_CHECKING`` do not.
 
     Args:
-        names: Full names of modules of this package.
+        names: Full names of modules of this project.
 
     Returns:
-        File by name, with the modules themselves and without the package's machinery, which
-        decides no byte.
+        File by module name, including ``names``, without the modules of `hemlets.core` that only
+        decide how files are written and errors are worded.
     """
-    found: dict[str, Path] = {}
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
-        path = None if name in found or name in _MACHINERY else _file(name)
-        if path is not None:
-            found[name] = path
-            waiting += _imports(path)
-    return dict(sorted(found.items()))
+    return {name: source.path for name, source in _closure(names).items()}
 
 
 def code_hash(*names: str) -> str:
-    """SHA-256 over the sources of `imported_modules`."""
-    return content_hash(
-        {name: sha256_file(path) for name, path in imported_modules(*names).items()}
-    )
+    """SHA-256 over the sources of `imported_modules` and the data files that belong to them.
+
+    A module's data files are the non-Python files in its folder and in ``templates`` there, and
+    the bundled assets that it names.
+    """
+    modules = _closure(names)
+    folders = {source.path.parent for source in modules.values()}
+    data = {path for folder in folders for path in _files_beside(folder)}
+    data |= {path for source in modules.values() for path in source.assets}
+    digests = {name: _sha256(source.text) for name, source in modules.items()}
+    digests |= {path.relative_to(_ROOT).as_posix(): _data_hash(path) for path in data}
+    return content_hash(digests)
 
 
-def _imports(path: Path) -> list[str]:
-    names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            # What is imported may be a module itself.
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return [name for name in names if name.startswith(_PACKAGE)]
+def _closure(names: Iterable[str]) -> dict[str, _Source]:
+    found: dict[str, _Source] = {}
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in found or name in _MACHINERY:
+            continue
+        # None where the name is a class or function of a module.
+        source = _sources(name.partition(".")[0]).get(name)
+        if source is not None:
+            found[name] = source
+            waiting += source.imports
+    return dict(sorted(found.items()))
 
 
-def _file(name: str) -> Path | None:
-    """The module's file; None where the name is a class or function of a module."""
-    try:
-        spec = find_spec(name)
-    except ModuleNotFoundError:
-        return None
-    return Path(spec.origin) if spec is not None and spec.origin is not None else None
+@cache
+def _sources(package: str) -> dict[str, _Source]:
+    """Every module of a package by name, read now."""
+    found = {}
+    for path in sorted((_ROOT / package).rglob("*.py")):
+        parts = path.relative_to(_ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = _Source(path, path.read_bytes())
+    return found
+
+
+@cache
+def _files_beside(folder: Path) -> tuple[Path, ...]:
+    if folder == _ROOT / _ASSETS:
+        # Assets count where they are named: most modules read only few of them.
+        return ()
+    found = (*folder.glob("*"), *(folder / "templates").glob("*"))
+    return tuple(path for path in found if path.is_file() and path.suffix not in (".py", ".pyc"))
+
+
+@cache
+def _data_hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sha256(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()
+
+
+def _executed(tree: ast.AST) -> Iterator[ast.AST]:
+    """Walk a tree without the bodies of ``if TYPE_CHECKING``."""
+    for node in ast.iter_child_nodes(tree):
+        yield node
+        if isinstance(node, ast.If) and _is_type_checking(node.test):
+            for other in node.orelse:
+                yield other
+                yield from _executed(other)
+        else:
+            yield from _executed(node)
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", "")
+    return name == "TYPE_CHECKING"

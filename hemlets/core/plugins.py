@@ -14,6 +14,11 @@ from hemlets.core.errors import ConfigError
 GROUP: Final = "hemlets.plugins"
 
 
+def has_plugin(name: str) -> bool:
+    """Whether anything is registered under a name."""
+    return bool(entry_points(group=GROUP, name=name))
+
+
 def load_plugin(name: str) -> Any:
     """Import what is registered under a name.
 

@@ -1,12 +1,11 @@
-"""Runs one program and makes sure that nothing of it outlives its owner.
+"""Run one program and make sure that nothing of it outlives its owner.
 
-``python -m hemlets.core.supervisor [--owner PID] [--scratch FOLDER] [--pid-file FILE] -- COMMAND…``
-
-Servers start further processes: TorchServe's Java its Python workers, MLflow's launcher uvicorn.
-Killing any of them leaves the others behind. This process stands between: it adopts every orphan
-below it (Linux's child subreaper), watches its owner, and ends all descendants when the owner
-dies, when it is told to stop (SIGTERM in order, SIGINT at once), or when the program itself ends.
-If this process is killed outright, the program gets SIGKILL from the kernel.
+`SupervisedProcess` starts a program through ``python -m hemlets.core.supervisor``. Servers and
+launchers start further processes: TorchServe's Java its Python workers, MLflow's launcher uvicorn,
+torchrun its ranks. Killing one of them leaves the others behind. The supervisor stands between:
+it adopts every orphan below it (Linux's child subreaper), watches its owner, and ends all
+descendants when the owner dies, when it is told to stop (SIGTERM in order, SIGINT at once), or
+when the program itself ends. If the supervisor is killed, the kernel kills the program.
 
 The owner is watched by process id and not by a parent-death signal, because that signal fires
 when the *thread* that started the child ends, and flows start servers from pool threads.
@@ -23,15 +22,133 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Self
 
 from hemlets.core.processes import die_with_parent
 
+if TYPE_CHECKING:
+    import psutil
+
 _PR_SET_CHILD_SUBREAPER = 36
 _POLL_S = 0.1
+
+
+class SupervisedProcess:
+    """A program under a supervisor, as its owner sees it.
+
+    Attributes:
+        pid: Process id of the supervisor, which leads a session and process group of its own.
+        started: Its start time, seconds since 1970: another process can have the id by now.
+    """
+
+    def __init__(
+        self, pid: int, started: float, *, child: subprocess.Popen[bytes] | None = None
+    ) -> None:
+        self.pid, self.started, self._child = pid, started, child
+
+    @classmethod
+    def start(
+        cls,
+        command: Sequence[str],
+        *,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        tied: bool = True,
+        scratch: Path | None = None,
+        pid_file: Path | None = None,
+        grace_s: float = 10.0,
+    ) -> Self:
+        """Start a program.
+
+        Args:
+            command: The program and its arguments.
+            log: File that its output is appended to.
+            environment: All its variables; those of this process when omitted.
+            cwd: Its working directory.
+            tied: End it when this process ends.
+            scratch: Folder that is removed at its end.
+            pid_file: File that gets the program's process id.
+            grace_s: Time between SIGTERM and SIGKILL.
+        """
+        import psutil
+
+        options = ["--grace-s", str(grace_s)]
+        options += ["--owner", str(os.getpid())] if tied else []
+        options += ["--scratch", str(scratch)] if scratch is not None else []
+        options += ["--pid-file", str(pid_file)] if pid_file is not None else []
+        with log.open("ab") as output:
+            child = subprocess.Popen(
+                [sys.executable, "-P", "-m", "hemlets.core.supervisor", *options, "--", *command],
+                cwd=cwd,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C in a terminal must reach the owner alone, which then stops in order.
+                start_new_session=True,
+            )
+        return cls(child.pid, psutil.Process(child.pid).create_time(), child=child)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the supervisor runs."""
+        return self._process() is not None
+
+    def exit_status(self) -> int | None:
+        """Exit status of a program that this process started; None while it runs."""
+        return None if self._child is None else self._child.poll()
+
+    def stop(self, *, at_once: bool = False, timeout_s: float = 45.0) -> None:
+        """End the program and all its descendants, and wait until none is left.
+
+        Args:
+            at_once: Do not let it finish its work.
+            timeout_s: Time until everything is killed.
+        """
+        import psutil
+
+        process = self._process()
+        below: list[psutil.Process] = []
+        if process is not None:
+            with contextlib.suppress(psutil.Error):
+                below = process.children(recursive=True)
+                process.send_signal(signal.SIGINT if at_once else signal.SIGTERM)
+            psutil.wait_procs([process], timeout=timeout_s)
+        if process is not None or (self._child is not None and self._child.returncode is None):
+            # What is left of the group, also after the supervisor itself was killed.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+        for item in below:
+            with contextlib.suppress(psutil.Error):
+                item.kill()
+        psutil.wait_procs(below, timeout=10)
+        if self._child is not None:
+            self._child.wait()
+
+    def _process(self) -> psutil.Process | None:
+        import psutil
+
+        try:
+            found = psutil.Process(self.pid)
+            same = abs(found.create_time() - self.started) < 1.0
+            return found if same and found.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.Error:
+            return None
+
+
+def last_lines(log: Path, count: int, *, start: int = 0) -> list[str]:
+    """The last lines of a log, of what was written from byte ``start`` on; none if unreadable."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(start)
+            return stream.read().decode(errors="replace").strip().splitlines()[-count:]
+    except OSError:
+        return []
 
 
 def supervise(

@@ -1,28 +1,132 @@
-"""Which model predicts when none is named.
+"""Find the model that predicts when none is given: the registry's champion.
 
-The champion is found through a small pointer file in the workspace, so that predicting needs
-no tracker: whoever promotes a model calls `point_to_champion`, whoever predicts `find_model`.
+The registry's alias ``champion`` alone decides which model that is. Asking the registry imports
+MLflow, which takes seconds, so that the answer is cached in ``champion.json`` in the workspace. The
+cache is never authoritative: it is used only while the workspace's registry database is unchanged
+(or, with a tracking server, for ten minutes) and the model's files have the hashes that are in it;
+otherwise the registry is asked again. A file that is absent or damaged is as good as no cache.
 """
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from hemlets.assets import ASSETS_FOLDER
 from hemlets.core.errors import AssetError, DataError
-from hemlets.core.files import read_json, write_json
+from hemlets.core.files import read_json, sha256_file, write_json
+from hemlets.core.plugins import has_plugin, load_plugin
 from hemlets.core.workspace import Workspace
 
-POINTER: Final = "champion.json"
-"""In the workspace: the champion's model folder and version."""
-
+CACHE: Final = "champion.json"
 STARTER: Final = ASSETS_FOLDER / "starter"
 """Model folder of the starter weights."""
 
 _CARD: Final = "model.json"
+_SERVER_CACHE_S: Final = 600
 _RETRAIN: Final = "train one with `make demo`, or name a model folder with --model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Champion:
+    """The registry's champion on this machine.
+
+    Attributes:
+        version: Its number in the registry.
+        folder: Its model folder.
+        card_sha256: Hash of ``model.json``, which holds the hash of the weights.
+        archive: The ``.mar`` file that was tried through an endpoint.
+        archive_sha256: Hash of that file.
+    """
+
+    version: str
+    folder: Path
+    card_sha256: str
+    archive: Path
+    archive_sha256: str
+
+    def verified_archive(self) -> Path:
+        """The archive, if its bytes are those that were tested.
+
+        Raises:
+            AssetError: It is absent or was changed.
+        """
+        try:
+            found = sha256_file(self.archive)
+        except OSError as error:
+            raise AssetError(
+                f"the champion's archive can't be read: {error.strerror}",
+                where=self.archive,
+                remedy="run `hemlets retrain` (or `make demo`) again, which packages it",
+            ) from error
+        if found != self.archive_sha256:
+            raise AssetError(
+                "the champion's archive is not the one that was tested",
+                where=self.archive,
+                expected=f"SHA-256 {self.archive_sha256}, not {found}",
+                remedy="run `hemlets retrain` (or `make demo`) again, which packages it",
+            )
+        return self.archive
+
+
+def find_champion(
+    workspace: Workspace, *, ask: Callable[[Workspace], Champion | None] | None = None
+) -> Champion | None:
+    """The champion, from the cache if that is valid, else from the registry.
+
+    Args:
+        workspace: The workspace with the registry and the cache.
+        ask: Asks the registry; by default the plug-in ``champion``.
+
+    Returns:
+        None before the first promotion, and where the library is installed without the pipeline.
+
+    Raises:
+        HemletsError: The registry can't be reached, or the champion's files are damaged.
+    """
+    state = _registry_state(workspace)
+    if state is None or (ask is None and not has_plugin("champion")):
+        return None
+    try:
+        return _read(workspace, state)
+    except (DataError, KeyError, TypeError, AttributeError, OSError):
+        pass
+    champion = (ask or load_plugin("champion"))(workspace)
+    cache_champion(workspace, champion, state)
+    return champion
+
+
+def cache_champion(
+    workspace: Workspace, champion: Champion | None, state: str | None = None
+) -> None:
+    """Remember what the registry answered.
+
+    Paths inside the workspace are stored relative to it, so that the workspace can be moved.
+
+    Args:
+        workspace: The workspace.
+        champion: The answer.
+        state: State of the registry when it was asked; the present one when omitted.
+    """
+    found = None
+    if champion is not None:
+        found = {
+            "version": champion.version,
+            "folder": _stored(champion.folder, workspace),
+            "card_sha256": champion.card_sha256,
+            "archive": _stored(champion.archive, workspace),
+            "archive_sha256": champion.archive_sha256,
+        }
+    value = {
+        "champion": found,
+        "registry": state or _registry_state(workspace),
+        "asked_s": int(time.time()),
+    }
+    write_json(workspace.home / CACHE, value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +134,7 @@ class ModelChoice:
     """A model folder and how it was chosen.
 
     Attributes:
-        folder: Holds ``model.json`` and ``model.safetensors``.
+        folder: Folder with ``model.json`` and ``model.safetensors``.
         origin: For people: given, champion with its version, or starter weights.
     """
 
@@ -38,66 +142,82 @@ class ModelChoice:
     origin: str
 
 
-def point_to_champion(workspace: Workspace, folder: Path, *, version: str) -> Path:
-    """Note which model folder is the champion; returns the pointer file.
-
-    A folder inside the workspace is noted relative to it, so that the workspace can be moved.
-    """
-    home, target = workspace.home.resolve(), folder.resolve()
-    inside = target.is_relative_to(home)
-    noted = target.relative_to(home) if inside else target
-    pointer = workspace.home / POINTER
-    write_json(pointer, {"folder": noted.as_posix(), "version": version})
-    return pointer
-
-
 def find_model(given: Path | None, workspace: Workspace, *, starter: Path = STARTER) -> ModelChoice:
-    """The model to use: the one that was given, else the champion, else the starter weights.
+    """Choose a model: the given one, else the champion, else the starter weights.
 
     Args:
         given: A model folder, from the command line.
-        workspace: Where a champion may be: named by ``champion.json``, or lying in
-            ``serving/champion/``.
-        starter: Model folder to fall back on.
+        workspace: The workspace whose registry may have a champion.
+        starter: Model folder to use without a champion.
 
     Raises:
-        AssetError: None of them is there, or one was named that is not there. A champion that
-            was named but is gone is an error, never silently replaced.
+        AssetError: No model exists, or the given folder is no model folder. A champion whose files
+            are gone is an error and never silently replaced.
     """
     if given is not None:
-        return ModelChoice(folder=_folder(given, where="--model"), origin=f"given: {given}")
-    pointer = workspace.home / POINTER
-    if pointer.exists():
-        return _pointed_to(pointer)
-    copied = workspace.serving / "champion"
-    if (copied / _CARD).exists():
-        return ModelChoice(folder=copied, origin="champion of the workspace")
+        _require_model(given, where="--model")
+        return ModelChoice(folder=given, origin=f"given: {given}")
+    champion = find_champion(workspace)
+    if champion is not None:
+        _require_model(champion.folder, where=f"champion, version {champion.version}")
+        return ModelChoice(folder=champion.folder, origin=f"champion, version {champion.version}")
     if (starter / _CARD).exists():
         return ModelChoice(folder=starter, origin="starter weights (no champion yet)")
     raise AssetError(
         "there is no model: neither a champion nor starter weights",
-        where=f"{pointer}, {copied} and {starter}",
+        where=f"the registry of {workspace.home} and {starter}",
         expected=f"a folder with {_CARD} and model.safetensors",
         remedy=_RETRAIN,
     )
 
 
-def _pointed_to(pointer: Path) -> ModelChoice:
+def _registry_state(workspace: Workspace) -> str | None:
+    """What changes whenever the local registry does; None if there is no registry."""
+    server = os.environ.get("MLFLOW_TRACKING_URI")
+    if server:
+        return server
     try:
-        noted = read_json(pointer)
-        folder, version = Path(noted["folder"]), str(noted["version"])
-    except (DataError, KeyError, TypeError) as error:
-        raise AssetError(
-            f"the note about the champion can't be read: {error}",
-            where=pointer,
-            expected='{"folder": path, "version": text}',
-            remedy="delete the file, or run the retraining flow again",
-        ) from error
-    found = _folder(pointer.parent / folder, where=str(pointer))
-    return ModelChoice(folder=found, origin=f"champion, version {version}")
+        database = (workspace.mlflow / "mlflow.db").stat()
+    except FileNotFoundError:
+        return None
+    return f"{database.st_mtime_ns} {database.st_size}"
 
 
-def _folder(folder: Path, *, where: str) -> Path:
+def _read(workspace: Workspace, state: str) -> Champion | None:
+    """The cached answer.
+
+    Raises:
+        DataError: There is none that is still valid.
+        KeyError, TypeError, AttributeError, OSError: It is damaged, or files of it are gone.
+    """
+    path = workspace.home / CACHE
+    cached: dict[str, Any] = read_json(path)
+    old = os.environ.get("MLFLOW_TRACKING_URI") and (
+        time.time() - float(cached["asked_s"]) > _SERVER_CACHE_S
+    )
+    if cached["registry"] != state or old:
+        raise DataError("the registry has changed since", where=path)
+    if cached["champion"] is None:
+        return None
+    found: dict[str, str] = cached["champion"]
+    champion = Champion(
+        version=found["version"],
+        folder=workspace.home / found["folder"],
+        card_sha256=found["card_sha256"],
+        archive=workspace.home / found["archive"],
+        archive_sha256=found["archive_sha256"],
+    )
+    if sha256_file(champion.folder / _CARD) != champion.card_sha256:
+        raise DataError("the model card has changed since", where=champion.folder)
+    return champion
+
+
+def _stored(path: Path, workspace: Workspace) -> str:
+    home, target = workspace.home.resolve(), path.resolve()
+    return (target.relative_to(home) if target.is_relative_to(home) else target).as_posix()
+
+
+def _require_model(folder: Path, *, where: str) -> None:
     if not (folder / _CARD).exists():
         raise AssetError(
             f"{folder} is not a model folder: it has no {_CARD}",
@@ -105,4 +225,3 @@ def _folder(folder: Path, *, where: str) -> Path:
             expected=f"a folder with {_CARD} and model.safetensors",
             remedy=_RETRAIN,
         )
-    return folder

@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 from hemlets.core.errors import CheckpointError
 from hemlets.core.files import content_hash, sha256_file
 from hemlets.models.backbones.pretrained import backbone_file
+from hemlets.models.model_folder import CARD
 from hemlets.training.config import StageJob
 
 _NAMES: Final = {
@@ -36,8 +37,8 @@ class Identity:
     Attributes:
         settings: Of the job but for what only says where a file is, or who renders.
         annotations: Of the annotation table, which holds the hashes of its images.
-        initial: Of the weights that the run starts from.
-        initial_pose: Of the weights that its pose network starts from.
+        initial: Of the weights that the run starts from, and of the model card beside them.
+        initial_pose: Of the weights that its pose network starts from, and of their card.
         backbone: Of the ImageNet weights.
         body: Of the body model that θ and β of the data belong to.
     """
@@ -56,10 +57,23 @@ class Identity:
         Raises:
             CheckpointError: Weights that it starts from do not exist.
         """
+        return cls._of(job, annotations=sha256_file(table_of(job)))
+
+    @classmethod
+    def without_data(cls, job: StageJob) -> Self:
+        """The identity as far as it is known before there is a data version to train on.
+
+        Raises:
+            CheckpointError: Weights that it starts from do not exist.
+        """
+        return cls._of(job, annotations="")
+
+    @classmethod
+    def _of(cls, job: StageJob, *, annotations: str) -> Self:
         backbone = job.training.backbone_weights
         return cls(
             settings=_settings(job),
-            annotations=sha256_file(table_of(job)),
+            annotations=annotations,
             initial=_weights(job.initial),
             initial_pose=_weights(job.initial_pose),
             backbone=sha256_file(backbone_file(backbone, job.pose.backbone)) if backbone else "",
@@ -101,8 +115,11 @@ def _settings(job: StageJob) -> str:
 def _weights(path: Path | None) -> str:
     if path is None:
         return ""
+    card = path.with_name(CARD)
     try:
-        return sha256_file(path)
+        digest = sha256_file(path)
+        # The families and calibrations in a model card are used too.
+        return content_hash([digest, sha256_file(card)]) if card.exists() else digest
     except FileNotFoundError as error:
         raise CheckpointError(
             "the weights to start from do not exist",

@@ -10,9 +10,10 @@ from PIL import Image
 from hemlets.body import BodyModel
 from hemlets.cli import main
 from hemlets.core.errors import InputError
+from hemlets.core.files import sha256_file
 from hemlets.core.workspace import Workspace
 from hemlets.inference import BodyEstimate, Camera, PredictionRequest, Predictor
-from hemlets.inference.champion import point_to_champion
+from hemlets.inference.champion import Champion, cache_champion
 from hemlets.inference.images import read_photo
 from hemlets.models.codecs.bones import BoneLengths
 from hemlets.reports.drawing import place_body
@@ -271,7 +272,16 @@ def test_a_photo_is_turned_upright_before_it_is_predicted(run: Run, tmp_path: Pa
 def test_the_champion_is_used_and_named_where_no_model_is_given(
     photo: Path, model_folder: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    point_to_champion(Workspace(home=workspace), model_folder, version="7")
+    (workspace / "mlflow").mkdir(parents=True)
+    (workspace / "mlflow" / "mlflow.db").touch()
+    champion = Champion(
+        version="7",
+        folder=model_folder,
+        card_sha256=sha256_file(model_folder / "model.json"),
+        archive=model_folder / "not needed",
+        archive_sha256="",
+    )
+    cache_champion(Workspace(home=workspace), champion)
 
     code = main(["predict", str(photo), *BOX])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,13 +15,12 @@ import pytest
 from flows.profile import RETRAIN_LOCK
 from flows.registry import versions as registry
 from flows.storage import data_versions as data_version
-from flows.storage.cleaning import clean, plan
+from flows.storage.retention import clean, plan
 from flows.storage.stage_cache import RUNS, StageStore
 from hemlets.cli import main
 from hemlets.core.errors import WorkspaceError
 from hemlets.core.files import lock, sha256_file, sha256_folder, write_json
 from hemlets.core.workspace import Workspace
-from serving.champion import publish_champion
 
 STAGES = ("ingest", "validate", "train-pose", "train-posh", "benchmark", "package")
 
@@ -135,15 +135,14 @@ class TestStages:
         clean(workspace, keep=1)
         assert results(workspace) == of("one", "ingest", "train-posh", "package") | of("two")
 
-    def test_without_notes_the_newest_of_each_stage_stay(self, workspace) -> None:
-        for age, name in enumerate(("three", "two", "one")):
+    def test_those_of_recent_runs_stay_however_many_there_are(self, workspace) -> None:
+        for name in ("one", "two", "three"):
             retrained(workspace, name)
-            for stage in STAGES:
-                folder = StageStore(workspace).folder(stage, name)
-                os.utime(folder, (2e9 - age, 2e9 - age))
-        shutil.rmtree(workspace.stages / RUNS)
-        clean(workspace, keep=2)
-        assert results(workspace) == of("three") | of("two")
+        (oldest, *_) = sorted((workspace.stages / RUNS).iterdir())
+        long_ago = time.time_ns() - 3 * 86_400 * 10**9
+        oldest.rename(oldest.with_name(f"{long_ago}-1.json"))
+        clean(workspace, keep=1, days=2)
+        assert results(workspace) == of("two") | of("three")
 
     def test_an_unfinished_one_goes_with_its_checkpoints_unless_a_newest_run_asked_for_it(
         self, workspace
@@ -266,15 +265,12 @@ class TestWhatIsInUse:
     def test_downloads_of_the_champion_and_the_one_before_it_stay(self, workspace, crown) -> None:
         crown({"stage_key": "a"}, {"stage_key": "b"}, {"stage_key": "c", "archive_hash": "digest"})
         downloads = workspace.mlflow / "downloads"
-        names = ("model-1", "model-2", "model-3", "archive-digest", "archive-old", "archive-served")
+        names = ("model-1", "model-2", "model-3", "archive-digest", "archive-old")
         for name in names:
             (downloads / name).mkdir(parents=True)
-        served = downloads / "archive-served" / "served.mar"
-        served.write_text("served")
-        publish_champion(workspace, served, version="9", sha256="0" * 64)
         clean(workspace, keep=1)
         left = {path.name for path in downloads.iterdir()}
-        assert left == {"model-2", "model-3", "archive-digest", "archive-served"}
+        assert left == {"model-2", "model-3", "archive-digest"}
 
     def test_a_servers_log_keeps_its_end_and_the_server_writes_on(self, workspace) -> None:
         workspace.logs.mkdir(parents=True)
@@ -323,9 +319,9 @@ class TestDataVersions:
         assert self.objects(workspace) == [7, 7]
         used, found = disk_use(workspace), plan(workspace, keep=2)
         done = clean(workspace, keep=2)
-        assert found.data.versions == done.data.versions == (old,)
+        assert found.versions == done.versions == (old,)
         assert self.objects(workspace) == [5, 5]
-        assert used - disk_use(workspace) == pytest.approx(found.bytes, abs=3000)
+        assert used - disk_use(workspace) == pytest.approx(done.bytes, abs=3000)
         assert data_version.versions(workspace) == [kept, new]
         assert [path.name for path in (workspace.data / "beside").glob("[!.]*[!c]")] == [kept]
         shutil.rmtree(workspace.data / ".dvc" / "cache")
@@ -353,7 +349,7 @@ class TestDataVersions:
         by_hand = data_version.commit(workspace, own, name="mpii")
         gone, new = committed("gone"), committed("new")
         crown({"stage_key": "none", "previous_data_version": compared})
-        assert clean(workspace, keep=1).data.versions == (gone,)
+        assert clean(workspace, keep=1).versions == (gone,)
         assert data_version.versions(workspace) == [compared, by_hand, new]
 
     def test_a_remote_that_others_may_share_is_left_alone(
@@ -362,7 +358,7 @@ class TestDataVersions:
         monkeypatch.setenv("HEMLETS_DATA_REMOTE", str(tmp_path / "shared"))
         old, _ = committed("old"), committed("new")
         before = sha256_folder(tmp_path / "shared")
-        assert clean(workspace, keep=1).data.versions == (old,)
+        assert clean(workspace, keep=1).versions == (old,)
         assert sha256_folder(tmp_path / "shared") == before
         assert self.objects(workspace)[0] == 3
 

@@ -12,8 +12,10 @@ from scipy.io import savemat
 from data_checks.result import Finding, Row, ValidationResult
 from data_checks.rule import Severity
 from flows.profile import Profile, load_profile
-from flows.steps import stages
+from flows.steps import ingest as step
+from flows.steps.ingest import Data
 from flows.steps.merge_datasets import ingested_parts
+from flows.steps.validate import require_valid
 from flows.storage import data_versions as data_version
 from flows.storage.stage_cache import StageResult, StageStore
 from hemlets.core.errors import ConfigError, ValidationFailed
@@ -56,7 +58,7 @@ def test_the_data_version_is_the_rendered_people_and_the_training_rows_of_the_da
     add_photos(workspace, tmp_path / "source")
     profile = load_profile(str(PROFILE), (*SMALL, "datasets=['lspet']"))
     store = StageStore(workspace)
-    data = stages.ingest(store, profile)
+    data = step.ingest(store, profile)
     table = Annotations.read(data.folder / "annotations.parquet")
     counts = Counter(zip(table.source, table.column("split"), strict=True))
     assert counts["lspet", "train"] == 4
@@ -64,7 +66,7 @@ def test_the_data_version_is_the_rendered_people_and_the_training_rows_of_the_da
     assert len(table) == 8 + 2 + 2 + 2 + 4
     assert data.version.startswith("combined-")
     assert data_version.versions(workspace, "combined") == [data.version]
-    again = stages.ingest(store, profile)
+    again = step.ingest(store, profile)
     assert (again.version, again.result.cached) == (data.version, True)
 
 
@@ -73,7 +75,7 @@ def test_a_dataset_that_is_not_ingested_is_refused_before_anything_is_rendered(t
     add_photos(workspace, tmp_path / "source")
     profile = load_profile(str(PROFILE), (*SMALL, "datasets=['mpii']"))
     with pytest.raises(ConfigError, match="'mpii' is not ingested") as raised:
-        stages.ingest(StageStore(workspace), profile)
+        step.ingest(StageStore(workspace), profile)
     assert raised.value.expected == "lspet"
     assert not (workspace.stages / "ingest").exists()
 
@@ -89,12 +91,12 @@ def rewritten(workspace: Workspace, mend: Callable[[dict[str, Any]], None]) -> P
 
 
 @pytest.fixture
-def united(tmp_path) -> tuple[StageStore, Profile, stages.Data]:
+def united(tmp_path) -> tuple[StageStore, Profile, Data]:
     workspace = Workspace(home=tmp_path / "home")
     add_photos(workspace, tmp_path / "source")
     profile = load_profile(str(PROFILE), (*SMALL, "datasets=['lspet']"))
     store = StageStore(workspace)
-    return store, profile, stages.ingest(store, profile)
+    return store, profile, step.ingest(store, profile)
 
 
 def test_a_row_that_was_mended_by_hand_is_in_the_next_union(united) -> None:
@@ -104,12 +106,12 @@ def test_a_row_that_was_mended_by_hand_is_in_the_next_union(united) -> None:
         columns["box_xyxy"][1] = (11, 12, 101, 102)
 
     rewritten(store.workspace, mend)
-    after = stages.ingest(store, profile)
+    after = step.ingest(store, profile)
     assert not after.result.cached
     assert after.version != before.version
     table = Annotations.read(after.folder / "annotations.parquet")
     assert [11, 12, 101, 102] in table.column("box_xyxy").tolist()
-    assert stages.ingest(store, profile).result.cached
+    assert step.ingest(store, profile).result.cached
 
 
 def test_a_shard_that_was_replaced_makes_another_union(united) -> None:
@@ -118,7 +120,7 @@ def test_a_shard_that_was_replaced_makes_another_union(united) -> None:
     content = shard.read_bytes()
     shard.unlink()
     shard.write_bytes(content + b" ")
-    assert not stages.ingest(store, profile).result.cached
+    assert not step.ingest(store, profile).result.cached
 
 
 def test_a_row_that_breaks_an_expectation_is_named_in_the_file_that_it_was_ingested_into(
@@ -130,7 +132,7 @@ def test_a_row_that_breaks_an_expectation_is_named_in_the_file_that_it_was_inges
     sample = str(own.sample_id[2])
     rows = [int(np.flatnonzero(table.sample_id == sample)[0]), 0]
     with pytest.raises(ValidationFailed) as raised:
-        stages.require_valid(found_wanting(tmp_path, table, rows), data)
+        require_valid(found_wanting(tmp_path, table, rows), data)
     file = store.workspace.home / "ingested" / "lspet" / "annotations.parquet"
     assert raised.value.where == str(file)
     assert f"- {sample}: row 2 of {file}" in raised.value.what
@@ -144,7 +146,7 @@ def test_of_rendered_rows_it_is_said_that_a_change_of_the_stage_would_be_undone(
     _, _, data = united
     table = Annotations.read(data.folder / "annotations.parquet")
     with pytest.raises(ValidationFailed) as raised:
-        stages.require_valid(found_wanting(tmp_path, table, [0]), data)
+        require_valid(found_wanting(tmp_path, table, [0]), data)
     assert "settings under [data]" in raised.value.remedy
     assert "would be undone" in raised.value.remedy
 

@@ -15,7 +15,8 @@ import pytest
 
 from flows.profile import load_profile
 from flows.registry import versions as registry
-from flows.steps import stages
+from flows.steps.ingest import ingest
+from flows.steps.train import train_pose
 from flows.storage.stage_cache import StageStore
 from flows.tracking.mlflow_client import connect
 from hemlets.core.errors import TrainingError
@@ -195,9 +196,9 @@ class TestATrainingProcessThatIsKilled:
     ) -> None:
         lend(finished, workspace, "ingest")
         profile, store = load_profile(str(tiny)), StageStore(workspace)
-        data = stages.ingest(store, profile)
+        data = ingest(store, profile)
         with pytest.raises(TrainingError) as error:
-            stages.train_pose(store, profile, data)
+            train_pose(store, profile, data)
         assert len(killer) == 1
         (log,) = workspace.logs.glob("train-pose-*.log")
         assert error.value.where == str(log)
@@ -205,7 +206,7 @@ class TestATrainingProcessThatIsKilled:
         assert "goes on from the last checkpoint" in str(error.value)
 
         began: list[int] = []
-        result = stages.train_pose(
+        result = train_pose(
             store, profile, data, lambda key, folder: lambda row: began.append(int(row["step"]))
         )
         assert not result.cached

@@ -12,14 +12,15 @@ import pytest
 
 from flows.profile import load_profile
 from flows.registry import versions as registry
-from flows.registry.deployable import published
-from flows.steps import challenger_evaluation as judging
-from flows.steps.challenger_evaluation import judge
+from flows.registry.champion import resolve_champion
+from flows.steps import promote as judging
+from flows.steps.benchmark import Benchmark
+from flows.steps.package import Package
+from flows.steps.promote import judge
 from flows.steps.split_fingerprint import HeldOut, write_held_out
-from flows.steps.stages import Benchmark, Package
 from flows.storage.stage_cache import StageResult
 from flows.tracking.mlflow_client import connect
-from hemlets.core.errors import CheckpointError, WorkspaceError
+from hemlets.core.errors import CheckpointError, PromotionError, WorkspaceError
 from hemlets.core.files import sha256_folder
 from hemlets.core.workspace import Workspace
 from hemlets.evaluation import (
@@ -32,6 +33,7 @@ from hemlets.evaluation import (
 )
 from hemlets.evaluation.metrics.names import MetricName
 from hemlets.evaluation.scoring.truth import Facet
+from hemlets.inference.champion import find_champion
 
 CHAMPION = registry.ModelVersion(
     version=4, run_id="r", source="s", model_hash="h", stage_key="k", tags={"gate_hash": "g"}
@@ -159,8 +161,13 @@ class TestAgainstAChampion:
             yield workspace, send
 
     @pytest.fixture(autouse=True)
-    def _no_tracking_server(self, monkeypatch) -> None:
+    def _no_champion(self, arena, monkeypatch) -> None:
+        """Every test starts without the champion of another."""
         monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        workspace, _ = arena
+        if registry.champion(workspace) is not None:
+            client = connect(workspace).client
+            client.delete_registered_model_alias(registry.MODEL_NAME, registry.CHAMPION)
 
     def test_a_better_model_with_another_flip_test_replaces_it_and_the_reasons_say_so(
         self, arena
@@ -177,6 +184,7 @@ class TestAgainstAChampion:
     @pytest.mark.parametrize("field", ["depth", "box", "align", "root", "over", "split"])
     def test_one_that_was_measured_otherwise_is_rejected(self, arena, field) -> None:
         _, send = arena
+        send("measured as usual", 80.0)
         decision = send(f"other {field}", 10.0, replace(NAME, **{field: "another"}))[1]
         assert not decision.promote
         assert any("can't be compared" in reason for reason in decision.reasons)
@@ -196,10 +204,10 @@ class TestAgainstAChampion:
         assert not decision.promote
         assert f"this model was withdrawn: wrists are mirrored (version {bad})" in decision.reasons
         assert registry.champion(workspace).version == good
-        assert published(workspace) == {str(good)}
+        assert find_champion(workspace, ask=resolve_champion).version == str(good)
         assert send("a better one", 45.0)[1].promote
 
-    def test_a_champion_without_a_tested_archive_changes_nothing_that_is_served(
+    def test_a_champion_without_a_tested_archive_is_not_served_and_the_reasons_say_so(
         self, arena
     ) -> None:
         workspace, send = arena
@@ -208,7 +216,8 @@ class TestAgainstAChampion:
         registry.set_champion(workspace, registry.version_by_number(workspace, worse))
         decision = send("collapsed", 4000.0)[1]
         assert (
-            f"since the champion can't be: version {worse} has no archive" in decision.reasons[-1]
+            f"the champion can't be served: version {worse} has no archive" in decision.reasons[-1]
         )
-        assert published(workspace) == {str(first)}
+        with pytest.raises(PromotionError, match="no archive"):
+            find_champion(workspace, ask=resolve_champion)
         registry.set_champion(workspace, registry.version_by_number(workspace, first))

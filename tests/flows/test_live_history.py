@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from flows.tracking.live_history import LiveHistory
+from flows.tracking.history import LiveHistory
 from flows.tracking.mlflow_client import connect
 from hemlets.core.workspace import Workspace
 
@@ -36,7 +36,7 @@ def test_an_open_run_has_the_rows_that_were_written_so_far(tracking, tmp_path):
         _append(path, [30])
         live.send()
         # A row is sent once, and the whole history at the end doubles nothing.
-        run.history(path)
+        LiveHistory(run, path).send_all()
         assert [step for step, _ in _points(tracking, run)] == [10, 20, 30]
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from data_checks.result import ValidationResult
-from flows.steps import stages
+from flows.steps.ingest import Data
 from flows.steps.previous_data import CONTENT_TAG, DATA_TAG, Previous, find_previous
+from flows.steps.validate import validate_data
 from flows.storage import data_versions as data_version
 from flows.storage.stage_cache import StageStore
 from hemlets.core.workspace import Workspace
@@ -33,14 +34,14 @@ def store(tmp_path: Path) -> StageStore:
     return StageStore(Workspace(home=tmp_path / "workspace"))
 
 
-def ingested(store: StageStore, key: str, text: str) -> stages.Data:
+def ingested(store: StageStore, key: str, text: str) -> Data:
     """A data version whose table is no table; enough to be found."""
     result = store.run("ingest", key, lambda folder: (folder / TABLE).write_text(text) and None)
     version = data_version.commit(store.workspace, result.folder, content=result.content)
-    return stages.Data(result=result, version=version)
+    return Data(result=result, version=version)
 
 
-def tags_of(data: stages.Data, previous: Previous | None = None) -> dict[str, str]:
+def tags_of(data: Data, previous: Previous | None = None) -> dict[str, str]:
     """What a model that learned from the data says of them."""
     own = {DATA_TAG: data.version, CONTENT_TAG: data.result.content}
     return own if previous is None else own | dict(previous.tags)
@@ -90,11 +91,11 @@ def test_after_a_promotion_the_same_versions_are_compared_as_before(store) -> No
 
 class TestValidation:
     @pytest.fixture
-    def data(self, store, rendered) -> stages.Data:
+    def data(self, store, rendered) -> Data:
         def build(folder: Path) -> None:
             shutil.copytree(rendered, folder, dirs_exist_ok=True)
 
-        return stages.Data(result=store.run("ingest", "now", build), version="open-rendered-2")
+        return Data(result=store.run("ingest", "now", build), version="open-rendered-2")
 
     def earlier(self, rendered: Path, folder: Path, source: str) -> Previous:
         """The same people under another dataset's name."""
@@ -109,18 +110,18 @@ class TestValidation:
         self, store, data, rendered, tmp_path
     ) -> None:
         previous = self.earlier(rendered, tmp_path / "one", "captured")
-        first = stages.validate_data(store, data, previous)
+        first = validate_data(store, data, previous)
         result = ValidationResult.read(first.folder)
         assert "labels_like_before" in [finding.expectation for finding in result.warnings]
         assert result.compared_with == "data version open-rendered-1"
         assert "compared with data version open-rendered-1" in result.report.read_text()
-        assert stages.validate_data(store, data, previous).cached
+        assert validate_data(store, data, previous).cached
         other = self.earlier(rendered, tmp_path / "other", "open-rendered")
-        assert not stages.validate_data(store, data, other).cached
+        assert not validate_data(store, data, other).cached
 
     def test_it_passes_without_the_earlier_version_and_says_so(self, store, data) -> None:
         gone = Previous(version="open-rendered-1", missing="the remote is empty")
-        result = ValidationResult.read(stages.validate_data(store, data, gone).folder)
+        result = ValidationResult.read(validate_data(store, data, gone).folder)
         assert result.passed
         assert result.warnings == ()
         assert "the remote is empty" in result.report.read_text()

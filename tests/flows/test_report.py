@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from flows.profile import BenchmarkConfig, load_profile, profile_names
-from flows.steps import stages
+from flows.steps.benchmark import Benchmark
+from flows.steps.ingest import Data
+from flows.steps.package import Package
 from flows.steps.report import start_words, write_report
 from flows.steps.scoring import score_model
 from flows.storage.stage_cache import StageResult
@@ -78,11 +80,11 @@ def page(scored: Path, project: Path) -> str:
         Workspace(home=scored / "workspace"),
         load_profile(str(project / "tests" / "flows" / "tiny.toml")),
         key="0123456789",
-        data=stages.Data(result=result(scored / "data"), version="v"),
+        data=Data(result=result(scored / "data"), version="v"),
         validation={"rows": 49, "expectations": 68, "passed": True, "warnings": [],
                     "compared_with": "nothing"},
-        stages_done={"train-posh": stage}, scored=stages.Benchmark(result=benchmark),
-        packaged=stages.Package(result=benchmark, archive=stage, passed=True, summary="agreed"),
+        stages_done={"train-posh": stage}, scored=Benchmark(result=benchmark),
+        packaged=Package(result=benchmark, archive=stage, passed=True, summary="agreed"),
         facts=facts, timings={"benchmark": 1.0}, code_version="c",
     )  # fmt: skip
     return path.read_text()

@@ -20,7 +20,7 @@ from flows.steps.split_fingerprint import read_held_out
 from flows.tracking.mlflow_client import connect
 from hemlets.cli import main
 from hemlets.evaluation.scoring.results import read_summary
-from serving.champion import read_champion
+from hemlets.inference.champion import find_champion
 
 pytestmark = pytest.mark.services
 
@@ -60,21 +60,28 @@ class TestTheFirstRun:
         assert finished.outcome["cached"] == []
         assert "there was no champion" in finished.outcome["reasons"]
 
-    def test_it_says_in_a_file_where_the_champion_lies(self, finished) -> None:
-        said = json.loads((finished.workspace.home / "champion.json").read_text())
-        assert said["version"] == "1"
-        served = finished.workspace.home / said["folder"] / "model.safetensors"
+    def test_the_champion_is_the_model_that_was_trained(self, finished) -> None:
+        champion = find_champion(finished.workspace)
+        assert champion is not None
+        assert champion.version == "1"
         trained = finished.stage("train-posh") / "model" / "model.safetensors"
-        assert served.read_bytes() == trained.read_bytes()
+        assert (champion.folder / "model.safetensors").read_bytes() == trained.read_bytes()
+
+    def test_it_is_remembered_so_that_predictions_need_not_ask_the_registry(self, finished) -> None:
+        def ask(_):
+            pytest.fail("the registry was asked")
+
+        find_champion(finished.workspace)
+        assert find_champion(finished.workspace, ask=ask) is not None
 
     def test_what_is_served_is_the_very_archive_that_was_tested(self, finished) -> None:
-        champion = read_champion(finished.workspace)
+        champion = find_champion(finished.workspace)
         assert champion is not None
         (tested,) = finished.stage("package").glob("*.mar")
-        assert champion.verified().read_bytes() == tested.read_bytes()
+        assert champion.verified_archive().read_bytes() == tested.read_bytes()
         assert champion.archive != tested
         (version,) = registry.versions(finished.workspace)
-        assert version.tags[registry.ARCHIVE_TAG] == champion.sha256
+        assert version.tags[registry.ARCHIVE_TAG] == champion.archive_sha256
         assert champion.version == "1"
 
     def test_its_report_needs_no_other_file(self, finished) -> None:
@@ -180,7 +187,10 @@ class TestALaterRun:
         floor = ("--set", "promotion.floors.mpjpe_mm.max=1")
         printed = command(finished.workspace, "retrain", "--profile", str(tiny), *floor)
         assert printed.code == 1
-        assert "is being served no longer passes: the mean joint error (MPJPE) is" in printed.err
+        assert (
+            "the current champion no longer passes the gate: the mean joint error (MPJPE) is"
+            in printed.err
+        )
         assert "no-longer-passes.html" in printed.err
         champion = registry.champion(finished.workspace)
         assert champion.version == 1

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from flows import retrain
 from flows.profile import load_profile
 from flows.registry import versions as registry
-from flows.steps import stages
+from flows.steps import train
+from flows.steps.machine import machine
+from flows.tracking import code_version
+from flows.tracking import retraining_key as keys
 from flows.tracking.mlflow_client import connect
 from flows.tracking.retraining_key import retraining_key
 from hemlets import __version__
@@ -66,10 +68,10 @@ def test_another_machine_or_code_is_another_retraining(
 ) -> None:
     before = retraining_key(workspace, profile)
     if change == "machine":
-        other = stages.machine() | {"gpu": "another"}
-        monkeypatch.setattr(stages, "machine", lambda: other)
+        other = machine() | {"gpu": "another"}
+        monkeypatch.setattr(keys, "machine", lambda: other)
     else:
-        monkeypatch.setattr(stages, "pipeline_code", lambda: "another")
+        monkeypatch.setattr(keys, "pipeline_code", lambda: "another")
     assert retraining_key(workspace, profile).key != before.key
 
 
@@ -79,7 +81,7 @@ def test_other_starter_weights_are_another_retraining(
 ) -> None:
     for file in ("model.safetensors", "model.json"):
         (tmp_path / file).write_text("first")
-    monkeypatch.setattr(stages, "starter_weights", lambda: tmp_path / "model.safetensors")
+    monkeypatch.setattr(train, "starter_weights", lambda: tmp_path / "model.safetensors")
     fine_tuned = load_profile(str(tiny), ("start=starter",))
     before = retraining_key(workspace, fine_tuned)
     (tmp_path / name).write_text("second")
@@ -148,25 +150,25 @@ class TestTheCodeVersion:
 
         package = tmp_path / "venv" / "flows"
         package.mkdir(parents=True)
-        module = Path(shutil.copy(project / "flows" / "retrain.py", package))
+        module = Path(shutil.copy(project / "flows" / "tracking" / "code_version.py", package))
         (tmp_path / "notes.txt").write_text("their own")
         git("init", "--quiet")
         git("add", "notes.txt")
         git("commit", "--quiet", "-m", "theirs")
-        monkeypatch.setattr(retrain, "__file__", str(module))
+        monkeypatch.setattr(code_version, "__file__", str(module))
         return git
 
     def test_of_an_installation_inside_another_project_is_the_package_s(self, installed) -> None:
-        assert retrain.code_version() == __version__
+        assert code_version.code_version() == __version__
 
     def test_of_a_checkout_is_the_commit(self, installed) -> None:
         installed("add", "--all")
         installed("commit", "--quiet", "-m", "ours")
-        commit = retrain.code_version()
+        commit = code_version.code_version()
         assert len(commit) == 12
         assert commit != __version__
 
     def test_without_any_repository_is_the_package_s(self, tmp_path, monkeypatch) -> None:
         monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-        monkeypatch.setattr(retrain, "__file__", str(tmp_path / "retrain.py"))
-        assert retrain.code_version() == __version__
+        monkeypatch.setattr(code_version, "__file__", str(tmp_path / "code_version.py"))
+        assert code_version.code_version() == __version__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
 from contextlib import closing
@@ -12,18 +11,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows.registry import deployable as publishing
 from flows.registry import rules as promotion
 from flows.registry import versions as registry
-from flows.registry.deployable import publish, servable
+from flows.registry.champion import refresh_champion, resolve_champion
 from flows.registry.rollback import rollback
 from flows.registry.rules import Decision, Outcome
-from flows.steps.challenger_evaluation import _withdrawn as why_withdrawn
+from flows.steps.promote import _withdrawn as why_withdrawn
 from flows.tracking.mlflow_client import connect
 from hemlets.cli.app import GROUP, _load
 from hemlets.core.errors import CheckpointError, PromotionError
 from hemlets.core.workspace import Workspace
-from serving.champion import read_champion
+from hemlets.inference.champion import find_champion
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +53,9 @@ def three(_built, monkeypatch):
         closing(sqlite3.connect(workspace.home / database)) as now,
     ):
         first.backup(now)
-    for name in ("mlflow/artifacts", "serving"):
-        shutil.rmtree(workspace.home / name)
-        shutil.copytree(copy / name, workspace.home / name)
-    shutil.copy(copy / "champion.json", workspace.home)
+    shutil.rmtree(workspace.home / "mlflow" / "artifacts")
+    shutil.copytree(copy / "mlflow" / "artifacts", workspace.home / "mlflow" / "artifacts")
+    (workspace.home / "champion.json").unlink(missing_ok=True)
     return workspace
 
 
@@ -78,20 +75,17 @@ def promote(workspace, version, archive):
     number = None if before is None else before.version
     decision = Decision(outcome=Outcome.PROMOTED, reasons=("good",), champion_version=number)
     promotion.apply(decision, workspace, version)
-    publish(workspace, servable(workspace, registry.champion(workspace)))
+    refresh_champion(workspace)
 
 
 def state(workspace) -> SimpleNamespace:
-    """What the alias, predictions and serving point to, and which versions are withdrawn."""
-    noted = json.loads((workspace.home / "champion.json").read_text())
-    served = read_champion(workspace)
-    assert served.verified().read_text() == f"archive of {served.version}"
-    weights = (workspace.home / noted["folder"] / "model.safetensors").read_text()
+    """What the alias names, what predicts and is served, and which versions are withdrawn."""
+    found = find_champion(workspace, ask=resolve_champion)
+    assert found.verified_archive().read_text() == f"archive of {found.version}"
     return SimpleNamespace(
         alias=registry.champion(workspace).version,
-        predicts=int(noted["version"]),
-        weights=weights,
-        serves=int(served.version),
+        served=int(found.version),
+        weights=(found.folder / "model.safetensors").read_text(),
         withdrawn={
             v.version: v.tags[registry.WITHDRAWN_TAG]
             for v in registry.withdrawn_versions(workspace)
@@ -105,14 +99,14 @@ def test_by_default_it_goes_to_the_champion_before_for_registry_predictions_and_
     done = rollback(three, because="wrists are mirrored")
     assert (done.champion, done.withdrawn) == (2, 3)
     now = state(three)
-    assert (now.alias, now.predicts, now.serves, now.weights) == (2, 2, 2, "two")
+    assert (now.alias, now.served, now.weights) == (2, 2, "two")
     assert now.withdrawn == {3: "wrists are mirrored"}
 
 
 def test_it_goes_to_any_earlier_champion_that_is_named(three) -> None:
     rollback(three, 1)
     now = state(three)
-    assert (now.alias, now.predicts, now.serves) == (1, 1, 1)
+    assert (now.alias, now.served) == (1, 1)
     assert now.withdrawn == {3: "no reason was given"}
 
 
@@ -146,7 +140,7 @@ def test_one_that_was_withdrawn_is_passed_over_but_may_be_named(three, tmp_path)
     assert state(three).alias == 2
     rollback(three, 3)
     now = state(three)
-    assert (now.alias, now.predicts, now.serves) == (3, 3, 3)
+    assert (now.alias, now.served) == (3, 3)
     assert set(now.withdrawn) == {5, 2}
 
 
@@ -193,7 +187,7 @@ def test_a_version_whose_files_are_damaged_is_refused_before_anything_changes(
     with pytest.raises(CheckpointError, match="version 2"):
         rollback(three)
     now = state(three)
-    assert (now.alias, now.predicts, now.serves, now.withdrawn) == (3, 3, 3, {})
+    assert (now.alias, now.served, now.withdrawn) == (3, 3, {})
 
 
 def test_a_version_that_was_never_tried_through_an_endpoint_is_refused(three) -> None:
@@ -210,30 +204,43 @@ def test_without_a_champion_there_is_nothing_to_go_back_from(tmp_path, monkeypat
         rollback(Workspace(home=tmp_path))
 
 
-STEPS = (
-    (registry, "tag_version"),
-    (registry, "set_champion"),
-    (publishing, "point_to_champion"),
-    (publishing, "publish_champion"),
-)
+STEPS = ("tag_version", "set_champion")
 
 
 @pytest.mark.parametrize("number", [None, 2], ids=["the one before", "named"])
-@pytest.mark.parametrize(("place", "step"), STEPS, ids=[step for _, step in STEPS])
-def test_killed_before_any_step_the_same_command_completes_it(
-    three, monkeypatch, place, step, number
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_before_the_alias_moves_the_same_command_completes_it(
+    three, monkeypatch, step, number
 ) -> None:
     def killed(*_: object, **__: object) -> None:
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr(place, step, killed)
+        patch.setattr(registry, step, killed)
         with pytest.raises(SystemExit):
             rollback(three, number, because="mirrored")
     rollback(three, number, because="mirrored")
     now = state(three)
-    assert (now.alias, now.predicts, now.serves) == (2, 2, 2)
+    assert (now.alias, now.served) == (2, 2)
     assert now.withdrawn == {3: "mirrored"}
+
+
+def test_killed_after_the_alias_moved_it_is_complete(three, monkeypatch) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.registry.rollback.refresh_champion", killed)
+        with pytest.raises(SystemExit):
+            rollback(three, because="mirrored")
+    now = state(three)
+    assert (now.alias, now.served, now.withdrawn) == (2, 2, {3: "mirrored"})
+
+
+def test_an_alias_that_was_moved_in_mlflow_is_followed(three) -> None:
+    assert state(three).served == 3
+    registry.set_champion(three, registry.version_by_number(three, 1))
+    assert state(three).served == 1
 
 
 @pytest.fixture

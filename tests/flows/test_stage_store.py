@@ -6,12 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from flows.storage.stage_cache import RUNS, StageStore, _code, code_hash
+from flows.storage.stage_cache import RUNS, StageStore
 from hemlets.core.errors import WorkspaceError
 from hemlets.core.files import read_json
 from hemlets.core.workspace import Workspace
@@ -164,40 +163,3 @@ def test_a_run_notes_what_it_asked_for_built_or_found(store) -> None:
     first, second = sorted((store.workspace.stages / RUNS).iterdir())
     assert read_json(first) == [["train", "a"]]
     assert read_json(second) == [["train", "a"], ["bench", "b"]]
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A project of three files that the code's hashes are taken of."""
-    root = tmp_path / "project"
-    for name in ("flows/storage/stage_cache.py", "flows/late/scoring.py", "serving/handler.py"):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text("old")
-    monkeypatch.setattr(
-        "flows.storage.stage_cache.__file__", str(root / "flows" / "storage" / "stage_cache.py")
-    )
-    _code.cache_clear()
-    yield root
-    _code.cache_clear()
-
-
-def test_code_that_changes_after_the_first_hash_changes_no_later_one(project) -> None:
-    code_hash("serving")
-    (project / "flows" / "late" / "scoring.py").write_text("pulled during the training")
-    late = code_hash("flows/late")
-    _code.cache_clear()
-    assert code_hash("flows/late") != late
-    (project / "flows" / "late" / "scoring.py").write_text("old")
-    _code.cache_clear()
-    assert code_hash("flows/late") == late
-
-
-def test_the_code_s_hash_is_of_the_places_that_are_named_and_of_no_compiled_file(project) -> None:
-    before = code_hash("flows/late"), code_hash("flows"), code_hash("flows/late", "serving")
-    assert len(set(before)) == 3
-    (project / "flows" / "later.py").write_text("another file whose name begins alike")
-    (project / "flows" / "late" / "__pycache__").mkdir()
-    (project / "flows" / "late" / "__pycache__" / "scoring.pyc").write_text("compiled")
-    _code.cache_clear()
-    assert code_hash("flows/late") == before[0]
-    assert code_hash("flows") != before[1]

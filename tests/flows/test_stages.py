@@ -11,7 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.profile import Profile, load_profile
-from flows.steps import stages
+from flows.steps.benchmark import Benchmark
+from flows.steps.ingest import Data
+from flows.steps.package import Package, package
+from flows.steps.train import train_pose, train_posh
 from flows.storage.stage_cache import StageResult, StageStore
 from hemlets.core.errors import DataError
 from hemlets.core.files import write_json
@@ -39,9 +42,9 @@ def annotated(folder: Path, *, knows_body: bool) -> None:
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> stages.Data:
+def data(tmp_path: Path) -> Data:
     annotated(tmp_path / "data", knows_body=True)
-    return stages.Data(result=result("ingest", tmp_path / "data"), version="open-rendered-1")
+    return Data(result=result("ingest", tmp_path / "data"), version="open-rendered-1")
 
 
 def model_folder(folder: Path, card: dict[str, Any]) -> Path:
@@ -70,12 +73,12 @@ class TestTheCanary:
         return wrong
 
     @pytest.fixture
-    def package(self, store, profile, data, tmp_path) -> Callable[[], stages.Package]:
+    def package(self, store, profile, data, tmp_path) -> Callable[[], Package]:
         model = model_folder(tmp_path / "model", {})
-        scored = stages.Benchmark(result=result("benchmark", tmp_path / "scored"))
+        scored = Benchmark(result=result("benchmark", tmp_path / "scored"))
         scored.predictions("test").parent.mkdir(parents=True)
         scored.predictions("test").write_bytes(b"predictions")
-        return lambda: stages.package(store, profile, data, model, scored)
+        return lambda: package(store, profile, data, model, scored)
 
     def test_a_failure_is_not_taken_from_the_cache(self, package, answers) -> None:
         answers += ["status 500", "status 500 again", None]
@@ -105,48 +108,48 @@ class TestTraining:
         def train(job: Any, **_: object) -> None:
             model_folder(job.out / "model", {})
 
-        monkeypatch.setattr("flows.steps.stages.run_training", train)
+        monkeypatch.setattr("flows.steps.train.run_training", train)
 
     def test_runs_again_when_the_card_of_the_weights_that_it_starts_from_changes(
         self, store, profile, data, tmp_path, monkeypatch
     ) -> None:
         starter = model_folder(tmp_path / "starter", {"training": {"families": ["walk"]}})
         monkeypatch.setattr(
-            "flows.steps.stages.starter_weights", lambda: starter / "model.safetensors"
+            "flows.steps.train.starter_weights", lambda: starter / "model.safetensors"
         )
         profile = profile.model_copy(update={"start": "starter"})
-        assert not stages.train_pose(store, profile, data).cached
-        assert stages.train_pose(store, profile, data).cached
+        assert not train_pose(store, profile, data).cached
+        assert train_pose(store, profile, data).cached
         model_folder(starter, {"training": {"families": ["walk", "dance"]}})
-        assert not stages.train_pose(store, profile, data).cached
+        assert not train_pose(store, profile, data).cached
 
     def test_of_the_shape_runs_again_when_the_card_of_the_pose_network_changes(
         self, store, profile, data, tmp_path
     ) -> None:
         model_folder(tmp_path / "pose" / "model", {"person": {"threshold": 0.5}})
         pose = result("train-pose", tmp_path / "pose")
-        assert not stages.train_posh(store, profile, data, pose).cached
-        assert stages.train_posh(store, profile, data, pose).cached
+        assert not train_posh(store, profile, data, pose).cached
+        assert train_posh(store, profile, data, pose).cached
         model_folder(tmp_path / "pose" / "model", {"person": {"threshold": 0.6}})
-        assert not stages.train_posh(store, profile, data, pose).cached
+        assert not train_posh(store, profile, data, pose).cached
 
     def test_does_not_begin_where_nobody_knows_the_body_that_the_next_stage_learns(
         self, store, profile, data
     ) -> None:
         annotated(data.folder, knows_body=False)
         with pytest.raises(DataError, match="too few training people know their body"):
-            stages.train_pose(store, profile, data)
+            train_pose(store, profile, data)
         assert not list(store.workspace.stages.glob("train-pose/*"))
 
     def test_loads_what_comes_after_it_before_it_begins(
         self, store, profile, data, monkeypatch
     ) -> None:
         loaded: list[str] = []
-        monkeypatch.setattr("flows.steps.stages.import_module", loaded.append)
+        monkeypatch.setattr("flows.steps.train.import_module", loaded.append)
         monkeypatch.setattr(
-            "flows.steps.stages.run_training", lambda *_, **__: loaded.append("training")
+            "flows.steps.train.run_training", lambda *_, **__: loaded.append("training")
         )
-        stages.train_pose(store, profile, data)
+        train_pose(store, profile, data)
         assert loaded[-1] == "training"
         assert set(loaded[:-1]) >= {
             "flows.steps.scoring",

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from flows.profile import Profile, load_profile
-from flows.steps import stages
+from flows.steps import train
+from flows.steps.ingest import Data
 from flows.storage.stage_cache import StageStore
 from hemlets.core.files import read_json
 from hemlets.core.workspace import Workspace
@@ -34,9 +35,9 @@ def test_the_pose_stage_takes_two_steps_on_rendered_people_and_is_kept_by_its_st
     result = store.run(
         "ingest", "data", lambda folder: build_open_data(profile.data, folder, workers=1)
     )
-    data = stages.Data(result=result, version="v")
+    data = Data(result=result, version="v")
     steps: list[int] = []
-    trained = stages.train_pose(
+    trained = train.train_pose(
         store, profile, data, lambda key, folder: lambda row: steps.append(int(row["step"]))
     )
     card = read_json(trained.folder / "model" / "model.json")
@@ -44,13 +45,13 @@ def test_the_pose_stage_takes_two_steps_on_rendered_people_and_is_kept_by_its_st
     (job,) = (read_json(path) for path in store.workspace.logs.glob("train-pose-*.json"))
     assert job["stream"]["data"] == profile.data.model_dump(mode="json")
     assert job["render_workers"] == 1
-    assert stages.train_pose(store, profile, data).cached
+    assert train.train_pose(store, profile, data).cached
 
     class AskedToTrainError(Exception): ...
 
     def ask(*_: Any, **__: Any) -> None:
         raise AskedToTrainError
 
-    monkeypatch.setattr(stages, "run_training", ask)
+    monkeypatch.setattr(train, "run_training", ask)
     with pytest.raises(AskedToTrainError):
-        stages.train_pose(store, profile_of(tiny, "stream.window=64", "stream.reuse=2"), data)
+        train.train_pose(store, profile_of(tiny, "stream.window=64", "stream.reuse=2"), data)

@@ -6,18 +6,19 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
-from flows.tracking.heartbeat import Heartbeat
+from flows.tracking.history import LiveHistory, read_history
 from flows.tracking.mlflow_client import close_orphans, connect, tracking_uri
+from flows.tracking.owner import EXPIRY_S, HEARTBEAT_TAG, INTERVAL_S, Owner
 from flows.tracking.run import flatten
-from flows.tracking.run_owner import HEARTBEAT_TAG, Owner
-from flows.tracking.training_history import read_history
 from hemlets.core.errors import DataError, WorkspaceError
 from hemlets.core.workspace import Workspace
 
@@ -126,8 +127,8 @@ def test_runs_of_a_killed_process_are_closed_or_adopted(workspace, tracking):
 def test_a_run_that_a_living_process_writes_is_refused(workspace, tracking):
     run = tracking.start_or_adopt("busy", "train")
     parent = os.getppid()
-    started = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[19]
-    run.tag(replace(Owner.here(), pid=parent, pid_started=started).to_tags())
+    started = psutil.Process(parent).create_time()
+    run.tag(replace(Owner.here(), pid=parent, started_s=started).to_tags())
     with pytest.raises(WorkspaceError, match=f"process {parent}"):
         tracking.start_or_adopt("busy", "train")
     assert run.run_id not in close_orphans(workspace)
@@ -135,13 +136,7 @@ def test_a_run_that_a_living_process_writes_is_refused(workspace, tracking):
 
 def test_a_process_number_that_was_given_to_another_process_is_not_the_owner(workspace, tracking):
     run = tracking.start_or_adopt("reused number", "train")
-    run.tag(replace(Owner.here(), pid_started="1").to_tags())
-    assert run.run_id in close_orphans(workspace)
-
-
-def test_a_restarted_machine_has_none_of_its_old_processes(workspace, tracking):
-    run = tracking.start_or_adopt("before the restart", "train")
-    run.tag(replace(Owner.here(), boot_id="another").to_tags())
+    run.tag(replace(Owner.here(), started_s=1.0).to_tags())
     assert run.run_id in close_orphans(workspace)
 
 
@@ -177,23 +172,41 @@ def test_runs_that_another_machine_has_left_for_ten_minutes_are_closed(workspace
     assert run.run_id in close_orphans(workspace)
 
 
-def test_an_open_run_has_its_sign_of_life_renewed_until_it_ends(tracking, monkeypatch):
-    heart = Heartbeat(interval_s=0.05)
-    monkeypatch.setattr("flows.tracking.heartbeat.begin", heart.begin)
-    monkeypatch.setattr("flows.tracking.heartbeat.end", heart.end)
+def _beat(tracking, run):
+    return int(_tags(tracking, run)[HEARTBEAT_TAG])
 
-    def beat(run):
-        return int(_tags(tracking, run)[HEARTBEAT_TAG])
 
+def test_an_open_run_has_its_heartbeat_renewed_until_it_ends(tracking, monkeypatch):
+    monkeypatch.setattr("flows.tracking.owner.INTERVAL_S", 0.05)
     with tracking.run("alive", "train") as run:
         run.tag({HEARTBEAT_TAG: "1"})
-        deadline = time.monotonic() + 10
-        while beat(run) == 1:
+        deadline = time.monotonic() + 60
+        while _beat(tracking, run) == 1:
             assert time.monotonic() < deadline
             time.sleep(0.02)
     run.tag({HEARTBEAT_TAG: "1"})
     time.sleep(0.3)
-    assert beat(run) == 1
+    assert _beat(tracking, run) == 1
+
+
+def test_a_heartbeat_that_fails_ends_nothing(tracking, monkeypatch):
+    failed = threading.Semaphore(0)
+
+    def unreachable(*_):
+        failed.release()
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("flows.tracking.owner.INTERVAL_S", 0.01)
+    with tracking.run("unreachable", "train") as run:
+        monkeypatch.setattr(type(tracking.client), "set_tag", unreachable)
+        for _ in range(3):
+            assert failed.acquire(timeout=60)
+    assert _status(tracking, run) == "FINISHED"
+
+
+def test_several_heartbeats_may_be_lost_before_a_run_counts_as_abandoned():
+    assert INTERVAL_S >= 60
+    assert EXPIRY_S / INTERVAL_S >= 5
 
 
 def test_a_history_is_stored_once_however_often_it_is_logged(tracking, tmp_path):
@@ -204,12 +217,12 @@ def test_a_history_is_stored_once_however_often_it_is_logged(tracking, tmp_path)
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with tracking.run("history", "train") as run:
-        assert run.history(path) == 4500
+        LiveHistory(run, path).send_all()
     crashed = tracking.start_or_adopt("history 2", "train")
-    crashed.history(path)
+    LiveHistory(crashed, path).send_all()
     crashed.finish("FAILED")
     with tracking.run("history 2", "train") as run:
-        run.history(path)
+        LiveHistory(run, path).send_all()
     assert run.run_id == crashed.run_id
     points = tracking.client.get_metric_history(run.run_id, "loss")
     assert [p.step for p in points] == list(range(1500))
@@ -220,7 +233,7 @@ def test_a_history_is_stored_once_however_often_it_is_logged(tracking, tmp_path)
 def test_the_torn_last_line_of_a_killed_trainer_is_passed_over(tmp_path):
     path = tmp_path / "history.jsonl"
     path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
-    assert read_history(path) == [(1, [("loss", 2.0)])]
+    assert read_history(path) == [("loss", 2.0, 1)]
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"loss": 1}', '{"step": 1.5}', '{"step": true}'])
@@ -276,10 +289,10 @@ def test_pictures_and_tables_are_stored_with_the_run(tracking, tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "people.png")
     with tracking.run("artifacts", "benchmark") as run:
         for _ in range(2):
-            run.pictures([tmp_path / "people.png"])
+            run.files([tmp_path / "people.png"], folder="pictures")
             run.table("errors", [{"joint": "nose", "mm": 12.5}, {"joint": "a, b", "pck": 90}])
         with pytest.raises(DataError, match="absent"):
-            run.pictures([tmp_path / "absent.png"])
+            run.files([tmp_path / "absent.png"])
     target = tmp_path / "downloaded"
     target.mkdir()
     root = Path(tracking.client.download_artifacts(run.run_id, "", str(target)))

@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 
 from hemlets.core.errors import AssetError, ConfigError, HemletsError, ServingError
 from hemlets.core.ports import BusyPortError, free_ports
-from hemlets.core.workspace import Workspace
-from serving.champion import publish_champion
+from hemlets.inference.champion import Champion
 from serving.cli import _watch, serve
 
 app = typer.Typer()
@@ -60,10 +59,13 @@ def test_without_a_champion_the_way_to_one_is_told():
     assert "make demo" in (error.remedy or "")
 
 
-def test_an_archive_that_is_not_the_tested_one_is_not_served(home: Path, tmp_path: Path):
+def test_an_archive_that_is_not_the_tested_one_is_not_served(tmp_path: Path, monkeypatch):
     archive = tmp_path / "hemlets-posh-1.mar"
     archive.write_bytes(b"swapped after the test")
-    publish_champion(Workspace(home=home), archive, version="1", sha256="0" * 64)
+    champion = Champion(
+        version="1", folder=tmp_path, card_sha256="", archive=archive, archive_sha256="0" * 64
+    )
+    monkeypatch.setattr("hemlets.inference.champion.find_champion", lambda _: champion)
     error = error_of("--port", "0")
     assert isinstance(error, AssetError)
     assert "not the one that was tested" in error.what

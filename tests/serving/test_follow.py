@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from hemlets.core.errors import PromotionError
 from hemlets.core.files import sha256_file
 from hemlets.core.workspace import Workspace
+from hemlets.inference.champion import Champion, cache_champion, find_champion
 from serving.archive import build_archive
-from serving.champion import publish_champion, read_champion
 from serving.follow import Follower
 from serving.settings import ServerSettings
 from serving.torchserve import TorchServe
@@ -26,16 +27,28 @@ class Followed:
     def __init__(self, workspace: Workspace, server: TorchServe, archive: Path) -> None:
         self.workspace, self.server = workspace, server
         self.said: list[str] = []
+        workspace.mlflow.mkdir(parents=True)
+        (workspace.mlflow / "mlflow.db").touch()
         self.promote(archive, "1")
-        champion = read_champion(workspace)
+        champion = find_champion(workspace)
         assert champion is not None
-        status = server.register(champion.verified())
+        status = server.register(champion.verified_archive())
         self.follower = Follower(
             server, workspace, champion, status, say=self.said.append, drain_s=0.5
         )
 
     def promote(self, archive: Path, version: str) -> None:
-        publish_champion(self.workspace, archive, version=version, sha256=sha256_file(archive))
+        folder = self.workspace.home / version
+        folder.mkdir()
+        (folder / "model.json").touch()
+        champion = Champion(
+            version=version,
+            folder=folder,
+            card_sha256=sha256_file(folder / "model.json"),
+            archive=archive,
+            archive_sha256=sha256_file(archive),
+        )
+        cache_champion(self.workspace, champion)
 
     def versions(self) -> list[str]:
         return [item.version for item in self.server.management.versions("hemlets-posh")]
@@ -127,8 +140,14 @@ def test_a_model_whose_workers_don_t_start_leaves_the_old_one_serving(
         client.predict(pictures[0], BOX)
 
 
-def test_a_pointer_that_can_t_be_read_is_said_and_changes_nothing(followed: Followed) -> None:
-    (followed.workspace.serving / "champion.json").write_text("{")
+def test_a_registry_that_can_t_be_reached_is_said_and_changes_nothing(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(_: Workspace) -> None:
+        raise PromotionError("the alias 'champion' can't be looked up")
+
+    monkeypatch.setattr("hemlets.inference.champion.load_plugin", lambda name: unreachable)
+    (followed.workspace.mlflow / "mlflow.db").write_text("another row")
     assert not followed.follower.look()
-    assert "can't be read" in followed.said[0]
+    assert "can't be looked up" in followed.said[0]
     assert followed.versions() == ["1"]

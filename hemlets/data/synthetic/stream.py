@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 
 from hemlets.core.config import Config
 from hemlets.core.errors import DataError
-from hemlets.core.worker_pool import Crew
+from hemlets.core.worker_pool import WorkerPool
 from hemlets.data.synthetic.config import OpenDataConfig
 from hemlets.data.synthetic.people import BLOCK, Studio
 from hemlets.data.table import BACKGROUND_SPLITS, Annotations
@@ -153,19 +153,19 @@ class RenderStream:
 
     def __init__(self, config: StreamConfig, *, workers: int = 1) -> None:
         self.config, self._workers = config, workers
-        self._crew: Crew[Block, _Rendered] | None = None
+        self._pool: WorkerPool[Block, _Rendered] | None = None
         self._render: Callable[[Block], _Rendered] | None = None
 
     def __enter__(self) -> Self:
         if self._workers:
             prepare = partial(_renderer, self.config)
-            self._crew = Crew(prepare, self._workers, what="render worker").__enter__()
+            self._pool = WorkerPool(prepare, self._workers, what="render worker")
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._crew is not None:
-            self._crew.close()
-            self._crew = None
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
     def windows(
         self, start: int = 0, wanted: Callable[[int], Indices] | None = None
@@ -180,8 +180,8 @@ class RenderStream:
         Raises:
             WorkspaceError: A worker died.
         """
-        while self._crew is not None and self._crew.open_tasks:
-            self._crew.answer()  # Of an iteration that was left.
+        while self._pool is not None and self._pool.pending:
+            self._pool.next_result()  # Of an iteration that was left.
         blocks_a_window = self.config.blocks
         given = start * blocks_a_window
         done: dict[int, _Rendered] = {}
@@ -195,21 +195,21 @@ class RenderStream:
         while True:
             stop = (window + 1) * blocks_a_window
             # No more than this is rendered before the window after it is asked for.
-            while given < stop + (self.config.ahead if self._crew else 0):
+            while given < stop + (self.config.ahead if self._pool else 0):
                 slots = slots_of(given // blocks_a_window)
                 self._give(self.config.block(given, slots), done)
                 given += 1
             numbers = range(window * blocks_a_window, stop)
-            while self._crew is not None and any(number not in done for number in numbers):
-                block, rendered = self._crew.answer()
+            while self._pool is not None and any(number not in done for number in numbers):
+                block, rendered = self._pool.next_result()
                 done[block.number] = rendered
             samples = [sample for number in numbers for sample in done.pop(number)]
             yield _window(window, slots_of(window), samples)
             window += 1
 
     def _give(self, block: Block, done: dict[int, _Rendered]) -> None:
-        if self._crew is not None:
-            self._crew.give(block)
+        if self._pool is not None:
+            self._pool.submit(block)
             return
         if self._render is None:
             self._render = _renderer(self.config)

@@ -32,7 +32,7 @@ from hemlets.core.files import (
     sha256_file,
     write_json,
 )
-from hemlets.core.worker_pool import work_through
+from hemlets.core.worker_pool import map_unordered
 from hemlets.data.table import Annotations, ShardWriter
 
 TABLE: Final = "annotations.parquet"
@@ -156,7 +156,7 @@ class VersionWriter:
         total = sum(map(len, shards))
         done = total - sum(map(len, missing))
         progress(done, total)
-        for shard, _ in work_through(prepare, missing, workers, what=what):
+        for shard, _ in map_unordered(prepare, missing, workers, what=what):
             done += len(shard)
             progress(done, total)
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flows.profile import Profile
 from flows.registry import rules as promotion
 from flows.registry import versions as registry
-from flows.registry.deployable import publish, servable
+from flows.registry.champion import refresh_champion
 from flows.registry.rules import Comparison, Decision, Outcome
+from flows.steps.benchmark import Benchmark
+from flows.steps.package import Package
 from flows.steps.split_fingerprint import read_held_out
-from flows.steps.stages import Benchmark, Package
 from flows.tracking.figures import Figures
 from hemlets.core.errors import (
     CheckpointError,
@@ -30,7 +31,8 @@ from hemlets.core.files import sha256_folder
 from hemlets.core.workspace import Workspace
 from hemlets.evaluation import PairedRatio, Run, compare_for_promotion, read_run
 
-__all__ = ["Verdict", "judge"]
+if TYPE_CHECKING:
+    from flows.tracking.run import Run as TrackedRun
 
 # What loading and running a damaged or another architecture's model raises, beside our own.
 _MODEL_ERRORS: Final = (HemletsError, RuntimeError, ValueError, KeyError, TypeError)
@@ -95,7 +97,7 @@ def judge(
         # Serving code that changed makes another archive of the same model, tried by now.
         registry.attach_archive(workspace, champion, packaged.archive)
     decision = promotion.apply(decision, workspace, challenger)
-    decision = _publish(workspace, decision)
+    decision = _refresh(workspace, decision)
     compared = comparison is not None and comparison.ratio is not None
     facts = {
         "decision": str(decision.outcome),
@@ -124,6 +126,15 @@ def judge(
     return Verdict(decision=decision, facts=facts)
 
 
+def log_verdict(run: TrackedRun, verdict: Verdict) -> None:
+    """Log the decision, its reasons and the figures of the gate."""
+    decision, facts = verdict.decision, verdict.facts
+    run.tag({"decision": str(decision.outcome), "reasons": "; ".join(decision.reasons)})
+    run.metrics({f"gate/{k}": v for k, v in facts["figures"].items() if v is not None})
+    if facts["comparison"] is not None:
+        run.metrics({"gate/regression_upper": facts["comparison"]["upper"]})
+
+
 def _withdrawn(workspace: Workspace, challenger: registry.ModelVersion) -> str | None:
     """Why this model was taken out of service, under whichever number; None where it was not."""
     return next(
@@ -136,29 +147,24 @@ def _withdrawn(workspace: Workspace, challenger: registry.ModelVersion) -> str |
     )
 
 
-def _publish(workspace: Workspace, decision: Decision) -> Decision:
-    """Serve what is the champion now, also where an earlier run was killed before it did.
+def _refresh(workspace: Workspace, decision: Decision) -> Decision:
+    """Cache the present champion for predictions and serving.
 
     Returns:
-        The decision, with a reason more where what is served is not the champion.
+        The decision, with another reason if the champion cannot be served.
     """
     with promotion.promotion_lock(workspace):
-        champion = registry.champion(workspace)
-        if champion is None:
-            return decision
         try:
-            files = servable(workspace, champion)
+            refresh_champion(workspace)
         except CheckpointError:
-            # A champion whose files are damaged is among the reasons of a rejection already.
+            # Damaged files of an old champion are among the reasons of a rejection already.
             if decision.promote:
                 raise
-            return decision
         except PromotionError as error:
-            # The alias was moved by hand: nothing that was not tried goes to users.
-            note = f"what is served stays as it was, since the champion can't be: {error.what}"
+            # The alias was moved by hand to a model that was never tried.
+            note = f"the champion can't be served: {error.what}"
             return replace(decision, reasons=(*decision.reasons, note))
-        publish(workspace, files)
-        return decision
+    return decision
 
 
 def _hold_against(

@@ -1,0 +1,43 @@
+"""Settings of single steps, outside the profile so that a step's code hash excludes the profile."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from hemlets.core.config import Config
+
+
+class BenchmarkConfig(Config):
+    """How models are scored.
+
+    Attributes:
+        promotion_metric: Error that the challenger and the champion are compared by, on the
+            gate split.
+        resamples: Draws of the bootstrap.
+        pictures: Samples in the contact sheets.
+        bodies: Test samples, spread evenly over the split, on which bodies are studied: refined,
+            with the truth put in, and beside what they have to beat. 0 leaves the study out.
+    """
+
+    promotion_metric: Literal[
+        "mpjpe_mm", "pa_mpjpe_mm", "rigid_mpjpe_mm", "per_vertex_mm", "theta_deg"
+    ] = "mpjpe_mm"
+    resamples: int = Field(2000, ge=100)
+    pictures: int = Field(12, ge=4)
+    bodies: int = Field(128, ge=0)
+
+
+class CanaryConfig(Config):
+    """The check of the packaged model through a real endpoint.
+
+    Attributes:
+        samples: Held-out images that are posted.
+        joints_tolerance_mm: Largest difference of a joint from the saved prediction.
+    """
+
+    samples: int = Field(24, ge=1)
+    joints_tolerance_mm: float = Field(0.5, gt=0)
+    theta_tolerance_rad: float = Field(0.01, gt=0)
+    betas_tolerance: float = Field(0.01, gt=0)

@@ -1,0 +1,89 @@
+"""Ingest: render a profile's data, merge ingested datasets into it, commit a data version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.profile import Profile
+from flows.steps.machine import machine
+from flows.steps.merge_datasets import COMBINED, ingested_parts, unite
+from flows.storage import data_versions
+from flows.storage.stage_cache import StageResult, StageStore
+from hemlets.core.code_hash import code_hash
+
+if TYPE_CHECKING:
+    from flows.tracking.run import Run
+    from hemlets.data.versions.combine import Part
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """A data version.
+
+    Attributes:
+        result: The cached result with the annotation table and the shards.
+        version: Its name in DVC.
+        parts: The ingested datasets that some of its rows come from.
+    """
+
+    result: StageResult
+    version: str
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Folder with the annotation table and the shards."""
+        return self.result.folder
+
+
+def ingest(store: StageStore, profile: Profile, progress: Progress | None = None) -> Data:
+    """Render the open data of a profile and commit it as a data version.
+
+    If the profile names ingested datasets, the version is the union with their training rows.
+
+    Raises:
+        ConfigError: A dataset is not ingested.
+        DataError: A dataset cannot be merged.
+    """
+    from hemlets.data.synthetic import build_open_data
+
+    parts = ingested_parts(store.workspace, profile.datasets)
+    key = store.key(
+        "ingest",
+        config=profile.data.hash,
+        machine=machine(),
+        code=code_hash("hemlets.data.synthetic"),
+    )
+    result = store.run(
+        "ingest",
+        key,
+        lambda folder: build_open_data(
+            profile.data, folder, workers=profile.render_workers, progress=progress
+        ),
+    )
+    if parts:
+        result = unite(store, result, parts)
+    version = data_versions.commit(
+        store.workspace,
+        result.folder,
+        name=COMBINED if parts else data_versions.OPEN_RENDERED,
+        content=result.content,
+    )
+    return Data(result=result, version=version, parts=tuple(parts))
+
+
+def log_ingest(run: Run, profile: Profile, data: Data) -> None:
+    """Log the rendering settings, the datasets and the data version."""
+    run.params(
+        {
+            "data": profile.data.model_dump(mode="json"),
+            "datasets": ", ".join(profile.datasets),
+        }
+    )
+    run.tag({"data_version": data.version, "content": data.result.content})
+    run.files([data.folder / "version.json"])

@@ -1,0 +1,71 @@
+"""Register: make a trained model the registry's challenger, tagged with where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from flows.profile import Profile
+from flows.registry import versions as registry
+from flows.steps.benchmark import Benchmark
+from flows.steps.ingest import Data
+from flows.steps.previous_data import CONTENT_TAG, DATA_TAG, Previous
+from flows.steps.split_fingerprint import read_held_out
+from flows.storage.stage_cache import StageResult
+from hemlets.core.workspace import Workspace
+
+METRIC_PROTOCOL: Final = "open-benchmark-1"
+
+
+def register_challenger(
+    workspace: Workspace,
+    profile: Profile,
+    *,
+    data: Data,
+    validation: str,
+    previous: Previous | None,
+    model: StageResult,
+    scored: Benchmark,
+    code_version: str,
+    run_id: str,
+    tags: Mapping[str, str],
+) -> registry.ModelVersion:
+    """Register the model of a training with its lineage as tags.
+
+    Args:
+        workspace: The workspace with the registry.
+        profile: The profile that was followed.
+        data: The data version that the model was trained on.
+        validation: Hash of the validation result.
+        previous: The data version that it was compared with.
+        model: Result of the last training.
+        scored: Its benchmark.
+        code_version: The commit.
+        run_id: The MLflow run that the version belongs to.
+        tags: Further tags.
+    """
+    gate = read_held_out(scored.result.folder, "gate")
+    return registry.register(
+        workspace,
+        _model_folder(model),
+        run_id=run_id,
+        tags={
+            "code_version": code_version,
+            DATA_TAG: data.version,
+            CONTENT_TAG: data.result.content,
+            "config_hash": profile.hash,
+            "validation": f"passed {validation[:12]}",
+            "metric_protocol": METRIC_PROTOCOL,
+            "stage_key": model.key,
+            registry.GATE_TAG: gate.hash,
+            "gate_samples": str(gate.samples),
+            "profile": profile.name,
+            **({} if previous is None else previous.tags),
+            **tags,
+        },
+    )
+
+
+def _model_folder(model: StageResult) -> Path:
+    return model.folder / "model"

@@ -1,0 +1,116 @@
+"""Validate: check a data version against the expectation suites; stop if a blocking one fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_checks.result import ValidationResult
+from flows.steps.ingest import Data
+from flows.steps.merge_datasets import origins
+from flows.steps.previous_data import NO_PREVIOUS, Previous
+from flows.storage.stage_cache import StageResult, StageStore
+from hemlets.core.code_hash import code_hash
+from hemlets.core.errors import ValidationFailed
+
+if TYPE_CHECKING:
+    from flows.tracking.run import Run
+
+_LISTED_ROWS = 10
+
+
+def validate_data(store: StageStore, data: Data, previous: Previous | None = None) -> StageResult:
+    """Check a data version against the suites; the result says whether it passed.
+
+    Args:
+        store: Cache of step results.
+        data: The data version.
+        previous: The version before it, whose label distributions it is compared with.
+    """
+
+    def build(folder: Path) -> None:
+        from data_checks.validate import validate
+
+        validate(
+            data.folder,
+            folder,
+            previous=None if previous is None else previous.folder,
+            compared_with=NO_PREVIOUS if previous is None else str(previous),
+        )
+
+    key = store.key(
+        "validate",
+        data=data.result.content,
+        previous=None if previous is None else previous.ingredients(),
+        code=code_hash("data_checks.validate"),
+    )
+    return store.run("validate", key, build, counts="result.json")
+
+
+def require_valid(result: StageResult, data: Data) -> None:
+    """Raise unless every blocking expectation passed.
+
+    Raises:
+        ValidationFailed: A blocking expectation failed. Names rows, fields and pages, and the
+            ingested files that the rows come from.
+    """
+    outcome = ValidationResult.read(result.folder)
+    if outcome.passed:
+        return
+    rows, files = _ingested_rows(outcome, data)
+    if files:
+        names = ", ".join(file.parent.name for file in files)
+        raise ValidationFailed(
+            f"{outcome.message()}\n{rows}",
+            where=", ".join(map(str, files)),
+            remedy="correct or remove these rows in the ingested files, or correct the source and "
+            f"ingest it again with hemlets data ingest --anew ({names}), and run again; nothing "
+            "was trained",
+        )
+    raise ValidationFailed(
+        outcome.message(),
+        where=data.folder / "annotations.parquet",
+        remedy="correct what produced these rows (the settings under [data], the rendering code"
+        + "".join(f", the ingested dataset {part.name}" for part in data.parts)
+        + ") and run again; a change to this file itself would be undone; nothing was trained",
+    )
+
+
+def summarize(outcome: dict[str, Any], previous: Previous | None) -> str:
+    """The outcome as one line."""
+    verdict = "passed" if outcome["passed"] else "failed"
+    line = f"{outcome['rows']:,} rows, {outcome['expectations']} expectations: {verdict}"
+    return line if previous is None else f"{line}; compared with {previous}"
+
+
+def log_validation(run: Run, result: StageResult, outcome: dict[str, Any], version: str) -> None:
+    """Log the verdict, the counts and the report."""
+    run.tag(
+        {
+            "validation": "passed" if outcome["passed"] else "failed",
+            "data_version": version,
+            "compared_with": outcome["compared_with"],
+        }
+    )
+    run.metrics({"rows": outcome["rows"], "warnings": len(outcome["warnings"])})
+    run.files([result.folder / "result.json", result.folder / "report.html"])
+
+
+def _ingested_rows(outcome: ValidationResult, data: Data) -> tuple[str, list[Path]]:
+    """Describe the ingested rows that failed an expectation, and name the files they are in."""
+    failed = {
+        row.number: row.sample_id
+        for finding in outcome.blocking
+        for row in finding.rows
+        if row.number >= 0
+    }
+    if not data.parts or not failed:
+        return "", []
+    found = origins(data.folder, data.parts, failed)
+    lines = [
+        f"- {failed[number]}: row {origin.row} of {origin.file}" for number, origin in found.items()
+    ]
+    rest = len(lines) - _LISTED_ROWS
+    more = [f"- and {rest} more"] if rest > 0 else []
+    files = sorted({origin.file for origin in found.values()})
+    return "\n".join(["Where they were ingested:", *lines[:_LISTED_ROWS], *more]), files

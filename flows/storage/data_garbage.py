@@ -1,0 +1,101 @@
+"""Forget data versions and let DVC remove the files that no remaining version needs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.storage import data_versions
+from hemlets.core.errors import WorkspaceError
+from hemlets.core.files import atomic_path
+from hemlets.core.workspace import Workspace
+from hemlets.data.locations import DataSettings
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+
+def collect_garbage(workspace: Workspace, forgotten: Iterable[str], kept: Iterable[str]) -> int:
+    """Forget versions and remove their files from the cache and the workspace's own remote.
+
+    A remote that the settings name may be shared, so it is left alone.
+
+    Args:
+        workspace: The workspace.
+        forgotten: Names of the versions that go.
+        kept: Names of those that stay.
+
+    Returns:
+        Bytes that were freed.
+
+    Raises:
+        WorkspaceError: The list of a remaining version's files is lost, so that DVC can't tell
+            which files it needs.
+    """
+    from dvc.exceptions import DvcException
+
+    before = _bytes(workspace)
+    for version in forgotten:
+        data_versions.forget(workspace, version)
+    with _shown_to_dvc(workspace, kept):
+        repo = data_versions.open_repository(workspace)
+        try:
+            _require_lists(repo, workspace)
+            # A remote that the settings name may be shared.
+            repo.gc(workspace=True, cloud=DataSettings.of(workspace).remote is None)
+        except (DvcException, OSError) as error:
+            raise WorkspaceError(
+                f"DVC could not remove unused files: {error}",
+                where=workspace.data,
+                remedy="run hemlets clean again",
+            ) from error
+        finally:
+            repo.close()
+    return before - _bytes(workspace)
+
+
+def _require_lists(repo: Repo, workspace: Workspace) -> None:
+    lists = [out for out in repo.index.outs if out.is_dir_checksum]
+    missing = [str(out) for out in lists if out.get_dir_cache() is None]
+    if missing:
+        raise WorkspaceError(
+            f"the list of files of {', '.join(missing)} can't be found, so that DVC can't tell "
+            "which files it needs",
+            where=workspace.data,
+            remedy="bring the remote back, or delete the version's file in data/versions; then "
+            "run hemlets clean again",
+        )
+
+
+def _bytes(workspace: Workspace) -> int:
+    stores = (workspace.data / ".dvc" / "cache", workspace.data_remote)
+    files = (path for store in stores for path in store.rglob("*"))
+    return sum(path.stat().st_size for path in files if path.is_file())
+
+
+@contextlib.contextmanager
+def _shown_to_dvc(workspace: Workspace, kept: Iterable[str]) -> Iterator[None]:
+    """Show DVC the versions that stay, because it looks at the current ones only."""
+    from ruamel.yaml import YAML
+
+    made: list[Path] = []
+    try:
+        for version in kept:
+            note = workspace.data / "beside" / f"{version}.dvc"
+            if note.exists():
+                continue
+            source = workspace.data / "versions" / f"{version}.dvc"
+            document = YAML(typ="safe").load(source.read_text())
+            document["outs"][0]["path"] = version
+            text = io.StringIO()
+            YAML().dump(document, text)
+            made.append(note)
+            with atomic_path(note) as scratch:
+                scratch.write_text(text.getvalue())
+        yield
+    finally:
+        for note in made:
+            note.unlink(missing_ok=True)

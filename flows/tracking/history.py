@@ -1,0 +1,96 @@
+"""A training's history on its way to MLflow, during the training and at its end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from pathlib import Path
+from typing import Self
+
+from flows.tracking.run import Run
+from hemlets.core.errors import DataError
+
+Point = tuple[str, float, int]
+"""Metric name, value, step."""
+
+
+def read_history(path: Path) -> list[Point]:
+    """Read a training history: JSON lines of ``{"step": …, metric: number, …}``.
+
+    Values that are not numbers are skipped, and so is an incomplete last line, which a killed
+    trainer leaves behind.
+
+    Raises:
+        DataError: The file is absent, or a line is not such an object.
+    """
+    try:
+        lines = path.read_text().split("\n")[:-1]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the training history can't be read: {error}", where=path) from None
+    points = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            step = row.pop("step")
+            if isinstance(step, bool) or not isinstance(step, int):
+                raise TypeError("step")
+        except (json.JSONDecodeError, AttributeError, KeyError, TypeError):
+            raise DataError(
+                f"line {number} of the training history can't be used: {line[:80]!r}",
+                where=f"{path}:{number}",
+                expected='a JSON object with a whole number "step"',
+                remedy="delete the file and run the step again",
+            ) from None
+        points += [
+            (name, float(value), step)
+            for name, value in row.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        ]
+    return points
+
+
+class LiveHistory:
+    """Sends new points of a growing history to its run, at most every few seconds.
+
+    As a context manager it sends the rest if its block is left by an exception.
+
+    Args:
+        run: The run of the training.
+        path: The history that the training appends to.
+        every_s: Least time between two calls, seconds.
+    """
+
+    def __init__(self, run: Run, path: Path, *, every_s: float = 20.0) -> None:
+        self._run, self._path, self._every_s = run, path, every_s
+        self._sent_at, self._step = -math.inf, -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._try_to_send()
+
+    def send(self) -> None:
+        """Send new points if it is time to. A failing tracker does not disturb the training."""
+        if time.monotonic() - self._sent_at >= self._every_s:
+            self._try_to_send()
+            # After the call: a tracker that is slow to fail is not asked again at once.
+            self._sent_at = time.monotonic()
+
+    def _try_to_send(self) -> None:
+        with contextlib.suppress(Exception):
+            self.send_all()
+
+    def send_all(self) -> None:
+        """Send every point that was not sent.
+
+        Raises:
+            DataError: The history is damaged.
+        """
+        new = [point for point in read_history(self._path) if point[2] > self._step]
+        if new:
+            self._run.log_points(new)
+            self._step = new[-1][2]
