@@ -9,8 +9,6 @@ from flows.ablation.labels import Labels
 from hemlets.models.codecs import States
 from hemlets.training.config import Supervision
 
-__all__ = ["ARMS", "COMPARISONS", "Arm", "Comparison"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:

@@ -11,8 +11,6 @@ import numpy as np
 from flows.ablation.arms import Comparison
 from flows.ablation.results import Row
 
-__all__ = ["Difference", "Line", "compare", "paired_difference"]
-
 _LEVEL = 0.95
 
 

@@ -21,8 +21,6 @@ from flows.tracking.run import Run
 from hemlets.core.files import content_hash, lock
 from hemlets.core.workspace import Workspace
 
-__all__ = ["Outcome", "ablate"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:

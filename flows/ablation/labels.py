@@ -17,8 +17,6 @@ from hemlets.core.files import content_hash, sha256_file
 from hemlets.core.skeleton import PART_CHILD, PART_PARENT
 from hemlets.data.table import FIELDS, Annotations
 
-__all__ = ["FBI_ERROR", "ORDINAL_ERROR", "Labels", "relabelled", "write_labels"]
-
 Labels = Literal["half-3d", "half-2d", "half-relations", "half-ordinal", "all-3d"]
 """What the second half knows: it is left out; 2D joints; those with relations of which some are
 wrong; those with ordinal relations of which more are wrong; everything."""

@@ -14,8 +14,6 @@ from flows.ablation.study import Study
 from hemlets.core.files import atomic_path
 from hemlets.evaluation.paper import paper_tables
 
-__all__ = ["markdown", "write_report"]
-
 _SHOWN: Final = {
     "mpjpe_mm": "MPJPE",
     "pa_mpjpe_mm": "PA-MPJPE",

@@ -12,8 +12,6 @@ from flows.ablation.scoring import FIGURES
 from hemlets.core.errors import DataError
 from hemlets.core.files import atomic_path
 
-__all__ = ["COLUMNS", "Results", "Row"]
-
 _SETTINGS: Final = (
     "key",
     "arm",

@@ -16,7 +16,7 @@ from flows.ablation.labels import write_labels
 from flows.ablation.results import Row
 from flows.ablation.scoring import figures, predict, score_arm
 from flows.ablation.study import Study
-from flows.steps.split_fingerprint import HeldOut
+from flows.steps.split_fingerprint import SplitFingerprint
 from flows.steps.training_process import run_training
 from flows.tracking.history import read_history
 from hemlets.core.errors import DataError
@@ -73,7 +73,7 @@ class Bench:
             out=Path(),
             initial_pose=self.starter if self.study.start == "starter" else None,
         )
-        key = self.study.key(job, HeldOut.of(self.test_rows).hash)
+        key = self.study.key(job, SplitFingerprint.of(self.test_rows).hash)
         out = self.folder / "runs" / key
         return Planned(key=key, arm=arm, seed=seed, job=job.model_copy(update={"out": out}))
 

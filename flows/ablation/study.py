@@ -17,8 +17,6 @@ from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.backbones.pretrained import backbone_file
 from hemlets.training.config import LossConfig, StageJob, TrainingConfig
 
-__all__ = ["Study"]
-
 
 class Study(Config):
     """What every run of an ablation has in common.

@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["ablate"]
-
 
 def ablate(
     arms: Annotated[
@@ -102,7 +100,7 @@ def _run(
     from flows.ablation.flow import ablate as flow
     from flows.ablation.runs import Bench
     from flows.ablation.study import Study
-    from flows.services.user_errors import failure_of
+    from flows.services.user_errors import find_user_error
     from hemlets.assets import asset_path
     from hemlets.core.workspace import Workspace
     from hemlets.data.synthetic import build_open_data
@@ -128,7 +126,7 @@ def _run(
             most=most,
         )
     except Exception as error:
-        known = failure_of(error)
+        known = find_user_error(error)
         if known is None:
             raise
         raise known from None

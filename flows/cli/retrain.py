@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["retrain", "rollback", "ui"]
-
 Home = Annotated[
     Path | None,
     typer.Option("--home", help="Workspace folder; by default HEMLETS_HOME or ./workspace."),
@@ -51,14 +49,14 @@ def _retrain(profile: str, overrides: list[str] | None, workspace: object) -> No
     from rich.console import Console
 
     from flows.retrain import retrain as flow
-    from flows.services.user_errors import failure_of
+    from flows.services.user_errors import find_user_error
     from hemlets.core.workspace import Workspace
 
     assert isinstance(workspace, Workspace)
     try:
         outcome = flow(profile, overrides, str(workspace.home))
     except Exception as error:
-        known = failure_of(error)
+        known = find_user_error(error)
         if known is None:
             raise
         raise known from None

@@ -20,8 +20,6 @@ from hemlets.core.errors import InputError
 if TYPE_CHECKING:
     from hemlets.inference.types import PredictionRequest
 
-__all__ = ["HemletsPosh"]
-
 
 class HemletsPosh(PythonModel):  # type: ignore[misc]
     """Predicts people from a table of encoded images."""

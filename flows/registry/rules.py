@@ -22,21 +22,7 @@ from hemlets.core.workspace import Workspace
 from hemlets.evaluation.metrics.definitions import format_value, metric_label
 
 if TYPE_CHECKING:
-    from flows.steps.split_fingerprint import HeldOut
-
-__all__ = [
-    "MIN_GATE_SAMPLES",
-    "REPLACED_BY_TAG",
-    "REPLACED_TAG",
-    "Bound",
-    "Comparison",
-    "Decision",
-    "Outcome",
-    "PromotionRules",
-    "apply",
-    "decide",
-    "promotion_lock",
-]
+    from flows.steps.split_fingerprint import SplitFingerprint
 
 
 MIN_GATE_SAMPLES: Final = 256
@@ -160,7 +146,7 @@ def decide(
     comparison: Comparison | None,
     canary_passed: bool | None,
     *,
-    gate: HeldOut | None,
+    gate: SplitFingerprint | None,
     gaps: Sequence[str] = (),
     withdrawn: str | None = None,
 ) -> Decision:
@@ -279,7 +265,7 @@ def _finite(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _too_few(rules: PromotionRules, gate: HeldOut | None) -> list[str]:
+def _too_few(rules: PromotionRules, gate: SplitFingerprint | None) -> list[str]:
     if gate is None:
         return ["the gate is missing: nothing says which samples the figures are of"]
     if gate.samples < rules.min_gate_samples:
@@ -289,7 +275,7 @@ def _too_few(rules: PromotionRules, gate: HeldOut | None) -> list[str]:
 
 
 def _about_the_gate(
-    rules: PromotionRules, comparison: Comparison | None, gate: HeldOut | None
+    rules: PromotionRules, comparison: Comparison | None, gate: SplitFingerprint | None
 ) -> list[str]:
     notes = []
     if rules.min_gate_samples < MIN_GATE_SAMPLES:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.services.redaction import masked
+from flows.services.redaction import redact_url
 from flows.tracking.mlflow_client import STAGE_KEY_TAG, Tracking, connect
 from hemlets.core.errors import AssetError, CheckpointError, ConfigError, PromotionError
 from hemlets.core.files import atomic_folder, lock, sha256_file, sha256_folder
@@ -27,31 +27,6 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
     from mlflow.models import ModelSignature
-
-__all__ = [
-    "ARCHIVE_TAG",
-    "CHALLENGER",
-    "CHAMPION",
-    "GATE_TAG",
-    "MODEL_NAME",
-    "REQUIRED_TAGS",
-    "WITHDRAWN_FOR_TAG",
-    "WITHDRAWN_TAG",
-    "ModelVersion",
-    "archive_of",
-    "attach_archive",
-    "challenger",
-    "champion",
-    "model_folder_of",
-    "register",
-    "reject",
-    "set_champion",
-    "tag_version",
-    "untag_version",
-    "version_by_number",
-    "versions",
-    "withdrawn_versions",
-]
 
 MODEL_NAME = "hemlets-posh"
 CHALLENGER = "challenger"
@@ -214,8 +189,8 @@ def model_folder_of(workspace: Workspace, version: ModelVersion) -> Path:
     except (OSError, KeyError, mlflow.exceptions.MlflowException) as error:
         raise CheckpointError(
             f"the files of {MODEL_NAME} version {version.version} can't be read: "
-            f"{masked(str(error))}",
-            where=masked(version.source),
+            f"{redact_url(str(error))}",
+            where=redact_url(version.source),
             remedy=remedy,
         ) from error
     if not folder.is_dir() or sha256_folder(folder) != version.model_hash:
@@ -277,7 +252,7 @@ def archive_of(workspace: Workspace, version: ModelVersion) -> Path | None:
     except (OSError, mlflow.exceptions.MlflowException) as error:
         raise CheckpointError(
             f"the archive of {MODEL_NAME} version {version.version} can't be read: "
-            f"{masked(str(error))}",
+            f"{redact_url(str(error))}",
             where=inside,
             remedy="restore MLflow's artifacts from a backup, or retrain",
         ) from error
@@ -466,8 +441,8 @@ def _get(tracking: Tracking, number: int) -> ModelVersion:
     except MlflowException as error:
         raise PromotionError(
             f"{MODEL_NAME} has no version {number}",
-            where=masked(tracking.uri),
-            remedy=masked(error.message),
+            where=redact_url(tracking.uri),
+            remedy=redact_url(error.message),
         ) from error
 
 
@@ -484,8 +459,8 @@ def _by_alias(tracking: Tracking, alias: str) -> ModelVersion | None:
         if error.error_code in absent:
             return None
         raise PromotionError(
-            f"the alias {alias!r} can't be looked up: {masked(error.message)}",
-            where=masked(tracking.uri),
+            f"the alias {alias!r} can't be looked up: {redact_url(error.message)}",
+            where=redact_url(tracking.uri),
         ) from error
     return _version(found)
 

@@ -19,7 +19,7 @@ from typing import Annotated, Final
 import typer
 
 from flows.services.checks import Check, Status
-from flows.services.redaction import masked
+from flows.services.redaction import redact_url
 from flows.services.surroundings import (
     look_at_encodings,
     look_at_foreign_settings,
@@ -365,7 +365,7 @@ def _mlflow_database(workspace: Workspace) -> Check:
     server = os.environ.get("MLFLOW_TRACKING_URI")
     if server:
         # A database may take its password from the query too.
-        address = masked(server.partition("?")[0])
+        address = redact_url(server.partition("?")[0])
         return Check(name=name, status=Status.OK, found=f"not looked at: {address} is used")
     file = workspace.mlflow / "mlflow.db"
     if not file.exists():

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Self
 
-from flows.services.redaction import masked
+from flows.services.redaction import redact_url
 from hemlets.core.environment import without_foreign_settings
 from hemlets.core.errors import WorkspaceError
 from hemlets.core.ports import LOOPBACK, free_port, require_free_port
@@ -240,11 +240,11 @@ def run_ui(
     prefect_own = not prefect.startswith("http")
     runs = mlflow_server(workspace, mlflow_port) if mlflow_own else None
     flows = prefect_server(workspace, prefect_port) if prefect_own else None
-    pages.append(("MLflow (runs and models)", runs.url if runs else masked(tracking), runs))
+    pages.append(("MLflow (runs and models)", runs.url if runs else redact_url(tracking), runs))
     pages.append(
         (
             "Prefect (flows and schedules)",
-            flows.url if flows else masked(prefect.removesuffix("/").removesuffix("/api")),
+            flows.url if flows else redact_url(prefect.removesuffix("/").removesuffix("/api")),
             flows,
         )
     )

@@ -6,7 +6,7 @@ import os
 import sys
 
 from flows.services.checks import Check, Status
-from flows.services.redaction import masked
+from flows.services.redaction import redact_url
 from hemlets.core.environment import (
     MLFLOW_SERVER,
     PREFECT_SERVER,
@@ -30,7 +30,7 @@ def look_at_server(variable: str) -> Check:
         require_reachable(variable, health="/health")
     except WorkspaceError as error:
         return Check(name=name, status=Status.FAIL, found=error.what, remedy=error.remedy or "")
-    return Check(name=name, status=Status.OK, found=f"{masked(url)} answers")
+    return Check(name=name, status=Status.OK, found=f"{redact_url(url)} answers")
 
 
 def look_at_proxies() -> Check:
@@ -40,7 +40,7 @@ def look_at_proxies() -> Check:
         for name in _PROXIES
         if (value := os.environ.get(name) or os.environ.get(name.lower()))
     }
-    told = ", ".join(f"{name}={masked(value)}" for name, value in found.items())
+    told = ", ".join(f"{name}={redact_url(value)}" for name, value in found.items())
     return Check(
         name="proxies",
         status=Status.OK,

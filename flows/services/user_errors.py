@@ -1,4 +1,4 @@
-"""What a person can act on in what a flow raised."""
+"""Find the error that a person can act on among the causes of a flow's failure."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from typing import Final
 
 from hemlets.core.errors import HemletsError, WorkspaceError
 
-__all__ = ["failure_of"]
-
 _DISK_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
-def failure_of(error: BaseException) -> HemletsError | None:
-    """What a person can act on in what a flow raised: our own error, or a disk that is full."""
+def find_user_error(error: BaseException) -> HemletsError | None:
+    """Return our own error, or one about a disk, among an error and its causes; else None."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, HemletsError):
@@ -22,8 +20,8 @@ def failure_of(error: BaseException) -> HemletsError | None:
             return WorkspaceError(
                 f"a file could not be written: {seen.strerror}",
                 where=seen.filename,
-                remedy="free some space or mend the permissions, then run the command again: "
-                "it goes on from the last whole stage",
+                remedy="free some space or fix the permissions, then run the command again: "
+                "it continues from the last finished step",
             )
         seen = seen.__cause__ or seen.__context__
     return None

@@ -14,16 +14,6 @@ from hemlets.core.wording import counted
 from hemlets.evaluation.bodies import BodyRow, BodyStudy
 from hemlets.evaluation.metrics.names import MetricName
 
-__all__ = [
-    "Bodies",
-    "Figure",
-    "body_metrics",
-    "body_page",
-    "body_table",
-    "read_bodies",
-    "write_bodies",
-]
-
 _FILE: Final = "bodies.json"
 
 _REPROJECTED: Final = ("reprojection_from_network_px", "reprojection_from_truth_px")

@@ -16,8 +16,6 @@ from serving.archive import read_archive
 from serving.canary import CanarySample, check_endpoint
 from serving.torchserve import TorchServe
 
-__all__ = ["try_endpoint"]
-
 
 def try_endpoint(
     config: CanaryConfig,

@@ -8,8 +8,6 @@ from typing import Final
 from flows.profile import Profile
 from hemlets.core.errors import DataError
 
-__all__ = ["require_bodies"]
-
 _COLUMNS: Final = ("split", "source", "smpl_valid")
 
 

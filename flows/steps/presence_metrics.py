@@ -12,8 +12,6 @@ from hemlets.inference.predictor import Predictor
 from hemlets.inference.types import BodyEstimate
 from hemlets.models.model_folder import PersonThreshold
 
-__all__ = ["PERSON_TITLE", "person_metrics", "person_sentence", "read_person", "write_person"]
-
 PERSON_TITLE: Final = "Is there anybody at all?"
 """Heading of what :func:`person_sentence` says."""
 

@@ -17,8 +17,6 @@ from flows.storage.stage_cache import StageStore
 from hemlets.core.errors import DataError, WorkspaceError
 from hemlets.core.files import sha256_file
 
-__all__ = ["CONTENT_TAG", "DATA_TAG", "NO_PREVIOUS", "Previous", "find_previous"]
-
 NO_PREVIOUS: Final = "nothing: no champion learned from another data version"
 DATA_TAG: Final = "data_version"
 CONTENT_TAG: Final = "data_content"

@@ -11,8 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-__all__ = ["Progress", "StageBar"]
-
 _QUIET_S = 15.0
 
 

@@ -18,7 +18,7 @@ from flows.registry.champion import refresh_champion
 from flows.registry.rules import Comparison, Decision, Outcome
 from flows.steps.benchmark import Benchmark
 from flows.steps.package import Package
-from flows.steps.split_fingerprint import read_held_out
+from flows.steps.split_fingerprint import read_split_fingerprint
 from flows.tracking.figures import Figures
 from hemlets.core.errors import (
     CheckpointError,
@@ -75,7 +75,8 @@ def judge(
         CheckpointError: A promoted model's stored files are damaged.
     """
     champion = registry.champion(workspace)
-    figures, gate = Figures.read(scored.result.folder), read_held_out(scored.result.folder, "gate")
+    figures = Figures.read(scored.result.folder)
+    gate = read_split_fingerprint(scored.result.folder, "gate")
     comparison, other = None, None
     if champion is not None:
         comparison, other = _hold_against(
@@ -214,7 +215,7 @@ def _hold_against(
 
 
 def _paired(own: Benchmark, other: Benchmark, metric: str, resamples: int) -> PairedRatio:
-    ours, theirs = (read_held_out(scored.result.folder, "gate") for scored in (own, other))
+    ours, theirs = (read_split_fingerprint(scored.result.folder, "gate") for scored in (own, other))
     if ours != theirs:
         raise DataError(
             f"the challenger was scored on {ours.samples} gate rows {ours.hash[:12]}, the champion "

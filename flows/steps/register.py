@@ -11,7 +11,7 @@ from flows.registry import versions as registry
 from flows.steps.benchmark import Benchmark
 from flows.steps.ingest import Data
 from flows.steps.previous_data import CONTENT_TAG, DATA_TAG, Previous
-from flows.steps.split_fingerprint import read_held_out
+from flows.steps.split_fingerprint import read_split_fingerprint
 from flows.storage.stage_cache import StageResult
 from hemlets.core.workspace import Workspace
 
@@ -45,7 +45,7 @@ def register_challenger(
         run_id: The MLflow run that the version belongs to.
         tags: Further tags.
     """
-    gate = read_held_out(scored.result.folder, "gate")
+    gate = read_split_fingerprint(scored.result.folder, "gate")
     return registry.register(
         workspace,
         _model_folder(model),

@@ -14,7 +14,7 @@ from flows.settings import BenchmarkConfig
 from flows.steps.body_metrics import write_bodies
 from flows.steps.open_benchmark import write_open_benchmark
 from flows.steps.presence_metrics import write_person
-from flows.steps.split_fingerprint import HeldOut, write_held_out
+from flows.steps.split_fingerprint import SplitFingerprint, write_split_fingerprint
 from hemlets.body import BodyModel
 from hemlets.core.errors import DataError
 from hemlets.core.files import write_json
@@ -134,7 +134,9 @@ def score_model(
                 available = len(pick_bodies(rows, len(rows)))
                 write_bodies(folder, study, available=available, resamples=config.resamples)
                 count(len(studied))
-    write_held_out(folder, {split: HeldOut.of(rows) for split, rows in held_out.items()})
+    write_split_fingerprint(
+        folder, {split: SplitFingerprint.of(rows) for split, rows in held_out.items()}
+    )
     write_json(folder / "figures.json", figures)
     if tested is not None:
         write_open_benchmark(folder, config, data_folder=data_folder, scores=tested, body=body)

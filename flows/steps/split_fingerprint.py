@@ -1,4 +1,4 @@
-"""Which rows a split consists of, as one hash: two figures are comparable on equal hashes only."""
+"""Identify the rows of a split by one hash: only figures with equal hashes are comparable."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ from hemlets.core.errors import DataError
 from hemlets.core.files import read_json, write_json
 from hemlets.data.table import FIELDS, Annotations
 
-__all__ = ["HeldOut", "read_held_out", "write_held_out"]
-
 _FILE = "held-out.json"
-# Where an image is stored says nothing about what is asked and what is right.
+# Where an image is stored changes neither the question nor the right answer.
 _PLACES = ("shard", "shard_row")
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldOut:
+class SplitFingerprint:
     """The rows that a model was scored on.
 
     Attributes:
@@ -34,8 +32,8 @@ class HeldOut:
     samples: int
 
     @classmethod
-    def of(cls, rows: Annotations) -> HeldOut:
-        """The identity of annotated rows, whatever their order and their shards."""
+    def of(cls, rows: Annotations) -> SplitFingerprint:
+        """Fingerprint annotated rows, independently of their order and their shards."""
         order = np.argsort(rows.sample_id.astype(str), kind="stable")
         digest = hashlib.sha256()
         for field in FIELDS:
@@ -52,23 +50,24 @@ class HeldOut:
         return cls(hash=digest.hexdigest(), samples=len(rows))
 
 
-def write_held_out(folder: Path, splits: dict[str, HeldOut]) -> None:
-    """Note beside a benchmark's figures which rows each split consisted of."""
+def write_split_fingerprint(folder: Path, splits: dict[str, SplitFingerprint]) -> None:
+    """Store the fingerprint of each split beside a benchmark's figures."""
     write_json(
         folder / _FILE,
         {name: {"hash": part.hash, "samples": part.samples} for name, part in splits.items()},
     )
 
 
-def read_held_out(folder: Path, split: str) -> HeldOut:
-    """What :func:`write_held_out` noted of a split.
+def read_split_fingerprint(folder: Path, split: str) -> SplitFingerprint:
+    """Read the fingerprint that :func:`write_split_fingerprint` stored.
 
     Raises:
         DataError: The file is absent or says nothing of this split.
     """
-    noted: dict[str, Any] = read_json(folder / _FILE)
+    stored: dict[str, Any] = read_json(folder / _FILE)
     try:
-        return HeldOut(hash=str(noted[split]["hash"]), samples=int(noted[split]["samples"]))
+        found = stored[split]
+        return SplitFingerprint(hash=str(found["hash"]), samples=int(found["samples"]))
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"the benchmark does not say which rows its {split} split had",

@@ -9,8 +9,6 @@ from typing import Final
 
 from hemlets.evaluation.scoring.results import SAMPLES_FILE, SUMMARY_FILE, read_summary
 
-__all__ = ["ARTIFACT_FOLDER", "fetch_run", "log_benchmark"]
-
 ARTIFACT_FOLDER: Final = "benchmark"
 
 

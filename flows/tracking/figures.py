@@ -9,8 +9,6 @@ from typing import Any, Final
 from hemlets.core.files import read_json
 from hemlets.evaluation.metrics.definitions import metric_label
 
-__all__ = ["LIFTER_RATIO", "MEAN_POSE_RATIO", "Figures"]
-
 MEAN_POSE_RATIO: Final = "mpjpe_over_mean_pose"
 LIFTER_RATIO: Final = "mpjpe_over_linear_lifter"
 

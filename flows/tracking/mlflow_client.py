@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from flows.services.redaction import masked
+from flows.services.redaction import redact_url
 from flows.tracking.owner import EXPIRY_S, Owner, heartbeat
 from flows.tracking.run import Run, shortened
 from hemlets.core.errors import WorkspaceError
@@ -42,7 +42,7 @@ class Tracking:
 
     Attributes:
         uri: Its address; may contain a password, so it is only shown
-            :func:`~flows.services.redaction.masked`.
+            :func:`~flows.services.redaction.redact_url`.
         experiment_id: MLflow's id of the experiment ``hemlets``.
         client: MLflow's client.
     """
@@ -103,7 +103,7 @@ class Tracking:
         if record.info.status == "RUNNING" and holder is not None and holder.may_be_alive():
             raise WorkspaceError(
                 f"run {name!r} is being written by process {holder.pid} on {holder.host}",
-                where=f"{masked(self.uri)}, run {existing.run_id}",
+                where=f"{redact_url(self.uri)}, run {existing.run_id}",
                 expected="one process per run",
                 remedy=f"wait for that process or end it{_expiry(holder)}",
             )
@@ -139,7 +139,7 @@ class Tracking:
             interrupted = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
             # The error of the block matters more than one of the tracker.
             with contextlib.suppress(Exception):
-                current.tag({"hemlets.error": masked(str(error)) or type(error).__name__})
+                current.tag({"hemlets.error": redact_url(str(error)) or type(error).__name__})
                 current.finish("KILLED" if interrupted else "FAILED")
             raise
         current.finish()
@@ -183,17 +183,17 @@ def connect(workspace: Workspace) -> Tracking:
         experiment = _experiment(client, artifacts)
     except mlflow.exceptions.MlflowException as error:
         raise WorkspaceError(
-            f"MLflow can't be used: {masked(error.message)}",
-            where=masked(uri),
+            f"MLflow can't be used: {redact_url(error.message)}",
+            where=redact_url(uri),
             remedy="check that the server runs and MLFLOW_TRACKING_URI is right; without that "
             "variable the workspace's own SQLite database is used",
         ) from error
     if experiment.lifecycle_stage == "deleted":
         raise WorkspaceError(
             f"the MLflow experiment {EXPERIMENT!r} was deleted",
-            where=masked(uri),
-            remedy=f"bring it back: MLFLOW_TRACKING_URI={masked(uri)} mlflow experiments restore "
-            f"--experiment-id {experiment.experiment_id}",
+            where=redact_url(uri),
+            remedy=f"bring it back: MLFLOW_TRACKING_URI={redact_url(uri)} mlflow experiments "
+            f"restore --experiment-id {experiment.experiment_id}",
         )
     # A server over this workspace puts experiments that it creates one level below.
     location = experiment.artifact_location.rstrip("/")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from flows.services.redaction import masked
+from flows.services.redaction import redact_url
 from hemlets.core.errors import DataError, WorkspaceError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Run:
         if other:
             raise WorkspaceError(
                 f"parameters of this run differ from those it began with: {', '.join(other)}",
-                where=f"{masked(self.uri)}, run {self.run_id}",
+                where=f"{redact_url(self.uri)}, run {self.run_id}",
                 expected="the same configuration under the same key",
                 remedy="delete that run in MLflow and run again",
             )

@@ -13,8 +13,6 @@ from pydantic import BaseModel
 
 from flows.profile import Profile
 
-__all__ = ["Setting", "settings_of"]
-
 _MEANINGS: Final = {
     "data.seed": "Of all that is drawn in rendering: the same seed gives the same people.",
     "data.samples.train": "People rendered for training.",

@@ -19,7 +19,7 @@ from flows.ablation.report import markdown
 from flows.ablation.results import COLUMNS, Results, Row
 from flows.ablation.scoring import FIGURES
 from flows.ablation.study import Study
-from flows.steps.split_fingerprint import HeldOut
+from flows.steps.split_fingerprint import SplitFingerprint
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import PART_CHILD, PART_PARENT
 from hemlets.core.workspace import Workspace
@@ -333,6 +333,6 @@ def test_a_runs_key_is_of_its_rows_and_labels_not_of_the_folder_that_they_lie_in
     columns = {f.name: table.column(f.name) for f in FIELDS} | {"mask": [b""] * len(table)}
     relabelled(Annotations.from_columns(columns), arm.labels).write(plain / "annotations.parquet")
     job = study.job(arm, 0, data=plain, out=Path(), initial_pose=None)
-    assert study.key(job, HeldOut.of(bench.test_rows).hash) == planned.key
+    assert study.key(job, SplitFingerprint.of(bench.test_rows).hash) == planned.key
     other = replace(bench, data=_other_than(data, tmp_path / "other"))
     assert other.plan(arm, 0).key != planned.key

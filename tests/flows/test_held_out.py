@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flows.steps.split_fingerprint import HeldOut, read_held_out, write_held_out
+from flows.steps.split_fingerprint import (
+    SplitFingerprint,
+    read_split_fingerprint,
+    write_split_fingerprint,
+)
 from hemlets.core.errors import DataError
 from hemlets.data.table import FIELDS, Annotations
 
@@ -28,13 +32,13 @@ def columns() -> dict[str, object]:
     return values
 
 
-def held_out(**changes: object) -> HeldOut:
-    return HeldOut.of(Annotations.from_columns(columns() | changes))
+def held_out(**changes: object) -> SplitFingerprint:
+    return SplitFingerprint.of(Annotations.from_columns(columns() | changes))
 
 
 def test_the_order_of_rows_and_the_shards_that_hold_them_do_not_matter() -> None:
     shuffled = Annotations.from_columns(columns()).take(np.array([2, 0, 3, 1]))
-    assert HeldOut.of(shuffled) == held_out()
+    assert SplitFingerprint.of(shuffled) == held_out()
     assert held_out(shard=["moved"] * ROWS, shard_row=[9] * ROWS) == held_out()
 
 
@@ -51,7 +55,7 @@ def test_any_other_label_makes_other_rows(field: str) -> None:
 
 
 def test_a_split_is_found_again_as_it_was_noted(tmp_path) -> None:
-    write_held_out(tmp_path, {"gate": held_out()})
-    assert read_held_out(tmp_path, "gate") == held_out()
+    write_split_fingerprint(tmp_path, {"gate": held_out()})
+    assert read_split_fingerprint(tmp_path, "gate") == held_out()
     with pytest.raises(DataError, match="test split"):
-        read_held_out(tmp_path, "test")
+        read_split_fingerprint(tmp_path, "test")

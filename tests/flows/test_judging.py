@@ -17,7 +17,7 @@ from flows.steps import promote as judging
 from flows.steps.benchmark import Benchmark
 from flows.steps.package import Package
 from flows.steps.promote import judge
-from flows.steps.split_fingerprint import HeldOut, write_held_out
+from flows.steps.split_fingerprint import SplitFingerprint, write_split_fingerprint
 from flows.storage.stage_cache import StageResult
 from flows.tracking.mlflow_client import connect
 from hemlets.core.errors import CheckpointError, PromotionError, WorkspaceError
@@ -117,7 +117,7 @@ def benchmark(folder: Path, error_mm: float, name: MetricName = NAME) -> Benchma
     mean = {"name": name.full, "mean": float(values.mean()), "samples": N}
     predictors = {who: {"mpjpe_mm": mean} for who in ("model", "mean-pose", "linear-lifter")}
     (folder / "figures.json").write_text(json.dumps({"gate": predictors}))
-    write_held_out(folder, {"gate": HeldOut(hash="rows", samples=N)})
+    write_split_fingerprint(folder, {"gate": SplitFingerprint(hash="rows", samples=N)})
     return Benchmark(
         result=StageResult(stage="benchmark", key="k", folder=folder, content="c", cached=False)
     )

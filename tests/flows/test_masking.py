@@ -3,7 +3,7 @@
 import pytest
 
 from flows.registry.versions import version_by_number
-from flows.services.redaction import masked
+from flows.services.redaction import redact_url
 from flows.tracking.mlflow_client import connect
 from hemlets.core.errors import HemletsError, WorkspaceError
 from hemlets.core.workspace import Workspace
@@ -20,7 +20,7 @@ from hemlets.core.workspace import Workspace
     ],
 )  # fmt: skip
 def test_name_and_password_of_an_address_are_masked(text: str, shown: str) -> None:
-    assert masked(text) == shown
+    assert redact_url(text) == shown
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_name_and_password_of_an_address_are_masked(text: str, shown: str) -> No
     ],
 )
 def test_what_is_no_userinfo_stays(text: str) -> None:
-    assert masked(text) == text
+    assert redact_url(text) == text
 
 
 def test_the_tracker_s_password_is_not_in_the_message_of_a_lost_tracker(

@@ -8,7 +8,7 @@ from flows.profile import FLOOR_METRICS
 from flows.registry import rules as promotion
 from flows.registry import versions as registry
 from flows.registry.rules import Bound, Comparison, Decision, Outcome, PromotionRules, apply
-from flows.steps.split_fingerprint import HeldOut
+from flows.steps.split_fingerprint import SplitFingerprint
 from flows.tracking.mlflow_client import connect
 from hemlets.core.errors import ConfigError
 from hemlets.core.workspace import Workspace
@@ -24,7 +24,7 @@ RULES = PromotionRules.from_mapping(
         "max_regression": 0.01,
     }
 )
-GATE = HeldOut(hash="rows of today", samples=512)
+GATE = SplitFingerprint(hash="rows of today", samples=512)
 GOOD = {"mpjpe_mm": 80.0, "pck3d_150mm_pct": 90.0, "mpjpe_over_mean_pose": 0.4}
 
 
@@ -182,14 +182,16 @@ def test_a_gate_of_unknown_rows_rejects():
 
 @pytest.mark.parametrize(("samples", "passes"), [(255, False), (256, True)])
 def test_a_gate_of_fewer_than_256_samples_promotes_nothing(samples, passes):
-    decision = decide(RULES, GOOD, compared(), True, HeldOut(hash=GATE.hash, samples=samples))
+    decision = decide(
+        RULES, GOOD, compared(), True, SplitFingerprint(hash=GATE.hash, samples=samples)
+    )
     assert decision.promote is passes
     assert any("needed are at least 256" in r for r in decision.reasons) is not passes
 
 
 def test_a_profile_that_lets_fewer_gate_samples_suffice_has_that_said_with_every_decision():
     rules = RULES.model_copy(update={"min_gate_samples": 32})
-    few = HeldOut(hash=GATE.hash, samples=32)
+    few = SplitFingerprint(hash=GATE.hash, samples=32)
     for metrics, promoted in ((GOOD, True), (GOOD | {"mpjpe_mm": 300.0}, False)):
         decision = decide(rules, metrics, compared(), True, few)
         assert decision.promote is promoted

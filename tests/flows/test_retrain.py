@@ -16,7 +16,7 @@ import pytest
 from data_checks.result import ValidationResult
 from flows.profile import profile_names
 from flows.registry import versions as registry
-from flows.steps.split_fingerprint import read_held_out
+from flows.steps.split_fingerprint import read_split_fingerprint
 from flows.tracking.mlflow_client import connect
 from hemlets.cli import main
 from hemlets.evaluation.scoring.results import read_summary
@@ -150,7 +150,7 @@ class TestTheFirstRun:
         assert version.tags["data_version"].startswith("open-rendered-")
         assert version.stage_key == finished.stage("train-posh").name
         assert version.tags["decision"] == "promoted"
-        gate = read_held_out(finished.stage("benchmark"), "gate")
+        gate = read_split_fingerprint(finished.stage("benchmark"), "gate")
         assert version.tags[registry.GATE_TAG] == gate.hash
         assert version.tags["gate_samples"] == "32"
 
