@@ -9,7 +9,7 @@ import pytest
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import Joint
 from hemlets.data.table import Annotations
-from hemlets.evaluation import Predictions, protocols
+from hemlets.evaluation import Predictions, protocols, summarise
 from hemlets.evaluation.metrics.joint_sets import JOINT_SETS
 from hemlets.evaluation.protocols import load_protocol
 from hemlets.evaluation.protocols.protocol import SEGMENTS, SURFACE
@@ -60,6 +60,68 @@ def test_our_eighteenth_joint_does_not_count_on_human36m(truth, tmp_path):
     joints[:, Joint.THORAX] += 500
     found = scored(tmp_path, truth, dataclasses.replace(exact, joints3d_mm=joints))
     np.testing.assert_allclose(found.of("mpjpe_mm"), 0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["human36m-p1", "human36m-p2", "human36m-pa"])
+def test_the_last_column_of_human36m_is_the_mean_of_the_actions_however_many_samples_each_has(
+    name, truth, tmp_path
+):
+    protocol = load_protocol(name)
+    # Walking has four times as many samples as any other action, and alone has errors.
+    walking = truth.column("action") == "Walking"
+    kept = truth.take(np.flatnonzero(walking | (truth.frame == 0)))
+    predictions = predictions_of(kept, noise_mm=0)
+    joints = predictions.joints3d_mm.copy()
+    joints[kept.column("action") == "Walking", Joint.LEFT_WRIST] += [16, 30, 0]
+    predictions = dataclasses.replace(predictions, joints3d_mm=joints)
+    if len(protocol.subjects) == 1:
+        chosen = np.flatnonzero(kept.subject == protocol.subjects[0])
+        kept, predictions = kept.take(chosen), predictions.take(chosen)
+    summary = summarise(scored(tmp_path, kept, predictions, protocol), resamples=10)
+    for table in summary.tables:
+        (walk,) = [cell.figure.mean for cell in table.cells if cell.title == "Walk"]
+        assert walk > 0.5
+        assert table.average.mean == pytest.approx(walk / len(H36M_ACTIONS), rel=1e-3)
+    if name == "human36m-p1":
+        assert summary.tables[0].average.mean == pytest.approx(2 / 15, rel=1e-3)
+
+
+def moved(predictions, joint, by_mm):
+    joints = predictions.joints3d_mm.copy()
+    joints[:, joint] += by_mm
+    return dataclasses.replace(predictions, joints3d_mm=joints)
+
+
+COUNTED_BY_3DHP = (
+    "RIGHT_ANKLE", "RIGHT_KNEE", "RIGHT_HIP", "LEFT_HIP", "LEFT_KNEE", "LEFT_ANKLE",
+    "RIGHT_WRIST", "RIGHT_ELBOW", "RIGHT_SHOULDER", "LEFT_SHOULDER", "LEFT_ELBOW", "LEFT_WRIST",
+    "NECK", "HEAD_TOP",
+)  # fmt: skip
+
+
+def test_3dhp_counts_each_of_14_joints_as_a_fourteenth_and_no_other(tmp_path):
+    annotations, protocol = layout_of("mpi_inf_3dhp"), load_protocol("mpi_inf_3dhp")
+    exact = predictions_of(annotations, noise_mm=0)
+    for joint in Joint:
+        if joint == Joint.PELVIS:
+            continue
+        found = scored(tmp_path, annotations, moved(exact, joint, [400, 0, 0]), protocol)
+        wrong = 100 / 14 if joint.name in COUNTED_BY_3DHP else 0
+        np.testing.assert_allclose(found.of("pck3d_150mm_pct"), 100 - wrong, atol=1e-3)
+        np.testing.assert_allclose(found.of("auc3d_150mm_pct"), (100 - wrong) * 30 / 31, atol=1e-3)
+
+
+def test_3dpw_is_a_mean_over_12_limb_joints_and_the_neck(tmp_path):
+    annotations, protocol = layout_of("threedpw"), load_protocol("threedpw")
+    exact = predictions_of(annotations, noise_mm=0)
+    for joint in Joint:
+        if joint == Joint.PELVIS:
+            continue
+        found = scored(tmp_path, annotations, moved(exact, joint, [0, 26, 0]), protocol)
+        counts = joint.name in COUNTED_BY_3DHP and joint != Joint.HEAD_TOP
+        np.testing.assert_allclose(found.of("mpjpe_mm"), 2.0 if counts else 0.0, atol=1e-3)
+        aligned = found.of("pa_mpjpe_mm")
+        assert (aligned > 0.5).all() if counts else (aligned < 1e-3).all(), joint.name
 
 
 def test_the_similarity_protocols_agree_with_scipy_on_their_joints(truth, tmp_path):

@@ -133,6 +133,43 @@ def test_under_bfloat16_the_decoding_runs_in_float32() -> None:
     torch.testing.assert_close(output.decoded.voxel_BJ3.double(), exact, atol=1e-4, rtol=0)
 
 
+def _tiny_model() -> tuple[HemletsPosh, torch.Tensor]:
+    torch.manual_seed(0)
+    model = HemletsPosh(TINY, ShapeNetworkConfig(hidden=32, blocks=1)).eval()
+    with torch.no_grad():
+        model.pose.heatmap_head.weight.mul_(1000)
+    return model, torch.randn(2, 3, 64, 64)
+
+
+def test_the_bodys_loss_teaches_the_pose_network_through_the_joints() -> None:
+    model, image = _tiny_model()
+    model(image).shape.rotation_BR33.square().sum(0).sin().sum().backward()
+    # The features reach the shape network past the volume: its head learns by the joints alone.
+    gradient = model.pose.volume_head.weight.grad
+    assert gradient is not None
+    assert gradient.abs().max() > 0
+
+
+def test_the_joints_loss_teaches_heatmaps_and_hemlets_through_the_volume() -> None:
+    model, image = _tiny_model()
+    model(image).decoded.voxel_BJ3.square().sum().backward()
+    gradient = model.pose.heatmap_head.weight.grad
+    assert gradient is not None
+    by_map = gradient.abs().amax((1, 2, 3))
+    assert len(by_map) == 14 * 3 + 18
+    assert (by_map > 0).all()
+
+
+@pytest.mark.parametrize("maps", [slice(0, 42), slice(42, 60)], ids=["hemlets", "heatmaps"])
+def test_other_hemlets_or_heatmaps_give_another_volume(maps: slice) -> None:
+    model, image = _tiny_model()
+    with torch.no_grad():
+        before = model(image).pose
+        model.pose.heatmap_head.bias[maps] += 1.0
+        after = model(image).pose
+    assert (after.volume_BJDHW - before.volume_BJDHW).abs().max() > 1e-4
+
+
 def test_an_untrained_shape_network_stands_near_the_rest_pose() -> None:
     torch.manual_seed(0)
     network = ShapeNetwork(ShapeNetworkConfig(), 64)

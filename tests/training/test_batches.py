@@ -134,6 +134,19 @@ def test_a_part_with_an_end_unknown_in_the_image_is_masked(data: Path) -> None:
     assert unknown == {"left_forearm"}
 
 
+@pytest.mark.parametrize("scale", [0.75, 1.25])
+def test_a_person_is_larger_by_the_scale_that_is_drawn_in_the_image_and_no_deeper(
+    data: Path, monkeypatch: pytest.MonkeyPatch, scale: float
+) -> None:
+    plain, scaled = _samples(data).batch(np.arange(4), 0), _drawn(data, monkeypatch, scale=scale)
+    in_image = (scaled.voxel_BJ3[..., :2] - 8) / (plain.voxel_BJ3[..., :2] - 8)
+    torch.testing.assert_close(in_image, torch.full_like(in_image, scale), atol=1e-3, rtol=0)
+    assert torch.equal(scaled.voxel_BJ3[..., 2], plain.voxel_BJ3[..., 2])
+    # The figure's own colours cover more or fewer pixels by the square; grey 90 and black are not.
+    figure = [(b.image_BHW3.float().std(-1) > 12).sum() for b in (plain, scaled)]
+    assert float(figure[1] / figure[0]) == pytest.approx(scale**2, rel=0.25)
+
+
 def test_flipping_relabels_joints_parts_and_rotations(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,12 +25,18 @@ from hemlets.core.errors import (
 )
 from hemlets.core.files import lock
 from hemlets.core.processes import die_with_parent
+from hemlets.data.table import Annotations
 from hemlets.models.model_folder import load_model
+from hemlets.training import engine
 from hemlets.training.checkpoints import load_checkpoint, save_checkpoint
 from hemlets.training.config import StageJob, TrainingConfig
 from hemlets.training.engine import learning_rate, main, train
 from hemlets.training.identity import Identity
 from hemlets.training.reporting import Rows
+from hemlets.training.validation import validate
+
+from .one_of_several import recording
+from .rounding import SMALL_RATE, assert_same_gradients, assert_same_losses
 
 # Most tests train a network, and some of them several times.
 pytestmark = pytest.mark.slow
@@ -56,6 +62,28 @@ def _read_until_step(process: subprocess.Popen[str], step: int) -> None:
 def test_the_loss_falls(whole_run: Any) -> None:
     totals = [row["loss/total"] for row in whole_run.history]
     assert np.mean(totals[-5:]) < 0.98 * np.mean(totals[:5])
+
+
+def test_validation_figures_are_those_of_the_weights_on_the_validation_rows(
+    whole_run: Any, data: Path
+) -> None:
+    model, _ = load_model(whole_run.out / "model")
+    table = Annotations.read(data / "annotations.parquet")
+
+    def figures(split: str) -> dict[str, float]:
+        return validate(
+            model.pose, table.split(split), data / "shards",
+            precision=torch.float32, device=torch.device("cpu"),
+        )  # fmt: skip
+
+    logged = {
+        name.removeprefix("validation/"): value
+        for name, value in whole_run.history[-1].items()
+        if name.startswith("validation/")
+    }
+    assert {"joints_px", "depth_mm"} <= set(logged)
+    assert figures("validation") == pytest.approx(logged, rel=1e-3)
+    assert figures("train")["depth_mm"] != pytest.approx(logged["depth_mm"], rel=1e-3)
 
 
 def test_the_same_job_gives_the_same_bits(
@@ -324,7 +352,7 @@ def test_two_processes_of_torchrun_train_as_one_does(
     whole_run: Any, job_for: Callable[..., StageJob], tmp_path: Path
 ) -> None:
     # BatchNorm takes its statistics a process, so it is frozen on both sides.
-    settings = {"steps": 20, "freeze_batch_norm": True, "log_every": 1}
+    settings = {"steps": 20, "freeze_batch_norm": True, "learning_rate": SMALL_RATE}
     one, two = (job_for(tmp_path / name, training=settings) for name in ("one", "two"))
     file = tmp_path / "job.json"
     file.write_text(two.model_dump_json())
@@ -339,24 +367,29 @@ def test_two_processes_of_torchrun_train_as_one_does(
     )
     assert launched.returncode == 0, launched.stderr
     train(one)
-    histories = [_losses(type(whole_run)(job.out, job).history) for job in (two, one)]
-    assert len(histories[1]) == 20
-    for row, expected in zip(*histories, strict=True):
-        assert row == pytest.approx(expected, rel=1e-5)
+    found, expected = (_losses(type(whole_run)(job.out, job).history) for job in (two, one))
+    assert len(expected) == 20
+    assert_same_losses(found, expected)
 
 
 def test_a_batch_in_parts_trains_as_a_whole_one_does(
-    whole_run: Any, job_for: Callable[..., StageJob], tmp_path: Path
+    whole_run: Any,
+    job_for: Callable[..., StageJob],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # BatchNorm takes its statistics a part, so it is frozen on both sides.
-    def history(parts: int) -> list[dict[str, float]]:
-        settings = {"steps": 5, "freeze_batch_norm": True, "accumulate": parts}
-        job = job_for(tmp_path / str(parts), training=settings)
-        train(job)
-        return _losses(type(whole_run)(job.out, job).history)
-
-    for row, expected in zip(history(4), history(1), strict=True):
-        assert row == pytest.approx(expected, rel=1e-5)
+    settings = {"steps": 5, "freeze_batch_norm": True, "learning_rate": SMALL_RATE}
+    histories, gradients = [], []
+    for parts in (4, 1):
+        job = job_for(tmp_path / str(parts), training=settings | {"accumulate": parts})
+        gradients.append(tmp_path / f"gradients-{parts}.safetensors")
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "StageOptimiser", recording(engine.StageOptimiser, gradients[-1]))
+            train(job)
+        histories.append(_losses(type(whole_run)(job.out, job).history))
+    assert_same_gradients(*gradients)
+    assert_same_losses(*histories)
 
 
 def test_a_batch_that_can_t_be_cut_evenly_is_refused(
