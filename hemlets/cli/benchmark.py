@@ -56,6 +56,14 @@ def score(
             "omitted.",
         ),
     ] = None,
+    true_body: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GENDER=FILE",
+            help="Body file that the true β of this gender belong to (female=FILE male=FILE), as "
+            "those of SURREAL and 3DPW; --body when omitted.",
+        ),
+    ] = None,
     shards: Annotated[
         Path | None,
         typer.Option(
@@ -98,7 +106,13 @@ def score(
     truth = Truth.read(annotations, chosen)
     if training is not None:
         _check_unseen(training, annotations, chosen, truth, training_shards, shards)
-    scores = score_predictions(predictions, truth, chosen, body=_body(chosen, body))
+    scores = score_predictions(
+        predictions,
+        truth,
+        chosen,
+        body=_body(chosen, body),
+        true_bodies=_true_bodies(true_body or []),
+    )
     summary = summarise(scores, resamples=resamples, seed=seed)
     gallery: list[tuple[str, bytes]] = []
     if shards is not None and pictures:
@@ -175,6 +189,10 @@ def table(
         Path | None,
         typer.Option(metavar="FILE", help="Body file that θ and β belong to, as for score."),
     ] = None,
+    true_body: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GENDER=FILE", help="Bodies of a gendered truth, as for score."),
+    ] = None,
     resamples: Annotated[
         int, typer.Option(min=100, help="Draws of sequences behind each interval.")
     ] = 2000,
@@ -197,6 +215,7 @@ def table(
         + [Given.parse(part) for part in row or []],
         annotations,
         body=_body(load_protocol(needing[0]), body) if needing else None,
+        true_bodies=_true_bodies(true_body or []),
         protocol=protocol,
         resamples=resamples,
         seed=seed,
@@ -255,6 +274,23 @@ def _body(protocol: Protocol, file: Path | None) -> BodyModel | None:
     from hemlets.body import BodyModel
 
     return BodyModel.load() if file is None else BodyModel.load(file)
+
+
+def _true_bodies(given: list[str]) -> dict[str, BodyModel]:
+    """Bodies by gender, from ``GENDER=FILE``."""
+    from hemlets.body import BodyModel
+
+    found = {}
+    for text in given:
+        gender, _, file = text.partition("=")
+        if gender not in ("female", "male", "neutral") or not file:
+            raise ConfigError(
+                f"{text!r} names no gender and file",
+                where="--true-body",
+                expected="female=FILE, male=FILE or neutral=FILE",
+            )
+        found[gender] = BodyModel.load(Path(file))
+    return found
 
 
 def _print(summary: Summary) -> None:

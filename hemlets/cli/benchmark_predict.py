@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -19,6 +19,19 @@ class RootDepthChoice(StrEnum):
 
     BONES = "bones"
     TRUTH = "truth"
+
+
+class PutInChoice(StrEnum):
+    """What of the true body replaces the prediction."""
+
+    POSE = "pose"
+    SHAPE = "shape"
+
+
+_PUT_IN: Final[dict[PutInChoice, Literal["pose", "shape"]]] = {
+    PutInChoice.POSE: "pose",
+    PutInChoice.SHAPE: "shape",
+}
 
 
 def predict(
@@ -37,6 +50,32 @@ def predict(
             "the truth, which the figures' names then say and no promotion takes.",
         ),
     ] = RootDepthChoice.BONES,
+    put_in: Annotated[
+        PutInChoice | None,
+        typer.Option(
+            help="Replace the predicted pose θ or shape β by the true one: the paper's Table 8. "
+            "The figures' names say so, and no promotion takes them.",
+        ),
+    ] = None,
+    flip_test: Annotated[
+        bool | None,
+        typer.Option(
+            "--flip-test/--no-flip-test",
+            help="Average with the prediction of the mirrored image, as the paper's tables do; as "
+            "the model was trained to when omitted.",
+        ),
+    ] = None,
+    refine: Annotated[
+        bool,
+        typer.Option(
+            "--refine",
+            help="Fit each body to the predicted joints (SMPLify): the paper's rows “Ours*”.",
+        ),
+    ] = False,
+    body: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Body file that θ and β belong to, for --refine."),
+    ] = None,
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="The predictions file (Parquet).")
     ] = Path("predictions.parquet"),
@@ -54,6 +93,7 @@ def predict(
         raise ConfigError("this is a folder", where=f"--out {out}", expected="a file")
 
     from hemlets import __version__
+    from hemlets.body import BodyModel
     from hemlets.core.files import sha256_file
     from hemlets.core.workspace import Workspace
     from hemlets.data.table import SPLITS, Annotations
@@ -71,7 +111,7 @@ def predict(
     if not len(rows):
         raise DataError("the split has no rows", where=f"{table}: split {split}", expected="some")
     choice = find_model(model, Workspace.from_env())
-    predictor = Predictor.load(choice.folder)
+    predictor = Predictor.load(choice.folder, flip_test=flip_test)
     with _bar(quiet) as bar:
         predictions = predict_split(
             predictor,
@@ -80,11 +120,15 @@ def predict(
             data_version=sha256_file(table)[:16],
             code_version=__version__,
             root_depth="truth" if root_depth is RootDepthChoice.TRUTH else "bones",
+            put_in=None if put_in is None else _PUT_IN[put_in],
+            refine=refine,
+            body=None if body is None else BodyModel.load(body),
             progress=bar,
         )
     predictions.write(out)
     if not quiet:
-        typer.echo(f"model {predictor.version} ({choice.origin}), {len(rows):,} samples")
+        version = predictions.info.model_version
+        typer.echo(f"model {version} ({choice.origin}), {len(rows):,} samples")
         typer.echo(f"wrote {out}")
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
+import cv2
 import numpy as np
 
+from hemlets.body import BodyModel
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import Joint
 from hemlets.core.wording import counted, truncate_list
 from hemlets.data.table import Annotations, ShardReader, stored_images
 from hemlets.evaluation.predictions import Predictions, PredictionsInfo
+from hemlets.evaluation.protocols.oracle_inputs import PUT_IN
 from hemlets.inference.predictor import Predictor
 from hemlets.inference.types import BodyEstimate, Camera, PredictionRequest
+from hemlets.models.codecs.bones import BoneLengths
+from hemlets.models.codecs.decode import metric_joints
 
 RootDepth = Literal["bones", "truth"]
 """Where the pelvis' distance comes from: the lengths of predicted parts, or the annotation."""
@@ -25,6 +30,12 @@ DEPTH_SOURCES: Final[dict[RootDepth, str]] = {
     "truth": "ground-truth-root",
 }
 """What a metric's whole name says of it."""
+
+PutIn = Literal["pose", "shape"]
+"""What of the true body replaces the prediction."""
+
+REFINED: Final = "+smplify"
+"""Suffix of the version of a model whose bodies were refined."""
 
 _BLOCK: Final = 32
 
@@ -73,6 +84,9 @@ def predict_split(
     data_version: str,
     code_version: str,
     root_depth: RootDepth = "bones",
+    put_in: PutIn | None = None,
+    refine: bool = False,
+    body: BodyModel | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
     """Predict people of one split, each in the annotated box and with the annotated camera.
@@ -83,19 +97,26 @@ def predict_split(
         shards: Folder of the data version's images.
         data_version: Of which they are.
         code_version: That predicts.
-        root_depth: ``truth`` sets every predicted skeleton at the pelvis' annotated distance, as
-            some published figures have it: what is left is the error of the pose. No photo tells
-            that distance, so that all that is scored from the file says so in its name, and no
-            promotion is decided by it.
-        progress: Told how many of how many rows are done.
+        root_depth: ``truth`` places every predicted skeleton at the pelvis' annotated distance, as
+            some published figures do: what is left is the error of the pose.
+        put_in: replaces the predicted pose θ or shape β by the true one (the paper's Table 8).
+        refine: fits the body to the predicted joints (SMPLify: the paper's “Ours*”); the model's
+            version gets the suffix ``+smplify``.
+        body: that θ and β belong to, for the fit; the open body by default.
+        progress: called with the number of predicted rows and of all rows.
+
+    The names of all figures of an oracle (``root_depth``, ``put_in``) state it, and no promotion
+    rests on it.
 
     Raises:
-        DataError: An image is not where the row says; or the true distance is asked for and a row
-            knows none, or no camera.
+        DataError: An image is not where the row says; or a row lacks the truth that an oracle
+            needs.
         InputError: An image can't be decoded; names the sample.
     """
     if root_depth == "truth":
         _require_roots(rows)
+    if put_in is not None:
+        _require_bodies(rows, put_in)
     done = 0
 
     def count(more: int) -> None:
@@ -105,20 +126,74 @@ def predict_split(
             progress(done, len(rows))
 
     estimates = predict_rows(predictor, rows, shards, count)
+    estimates = without_distortion(estimates, rows, predictor.card.bones)
     if root_depth == "truth":
         depths_mm = rows.joints3d_mm[:, Joint.PELVIS, 2].tolist()
         estimates = [at_root_depth(e, mm) for e, mm in zip(estimates, depths_mm, strict=True)]
+    version = predictor.version
+    if refine:
+        from hemlets.inference.refine import Refiner
+
+        version += REFINED
+        refined = Refiner(body or BodyModel.load()).refine(estimates)
+        estimates = [replace(estimate, model_version=version) for estimate in refined]
+    if put_in is not None:
+        estimates = _with_truth(estimates, rows, put_in)
     info = PredictionsInfo(
-        model_version=predictor.version,
+        model_version=version,
         data_version=data_version,
         split=str(rows.column("split")[0]),
         precision=predictor.precision,
-        depth_source=DEPTH_SOURCES[root_depth],
+        depth_source=DEPTH_SOURCES[root_depth] + (PUT_IN[put_in] if put_in else ""),
         box_source="ground-truth",
         flip_test=predictor.card.flip_test,
         code_version=code_version,
     )
     return Predictions.from_estimates(list(rows.sample_id), estimates, info)
+
+
+def _with_truth(
+    estimates: Sequence[BodyEstimate], rows: Annotations, put_in: PutIn
+) -> list[BodyEstimate]:
+    """Estimates with the rows' true θ or β in place of the predicted one."""
+    field, truth = ("theta", rows.theta) if put_in == "pose" else ("betas", rows.betas)
+    return [
+        replace(estimate, **{field: value.astype(np.float32)})
+        for estimate, value in zip(estimates, truth, strict=True)
+    ]
+
+
+def without_distortion(
+    estimates: Sequence[BodyEstimate], rows: Annotations, bones: BoneLengths
+) -> list[BodyEstimate]:
+    """Estimates whose joints in space lie on the rays of the distorted lens.
+
+    A predicted pixel is one of the stored image. Where the dataset states the lens' distortion,
+    the ray through that pixel is found by undoing it; joints in the image stay as they are. On the
+    cameras of Human3.6M this moves a joint by 1 to 6 mm.
+
+    Args:
+        estimates: of the rows, in their order.
+        rows: with cameras and distortion coefficients.
+        bones: lengths of the predicted parts, which fix the distance.
+    """
+    distortion = rows.column("distortion")
+    result = list(estimates)
+    for row in np.flatnonzero(distortion.any(1) & rows.camera_valid):
+        estimate = estimates[int(row)]
+        fx, fy, cx, cy = rows.camera[row].astype(np.float64)
+        matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
+        pixels_J12 = estimate.joints2d_px.astype(np.float64)[:, None]
+        straight_J12 = cv2.undistortPoints(
+            pixels_J12, matrix, distortion[row].astype(np.float64), P=matrix
+        )
+        depth_mm = estimate.joints3d_mm[None, :, 2].astype(np.float64)
+        camera = np.array([[fx, fy, cx, cy]])
+        joints, root = metric_joints(straight_J12[None, :, 0], depth_mm, camera, bones)
+        result[int(row)] = replace(
+            estimate, joints3d_mm=joints[0].astype(np.float32), root_mm=root[0].astype(np.float32)
+        )
+    return result
 
 
 def at_root_depth(estimate: BodyEstimate, root_depth_mm: float) -> BodyEstimate:
@@ -147,6 +222,17 @@ def _require_roots(rows: Annotations) -> None:
             where=truncate_list(rows.sample_id[unknown]),
             expected="a pelvis in 3D and a camera in each row, where the true distance is given",
             remedy="let the lengths of the bones tell the distance (--root-depth bones)",
+        )
+
+
+def _require_bodies(rows: Annotations, put_in: PutIn) -> None:
+    unknown = np.flatnonzero(~rows.smpl_valid)
+    if unknown.size:
+        raise DataError(
+            f"{counted(unknown.size, 'sample has', 'samples have')} no true body",
+            where=truncate_list(rows.sample_id[unknown]),
+            expected=f"θ and β in each row, where the true {put_in} is put in",
+            remedy="choose a dataset with bodies, such as 3DPW",
         )
 
 

@@ -65,13 +65,23 @@ class Predictor:
         self._model = self._model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
-    def load(cls, folder: Path, *, device: str | torch.device = "cpu") -> Predictor:
+    def load(
+        cls, folder: Path, *, device: str | torch.device = "cpu", flip_test: bool | None = None
+    ) -> Predictor:
         """Load a model folder.
+
+        Args:
+            folder: of the model.
+            device: that it runs on.
+            flip_test: whether to average with the mirrored image's prediction; as the model card
+                has it by default.
 
         Raises:
             CheckpointError: The folder is not a whole model.
         """
         model, card = load_model(folder)
+        if flip_test is not None:
+            card = card.model_copy(update={"flip_test": flip_test})
         return cls(model, card, device=device)
 
     @property

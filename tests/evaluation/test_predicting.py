@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,10 +15,15 @@ from hemlets.core.skeleton import Joint
 from hemlets.data.synthetic import OpenDataConfig, SplitSizes, build_open_data
 from hemlets.data.table import Annotations
 from hemlets.evaluation import Predictions
-from hemlets.evaluation.predicting import at_root_depth, predict_split
+from hemlets.evaluation.predicting import at_root_depth, predict_split, without_distortion
+from hemlets.evaluation.protocols.oracle_inputs import oracle_inputs
 from hemlets.inference.champion import STARTER
 from hemlets.inference.predictor import Predictor
-from hemlets.inference.types import BodyEstimate
+from hemlets.inference.types import BodyEstimate, Camera
+from hemlets.models.codecs.bones import BoneLengths, part_lengths
+from hemlets.models.codecs.decode import metric_joints
+
+from .layouts import annotations_of
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +133,74 @@ def test_what_can_t_be_predicted_is_named(
     code = main(["benchmark", "predict", str(data), "--model", str(STARTER), *options])
     assert code != 0
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("what", "field", "other"), [("pose", "theta", "betas"), ("shape", "betas", "theta")]
+)
+def test_the_true_pose_or_shape_is_put_in_and_the_file_says_so(
+    data: Path, rows: Annotations, tmp_path: Path, what: str, field: str, other: str
+) -> None:
+    plain = predicted(data, tmp_path / "plain.parquet")
+    found = predicted(data, tmp_path / "oracle.parquet", "--put-in", what)
+    assert found.info.depth_source == f"bone-length-prior.true-{what}"
+    assert f"The true {what}" in " ".join(oracle_inputs(found.info))
+    np.testing.assert_array_equal(getattr(found, field), getattr(rows, field))
+    np.testing.assert_array_equal(getattr(found, other), getattr(plain, other))
+    np.testing.assert_array_equal(found.joints3d_mm, plain.joints3d_mm)
+
+
+def test_a_row_without_a_body_has_none_to_put_in(data: Path, rows: Annotations) -> None:
+    kept = {name: rows.column(name) for name in rows.table.column_names}
+    bare = Annotations.from_columns(kept | {"smpl_valid": np.zeros(len(rows), bool)})
+    with pytest.raises(DataError, match="5 samples have no true body"):
+        predict_split(
+            Predictor.load(STARTER), bare, data / "shards", data_version="d", code_version="c",
+            put_in="pose",
+        )  # fmt: skip
+
+
+def test_the_flip_test_is_a_choice_that_the_figures_names_state(data: Path, tmp_path: Path) -> None:
+    alone = predicted(data, tmp_path / "alone.parquet", "--no-flip-test")
+    both = predicted(data, tmp_path / "both.parquet", "--flip-test")
+    assert (alone.info.flip_test, both.info.flip_test) == (False, True)
+    assert np.abs(alone.joints3d_mm - both.joints3d_mm).max() > 1.0
+
+
+def test_refined_bodies_are_of_a_version_of_their_own(data: Path, tmp_path: Path) -> None:
+    plain = predicted(data, tmp_path / "plain.parquet")
+    refined = predicted(data, tmp_path / "refined.parquet", "--refine")
+    assert refined.info.model_version == f"{plain.info.model_version}+smplify"
+    assert np.abs(refined.theta - plain.theta).max() > 1e-3
+
+
+def test_the_rays_of_a_distorted_lens_are_found_by_undoing_it() -> None:
+    rng = np.random.default_rng(0)
+    joints = rng.normal(0, 250, (18, 3)) + np.array([900, 0, 4000])
+    camera = np.array([1145.0, 1144.0, 514.0, 501.0])
+    # About that of Human3.6M's camera 54138969, in OpenCV's order.
+    lens = np.array([-0.2071, 0.2475, -0.00142, -0.000976, -0.00307])
+    matrix = np.array([[camera[0], 0, camera[2]], [0, camera[1], camera[3]], [0, 0, 1]])
+    pixels = cv2.projectPoints(joints, np.zeros(3), np.zeros(3), matrix, lens)[0][:, 0]
+    lengths = part_lengths(joints[None])[0]
+    bones = BoneLengths(mean_mm=tuple(lengths), spread_mm=(1.0,) * 14)
+    relative = joints - joints[Joint.PELVIS]
+    rows = annotations_of("human36m", [("S9", "Posing")], each=1)
+    kept = {name: rows.column(name) for name in rows.table.column_names}
+    rows = Annotations.from_columns(kept | {"camera": camera[None], "distortion": lens[None]})
+    straight, root = metric_joints(pixels[None], relative[None, :, 2], camera[None], bones)
+    wrong = np.linalg.norm(straight[0] - relative, axis=1)
+    seen = BodyEstimate(
+        joints3d_mm=straight[0].astype(np.float32), root_mm=root[0].astype(np.float32),
+        joints2d_px=pixels.astype(np.float32), confidence=np.ones(18, np.float32),
+        theta=np.zeros((24, 3), np.float32), betas=np.zeros(10, np.float32),
+        box_xyxy=(0, 0, 1000, 1000), model_version="m",
+        camera=Camera(fx=1145.0, fy=1144.0, cx=514.0, cy=501.0),
+    )  # fmt: skip
+    (found,) = without_distortion([seen], rows, bones)
+    right = np.linalg.norm(found.joints3d_mm - relative, axis=1)
+    assert wrong.max() > 1.0
+    assert right.max() < 0.05
+    np.testing.assert_array_equal(found.joints2d_px, seen.joints2d_px)
+    (same,) = without_distortion([seen], annotations_of("x", [("a", "b")], each=1), bones)
+    assert same is seen

@@ -141,6 +141,7 @@ def make_table(
     annotations: Sequence[Path],
     *,
     body: BodyModel | None = None,
+    true_bodies: Mapping[str, BodyModel] | None = None,
     protocol: str = "",
     resamples: int = 2000,
     seed: int = 0,
@@ -153,6 +154,7 @@ def make_table(
         annotations: tables of the data that was predicted; a protocol takes the first that has
             samples of it.
         body: for surfaces and masks.
+        true_bodies: of a gendered truth, as of :func:`score`.
         protocol: of columns that may have one of several; found by the samples when empty.
         resamples: resamples of sequences behind each interval.
         seed: of the resamples.
@@ -163,7 +165,7 @@ def make_table(
             predicted, or a file is refused as :func:`score` does.
     """
     given = _named(paper, given)
-    scoring = Scoring(paper, annotations, protocol, body, resamples, seed)
+    scoring = Scoring(paper, annotations, protocol, body, true_bodies or {}, resamples, seed)
     found: dict[tuple[str, int, int], Summary] = {}
     for place, block in enumerate(paper.blocks):
         for number, (_, variant) in enumerate(block.variants):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,6 +68,7 @@ class Scoring:
         annotations: tables of the data that was predicted.
         protocol: of columns that may have one of several; found by the samples when empty.
         body: for surfaces and masks.
+        true_bodies: of a gendered truth.
         resamples: draws of sequences behind each interval.
         seed: of the draws.
 
@@ -81,10 +82,12 @@ class Scoring:
         annotations: Sequence[Path],
         protocol: str,
         body: BodyModel | None,
+        true_bodies: Mapping[str, BodyModel],
         resamples: int,
         seed: int,
     ) -> None:
         self._paper, self._annotations, self._body = paper, annotations, body
+        self._true_bodies = true_bodies
         self._resamples, self._seed = resamples, seed
         self._wanted = (protocol,) if protocol else paper.protocols
         self._chosen: dict[str, Chosen | None] = {}
@@ -144,6 +147,7 @@ class Scoring:
                 chosen.truth,
                 chosen.protocol,
                 body=self._body if needs else None,
+                true_bodies=self._true_bodies,
                 among_others=True,
             )
             self._summaries[place] = summarise(scores, resamples=self._resamples, seed=self._seed)

@@ -29,6 +29,7 @@ from hemlets.evaluation.metrics.rotations import pose_errors_deg, turning_joints
 from hemlets.evaluation.metrics.segmentation import count_pixels, figures_pct
 from hemlets.evaluation.metrics.surface import MeshErrors, mesh_errors_mm
 from hemlets.evaluation.predictions import Predictions, PredictionsInfo
+from hemlets.evaluation.protocols.oracle_inputs import PUT_IN
 from hemlets.evaluation.protocols.protocol import ROTATIONS, SEGMENTS, SURFACE, Measure, Protocol
 from hemlets.evaluation.protocols.validation import validate_protocol
 from hemlets.evaluation.scoring.matching import Matching
@@ -270,16 +271,19 @@ def _of_bodies(
         pair = pose_errors_deg(predicted.theta[known], true["theta"][known], turning)
         found |= zip(("theta_deg", "theta_rest_deg"), pair, strict=True)
     if body is not None and wanted & SURFACE:
+        true_shape = predicted.info.depth_source.endswith(PUT_IN["shape"])
         joints = next((m.joints for m in measures if m.key == "mesh_pa_mpjpe_mm"), "18j")
         errors = np.empty((len(MeshErrors._fields), len(known)))
         for word in np.unique(genders[known].astype(str)):
             rows = np.flatnonzero(genders[known] == word)
             part = known[rows]
+            true_body = true_bodies.get(word)
             errors[:, rows] = mesh_errors_mm(
-                body,
+                # β that was put in belongs to the truth's body.
+                true_body if true_body is not None and true_shape else body,
                 (predicted.theta[part], predicted.betas[part]),
                 (true["theta"][part], true["betas"][part]),
-                true_body=true_bodies.get(word),
+                true_body=true_body,
                 joints=JOINT_SETS[joints],
             )
         found |= zip(("per_vertex_mm", "mesh_joints_mm", "mesh_pa_mpjpe_mm"), errors, strict=True)
