@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from hemlets.core.errors import DataError
 from hemlets.core.pickles import load_pickle
+from hemlets.data.masks import PERSON, as_mask, has_parts
 from hemlets.data.readers.assemble import Sequence3D, assemble, no_settings
 from hemlets.data.readers.boxes import from_mask
 from hemlets.data.readers.cameras3d import CENTRE_TO_CORNER
@@ -90,6 +91,8 @@ def _read_image(
     )
     base = "" if folder == root else f"{folder.name}/"
     mask = folder / f"{key}_segmentation.png"
+    if not mask.is_file():
+        mask = folder / f"{key}_render_light.png"
     box = _mask_box(mask)
     straight = bool(np.allclose(turn, 0.0, atol=1e-6))
     moved = np.ravel(fields.get("trans", np.zeros(3))).astype(np.float64)
@@ -156,7 +159,9 @@ def _mask_box(path: Path) -> tuple[float, float, float, float] | None:
         return None
     with Image.open(path, formats=("PNG",)) as image:
         pixels = np.asarray(image)
-    return from_mask(pixels.reshape(*pixels.shape[:2], -1).max(-1) > 0)
+    mask = as_mask(pixels)
+    # Pixels to be ignored are no part of the person.
+    return from_mask((mask > 0) & ~(has_parts(mask) & (mask == PERSON)))
 
 
 DATASET = Dataset(
@@ -173,7 +178,12 @@ DATASET = Dataset(
         LayoutEntry(pattern="*.txt|up-3d/*.txt", what="train.txt, val.txt, test.txt"),
         LayoutEntry(
             pattern="*_segmentation.png|up-3d/*_segmentation.png",
-            what="the person's pixels, above zero",
+            what="labels of six parts, or the person's pixels above zero",
+            required=False,
+        ),
+        LayoutEntry(
+            pattern="*_render_light.png|up-3d/*_render_light.png",
+            what="the fitted body rendered on white: the person's pixels where there are no labels",
             required=False,
         ),
     ),

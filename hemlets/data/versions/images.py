@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemlets.core.errors import DataError, InputError
+from hemlets.data.masks import PERSON, Mask, as_mask
 from hemlets.data.readers.contract import ImageRef
 from hemlets.data.table import ShardReader, decode_image
 from hemlets.data.table.images import MAX_PIXELS
@@ -189,17 +190,17 @@ class ImageSource:
             self._frames[ref.path] = kept
         return kept[1], b""
 
-    def mask(self, ref: ImageRef) -> npt.NDArray[np.bool_]:
-        """A mask (H, W): whatever is not black belongs to the person.
+    def mask(self, ref: ImageRef) -> Mask:
+        """A mask (H, W): part labels where the file has them, otherwise the silhouette.
 
         Raises:
             InputError: As for a picture.
             DataError: A file of SURREAL's segmentations that can't be read.
         """
         if ref.path.endswith(_SEGMENTATIONS):
-            return self._segmentation(ref.path, ref.frame or 0)
+            return as_mask(self._segmentation(ref.path, ref.frame or 0).astype(np.uint8) * PERSON)
         image, _ = self.load(ref)
-        return np.asarray(image.any(-1), bool)
+        return as_mask(image)
 
     def close(self) -> None:
         """Release the videos."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from hemlets.core.errors import DataError, InputError
 from hemlets.core.files import atomic_path
 from hemlets.core.intrinsics import intrinsics_fault
+from hemlets.data.masks import Mask, as_mask, has_parts
 from hemlets.data.readers.contract import ImageRef
 from hemlets.data.readers.quarantine import Quarantined
 from hemlets.data.table import FIELDS, Annotations, decode_image, encode_jpeg
@@ -27,9 +28,6 @@ from hemlets.data.versions.writer import store_shard
 
 _MOST_BYTES_A_PIXEL: Final = 3.0
 """A photo with more is stored anew: phones append videos to theirs."""
-
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +140,7 @@ def _is_plain_jpeg(data: bytes, image: npt.NDArray[np.uint8]) -> bool:
 
 
 def _decoded(png: bytes) -> Mask | None:
-    return np.asarray(decode_image(png, where="mask").any(-1), bool) if png else None
+    return as_mask(decode_image(png, where="mask")) if png else None
 
 
 def _cut_mask(mask: Mask | None, image: npt.NDArray[np.uint8], window: Window) -> bytes:
@@ -157,7 +155,14 @@ def _cut_mask(mask: Mask | None, image: npt.NDArray[np.uint8], window: Window) -
             expected=f"{image.shape[1]}×{image.shape[0]}, as its image",
             remedy="get the mask of this image",
         )
-    cut = window.cut(np.where(mask, np.uint8(255), np.uint8(0)))
+    if has_parts(mask):
+        labels = np.unique(mask)
+        # Labels don't mix where pixels do: each is cut by itself, and the largest share wins.
+        shares = [window.cut(np.where(mask == label, np.uint8(255), np.uint8(0)))
+                  for label in labels]  # fmt: skip
+        _, buffer = cv2.imencode(".png", labels[np.argmax(shares, axis=0)])
+        return bytes(buffer)
+    cut = window.cut(np.where(mask > 0, np.uint8(255), np.uint8(0)))
     binary = np.where(cut > 127, np.uint8(255), np.uint8(0))
     _, buffer = cv2.imencode(".png", binary, [cv2.IMWRITE_PNG_BILEVEL, 1])
     return bytes(buffer)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import SMPL_JOINTS
+from hemlets.data.masks import PERSON, as_mask, has_parts
 from hemlets.evaluation.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ PART_LABELS: Final = (
     "right leg",
 )
 UNKNOWN_PART: Final = 7
-IGNORED: Final = 255
-"""Label of pixels that count neither for nor against a prediction."""
+IGNORED: Final = PERSON
+"""Label of pixels in a label mask that count neither for nor against a prediction."""
 
 _ARM: Final = ("shoulder", "elbow", "wrist", "hand")
 _LEG: Final = ("hip", "knee", "ankle", "foot")
@@ -116,10 +117,9 @@ def read_mask(data: bytes, *, where: str) -> Labels | None:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise DataError("the mask is not a picture", where=where, expected="a PNG")
-    mask = np.asarray(image if image.ndim == 2 else image[..., 0])
-    values = np.setdiff1d(mask, [IGNORED])
-    if values.max(initial=0) < len(PART_LABELS) and (values > 0).sum() > 1:
-        return np.asarray(mask, np.uint8)
+    mask = as_mask(image)
+    if has_parts(mask):
+        return mask
     return np.where(mask > 0, UNKNOWN_PART, 0).astype(np.uint8)
 
 

@@ -199,6 +199,24 @@ def test_up3d_has_the_fit_and_lsps_joints(written: SimpleNamespace, tmp_path: Pa
     assert "joints3d_mm" not in rows[0].columns
 
 
+def test_up3ds_body_rendered_on_white_is_its_mask_where_there_are_no_labels(
+    written: SimpleNamespace, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    written.up3d(tmp_path)
+    for name in ("00000_render_light", "00001_render_light", "00001_segmentation"):
+        white = name.endswith("light")
+        picture = np.full((400, 300, 3), 255 if white else 0, np.uint8)
+        picture[100:300, 50:200] = 120 if white else 1
+        picture[200:300, 50:200] = 90 if white else 2
+        Image.fromarray(picture).save(tmp_path / f"{name}.png")
+    rows = written.read_all(up3d.DATASET, tmp_path)
+    assert column(rows, "box_xyxy")[:2].tolist() == [[50, 100, 200, 300]] * 2
+    masks = {str(mask) for part in rows for mask in part.masks}
+    assert masks == {"00000_render_light.png", "00001_segmentation.png"}
+
+
 def test_up3d_translation_is_unknown_where_the_camera_is_turned(
     written: SimpleNamespace, tmp_path: Path
 ) -> None:

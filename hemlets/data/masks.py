@@ -1,0 +1,42 @@
+"""Masks of people: part labels, a silhouette, or a rendering of the body on white.
+
+A label mask holds 0 for the background, 1-6 for the parts (at least two of them), and 255 for
+ignored pixels. A silhouette holds 0 and 255.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+PERSON: Final = 255
+"""The person's pixels in a silhouette; ignored pixels in a label mask."""
+
+_PARTS: Final = 6
+
+Mask = npt.NDArray[np.uint8]
+
+
+def has_parts(mask_HW: npt.NDArray[Any]) -> bool:
+    """Whether a mask holds part labels instead of a silhouette."""
+    values = np.setdiff1d(mask_HW, [PERSON])
+    return bool(values.max(initial=0) <= _PARTS and (values > 0).sum() > 1)
+
+
+def as_mask(image: npt.NDArray[Any]) -> Mask:
+    """The mask (H, W) that a picture (H, W) or (H, W, C) holds.
+
+    A picture whose four corners are white shows a body rendered on white, as UP-3D's
+    ``*_render_light.png`` do: all that is not white is the person. Any other one is a label mask,
+    or a silhouette on black.
+    """
+    pixels = np.asarray(image, np.uint8).reshape(*image.shape[:2], -1)[..., :3]
+    corners = pixels[[0, 0, -1, -1], [0, -1, 0, -1]]
+    if (corners == 255).all():
+        return np.where((pixels < 255).any(-1), np.uint8(PERSON), np.uint8(0))
+    first = pixels[..., 0]
+    if (pixels == first[..., None]).all() and has_parts(first):
+        return np.ascontiguousarray(first)
+    return np.where(pixels.any(-1), np.uint8(PERSON), np.uint8(0))
