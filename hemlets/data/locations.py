@@ -1,6 +1,6 @@
-"""Where datasets and data versions are: the environment, a file of the workspace, or an option.
+"""Find datasets and the remote of data versions.
 
-``data.toml`` in the workspace's folder may hold what the environment names otherwise::
+Options, the environment and ``data.toml`` in the workspace's folder name them, in this order::
 
     roots = ["/data/datasets"]
     remote = "s3://bucket/versions"
@@ -29,12 +29,12 @@ REMOTE_VARIABLE = "HEMLETS_DATA_REMOTE"
 
 
 class DataSettings(Config):
-    """Where data come from and where versions are kept.
+    """Where datasets are found and where versions are stored.
 
     Attributes:
         roots: Folders that hold datasets, each in a folder of its own name.
         folders: Folder of one dataset, by the dataset's name.
-        remote: Where versions are kept: a folder or ``s3://bucket/prefix``. By default a folder
+        remote: Where versions are stored: a folder or ``s3://bucket/prefix``. By default a folder
             of the workspace.
         endpoint: URL of an S3 server other than Amazon's.
     """
@@ -46,9 +46,9 @@ class DataSettings(Config):
 
     @classmethod
     def of(cls, workspace: Workspace) -> DataSettings:
-        """The workspace's ``data.toml``, after what the environment says.
+        """Read the environment and the workspace's ``data.toml``; the environment comes first.
 
-        ``HEMLETS_DATA`` has roots divided as in ``PATH``; ``HEMLETS_DATA_REMOTE`` and
+        ``HEMLETS_DATA`` has roots separated as in ``PATH``; ``HEMLETS_DATA_REMOTE`` and
         ``AWS_ENDPOINT_URL_S3`` name the remote.
 
         Raises:

@@ -1,8 +1,9 @@
-"""From a sequence's arrays to rows: what every reader with 3D does in the same way.
+"""Turn a sequence's arrays into checked rows, for every reader with 3D.
 
-Rows that can't be right are left out and reported: values that are not finite, joints behind the
-camera, lengths that no body has (a wrong unit), 2D that the camera does not see where the 3D is
-(swapped axes, shifted frames, another camera). Where most rows of a file are wrong, the file is.
+Implausible rows are left out and reported: values that are not finite, joints behind the camera,
+impossible body sizes (a wrong unit), rotations in degrees, and 3D that does not project onto the
+2D (swapped axes, shifted frames, another camera). Where most rows of a sequence are implausible,
+the whole sequence is left out.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from hemlets.data.readers.quarantine import Quarantine
 Array = npt.NDArray[Any]
 
 BODY_MM: Final = (100.0, 1000.0)
-"""Mean length of a body's known parts. An adult's is 250 to 300 mm, a toddler's above 120; metres
-give 0.3, centimetres 30 and tenths of millimetres 3000."""
+"""Mean length of a body's known parts: 250 to 300 mm for adults, above 120 mm for toddlers.
+Values in metres give 0.3, in centimetres 30, in tenths of millimetres 3000."""
 
 MOST_TURN_RAD: Final = 4 * np.pi
 """Angle of a joint's rotation: fits go beyond one turn at times, degrees go far beyond two."""
@@ -38,29 +39,29 @@ _MOSTLY: Final = 0.5
 class Sequence3D:
     """One performance seen by one camera.
 
-    F is the number of frames. What the dataset does not know is left None.
+    F is the number of frames. Values that the dataset lacks are None.
 
     Attributes:
-        file: The file that it was read from, for messages.
-        source, split, subject, clip, family, action, camera_id: As the table has them.
-        person: Tells people of one picture apart; part of the sample's name.
+        file: File of the sequence, for messages.
+        source, split, subject, clip, family, action, camera_id: Fields of the table.
+        person: Distinguishes people in one image; part of the sample's name.
         frames_F: Frame numbers within the clip.
-        rows_F: Rows within the file, for messages; the position where None.
-        images: The picture of each frame.
+        rows_F: Row numbers in the file, for messages; the positions where None.
+        images: Image of each frame.
         joints2d_FJ2_px, valid2d_FJ: The 18 joints in the image.
         joints3d_FJ3_mm, valid3d_FJ: The 18 joints in the camera frame.
         intrinsics_px: fx, fy, cx, cy, (4,) or (F, 4).
-        distortion_5: Of the lens.
+        distortion_5: Lens distortion in OpenCV's order.
         size: Width and height of the image in pixels.
         box_F4_px: The person's box; from the joints where None.
-        box_source: What the box comes from, where one is given.
-        visible_FJ: Joints that are seen.
+        box_source: Origin of the box, where one is given.
+        visible_FJ: Joints that are not hidden.
         theta_F243, betas_F10, transl_F3_mm: SMPL in the camera frame.
-        smpl_valid_F: Rows where θ and β are known; all, where θ is given and this is None.
-        gender: Of the SMPL body.
-        masks: The mask of each frame.
-        reprojection_limit: Share of the box's longer side within which the projected 3D lies from
-            the 2D, on average over the joints; None where they are measured apart.
+        smpl_valid_F: Rows with known θ and β; all rows where θ is given and this is None.
+        gender: Gender of the SMPL body.
+        masks: Mask of each frame.
+        reprojection_limit: Largest mean distance from projected 3D to 2D joints, as a share of
+            the box's longer side; None where 2D and 3D are independent measurements.
     """
 
     file: Path
@@ -98,15 +99,15 @@ class Sequence3D:
 
     @property
     def distortion_or_none_5(self) -> Array:
-        """The distortion, zeros where there is none."""
+        """The distortion; zeros where it is None."""
         return np.zeros(5) if self.distortion_5 is None else self.distortion_5
 
 
 def no_settings(options: ReadOptions, known: Sequence[str] = ()) -> None:
-    """Refuse settings that a reader does not know.
+    """Refuse unknown settings.
 
     Raises:
-        ConfigError: Names the setting and those that there are.
+        ConfigError: Names the unknown setting and the known ones.
     """
     for name in options.settings:
         if name not in known:
@@ -118,7 +119,7 @@ def no_settings(options: ReadOptions, known: Sequence[str] = ()) -> None:
 
 
 def stepped(frames: int, options: ReadOptions, protocol_step: int = 1) -> npt.NDArray[np.int64]:
-    """Frames of a sequence that are read: every so many, from the first.
+    """Return the frames of a sequence that are read: every n-th, from the first.
 
     Raises:
         ConfigError: The step is not positive.
@@ -130,7 +131,7 @@ def stepped(frames: int, options: ReadOptions, protocol_step: int = 1) -> npt.ND
 
 
 def reprojection_px(sequence: Sequence3D) -> Array:
-    """Distance (F, 18) in pixels from the 2D joints to the projected 3D; NaN where unknown."""
+    """Distances (F, 18) in pixels from the 2D joints to the projected 3D; NaN where unknown."""
     if sequence.joints3d_FJ3_mm is None or sequence.intrinsics_px is None:
         return np.full(sequence.valid2d_FJ.shape, np.nan)
     camera = np.asarray(sequence.intrinsics_px)
@@ -142,10 +143,10 @@ def reprojection_px(sequence: Sequence3D) -> Array:
 
 
 def assemble(sequence: Sequence3D, quarantine: Quarantine) -> SourceRows | None:
-    """Rows of a sequence, without those that can't be right; None where none is left.
+    """Return the plausible rows of a sequence; None where none is left.
 
     Raises:
-        DataError: Arrays differ in length; or, by the quarantine, a row can't be right.
+        DataError: Arrays differ in length, or the quarantine refuses an implausible row.
     """
     _require_lengths(sequence)
     box_F4 = sequence.box_F4_px

@@ -1,4 +1,4 @@
-"""Boxes of people, where a dataset has none or has them in another form."""
+"""Compute boxes of people from joints, from centre and scale, or from masks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 MARGIN: Final = 0.15
-"""Of the joints' extent, added on each side: joints lie within the body, and feet and hair
-reach beyond the last of them."""
+"""Share of the joints' extent added on each side: feet and hair reach beyond the joints."""
 
 _PERSON_PX: Final = 200.0
 _MIN_SIDE_PX: Final = 2.0
@@ -20,7 +19,7 @@ _MIN_SIDE_PX: Final = 2.0
 def from_joints(joints_NJ2_px: Array, valid_NJ: Array, *, margin: float = MARGIN) -> Array:
     """Boxes (N, 4) around the valid joints; zeros where a row has fewer than two.
 
-    The margin is a share of the longer side, so that an arm held out flat does not make a strip.
+    The margin is a share of the longer side, so that a flat pose does not give a thin box.
     """
     inside = valid_NJ[..., None]
     low = np.where(inside, joints_NJ2_px, np.inf).min(1)

@@ -1,4 +1,4 @@
-"""Calibrated cameras of datasets: from their world to the camera frame and to pixels."""
+"""Calibrated cameras: from a dataset's world frame to the camera frame and to pixels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hemlets.core.intrinsics import intrinsics_fault
 Array = npt.NDArray[Any]
 
 CENTRE_TO_CORNER: Final = 0.5
-"""Added to pixels that count from the centre of the top-left pixel."""
+"""Offset of pixel coordinates whose origin is the centre of the top-left pixel."""
 
 _NO_DISTORTION: Final = np.zeros(5)
 
@@ -38,19 +38,20 @@ class Camera:
     size: tuple[int, int] = (0, 0)
 
     def to_camera(self, world_FJ3_mm: Array) -> Array:
-        """Points of the world (..., 3) in the camera frame."""
+        """Transform points of the world (..., 3) to the camera frame."""
         return np.asarray(world_FJ3_mm @ self.rotation_33.T + self.translation_3_mm)
 
     def project(self, points_FJ3_mm: Array) -> Array:
-        """Points of the camera frame (..., 3) in pixels (..., 2)."""
+        """Project points of the camera frame (..., 3) to pixels (..., 2)."""
         return project(points_FJ3_mm, self.intrinsics_4_px, self.distortion_5)
 
     def require_sane(self, *, where: str) -> Camera:
-        """The camera itself, if it can be one.
+        """Return the camera itself, or refuse an implausible one.
 
         Raises:
-            DataError: Its rotation is none, its focal lengths are not positive, not in pixels or
-                differ by more than a quarter, or its principal point lies outside the image.
+            DataError: The rotation matrix is not a rotation; the focal lengths are not positive,
+                not in pixels or differ by more than a quarter; or the principal point lies
+                outside the image.
         """
         fx, fy, cx, cy = (float(v) for v in self.intrinsics_4_px)
         parts = (self.rotation_33, self.translation_3_mm, self.intrinsics_4_px, self.distortion_5)
@@ -81,11 +82,11 @@ class Camera:
 def project(
     points_FJ3: Array, intrinsics_4_px: Array, distortion_5: Array = _NO_DISTORTION
 ) -> Array:
-    """Points (..., 3) of the camera frame in pixels (..., 2), as OpenCV projects them.
+    """Project points (..., 3) of the camera frame to pixels (..., 2), with OpenCV's lens model.
 
     Args:
-        points_FJ3: In any unit; points behind the camera give not a number.
-        intrinsics_4_px: fx, fy, cx, cy of shape (4,), or that broadcasts with the points.
+        points_FJ3: Points in any unit; those behind the camera give NaN.
+        intrinsics_4_px: fx, fy, cx, cy of shape (4,), or broadcasting with the points.
         distortion_5: k1, k2, p1, p2, k3.
     """
     depth = points_FJ3[..., 2]
@@ -103,12 +104,12 @@ def project(
 def fitted_intrinsics(
     joints_FJ3_mm: Array, joints_FJ2_px: Array, *, within_px: float = 2.0
 ) -> Array | None:
-    """fx, fy, cx, cy of the pinhole that takes 3D joints to 2D ones; None if there is none.
+    """Fit fx, fy, cx, cy of the pinhole that projects 3D joints to 2D ones; None if none fits.
 
     Args:
-        joints_FJ3_mm: In the camera frame.
-        joints_FJ2_px: Their projections, not measurements of their own.
-        within_px: Root mean square residual up to which it is this camera.
+        joints_FJ3_mm: Joints in the camera frame.
+        joints_FJ2_px: Projections of these joints, not independent measurements.
+        within_px: Largest accepted root mean square residual.
     """
     points = joints_FJ3_mm.reshape(-1, 3)
     pixels = joints_FJ2_px.reshape(-1, 2)

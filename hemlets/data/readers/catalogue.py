@@ -1,4 +1,4 @@
-"""All datasets by name. Their modules are imported when asked for."""
+"""Find datasets by name. Their modules are imported on demand."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ENTRIES: Final = (
 
 @cache
 def datasets() -> tuple[Dataset, ...]:
-    """Every dataset that can be read, those with 3D first."""
+    """Return every dataset that can be read, those with 3D first."""
     found = []
     for entry in _ENTRIES:
         module, attribute = entry.split(":")
@@ -41,10 +41,10 @@ def datasets() -> tuple[Dataset, ...]:
 
 
 def find(name: str) -> Dataset:
-    """A dataset by its name, in any case and with ``-`` for ``_``.
+    """Find a dataset by its name, without regard to case, ``-`` and ``_``.
 
     Raises:
-        ConfigError: There is none; the message has the names.
+        ConfigError: There is none; the message lists the names.
     """
     wanted = name.strip().lower().replace("-", "_")
     for dataset in datasets():

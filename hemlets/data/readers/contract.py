@@ -1,8 +1,8 @@
-"""What every reader gives: rows in the datasets' own pixels, and what a dataset needs on disk.
+"""The interface of readers: what a dataset needs on disk, and the rows that a reader gives.
 
-A reader turns files as their users have them into `SourceRows`. It knows nothing of shards,
-crops or versions; `hemlets.data.versions.ingest` reads the images that the rows name, cuts them out
-and writes the data version. So a reader can be tested against a file alone.
+A reader turns a dataset's files into `SourceRows`, in pixels of the dataset's images. It knows
+nothing of shards, crops or versions: `hemlets.data.versions.ingest` loads the images, cuts people
+out and writes the data version. So a reader can be tested with a file alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _REQUIRED = ("sample_id", "split", "clip", "frame", "box_xyxy", "joints2d_px", "
 
 
 class Supervision(StrEnum):
-    """What a dataset's rows teach."""
+    """Kinds of labels that a dataset's rows have."""
 
     JOINTS_3D = "3D joints"
     JOINTS_2D = "2D joints"
@@ -47,7 +47,7 @@ class Supervision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """The picture of a row.
+    """The image of a row.
 
     Attributes:
         path: File relative to the dataset's folder, with ``/``.
@@ -66,9 +66,9 @@ class LayoutEntry:
     """A file or folder that a dataset needs.
 
     Attributes:
-        pattern: Glob relative to the dataset's folder. Alternatives are divided by ``|``.
-        what: What it holds.
-        required: Whether nothing can be read without it.
+        pattern: Glob relative to the dataset's folder, with alternatives separated by ``|``.
+        what: Content of the file or folder.
+        required: Whether the dataset can't be read without it.
     """
 
     pattern: str
@@ -78,12 +78,12 @@ class LayoutEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """Choices that readers share; a reader ignores what does not concern it.
+    """Options that all readers share; a reader ignores those that it does not need.
 
     Attributes:
-        splits: Splits wanted, as the table names them.
-        frame_step: Every so many frames of a sequence; None takes the protocol's own step.
-        settings: Further settings of one reader, by name; unknown ones are refused by it.
+        splits: Names of the wanted splits.
+        frame_step: Read every n-th frame of a sequence; None takes the protocol's own step.
+        settings: Settings of this reader, by name; it refuses unknown ones.
     """
 
     splits: frozenset[str] = frozenset(("train", "validation", "test"))
@@ -93,15 +93,15 @@ class ReadOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceRows:
-    """Some rows of a dataset, e.g. one sequence seen by one camera.
+    """A batch of rows, e.g. one sequence seen by one camera.
 
     Attributes:
         columns: Values by name of the annotation table's field, of shape (N, *field shape), in
             pixels of the source image with its top-left corner as the origin. ``image_width``
-            and ``image_height`` are 0 where only the image tells them. Fields left out are
+            and ``image_height`` are 0 where only the image has them. Fields left out are
             unknown: zeros, False or the field's default.
-        images: The picture of each row.
-        masks: Where each row's mask is, None for rows without; empty where no row has one.
+        images: Image of each row.
+        masks: Mask of each row, None for rows without one; empty where no row has one.
     """
 
     columns: Mapping[str, Any]
@@ -109,7 +109,7 @@ class SourceRows:
     masks: tuple[ImageRef | None, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse columns that the table doesn't have, or that differ in length.
+        """Refuse columns that are not in the table, or that differ in length.
 
         Raises:
             DataError: Names the column.
@@ -138,7 +138,7 @@ class SourceRows:
 
 
 class Reader(Protocol):
-    """Reads the rows of a dataset below a folder, a piece at a time."""
+    """Reads the rows of a dataset in batches."""
 
     def __call__(
         self, root: Path, options: ReadOptions, quarantine: Quarantine | None = None
@@ -147,9 +147,9 @@ class Reader(Protocol):
 
         Args:
             root: The dataset's folder.
-            options: Choices that readers share.
-            quarantine: Gets what is damaged, so that the reader can go on past it. Without one
-                the first damage is an error.
+            options: Options that all readers share.
+            quarantine: Gets damaged rows, so that the others are read. Without one the first
+                damage is an error.
 
         Raises:
             ConfigError: A setting is unknown to the reader.
@@ -163,16 +163,16 @@ class Dataset:
     """A dataset: what it is, what it needs on disk and how it is read.
 
     Attributes:
-        name: As the command line and the table's ``source`` have it.
-        title: Its usual name.
-        paper: Who published it, and where.
-        licence: Name of the page that tells its terms.
-        document: The dataset's own document that the joint map and conventions come from.
-        supervision: What its rows teach.
-        layout: Files and folders that are needed, in the form in which users have them.
-        joints: The joint map in words: what each of the 18 comes from, what is left out.
-        conventions: Frame, units and pixel convention as found, and what the reader makes of it.
-        faults: Known faults of the data, and what the reader does about each.
+        name: Name in the command line and in the table's ``source``.
+        title: Usual name.
+        paper: Authors and place of publication.
+        licence: Name of the page with its terms.
+        document: The dataset's own document of its joints and conventions.
+        supervision: Labels of its rows.
+        layout: Files and folders that are needed.
+        joints: The joint map in words: source of each of the 18 joints, and joints left out.
+        conventions: Frame, units and pixel convention of the files, and how they are converted.
+        faults: Known faults of the data, and how the reader handles them.
         reader: ``module:function`` of the `Reader`, imported when called.
     """
 
@@ -198,8 +198,8 @@ class Dataset:
 
         Args:
             root: The dataset's folder.
-            options: Choices that readers share.
-            quarantine: Gets what is damaged; without one, the first damage is an error.
+            options: Options that all readers share.
+            quarantine: Gets damaged rows; without one, the first damage is an error.
 
         Raises:
             DataError: The layout is not as expected, or a file in it is damaged and there is no
@@ -212,7 +212,7 @@ class Dataset:
 
 
 def missing_entries(dataset: Dataset, root: Path) -> list[LayoutEntry]:
-    """Required entries of the layout that a folder lacks."""
+    """Return the required entries of the layout that a folder lacks."""
     return [
         entry
         for entry in dataset.layout
@@ -224,10 +224,10 @@ def missing_entries(dataset: Dataset, root: Path) -> list[LayoutEntry]:
 
 
 def require_layout(dataset: Dataset, root: Path) -> None:
-    """Make sure that a folder holds a dataset.
+    """Refuse a folder that does not hold a dataset.
 
     Raises:
-        DataError: Shows what was expected against what the folder holds.
+        DataError: Shows the expected layout and the folder's content.
     """
     missing = missing_entries(dataset, root) if root.is_dir() else list(dataset.layout)
     if not missing:

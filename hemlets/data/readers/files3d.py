@@ -1,7 +1,7 @@
-"""The containers that datasets come in, opened as data: npz, mat, HDF5, CDF.
+"""Read untrusted container files of datasets: npz, mat, HDF5, CDF.
 
-Every file is untrusted: no pickle is run, sizes are checked before anything is unpacked, and
-damage is a `DataError` that names the file and the field.
+No pickle is run, sizes are checked before anything is unpacked, and damage is a `DataError` that
+names the file and the field.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hemlets.core.errors import ConfigError, DataError
 Array = npt.NDArray[Any]
 
 MAX_UNPACKED_BYTES: Final = 8_000_000_000
-"""A file that says it unpacks to more is refused; the largest real ones hold some 2 GB."""
+"""Larger files are refused by their headers; the largest real ones unpack to about 2 GB."""
 
 _MAX_RATIO: Final = 400
 _RATIO_FREE_BYTES: Final = 50_000_000
@@ -36,10 +36,10 @@ _AGAIN: Final = "fetch the file again"
 
 
 def relative_path(name: str, *, where: str) -> str:
-    """A file name from a dataset's file, which must stay in the dataset's folder.
+    """Check a file name found in a dataset's file: it must stay in the dataset's folder.
 
     Raises:
-        DataError: It is absolute, climbs out by ``..`` or holds control characters.
+        DataError: It is absolute, leads out by ``..`` or holds control characters.
     """
     text = str(name).replace("\\", "/").removeprefix("./")
     parts = PurePosixPath(text).parts
@@ -60,7 +60,7 @@ def relative_path(name: str, *, where: str) -> str:
 
 
 def sequence_name(name: object, *, where: str) -> str:
-    """A sequence's or action's name from a dataset's file, safe as part of a path.
+    """Check a sequence's or action's name from a dataset's file, so that it is safe in a path.
 
     Raises:
         DataError: It holds more than letters, digits, spaces and ``_.()+-``.
@@ -81,16 +81,16 @@ def require(
     where: Path | str,
     held: Sequence[str] | None = None,
 ) -> None:
-    """Make sure that a file has the fields that a reader needs.
+    """Refuse a file without the fields that a reader needs.
 
     Args:
         fields: Fields that were read.
-        names: Those that are needed.
+        names: Names of the needed fields.
         where: The file.
-        held: Names of all that the file holds, where not all was read.
+        held: Names of all fields of the file, where not all were read.
 
     Raises:
-        DataError: Shows those missing, and what the file has.
+        DataError: Shows the missing fields and those of the file.
     """
     missing = [name for name in names if name not in fields]
     if missing:
@@ -104,10 +104,10 @@ def require(
 
 
 def numbers(value: object, shape: tuple[int | None, ...], *, where: str) -> Array:
-    """A field as float64 of a shape; None in the shape is any length.
+    """Convert a field to float64 of a shape; None in the shape is any length.
 
     Raises:
-        DataError: It is no array of numbers, or of another shape.
+        DataError: It is not an array of numbers, or of another shape.
     """
     array = np.asarray(value)
     if array.dtype.kind not in "iufb":
@@ -133,11 +133,11 @@ def _check_size(unpacked: int, packed: int, path: Path | str) -> None:
 
 
 def read_npz(path: Path, names: Sequence[str] | None = None) -> dict[str, Any]:
-    """Arrays of an npz file; arrays of Python objects, which would be pickles, are refused.
+    """Read arrays of an npz file; refuse arrays of Python objects, which would be pickles.
 
     Args:
         path: The file.
-        names: Those wanted; the ones that the file lacks are left out. All where None.
+        names: Names of the wanted arrays; missing ones are left out. All where None.
 
     Raises:
         DataError: The file is absent, damaged, a bomb, or holds Python objects.
@@ -155,7 +155,7 @@ def read_npz(path: Path, names: Sequence[str] | None = None) -> dict[str, Any]:
         raise DataError.missing("the file", path) from error
     except DataError:
         raise
-    # Damage shows as whatever zip, zlib or NumPy's header meets first.
+    # zip, zlib and NumPy raise various errors for damage.
     except Exception as error:
         raise _damaged("npz", path, error) from error
 
@@ -197,7 +197,7 @@ def _read_npy(data: bytes, where: str) -> Array:
 
 
 def read_mat(path: Path) -> dict[str, Any]:
-    """Variables of a MATLAB file up to version 7, structs as records, without its header.
+    """Read the variables of a MATLAB file up to version 7, structs as records.
 
     Raises:
         DataError: The file is absent, damaged or of version 7.3 (which is HDF5).
@@ -219,7 +219,7 @@ def read_mat(path: Path) -> dict[str, Any]:
         ) from error
     except DataError:
         raise
-    # Damage shows as whatever the parser meets first.
+    # The parser raises various errors for damage.
     except Exception as error:
         raise _damaged("MATLAB", path, error) from error
     return {name: value for name, value in variables.items() if not name.startswith("__")}
@@ -236,11 +236,11 @@ def _damaged(kind: str, path: Path, error: BaseException) -> DataError:
 
 
 def read_hdf5(path: Path, names: Sequence[str]) -> dict[str, Any]:
-    """Arrays of a MATLAB 7.3 file, in MATLAB's own order of axes.
+    """Read arrays of a MATLAB 7.3 file, in MATLAB's order of axes.
 
     Args:
         path: The file.
-        names: Those wanted; the ones that the file lacks are left out. A cell array gives a list.
+        names: Names of the wanted arrays; missing ones are left out. A cell array gives a list.
 
     Raises:
         DataError: The file is absent or damaged.
@@ -250,7 +250,7 @@ def read_hdf5(path: Path, names: Sequence[str]) -> dict[str, Any]:
         raise DataError.missing("the file", path)
     try:
         with h5py.File(path, "r") as store:
-            # A link to another file would read what lies outside the dataset.
+            # A link could lead to a file outside the dataset.
             wanted = [n for n in names if store.get(n, getlink=True).__class__ is h5py.HardLink]
             total = sum(store[n].size * store[n].dtype.itemsize for n in wanted)
             _check_size(total, path.stat().st_size, path)
@@ -273,12 +273,12 @@ def _imported(name: str, path: Path) -> Any:
 def _hdf5_value(h5py: Any, store: Any, node: Any) -> Any:
     if h5py.check_ref_dtype(node.dtype) is not None:
         return [np.asarray(store[ref]).T for ref in np.asarray(node).ravel()]
-    # HDF5 lists MATLAB's axes from the last to the first.
+    # HDF5 has MATLAB's axes in reverse order.
     return np.asarray(node).T
 
 
 def read_cdf(path: Path, name: str) -> Array:
-    """One variable of a CDF file, without its axis of records where that has length 1.
+    """Read one variable of a CDF file, without an axis of records of length 1.
 
     Raises:
         DataError: The file is absent or damaged, or has no such variable.
@@ -300,7 +300,7 @@ def read_cdf(path: Path, name: str) -> Array:
         values = np.asarray(store.varget(name))
     except DataError:
         raise
-    # The reader of CDF files checks little: damage shows as whatever comes of it.
+    # The CDF library checks little: damage raises various errors.
     except Exception as error:
         raise _damaged("CDF", path, error) from error
     return values[0] if values.ndim == 3 and len(values) == 1 else values

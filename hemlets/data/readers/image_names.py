@@ -1,4 +1,4 @@
-"""Images by the names that annotation files give them, whichever folders they were put into."""
+"""Find images by the names in annotation files, whatever folder they are in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of a dataset's own joints each of the 18 is."""
+"""Map a dataset's joints to the project's 18."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _HIPS: Final = (Joint.LEFT_HIP, Joint.RIGHT_HIP)
 
 @dataclass(frozen=True, kw_only=True)
 class JointMap:
-    """Where each of the 18 joints comes from.
+    """Source of each of the 18 joints.
 
     Attributes:
-        size: Joints of the dataset, J.
+        size: Number of the dataset's joints, J.
         first: Index of each joint's source, -1 where the dataset has none.
-        second: A second source that the joint is the middle of; the first again otherwise.
-        names: The dataset's names of its joints, where it has some.
+        second: Index of a second source, where the joint is the middle of two; else the first.
+        names: The dataset's names of its joints, if any.
     """
 
     size: int
@@ -40,9 +40,9 @@ class JointMap:
         """Build a map.
 
         Args:
-            size: Joints of the dataset.
-            sources: Index of each joint that the dataset has.
-            middles: Joints that are the middle of the shoulders (thorax) or hips (pelvis).
+            size: Number of the dataset's joints.
+            sources: Index of the source of each joint.
+            middles: Joints computed as the middle of the shoulders (thorax) or hips (pelvis).
         """
         first = [int(sources.get(joint, -1)) for joint in Joint]
         second = list(first)
@@ -53,32 +53,32 @@ class JointMap:
 
     @classmethod
     def named(cls, **targets: Joint | None) -> JointMap:
-        """Build a map from the dataset's joints in its order, each with the joint that it is.
+        """Build a map from the dataset's joint names, in its order.
 
         Args:
-            targets: None for those that the 18 don't have.
+            targets: The project's joint for each name; None if it has none.
         """
         sources = {joint: i for i, joint in enumerate(targets.values()) if joint is not None}
         return replace(cls.of(len(targets), sources, middles=()), names=tuple(targets))
 
     @property
     def targets(self) -> tuple[Joint | None, ...]:
-        """The joint that each of the dataset's is by itself, None for the others."""
+        """The project's joint for each of the dataset's; None for others and for middles."""
         own = {first: Joint(joint) for joint, first in enumerate(self.first)
                if first >= 0 and first == self.second[joint]}  # fmt: skip
         return tuple(own.get(index) for index in range(self.size))
 
     @property
     def known(self) -> npt.NDArray[np.bool_]:
-        """Joints (18,) that the dataset has."""
+        """Mask (18,) of joints that the dataset has."""
         return np.array(self.first) >= 0
 
     def apply(self, points_FJC: Array, valid_FJ: Array | None = None) -> tuple[Array, Array]:
-        """Bring points into the project's order.
+        """Reorder points to the project's joints.
 
         Args:
             points_FJC: Points of F frames, J joints and 2 or 3 coordinates.
-            valid_FJ: Which of them are annotated; all where omitted.
+            valid_FJ: Mask of annotated points; all where omitted.
 
         Returns:
             Points (F, 18, C), zero where invalid, and validity (F, 18).

@@ -1,7 +1,7 @@
-"""Joint maps of the datasets with 2D joints of people in stills.
+"""Joint maps of datasets with 2D joints of people in stills.
 
-A joint that a dataset doesn't annotate stays invalid. The middle of two hips is no annotation of
-a pelvis, so it isn't made up here; who needs one computes it and says so.
+A joint that a dataset does not annotate stays invalid. The middle of two hips is not an annotated
+pelvis, so it is not computed here.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Joint maps of the datasets with 3D: which of their joints each of the 18 is.
+"""Joint maps of datasets with 3D joints.
 
-A joint that a dataset does not have stays invalid. One is put together from two others only
-where the project's own joint is defined so: the thorax is the middle of the shoulders and, where
-a body model's pelvis lies elsewhere, the pelvis is the middle of the hips.
+A joint that a dataset lacks stays invalid. A joint is computed from two others only where the
+project defines it so: the thorax is the middle of the shoulders and, where a body model's pelvis
+is another point, the pelvis is the middle of the hips.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ MPI_TEST_17: Final = JointMap.of(
 )
 """``mpii_get_joint_set.m``, "relevant": the test set's order."""
 
-# HumanEva's "head" is a point within the head, neither its top nor the nose.
+# HumanEva's "head" is inside the head: neither its top nor the nose.
 HUMANEVA15: Final = JointMap.of(
     15, {Joint.PELVIS: 0} | _limbs(11, 12, 13, 8, 9, 10, 2, 3, 4, 5, 6, 7)
 )
@@ -76,11 +76,11 @@ SPIN_24: Final = JointMap.of(
 )
 """SPIN's 24 ground-truth joints (Kolotouros et al. 2019, ``constants.py``)."""
 
-# A neck that is the middle of the shoulders (OpenPose's) is no joint of its own here.
+# OpenPose's neck is the middle of the shoulders, which is the project's thorax, not its neck.
 COCO18: Final = JointMap.of(18, {Joint.NOSE: 0} | _limbs(8, 9, 10, 11, 12, 13, 5, 6, 7, 2, 3, 4))
-"""OpenPose's 18 of COCO, in which 3DPW has its 2D detections."""
+"""OpenPose's 18 joints, the order of 3DPW's 2D detections."""
 
 LSP14: Final = JointMap.of(
     14, {Joint.NECK: 12, Joint.HEAD_TOP: 13} | _limbs(2, 1, 0, 3, 4, 5, 9, 10, 11, 8, 7, 6)
 )
-"""LSP's 14 (Johnson & Everingham 2010), in which UP-3D has its 2D joints."""
+"""LSP's 14 joints (Johnson & Everingham 2010), the order of UP-3D's 2D joints."""

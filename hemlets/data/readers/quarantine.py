@@ -1,7 +1,7 @@
-"""What was wrong in a dataset's files, and what was left out for it.
+"""Collect rows and files that a reader leaves out, each with its reason.
 
-A reader that is given a `Quarantine` goes on past damage: it leaves out the rows concerned and
-says so here. Without one, the same damage is an error.
+A reader with a `Quarantine` leaves damaged rows out, reports them here and reads on. Without one,
+the first damage is an error.
 
 >>> quarantine = Quarantine()
 >>> quarantine.report("a joint is not finite", file="S1/walk.cdf", row=3, field="joints3d_mm")
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quarantined:
-    """One thing that was left out.
+    """A row or file that was left out.
 
     Attributes:
         what: What is wrong, in one sentence.
         file: The dataset's file that it was found in.
-        row: Row or frame within the file, from 0; None where the whole file is left out.
-        field: The value concerned, by the file's or the table's name; empty where it is all.
+        row: Row or frame within the file, from 0; None for the whole file.
+        field: Name of the damaged value in the file or the table; empty for the whole row.
         remedy: What to do about it.
     """
 
@@ -76,7 +76,7 @@ class Quarantine:
         field: str = "",
         remedy: str = "",
     ) -> None:
-        """Note one row, or a whole file, as left out."""
+        """Report one row, or a whole file, as left out."""
         self.items.append(
             Quarantined(what=what, file=str(file), row=row, field=field, remedy=remedy)
         )
@@ -91,14 +91,14 @@ class Quarantine:
         field: str = "",
         remedy: str = "",
     ) -> None:
-        """Note every row that a mask marks.
+        """Report every row of a mask as left out.
 
         Args:
-            bad_N: Rows that are left out.
+            bad_N: Mask of the rows.
             what: What is wrong with them.
-            file: Where they are.
-            number_N: Their numbers in the file; their position where omitted.
-            field: The value concerned.
+            file: The rows' file.
+            number_N: Their numbers in the file; their positions where omitted.
+            field: Name of the damaged value.
             remedy: What to do about it.
         """
         for index in np.flatnonzero(bad_N):
@@ -107,7 +107,7 @@ class Quarantine:
 
     @contextmanager
     def guard(self, file: str | PathLike[str]) -> Iterator[None]:
-        """Turn a file's `DataError` into a note, so that the files after it are read."""
+        """Report a file's `DataError`, so that the next files are read."""
         try:
             yield
         except DataError as error:
@@ -123,7 +123,7 @@ class Quarantine:
 
 
 class Refuse(Quarantine):
-    """Stands in where no collector was given: the first damage is an error."""
+    """Raises at the first damage; used where no quarantine is given."""
 
     def report(
         self,
@@ -154,5 +154,5 @@ class Refuse(Quarantine):
 
 
 def or_refuse(quarantine: Quarantine | None) -> Quarantine:
-    """The collector, or one that raises where there is none."""
+    """Return the quarantine, or one that raises at the first damage where it is None."""
     return Refuse() if quarantine is None else quarantine

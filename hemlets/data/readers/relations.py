@@ -1,8 +1,8 @@
-"""Depth relations of the 14 parts, equation (1), from whatever tells them.
+"""Depth relations of the 14 parts, equation (1), from 3D joints, FBI labels or ordinal depth.
 
-+1 (Forward) says that the child is nearer the camera than its parent, -1 (Backward) that it is
-farther, 0 that neither is. What is not known stays unknown: validity False and relation 0. Only
-kinematically connected parts have a relation; what pairs of other joints tell is left out.
++1 (Forward) means that the child is nearer the camera than its parent, -1 (Backward) that it is
+farther, 0 neither. An unknown relation has validity False and value 0. Only kinematically
+connected parts have a relation; other pairs of joints are not used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BACKWARD: Final = "B"
 UNKNOWN: Final = "U"
 
 LABELS: Final = {FORWARD: 1, BACKWARD: -1, UNKNOWN: 0}
-"""The FBI scheme's labels (section 5) and the relation that each stands for; U has none."""
+"""Relation of each FBI label (section 5); U has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +32,8 @@ class Relations:
 
     Attributes:
         values_NK: (N, 14) in -1, 0, +1; 0 where unknown.
-        valid_NK: (N, 14) whether the relation is known.
-        source: What they come from: ``3d``, ``fbi`` or ``ordinal``.
+        valid_NK: (N, 14) mask of known relations.
+        source: Origin: ``3d``, ``fbi`` or ``ordinal``.
     """
 
     values_NK: npt.NDArray[np.int8]
@@ -41,7 +41,7 @@ class Relations:
     source: str
 
     def columns(self) -> dict[str, Any]:
-        """The annotation table's columns; the source is empty where a row knows no relation."""
+        """Columns of the annotation table; the source is empty where a row has no relation."""
         known = np.asarray(self.valid_NK.any(1))
         return {
             "relations": self.values_NK,
@@ -51,21 +51,21 @@ class Relations:
 
 
 def relations_from_joints(joints_NJ3_mm: Array, valid_NJ: Array) -> Relations:
-    """From 3D joints, with the tilt of 30° as the limit.
+    """Compute relations from 3D joints, with the tilt of 30° as the limit.
 
     Args:
         joints_NJ3_mm: (N, 18, 3) in a camera frame with z forward.
-        valid_NJ: (N, 18) which are known.
+        valid_NJ: (N, 18) mask of known joints.
     """
     values, valid = depth_relations(joints_NJ3_mm, np.asarray(valid_NJ, bool))
     return Relations(values_NK=values, valid_NK=valid, source="3d")
 
 
 def relations_from_labels(labels_NK: npt.NDArray[np.str_]) -> Relations:
-    """From labels ``F``, ``B`` and ``U``; anything else counts as unknown.
+    """Convert labels ``F``, ``B`` and ``U``; anything else counts as unknown.
 
     Args:
-        labels_NK: (N, 14) by `hemlets.core.skeleton.PARTS`.
+        labels_NK: (N, 14) in the order of `hemlets.core.skeleton.PARTS`.
     """
     forward = np.asarray(labels_NK == FORWARD, bool)
     backward = np.asarray(labels_NK == BACKWARD, bool)
@@ -75,22 +75,22 @@ def relations_from_labels(labels_NK: npt.NDArray[np.str_]) -> Relations:
 
 
 def relations_from_order(order_NSS: Array, joints: Sequence[Joint | None]) -> Relations:
-    """From who is nearer in every pair of a dataset's joints.
+    """Convert ordinal depth: which joint of each pair is nearer.
 
-    A pair that contradicts itself (told both ways round, and not opposite) is unknown. A person
-    asked which joint is nearer knows no 30°: 0 means that they saw no difference.
+    A pair whose two directions contradict each other is unknown. Annotators judge without the limit
+    of 30°: 0 means that they saw no difference.
 
     Args:
         order_NSS: (N, S, S); +1 at [i, j] where joint i is farther away than joint j, -1 where it
-            is nearer, 0 where neither is, NaN where nobody said.
-        joints: Which of the 18 each of the S is; None for another.
+            is nearer, 0 where neither is, NaN where it was not annotated.
+        joints: The project's joint for each of the S; None if it has none.
     """
     place = {joint: index for index, joint in enumerate(joints) if joint is not None}
     values = np.zeros((len(order_NSS), N_PARTS), np.int8)
     valid = np.zeros((len(order_NSS), N_PARTS), bool)
     for number, part in enumerate(PARTS):
         if part.parent in place and part.child in place:
-            # The parent farther than the child is +1, Forward, just as in equation (1).
+            # A parent farther than its child is +1, Forward, as in equation (1).
             there = np.asarray(order_NSS[:, place[part.parent], place[part.child]], np.float64)
             back = np.asarray(order_NSS[:, place[part.child], place[part.parent]], np.float64)
             told = np.where(np.isnan(there), -back, there)

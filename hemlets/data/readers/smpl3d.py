@@ -1,4 +1,4 @@
-"""SMPL's θ between frames: its root in the camera frame, and its mirror image."""
+"""Transform SMPL's θ: rotate its root to another frame, or mirror it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _TWIN: Final = tuple(
 
 
 def rotated_root(theta_F243: Array, rotation_33: Array) -> Array:
-    """θ whose root is turned by a rotation (3, 3), or by one for each frame (F, 3, 3).
+    """Rotate the root of θ by a rotation (3, 3), or by one for each frame (F, 3, 3).
 
     Args:
         theta_F243: Axis-angles in radians.
-        rotation_33: From the frame that θ is in to the one wanted.
+        rotation_33: From θ's frame to the wanted one.
     """
     from scipy.spatial.transform import Rotation
 
@@ -37,5 +37,5 @@ def rotated_root(theta_F243: Array, rotation_33: Array) -> Array:
 
 
 def flipped_theta(theta_F243: Array) -> Array:
-    """θ of the body mirrored in its own plane of symmetry, x to −x in SMPL's axes."""
+    """Mirror θ in the body's plane of symmetry, x to −x in SMPL's axes."""
     return np.asarray(theta_F243[:, _TWIN] * np.array([1.0, -1.0, -1.0]))

@@ -1,4 +1,4 @@
-"""Splits that the names of annotation files say, by whole words."""
+"""Find the split in the name of an annotation file, by whole words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WORDS: Final = {
 
 
 def named_splits(text: str) -> list[str]:
-    """The splits whose words a name holds, sorted.
+    """Return the splits whose words are in a name, sorted.
 
     >>> [named_splits(name) for name in ("keypoints_val2017", "carnival", "train-val")]
     [['validation'], [], ['train', 'validation']]

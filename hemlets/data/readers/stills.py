@@ -1,7 +1,7 @@
-"""People in stills: from what a dataset's file says to checked rows.
+"""Turn annotated people in stills into checked rows.
 
-A reader of stills fills `Stills` with what its file says, converted to pixels from the image's
-corner, and `still_rows` refuses what can't be right and makes rows of the rest.
+A reader fills `Stills` with the values of its file, converted to pixels from the image's corner;
+`still_rows` leaves implausible people out and makes rows of the others.
 """
 
 from __future__ import annotations
@@ -25,42 +25,42 @@ Array = npt.NDArray[Any]
 Flags = npt.NDArray[np.bool_]
 
 CHUNK: Final = 4096
-"""Rows that a reader gives at a time."""
+"""Rows in a batch."""
 
 _LARGEST_PX: Final = 1e5
-"""No image side is longer; a coordinate beyond it is not in pixels."""
+"""No image side is longer; a larger coordinate is not in pixels."""
 
 _TINY_PX: Final = 20.0
 """In an image of no longer side, joints within one pixel may be right."""
 
 _EDGE_PX: Final = 1.0
-"""Annotators may hit just beside the last pixel."""
+"""Annotations may lie this far outside the image."""
 
 _FEWEST_JOINTS: Final = 2
-"""A box, and a person, need two."""
+"""A person with fewer joints gives no box."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stills:
-    """Annotated people as a file has them, not yet checked.
+    """Annotated people of a file, not yet checked.
 
     Attributes:
         source: The dataset's name in the table.
-        file: Where they are from, for messages.
+        file: The people's file, for messages.
         number_N: Row numbers in the file.
         sample_ids: Unique names.
-        split: Of each row.
-        clips: Of each row: rows of one clip never go to different splits.
+        split: Split of each row.
+        clips: Clip of each row: rows of one clip never go to different splits.
         images: Paths relative to the dataset's folder.
         joints_NS2: Joints in the dataset's order, pixels with the origin at the corner.
-        known_NS: Which are annotated.
-        seen_NS: Which of those are not hidden.
-        joint_map: What the dataset's joints are.
-        joints_field: What the file calls them, for messages.
-        box_xyxy_N4: The person's box; from the joints where omitted.
-        box_field: What the file calls it.
-        size_N2: Width and height of the image; 0 where the file doesn't tell.
-        columns: More columns of the annotation table.
+        known_NS: Mask of annotated joints.
+        seen_NS: Mask of annotated joints that are not hidden.
+        joint_map: Map from the dataset's joints.
+        joints_field: Name of the joints in the file, for messages.
+        box_xyxy_N4: Person's box; from the joints where omitted.
+        box_field: Name of the box in the file.
+        size_N2: Width and height of the image; 0 where the file has none.
+        columns: Further columns of the annotation table.
     """
 
     source: str
@@ -84,15 +84,15 @@ class Stills:
 def still_rows(
     stills: Stills, quarantine: Quarantine, *, present: frozenset[str], taken: set[str]
 ) -> SourceRows | None:
-    """Check people and turn those that are sound into rows.
+    """Check people and turn the plausible ones into rows.
 
     A row with fewer than two annotated joints is not damaged, but of no use: it is skipped.
 
     Args:
         stills: The people.
-        quarantine: Gets those that are not sound, each for its first fault.
-        present: Names of the images that exist.
-        taken: Sample ids given so far; gets those of the rows.
+        quarantine: Gets the others, each for its first fault.
+        present: Paths of the images that exist.
+        taken: Sample ids of earlier rows; gets those of these rows.
 
     Returns:
         The rows, None where none is left.
@@ -115,7 +115,7 @@ def still_rows(
         "sample_id": [s.sample_ids[row] for row in rows],
         "source": [s.source] * len(rows),
         "split": [s.split[row] for row in rows],
-        # Nobody says who the people of stills are: each counts as somebody else.
+        # The identity of people in stills is unknown: each counts as another subject.
         "subject": [s.sample_ids[row] for row in rows],
         "clip": [s.clips[row] for row in rows],
         "family": [s.clips[row] for row in rows],
@@ -135,7 +135,7 @@ def still_rows(
 
 
 class _Check:
-    """Refuses rows one fault after the other; ``keep`` says which are left."""
+    """Checks rows for one fault after the other; ``keep`` is the mask of those left."""
 
     def __init__(self, stills: Stills, quarantine: Quarantine) -> None:
         self.keep: Flags = stills.known_NS.sum(1) >= _FEWEST_JOINTS
@@ -155,7 +155,7 @@ class _Check:
         self.keep[bad_N] = False
 
     def images(self, present: frozenset[str]) -> None:
-        """Names that lead nowhere, or out of the folder."""
+        """Refuse images that do not exist or lead out of the folder."""
         s = self._stills
         rows: list[int] = np.flatnonzero(self.keep).tolist()
         for row in rows:
@@ -169,7 +169,7 @@ class _Check:
                 self.keep[row] = False
 
     def joints(self) -> Array:
-        """The known joints (N, S, 2), zeros elsewhere; those that can't be right are refused."""
+        """Return annotated joints (N, S, 2), zeros elsewhere; refuse implausible rows."""
         s = self._stills
         known = s.known_NS[..., None]
         joints = np.where(known, s.joints_NS2, 0.0)
@@ -205,7 +205,7 @@ class _Check:
         return joints
 
     def boxes(self, box_N4: Array) -> Array:
-        """The boxes, cut at the image's edge; those that can't be right are refused."""
+        """Return boxes (N, 4), clipped to the image; refuse implausible ones."""
         s = self._stills
         self._refuse(
             ~np.isfinite(box_N4).all(1), "the box is not finite", s.box_field, "correct the box"
@@ -224,7 +224,7 @@ class _Check:
         return np.asarray(np.clip(box, 0.0, np.tile(s.size_N2, 2)), np.float64)
 
     def names(self, taken: set[str]) -> None:
-        """Samples that were given before."""
+        """Refuse samples that an earlier row has."""
         again = np.zeros(len(self.keep), bool)
         rows: list[int] = np.flatnonzero(self.keep).tolist()
         for row in rows:
@@ -236,15 +236,15 @@ class _Check:
 
 
 def numbers(values: Sequence[Any], *shape: int) -> tuple[Array, Flags]:
-    """Values from strangers as one array, and which of them are of another form.
+    """Convert untrusted values to one array, with a mask of those of another form.
 
     Args:
-        values: One per row, each supposed to be a (nested) list of numbers.
-        shape: Of one value.
+        values: One per row, expected to be a (nested) list of numbers.
+        shape: Expected shape of one value.
 
     Returns:
-        Float64 (N, *shape) with NaN in rows of another form or with a value missing, and (N,)
-        which rows those of another form are.
+        Float64 (N, *shape) with NaN where a value is missing or of another form, and the mask (N,)
+        of rows of another form.
     """
     bad = np.zeros(len(values), bool)
     if (whole := _as_numbers(list(values), (len(values), *shape))) is not None:
@@ -264,14 +264,14 @@ def _as_numbers(value: Any, shape: tuple[int, ...]) -> Array | None:
         array = np.asarray(value)
     except (ValueError, TypeError, OverflowError):
         return None
-    # Text that looks like a number is refused too: it says that another program wrote the file.
+    # Text that looks like a number is refused too: the file is of another form.
     if array.dtype.kind not in "fiu":
         return None
     return array.astype(np.float64) if array.shape == shape else None
 
 
 def image_fault(name: object) -> str:
-    """What is wrong with an image's name; empty where nothing is."""
+    """Say what is wrong with an image's name; empty if nothing is."""
     if not isinstance(name, str) or not name.strip():
         return "the image has no name"
     if "\0" in name or "\\" in name:
@@ -284,7 +284,7 @@ def image_fault(name: object) -> str:
 
 
 def image_folder(root: Path, *candidates: str) -> str:
-    """The first of some folders that exists, relative to the dataset's and ending with ``/``.
+    """Return the first folder that exists, relative to the dataset's and ending with ``/``.
 
     Raises:
         DataError: None of them exists.
@@ -301,12 +301,12 @@ def image_folder(root: Path, *candidates: str) -> str:
 
 
 def in_folder(folder: str, name: object) -> str:
-    """An image's name below its folder; a faulty one as it is, to be refused in its own words."""
+    """Prefix an image's name with its folder; a faulty name stays as it is, for the message."""
     text = name if isinstance(name, str) else ""
     return text if image_fault(text) else folder + text
 
 
 def images_below(root: Path, folder: str) -> frozenset[str]:
-    """Names of the files directly in a folder of images, relative to the dataset's folder."""
+    """Paths of the files directly in a folder, relative to the dataset's folder."""
     with os.scandir(root / folder) as entries:
         return frozenset(folder + entry.name for entry in entries)

@@ -1,6 +1,6 @@
-"""The annotation table, the image shards beside it, and nothing about where they came from.
+"""The annotation table and the image shards beside it, whatever their source.
 
-A data version is a folder: ``annotations.parquet`` (one typed row a person), ``shards/``
+A data version is a folder: ``annotations.parquet`` (one typed row per person), ``shards/``
 (JPEG images in Arrow files) and ``version.json`` (how it was made).
 """
 

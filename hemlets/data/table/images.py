@@ -1,4 +1,4 @@
-"""Image bytes to pixels and back. Bytes from strangers are hostile until decoded here."""
+"""Decode and encode images. Bytes are untrusted until they are decoded here."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class ShardReader:
             batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
             if batch.schema != _SCHEMA or any(column.null_count for column in batch.columns):
                 raise pa.ArrowInvalid(f"it has columns {batch.schema.names}")
-            # Damaged offsets would be followed out of the map.
+            # Damaged offsets would lead out of the memory map.
             batch.validate(full=True)
             return batch.column("sample_id"), batch.column("jpeg")
         except FileNotFoundError as error:
@@ -56,10 +56,10 @@ class ShardReader:
             ) from error
 
     def jpeg(self, shard: str, row: int, sample_id: str | None = None) -> bytes:
-        """The stored bytes of one image.
+        """Return the stored bytes of one image.
 
         Raises:
-            DataError: No such shard or row, or the row holds another sample than asked for.
+            DataError: There is no such shard or row, or the row holds another sample.
         """
         if shard not in self._columns:
             self._columns[shard] = self._open(shard)

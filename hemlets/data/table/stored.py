@@ -1,4 +1,4 @@
-"""The decoded images of rows, as they lie in the shards beside the table."""
+"""Decode the images of rows from the shards beside the table."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from hemlets.data.table.table import Annotations
 def stored_images(
     rows: Annotations, which: Iterable[int], reader: ShardReader
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """RGB images (H, W, 3) of some rows, one at a time.
+    """Yield RGB images (H, W, 3) of some rows, one at a time.
 
     Args:
         rows: A table.
-        which: Positions in it, in the order wanted.
-        reader: Of its shards.
+        which: Row numbers, in the wanted order.
+        reader: Reader of the table's shards.
 
     Raises:
         DataError: A shard does not hold the sample.

@@ -2,7 +2,7 @@
 
 Conventions: camera frame x right, y down, z forward; image coordinates with the origin at
 the top-left corner of the top-left pixel, so that pixel centres lie at +0.5. Where a
-validity says False, the value is 0 and means nothing.
+validity is False, the value is 0 and has no meaning.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ SPLITS = ("train", "validation", "gate", "test")
 """Splits of people."""
 
 BACKGROUND_SPLITS = ("train-background", "validation-background", "test-background")
-"""Splits of images without a person: what a confidence is learned from, set on and judged by.
+"""Splits of images without a person, to train, calibrate and test the presence confidence.
 
-They stand apart, so that nobody who asks for people is given an empty scene. Their rows have a
-box where a person might have been, and nothing in them is annotated: all validities are False,
-all labels 0, clip, family and subject empty. The gate compares models on people, so it has none.
+They are separate splits, so that a reader of people gets no empty scene. Their rows have a box
+where a person might have been, and no annotation: all validities are False, all labels 0, clip,
+family and subject empty. The gate compares models on people, so it has no such split.
 """
 
 ALL_SPLITS = (*SPLITS, *BACKGROUND_SPLITS)
-"""Every split that a row may be of."""
+"""Every split of a row."""
 
 Array = npt.NDArray[Any]
 
@@ -49,7 +49,7 @@ class Field:
     shape: tuple[int, ...] = ()
     meaning: str
     default: Any = None
-    """Value of every row where a source says nothing; without one the column is required."""
+    """Value where a source has none; a column without a default is required."""
 
     @property
     def arrow_type(self) -> pa.DataType:
@@ -179,7 +179,7 @@ class Annotations:
 
     @classmethod
     def read(cls, path: Path) -> Annotations:
-        """Read a table, checking that it is whole and of this schema, not that it is right.
+        """Read a table; check that it is whole and of this schema, not its values.
 
         Raises:
             DataError: The file is absent, damaged or has other columns or types.
@@ -234,7 +234,7 @@ class Annotations:
         return value
 
     def take(self, rows: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> Annotations:
-        """The rows of a mask or of indices, in their order."""
+        """Select rows by a mask or by indices."""
         picked = np.asarray(rows)
         if picked.dtype == bool:
             return Annotations(self.table.filter(pa.array(picked)))
@@ -246,12 +246,12 @@ class Annotations:
 
     @property
     def shows_person(self) -> npt.NDArray[np.bool_]:
-        """Which rows (N,) are of people: those outside `BACKGROUND_SPLITS`."""
+        """Mask (N,) of rows of people: those outside `BACKGROUND_SPLITS`."""
         return np.logical_not(np.isin(self.column("split").astype(str), BACKGROUND_SPLITS))
 
     @staticmethod
     def concatenate(parts: list[Annotations]) -> Annotations:
-        """Tables one after the other."""
+        """Join tables in order."""
         return Annotations(pa.concat_tables([part.table for part in parts]).combine_chunks())
 
     @cached_property

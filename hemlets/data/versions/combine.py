@@ -1,7 +1,7 @@
-"""Several data versions made one, e.g. rendered people with 3D and photographs with 2D.
+"""Combine data versions into one, e.g. rendered people with 3D and photographs with 2D.
 
-The table is that of the first part, then that of the second and so on; a part's shards keep their
-bytes under names that begin with the part's. What a row comes from stays in its ``source``.
+The table is the parts' tables in order. Shards keep their bytes, under names that begin with the
+part's name. A row's dataset stays in its ``source``.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Part:
     """A data version that becomes part of another.
 
     Attributes:
-        name: Its own among the parts: the names of its shards begin with it.
+        name: Unique name of the part, with which the names of its shards begin.
         folder: The data version.
-        splits: Splits that are taken. Where parts are for training alone, what held-out rows
-            there are stays comparable from one union to the next.
+        splits: Splits that are taken. With parts for training only, the held-out rows stay the
+            same from one union to the next.
     """
 
     name: str
@@ -50,8 +50,8 @@ class Part:
 def combine(parts: Sequence[Part], folder: Path) -> None:
     """Make one data version of several, or finish one that was interrupted.
 
-    Shards are linked where the parts lie on the same disk, else copied; neither is ever written
-    to again. The bytes depend on the parts' bytes, names and order alone.
+    Shards are linked where the parts are on the same disk, else copied. The bytes depend on the
+    parts' bytes, names and order alone.
 
     Args:
         parts: In the table's order.
@@ -170,7 +170,7 @@ def _require_sound(table: Annotations, parts: Sequence[Part], rows: Sequence[int
     split = table.column("split")
     for source, clip, *home in zip(table.source, table.clip, of_part, split, strict=True):
         homes.setdefault((str(source), str(clip)), set()).add((home[0], str(home[1])))
-    # A clip that one part alone has in two splits is that part's own affair.
+    # A clip that a single part has in two splits was split so on purpose by its own dataset.
     torn = [
         clip
         for (_, clip), found in homes.items()

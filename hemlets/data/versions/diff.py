@@ -1,4 +1,4 @@
-"""What changed between two data versions: rows, the fields of rows, and what they add up to."""
+"""Compare two data versions: rows, the fields of rows, and figures of the whole table."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Shift:
     """A figure of the whole table that differs between two versions.
 
     Attributes:
-        what: In words, e.g. ``rows with split = train``.
-        before: In the first version.
-        after: In the second.
+        what: Name of the figure, e.g. ``rows with split = train``.
+        before: Value in the first version.
+        after: Value in the second version.
         unit: ``rows``, ``%``, ``px`` or ``mm``.
     """
 
@@ -39,15 +39,15 @@ class Shift:
 
 @dataclass(frozen=True, kw_only=True)
 class VersionDiff:
-    """What the second of two versions has that the first has not, and the other way round.
+    """Differences between two data versions.
 
     Attributes:
-        rows: Rows of both.
-        added: Samples that are new.
-        removed: Samples that are gone.
-        changed: Samples by the field whose value is another one; where a sample is stored
-            doesn't count.
-        restored: Samples that merely lie in another shard or row.
+        rows: Number of rows in each.
+        added: Samples that only the second version has.
+        removed: Samples that only the first version has.
+        changed: Samples by the field whose value differs; the place in the shards does not
+            count.
+        restored: Number of samples that are stored in another shard or row.
         shifts: Figures of the whole table that differ.
     """
 
@@ -60,12 +60,12 @@ class VersionDiff:
 
     @property
     def changed_samples(self) -> tuple[str, ...]:
-        """Samples of which any field changed, sorted."""
+        """Samples with any changed field, sorted."""
         return tuple(sorted({name for names in self.changed.values() for name in names}))
 
     @property
     def is_empty(self) -> bool:
-        """Whether both versions say the same."""
+        """Whether both versions have the same rows with the same values."""
         return not (self.added or self.removed or self.changed)
 
     def to_json(self) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _shifts(before: Annotations, after: Annotations) -> list[Shift]:
             )
             for value in sorted(counts[0] | counts[1])
         ]
-    # Scenes without a person have no names and no labels, whose shares they would thin out.
+    # Scenes without a person have no labels, and would lower the shares of labels.
     before, after = (table.take(table.shows_person) for table in (before, after))
     for name in _NAMED:
         sizes = [len(set(table.column(name))) for table in (before, after)]
@@ -170,7 +170,7 @@ def _counts(values: npt.NDArray[Any]) -> dict[str, int]:
 
 
 def _shares(table: Annotations) -> dict[str, float]:
-    """Shares of the rows in which something is known, visible or of a sort."""
+    """Shares of the rows in which a label is known, visible or of a certain kind."""
     rows = max(1, len(table))
     shares: dict[str, float] = {}
     for name, words in (("valid2d", "2D known"), ("valid3d", "3D known"), ("visible", "visible")):

@@ -1,7 +1,7 @@
-"""Pictures of a dataset: stills and frames of videos, from a folder that nobody vouches for.
+"""Load a dataset's images: stills and frames of videos, from an untrusted folder.
 
-No path leads out of the folder, by ``..`` or by a link; nothing but images and videos is opened;
-and what is too large to decode is refused from its header.
+No path may lead out of the folder, by ``..`` or by a link. Only images and videos are opened, and
+what is too large to decode is refused from its header.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Image = npt.NDArray[np.uint8]
 
 
 def resolve_inside(root: Path, path: str) -> Path:
-    """A file below a folder.
+    """Return a file below a folder, and refuse any other.
 
     Args:
         root: The dataset's folder; may itself be a link.
@@ -72,10 +72,10 @@ def resolve_inside(root: Path, path: str) -> Path:
 
 
 class Video:
-    """Frames of a video in rising order, each decoded once.
+    """Decodes a video's frames by number, each once if they are asked for in rising order.
 
-    A decoder's seek lands beside the frame that was asked for in many files, so frames are
-    counted from the start; one that lies behind the last is reached by opening the file again.
+    Seeking is not exact in many files, so frames are counted from the start; a frame before the
+    current one is reached by opening the file again.
 
     Raises:
         InputError: No video of a known container, or larger than can be decoded.
@@ -95,7 +95,7 @@ class Video:
 
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-        # By this backend alone: others take a '%' in a name for a series of images.
+        # Only this backend: others read a '%' in a name as a series of images.
         capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
             raise InputError("the video can't be opened", where=self.name, expected="a whole file")
@@ -112,7 +112,7 @@ class Video:
         return capture
 
     def frame(self, number: int) -> Image:
-        """RGB (H, W, 3) of a frame, counted from 0.
+        """Decode one frame, counted from 0, as RGB (H, W, 3).
 
         Raises:
             InputError: The video ends, or is damaged, before it.
@@ -157,7 +157,7 @@ def _require_container(path: Path, name: str) -> None:
 
 
 class ImageSource:
-    """Pictures by reference, those asked for last kept: people share images, rows share videos.
+    """Loads images by reference and caches the last ones: people share images, rows share videos.
 
     Args:
         root: The dataset's folder.
@@ -172,11 +172,11 @@ class ImageSource:
         self._segmentations: dict[str, dict[str, Any]] = {}
 
     def load(self, ref: ImageRef) -> tuple[Image, bytes]:
-        """A picture's RGB pixels (H, W, 3), and its bytes as stored where it is no video's.
+        """Load an image's RGB pixels (H, W, 3) and its file's bytes, empty for a video's frame.
 
         Raises:
-            InputError: Names the file, and the frame, that can't be used.
-            DataError: An image shard, of which the frame is a row, that can't be used.
+            InputError: The file or frame can't be used; the error names it.
+            DataError: The image shard that the frame is a row of can't be used.
         """
         if ref.frame is None:
             return self._still(ref.path)
@@ -191,11 +191,11 @@ class ImageSource:
         return kept[1], b""
 
     def mask(self, ref: ImageRef) -> Mask:
-        """A mask (H, W): part labels where the file has them, otherwise the silhouette.
+        """Load a mask (H, W): part labels where the file has them, otherwise the silhouette.
 
         Raises:
-            InputError: As for a picture.
-            DataError: A file of SURREAL's segmentations that can't be read.
+            InputError: As for an image.
+            DataError: SURREAL's segmentation file can't be read.
         """
         if ref.path.endswith(_SEGMENTATIONS):
             return as_mask(self._segmentation(ref.path, ref.frame or 0).astype(np.uint8) * PERSON)
@@ -233,11 +233,11 @@ class ImageSource:
         return decode_image(data, where=f"{path}#{row}"), data
 
     def _segmentation(self, path: str, frame: int) -> npt.NDArray[np.bool_]:
-        """One of SURREAL's masks, which lie by number in a MATLAB file beside the video."""
+        """Load one of SURREAL's masks, stored by number in a MATLAB file beside the video."""
         if path not in self._segmentations:
             from hemlets.data.readers.files3d import read_mat
 
-            # A clip's masks are read together, and only the clip at hand is kept.
+            # A clip's masks are read together, and only the current clip's are cached.
             self._segmentations = {path: read_mat(resolve_inside(self.root, path))}
         name = f"segm_{frame + 1}"
         parts = self._segmentations[path].get(name)
@@ -261,7 +261,7 @@ def _drop_oldest(kept: dict[str, tuple[Image, bytes]], most: int) -> None:
 
 
 def require_size(image_HW3: Image, width: int, height: int, *, where: str) -> None:
-    """Hold an image against the size that the annotations give; 0 means they give none.
+    """Compare an image with the size in the annotations; 0 means that they have none.
 
     Raises:
         DataError: They differ, so the annotations were made on another image.

@@ -1,4 +1,4 @@
-"""Settings of ingest: how people are cut out of their images, and which rows go where."""
+"""Settings of ingest: how people are cut out of images, and how splits are cut."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Share = Annotated[float, Field(ge=0.0, le=0.5)]
 
 
 class SplitCut(Config):
-    """What is cut from the training rows, by clip, where a dataset has no such split.
+    """Splits cut from the training rows, by clip, where a dataset has none of its own.
 
     Attributes:
         validation: Share of the clips that become the validation split.
         gate: Share of the clips that become the gate split, which promotion is decided on.
-        seed: Another one cuts other clips.
+        seed: Selects the clips.
     """
 
     validation: Share = 0.05
@@ -29,16 +29,16 @@ class IngestConfig(Config):
     """How a dataset becomes a data version.
 
     Attributes:
-        images: ``store`` writes a crop a row; ``none`` keeps the rows alone, e.g. to look at
-            the annotations of a dataset whose images are still on their way.
-        crop_px: Side, in stored pixels, of the square that training cuts out of an image when
-            nothing is turned or scaled. Smaller people are stored as they are, not enlarged.
-        margin: Side of the stored window over the longer side of the person's box. 2.35 keeps
-            what training shows inside: a context of 1.2, a scale of 0.75, a turn of 30° (which
-            widens a square 1.37 times) and a shift of 5 %.
-        jpeg_quality: Of the stored images.
+        images: ``store`` writes a crop for each row; ``none`` stores rows only, e.g. to inspect
+            annotations before the images are downloaded.
+        crop_px: Side, in stored pixels, of training's square crop without augmentation. Smaller
+            people are not enlarged.
+        margin: Side of the stored window over the longer side of the person's box. 2.35 holds
+            every augmented crop of training: a context of 1.2, a scale of 0.75, a rotation of 30°
+            (which widens a square 1.37 times) and a shift of 5 %.
+        jpeg_quality: Quality of the stored images.
         shard_size: Images in a shard: the unit of resuming.
-        cut: Validation and gate rows, where the dataset has none.
+        cut: Shares of validation and gate clips, where the dataset has no such splits.
     """
 
     images: Literal["store", "none"] = "store"

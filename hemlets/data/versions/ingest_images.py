@@ -1,4 +1,4 @@
-"""One shard: its people cut out of their images, the rows that go with them, and the rest."""
+"""Store one shard: cut people out of their images, and write their rows and the quarantine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from hemlets.data.versions.ingest_window import Window, to_stored, window_of
 from hemlets.data.versions.writer import store_shard
 
 _MOST_BYTES_A_PIXEL: Final = 3.0
-"""A photo with more is stored anew: phones append videos to theirs."""
+"""A photo with more is encoded again: phones append videos to their photos."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +39,12 @@ class _Stored:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardJob:
-    """What a worker needs to store shards of a dataset; calling it makes the worker.
+    """Makes a worker that stores shards of a dataset.
 
     Attributes:
         root: The dataset's folder.
         folder: The data version.
-        staging: Staged rows, and the marks of finished shards.
+        staging: Staged rows, and the rows of finished shards.
         config: How people are cut out.
     """
 
@@ -54,10 +54,10 @@ class ShardJob:
     config: IngestConfig
 
     def __call__(self) -> Callable[[StagedShard], None]:
-        """The function that stores one shard."""
+        """Return the function that stores one shard."""
         import cv2
 
-        # Sums over several threads may round otherwise.
+        # Sums over several threads may round differently.
         cv2.setNumThreads(1)
         source = ImageSource(self.root)
         return lambda shard: self._store(source, shard)
@@ -134,7 +134,7 @@ def _require_camera(
 
 
 def _is_plain_jpeg(data: bytes, image: npt.NDArray[np.uint8]) -> bool:
-    """Whether a file may be stored byte for byte instead of losing a little once more."""
+    """Whether a file may be stored byte for byte, without a second lossy encoding."""
     pixels = image.shape[0] * image.shape[1]
     return data.startswith(b"\xff\xd8") and len(data) <= _MOST_BYTES_A_PIXEL * pixels
 
@@ -184,12 +184,12 @@ def _refusal(
 
 
 def quarantine_file(staging: Path, shard: StagedShard) -> Path:
-    """What was left out of a shard."""
+    """File of the rows that were left out of a shard."""
     return staging / f"{shard.name}.quarantine.jsonl"
 
 
 def write_quarantine(path: Path, items: list[Quarantined]) -> None:
-    """Write what was left out, one JSON object a line."""
+    """Write the items that were left out, one JSON object a line."""
     with atomic_path(path) as scratch:
         lines = [
             json.dumps(dataclasses.asdict(item), sort_keys=True, ensure_ascii=False)

@@ -1,7 +1,6 @@
-"""From a reader's rows to staged shards of rows: checked, shared out over splits, on disk.
+"""Stage a reader's rows on disk: check them, assign splits, and group them into shards.
 
-Rows are staged in the order in which the reader gives them, so what comes out depends on the
-dataset and the settings alone.
+Rows are staged in the reader's order, so the result depends on the dataset and the settings alone.
 """
 
 from __future__ import annotations
@@ -35,10 +34,10 @@ class StagedShard:
     """Rows that become one image shard.
 
     Attributes:
-        name: Of the image shard.
-        split: Of all its rows.
-        file: The staged rows, beside the plan.
-        rows: How many.
+        name: File name of the image shard.
+        split: Split of all its rows.
+        file: File of the staged rows, beside the plan.
+        rows: Number of rows.
     """
 
     name: str
@@ -62,13 +61,13 @@ def stage_rows(
     """Read all rows of a dataset into a folder of staged shards.
 
     Args:
-        dataset: What is read.
-        root: Its folder.
+        dataset: Dataset to read.
+        root: The dataset's folder.
         folder: Gets the staged rows.
-        config: Sizes and splits.
-        options: For the reader.
+        config: Shard size and splits.
+        options: Options of the reader.
         quarantine: Gets the rows that are left out.
-        progress: Called with the rows so far.
+        progress: Called with the number of rows read so far.
 
     Returns:
         The shards in the table's order; none where no row can be used.
@@ -97,7 +96,7 @@ def stage_rows(
 
 
 def _pieces(chunks: Iterator[SourceRows]) -> Iterator[SourceRows]:
-    """Chunks of bounded size, so that a reader may give a whole dataset at once."""
+    """Split chunks to a bounded size, so that a reader may give a whole dataset at once."""
     for chunk in chunks:
         for start in range(0, len(chunk), _PIECE_ROWS):
             here = slice(start, start + _PIECE_ROWS)
@@ -109,7 +108,7 @@ def _pieces(chunks: Iterator[SourceRows]) -> Iterator[SourceRows]:
 
 
 def _whole_columns(rows: SourceRows, source: str) -> dict[str, Any]:
-    """All columns of the table; what the reader left out is zero, False or the default."""
+    """Complete the columns; those that the reader left out are zero, False or the default."""
     columns: dict[str, Any] = {}
     count = len(rows)
     for field in FIELDS:
@@ -154,7 +153,7 @@ def _clear_unknown(columns: dict[str, Any]) -> None:
 def _usable(
     columns: dict[str, Any], rows: SourceRows, seen: set[str], quarantine: Quarantine
 ) -> Mask:
-    """Rows that can be stored; the others go to the quarantine, each for its first fault."""
+    """Mask of rows that can be stored; others go to the quarantine for their first fault."""
     kept = np.ones(len(rows), bool)
 
     def refuse(bad: Mask, what: str, field: str, remedy: str) -> None:
@@ -223,7 +222,7 @@ def _frame(image: ImageRef | None) -> int:
 
 
 class _Stage:
-    """Buffers rows by where they go, and writes a shard's worth at a time."""
+    """Buffers rows by split, and writes a shard at a time."""
 
     def __init__(self, folder: Path, shard_size: int) -> None:
         self._folder, self._shard_size = folder, shard_size
@@ -231,7 +230,7 @@ class _Stage:
         self._written: dict[tuple[str, str], list[int]] = {}
 
     def add(self, key: tuple[str, str], table: pa.Table) -> None:
-        """Take rows of a split of the dataset (first) that the cut sends elsewhere (second)."""
+        """Add rows by the dataset's own split and the split after the cut."""
         if not len(table):
             return
         buffer = self._buffers.setdefault(key, [])
@@ -241,7 +240,7 @@ class _Stage:
             while len(rest) >= self._shard_size:
                 self._write(key, rest.slice(0, self._shard_size))
                 rest = rest.slice(self._shard_size)
-            # Copied, or the slice would keep all that it was cut from in memory.
+            # A copy: the slice would hold the whole buffer in memory.
             self._buffers[key] = [pa.concat_tables([rest]).combine_chunks()] if len(rest) else []
 
     def _write(self, key: tuple[str, str], table: pa.Table) -> None:
@@ -257,14 +256,14 @@ class _Stage:
         numbers.append(len(table))
 
     def finish(self) -> list[StagedShard]:
-        """Write what is left, and name the shards."""
+        """Write the remaining rows, and name the shards."""
         for key, buffer in sorted(self._buffers.items()):
             if buffer:
                 self._write(key, pa.concat_tables(buffer))
         own = {split for split, _ in self._written}
         shards = []
         for split in SPLITS:
-            # A split of the dataset's own leaves nothing to cut: those rows go on training.
+            # Where the dataset has this split itself, the rows cut for it stay in training.
             keys = [
                 key
                 for key in sorted(self._written)
@@ -285,9 +284,9 @@ def _file_name(key: tuple[str, str], number: int) -> str:
 
 
 def read_staged(folder: Path, shard: StagedShard) -> tuple[Annotations, list[ImageRef], list[Any]]:
-    """A staged shard's rows, their pictures, and their masks or None.
+    """Read a staged shard: its rows, their images, and their masks or None.
 
-    The rows have the split that they go to, and no shard yet.
+    The rows have their final split, and no shard yet.
     """
     with pa.OSFile(str(folder / shard.file)) as source:
         table = pa.ipc.open_file(source).read_all()

@@ -1,4 +1,4 @@
-"""The window of an image that is stored around a person, and the numbers that move with it."""
+"""Choose the window stored around a person, and move the row's numbers into it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from hemlets.core.errors import DataError
 from hemlets.data.versions.ingest_config import IngestConfig
 
 TRAINING_CONTEXT: Final = 1.2
-"""Side of training's square over the longer side of the person's box."""
+"""Side of the square crop in training, relative to the longer side of the person's box."""
 
 Image = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Stored coordinates are ``scale · (source − (left, top))``, exactly, in both directions.
+    """Window of a source image; stored coordinates are exactly ``scale · (source − (left, top))``.
 
     Attributes:
         left: Column of the source image where the window begins, in whole pixels.
-        top: Row where it begins.
-        right: Column behind its last.
-        bottom: Row behind its last.
-        scale: Stored over source pixels, at most 1.
+        top: Row where the window begins.
+        right: Column after its last one.
+        bottom: Row after its last one.
+        scale: Stored pixels per source pixel, at most 1.
     """
 
     left: int
@@ -49,7 +49,7 @@ class Window:
         return whole and self.scale == 1.0
 
     def cut(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The window's pixels of an image (H, W) or (H, W, 3), without aliasing."""
+        """Cut the window out of an image (H, W) or (H, W, 3), scaled without aliasing."""
         region = image[self.top : self.bottom, self.left : self.right]
         if self.scale == 1.0:
             return region
@@ -79,7 +79,7 @@ class Window:
 def window_of(
     box_xyxy: npt.NDArray[np.floating[Any]], image_size: tuple[int, int], config: IngestConfig
 ) -> Window:
-    """The window around a person's box (left, top, right, bottom), clipped to the image.
+    """Choose the window around a person's box (left, top, right, bottom), clipped to the image.
 
     Args:
         box_xyxy: In source pixels.
@@ -87,7 +87,7 @@ def window_of(
         config: Margin and resolution.
 
     Raises:
-        DataError: The box lies beside the image.
+        DataError: The box lies outside the image.
     """
     left, top, right, bottom = (float(v) for v in box_xyxy)
     width, height = image_size
@@ -111,7 +111,7 @@ def window_of(
 
 
 def to_stored(columns: Mapping[str, Any], windows: list[Window]) -> dict[str, Any]:
-    """Columns in source pixels, moved into the stored images of their rows.
+    """Convert columns from source pixels to pixels of the stored images.
 
     Boxes are clipped to the stored image; a joint outside it is truncated and not visible.
     """

@@ -1,7 +1,7 @@
 """Validation and gate splits, cut from the training rows by clip.
 
-Every row of a clip goes the same way, and whether a clip does depends on its name alone: more
-data never moves a clip from one split to another.
+All rows of a clip are in one split, which depends on the clip's name alone: more data never moves a
+clip to another split.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CUT: Final = ("validation", "gate")
 
 
 def cut_of_clip(clip: str, config: SplitCut) -> str:
-    """Where a training clip goes: ``train``, ``validation`` or ``gate``.
+    """Split of a training clip: ``train``, ``validation`` or ``gate``.
 
     >>> cut_of_clip("S1/walking", SplitCut(validation=0.0, gate=0.0))
     'train'
@@ -32,7 +32,7 @@ def cut_of_clip(clip: str, config: SplitCut) -> str:
 
 
 def cut_splits(clips: npt.NDArray[np.object_], config: SplitCut) -> npt.NDArray[np.object_]:
-    """The split of each training row by its clip, (N,)."""
+    """Splits (N,) of training rows by their clips."""
     names, place = np.unique(clips.astype(str), return_inverse=True)
     cut = np.array([cut_of_clip(str(name), config) for name in names], object)
     return np.asarray(cut[place], object)
