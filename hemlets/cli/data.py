@@ -51,8 +51,8 @@ def list_datasets(
 ) -> None:
     """Show every dataset, what it needs and whether it is found.
 
-    Datasets are looked for below --root, the folders in HEMLETS_DATA, and those that data.toml
-    in the workspace names.
+    Datasets are looked for below --root, in the folders of HEMLETS_DATA, and in those of data.toml
+    in the workspace.
     """
     from hemlets.data.locations import locate
     from hemlets.data.readers.catalogue import datasets
@@ -100,10 +100,14 @@ def list_datasets(
 
 @data.command("ingest")
 def ingest_dataset(
-    name: Annotated[str, typer.Argument(help="Of the dataset, as hemlets data list shows it.")],
+    name: Annotated[
+        str, typer.Argument(help="Name of the dataset, as hemlets data list shows it.")
+    ],
     source: Annotated[
         str | None,
-        typer.Option("--from", metavar="FOLDER|s3://…", help="Where it is; found when omitted."),
+        typer.Option(
+            "--from", metavar="FOLDER|s3://…", help="Place of the dataset; looked for when omitted."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -113,11 +117,11 @@ def ingest_dataset(
         list[str] | None, typer.Option("--split", help="Only this split; may be repeated.")
     ] = None,
     every: Annotated[
-        int | None, typer.Option("--every", min=1, help="Every so many frames of a sequence.")
+        int | None, typer.Option("--every", min=1, help="Read every n-th frame of a sequence.")
     ] = None,
     setting: Annotated[
         list[str] | None,
-        typer.Option("--setting", metavar="KEY=VALUE", help="For the dataset's reader."),
+        typer.Option("--setting", metavar="KEY=VALUE", help="A setting of the dataset's reader."),
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -136,7 +140,7 @@ def ingest_dataset(
 ) -> None:
     """Make a data version of a dataset: crops and a table of rows.
 
-    What was left out is told, row by row. What was interrupted goes on where it stopped when the
+    Rows that are left out are listed with their reasons. An interrupted ingest continues when the
     command is run again.
     """
     import os
@@ -155,7 +159,7 @@ def ingest_dataset(
                 f"{dataset.title} was not found",
                 where="HEMLETS_DATA, data.toml",
                 expected=f"a folder {dataset.name} in one of them",
-                remedy="say where it is: --from FOLDER or --from s3://bucket/prefix",
+                remedy="name its place: --from FOLDER or --from s3://bucket/prefix",
             )
         folder = place.folder
     else:
@@ -198,7 +202,7 @@ def render(
     ] = None,
     home: Home = None,
 ) -> None:
-    """Render people: a fixed benchmark, or people who move as a folder of motions says."""
+    """Render people: a fixed benchmark, or with a folder of motions."""
     import os
 
     from hemlets.data.synthetic.benchmark_set import benchmark_names, build_benchmark
@@ -283,10 +287,7 @@ def combine_versions(
     ] = None,
     home: Home = None,
 ) -> None:
-    """Make one data version of several.
-
-    E.g. of rendered people and ingested photographs.
-    """
+    """Combine data versions, e.g. rendered people and ingested photographs."""
     from collections import Counter
 
     from hemlets.core.files import read_json
@@ -326,7 +327,7 @@ def show(
     version: Annotated[str, typer.Argument(help="Folder or name of a data version.")],
     split: Annotated[str | None, typer.Option("--split", help="Only this split.")] = None,
     count: Annotated[int, typer.Option("--count", min=1, max=400, help="Samples drawn.")] = 24,
-    seed: Annotated[int, typer.Option("--seed", help="Another one draws other samples.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the draw.")] = 0,
     where: Annotated[
         list[str] | None,
         typer.Option("--where", metavar="FIELD=VALUE", help="Only such rows; may be repeated."),
@@ -364,9 +365,9 @@ def diff(
     after: Annotated[str, typer.Argument(help="Folder or name of another.")],
     json: Json = False,
 ) -> None:
-    """Tell what changed between two versions.
+    """Show the differences between two versions.
 
-    Rows that came and went, labels that are others now, and shifts of distributions.
+    Added and removed rows, changed labels, and shifts of distributions.
     """
     from hemlets.data.versions.committed import find_version
     from hemlets.data.versions.diff import diff_versions
@@ -475,7 +476,8 @@ def expectations(
 def commit(
     folder: Annotated[str, typer.Argument(help="Folder or name of an ingested dataset.")],
     name: Annotated[
-        str | None, typer.Option("--name", help="Of the dataset; what was ingested when omitted.")
+        str | None,
+        typer.Option("--name", help="Name of the dataset; that of the ingest when omitted."),
     ] = None,
     home: Home = None,
 ) -> None:

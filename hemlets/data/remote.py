@@ -42,13 +42,13 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class S3Object:
-    """An object below the prefix.
+    """An object of the bucket.
 
     Attributes:
         key: Its full key.
         path: Its file relative to the dataset's folder, with ``/``.
         size: Bytes.
-        etag: As the server gives it, without quotes.
+        etag: The server's ETag, without quotes.
     """
 
     key: str
@@ -81,7 +81,7 @@ def parse_s3_url(url: str) -> tuple[str, str]:
 
 
 def s3_client(endpoint: str | None = None) -> Any:
-    """A client with the credentials of the environment or of AWS's own files.
+    """Make a client with the credentials of the environment or of AWS's own files.
 
     Args:
         endpoint: URL of a server other than Amazon's; ``AWS_ENDPOINT_URL_S3`` when omitted.
@@ -181,7 +181,7 @@ def _listing(client: Any, bucket: str, prefix: str) -> Iterator[S3Object]:
 
 
 def _require_safe(objects: Sequence[S3Object], url: str) -> None:
-    """Refuse keys that would be written outside the folder or over one another."""
+    """Refuse keys that lead out of the folder or would overwrite each other."""
     if not objects:
         raise DataError(
             "there is nothing at this place in the bucket",

@@ -1,6 +1,6 @@
-"""FBI labels: which parts of a person point Forward or Backward, as people saw it (section 5).
+"""FBI labels: parts that point Forward or Backward, annotated by people (section 5).
 
-The form, written by the annotator of this project and easy to write by hand:
+The form, which the project's annotation tool writes:
 
 CSV, UTF-8, with this header and one label a line::
 
@@ -14,11 +14,11 @@ JSON, with the same fields::
          "annotator": "anna", "time": "2024-05-02T09:30:00Z"}]}
 
 ``part`` is a name of `hemlets.core.skeleton.PARTS`; ``label`` is F (the child is nearer the camera
-than the parent), B (farther) or U (can't be told); ``time`` is ISO 8601 with a zone. Where one
-annotator labelled a part more than once, the latest counts. Several annotators vote: the label
-with most votes counts, and a tie is unknown. Unknown stays unknown; it is never level.
+than the parent), B (farther) or U (uncertain); ``time`` is ISO 8601 with a zone. Of several labels
+by one annotator for a part, the latest counts. Several annotators vote: the label with most votes
+counts, and a tie is unknown. Unknown is never converted to level.
 
-As a dataset the labels lie in ``labels/`` of the data version whose samples they are for.
+As a dataset, the labels are in ``labels/`` of the data version of their samples.
 """
 
 from __future__ import annotations
@@ -75,14 +75,14 @@ DATASET: Final = Dataset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FbiLabel:
-    """What one annotator said about one part of one person.
+    """One annotator's label of one part of one person.
 
     Attributes:
         sample_id: The sample in the annotation table.
         part: Name of the part.
         label: ``F``, ``B`` or ``U``.
-        annotator: Who.
-        time: When, ISO 8601 with a zone.
+        annotator: Name of the annotator.
+        time: Time of labelling, ISO 8601 with a zone.
     """
 
     sample_id: str
@@ -94,11 +94,11 @@ class FbiLabel:
 
 @dataclass(frozen=True, kw_only=True)
 class Decisions:
-    """What annotators agreed upon.
+    """Relations by majority of the annotators.
 
     Attributes:
-        sample_ids: Samples that were labelled, in the order in which they came first.
-        relations: Of each.
+        sample_ids: Labelled samples, in the order of their first labels.
+        relations: Relations of each sample.
     """
 
     sample_ids: tuple[str, ...]
@@ -110,7 +110,7 @@ def read_labels(path: Path, quarantine: Quarantine | None = None) -> list[FbiLab
 
     Args:
         path: ``.csv`` or ``.json``.
-        quarantine: Collects labels that can't be used; without it the first is an error.
+        quarantine: Gets labels that can't be used; without it the first is an error.
 
     Raises:
         DataError: The file is of another form.
@@ -176,7 +176,7 @@ def _csv_entries(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _fault(entry: Any) -> tuple[str, str, str]:
-    """What is wrong with a label, its field and the remedy; empty where nothing is."""
+    """Say what is wrong with a label, with its field and the remedy; empty if nothing is."""
     if not isinstance(entry, dict):
         return "a label is no object", "", f"give {', '.join(FIELDS)}"
     for name in FIELDS:
@@ -206,7 +206,7 @@ def _seconds(time: str) -> float | None:
 
 
 def write_labels(path: Path, labels: Iterable[FbiLabel]) -> None:
-    """Write labels, by the name's ending as JSON or as CSV, whole or not at all."""
+    """Write labels atomically, as JSON or CSV by the file's suffix."""
     entries = [asdict(label) for label in labels]
     if path.suffix == ".json":
         write_json(path, {"format": _FORMAT, "version": _VERSION, "labels": entries})
@@ -218,13 +218,13 @@ def write_labels(path: Path, labels: Iterable[FbiLabel]) -> None:
 
 
 def decide(labels: Iterable[FbiLabel]) -> Decisions:
-    """Count the votes: the label with most of them, unknown where two have as many."""
+    """Count votes: the label with most votes wins, a tie is unknown."""
     latest: dict[tuple[str, str, str], tuple[float, str]] = {}
     for label in labels:
         key = label.sample_id, label.part, label.annotator
-        said = _seconds(label.time) or 0.0, label.label
-        if key not in latest or said[0] >= latest[key][0]:
-            latest[key] = said
+        vote = _seconds(label.time) or 0.0, label.label
+        if key not in latest or vote[0] >= latest[key][0]:
+            latest[key] = vote
     votes: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for (sample, part, _), (_, said_label) in latest.items():
         votes[sample, part][said_label] += 1
@@ -248,20 +248,20 @@ def apply_decisions(
     file: str = "labels",
     replace_3d: bool = False,
 ) -> tuple[Annotations, npt.NDArray[np.bool_]]:
-    """Put decisions into the table in place of the relations that it has for those samples.
+    """Replace the table's relations of the labelled samples by the decisions.
 
     Args:
         annotations: The table.
-        decisions: What annotators agreed upon.
-        quarantine: Collects samples that the table lacks; without it the first is an error.
-        file: Where the labels are from, for messages.
-        replace_3d: Whether labels replace relations computed from 3D, too, which are exact.
+        decisions: Relations by majority of the annotators.
+        quarantine: Gets samples that the table lacks; without it the first is an error.
+        file: File of the labels, for messages.
+        replace_3d: Whether labels also replace relations computed from 3D, which are exact.
 
     Returns:
-        The table, and (N,) which rows took the decisions.
+        The table, and the mask (N,) of changed rows.
 
     Raises:
-        DataError: A sample is not in the table, and there is no collector.
+        DataError: A sample is not in the table, and there is no quarantine.
     """
     collector = or_refuse(quarantine)
     source = annotations.relations_source.copy()
@@ -287,11 +287,11 @@ def apply_decisions(
 def read(
     root: Path, options: ReadOptions, quarantine: Quarantine | None = None
 ) -> Iterator[SourceRows]:
-    """Rows of the labelled samples, with the relations that annotators agreed upon.
+    """Read rows of the labelled samples, with the relations by majority of the annotators.
 
     Raises:
         ConfigError: The labels have no settings.
-        DataError: A file that can't be read, or without a collector the first bad label.
+        DataError: A file can't be read; without a quarantine also the first bad label.
     """
     no_settings(options)
     collector = or_refuse(quarantine)

@@ -1,8 +1,8 @@
-"""Human3.6M (Ionescu et al. 2014), in the three forms in which its users have it.
+"""Human3.6M (Ionescu et al. 2014), in the three forms in use.
 
 The official archives are read by `human36m_official`, the JSON annotations that integral
 regression and RootNet publish by `human36m_json`, SPIN-style npz files by `spin_npz`.
-A folder that holds several gives the first of them.
+Of several forms in a folder the first is read.
 """
 
 from __future__ import annotations

@@ -33,7 +33,8 @@ _ACTIONS: Final = {
 }  # fmt: skip
 """Numbers of the actions as metadata.xml lists them."""
 
-# Takes of S9 as the numbers have them: the same sequences that the official form names.
+# Drifting (action, take) of S9 and the corrupt (action, take, camera) of S11: the same sequences
+# as in the official form.
 _DRIFTING: Final = frozenset(((5, 2), (10, 2), (13, 1)))
 _CORRUPT: Final = (2, 2, 1)
 _IMAGE: Final = (

@@ -1,4 +1,4 @@
-"""Human3.6M as the dataset's own page gives it: CDF positions, metadata.xml, videos.
+"""Human3.6M in the official form: CDF positions, metadata.xml, videos.
 
 Cameras are calibrated for each subject: w0 of metadata.xml lists 6 extrinsics for each camera
 and subject, then 9 intrinsics for each camera (focal 2, centre 2, radial 3, tangential 2).
@@ -50,7 +50,7 @@ def split_of(subject: str, *, where: str) -> str:
     """The split of a subject by protocol 1.
 
     Raises:
-        DataError: The subject is none of those with published positions.
+        DataError: The subject has no published positions.
     """
     if subject not in SUBJECTS:
         raise DataError(
@@ -63,7 +63,7 @@ def split_of(subject: str, *, where: str) -> str:
 
 
 def is_left_out(subject: str, action: str, camera: str, options: ReadOptions) -> bool:
-    """Whether a sequence is corrupt, or drifts and is not wanted."""
+    """Whether a sequence is corrupt, or drifts and is excluded by the settings."""
     drifts = (subject, action) in _DRIFTING and options.settings.get("drifting") == "exclude"
     return (subject, action, camera) == _CORRUPT or drifts
 
@@ -82,7 +82,7 @@ def read_cameras(path: Path) -> dict[tuple[str, str], Camera]:
     """Cameras by subject and name from metadata.xml.
 
     Raises:
-        DataError: The file is absent or damaged, or a camera in it can't be one.
+        DataError: The file is absent or damaged, or a camera in it is implausible.
     """
     values = _calibration(path)
     cameras = {}
@@ -104,7 +104,7 @@ def _camera(outer_6: Array, inner_9: Array, name: str) -> Camera:
     k1, k2, k3, p1, p2 = inner_9[4:]
     return Camera(
         rotation_33=rotation,
-        # The dataset's T is where the camera stands.
+        # The dataset's T is the position of the camera.
         translation_3_mm=-rotation @ outer_6[3:],
         intrinsics_4_px=np.concatenate([inner_9[:2], inner_9[2:4] + CENTRE_TO_CORNER]),
         distortion_5=np.array([k1, k2, p1, p2, k3]),
@@ -118,7 +118,7 @@ def _calibration(path: Path) -> Array:
         if path.stat().st_size > _TOO_LARGE:
             raise DataError("metadata.xml is too large to be the dataset's", where=path)
         text = path.read_text(encoding="utf-8")
-        # Entities can name files or blow up; the dataset's file has none.
+        # Entities can read files or expand without bound; the dataset's file has none.
         if "<!ENTITY" in text or "<!DOCTYPE" in text:
             raise DataError("metadata.xml declares entities", where=path, expected="none")
         node = ElementTree.fromstring(text).find("w0")

@@ -1,8 +1,8 @@
-"""HumanEva-I (Sigal et al. 2010), in the 15-joint mat form that evaluations of poses use.
+"""HumanEva-I (Sigal et al. 2010), in the 15-joint mat form used in pose evaluation.
 
 ``Train/S1/Walking_1.mat`` holds ``poses_3d`` (F × 15 × 3, the world in mm) and ``poses_2d``
-(camera × F × 15 × 2), made from the motion capture by the dataset's own code; cameras are the
-dataset's calibration files, videos the dataset's.
+(camera × F × 15 × 2), computed from the motion capture by the dataset's own code. Calibration
+files and videos are the dataset's own.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _SIZE: Final = (640, 480)
 _SPLITS: Final = {"Train": "train", "Validate": "validation"}
 _AGREE: Final = 0.02
 
-# First frame of the part that each split holds (train follows validation in every sequence), and
-# the video frame of each camera that goes with the first frame of the motion capture, from 1.
+# First frame of each split's part (train follows validation in every sequence), and the video
+# frame of each camera at the first frame of the motion capture, counted from 1.
 _STARTS: Final = {
     "S1": {"Walking": 590, "Jog": 367, "ThrowCatch": 473, "Gestures": 395, "Box": 385},
     "S2": {"Walking": 438, "Jog": 398, "ThrowCatch": 550, "Gestures": 500, "Box": 382},
@@ -64,13 +64,13 @@ _LENGTHS: Final = {"fc": 2, "cc": 2, "alpha_c": 1, "kc": 5, "Rc_ext": 9, "omc_ex
 
 
 def read_calibration(path: Path) -> Camera:
-    """A camera of the dataset: ``C1.cal`` (25 numbers of text) or ``C1.mat`` with the same names.
+    """Read a camera: ``C1.cal`` (25 numbers of text) or ``C1.mat`` with the same names.
 
     In order: focal lengths, centre, skew, 5 distortions, the rotation's rows, the rotation as a
     vector, and the translation in millimetres; x_cam = R x_world + T.
 
     Raises:
-        DataError: The file is absent or damaged, or can't be a camera.
+        DataError: The file is absent or damaged, or the camera is implausible.
     """
     values = _mat_values(path) if path.suffix == ".mat" else _text_values(path)
     if abs(values["alpha_c"][0]) > 1e-6:
@@ -154,7 +154,7 @@ def _read_sequence(
     shape = (len(CAMERAS), len(world), 15, 2)
     points2d = numbers(fields["poses_2d"], shape, where=f"{path}: poses_2d")
     start = _STARTS[subject][action] if part == "Train" else _VALIDATION_START
-    # The dataset marks frames without motion capture so: they are no damage.
+    # The dataset's mark of frames without motion capture, not damage.
     measured = np.asarray(np.isfinite(world).all((1, 2)))
     chosen = stepped(len(world), options)
     chosen = chosen[measured[chosen]]

@@ -31,12 +31,12 @@ from hemlets.data.readers.spin_npz import Naming, camera_from_pickle, read_rows
 Array = npt.NDArray[Any]
 
 TRAIN_STEP: Final = 10
-"""Frames of the training videos (25 or 50 a second) that are read by default."""
+"""Default step between frames of the training videos (25 or 50 a second)."""
 
 _CAMERAS: Final = (0, 1, 2, 4, 5, 6, 7, 8)
 """Cameras at chest, knee and head height; the others look down from the ceiling."""
 
-# Not "**": below a sequence lie its frames, by the hundred thousand.
+# Not "**": a sequence's folder may hold a hundred thousand frames.
 _TEST_DEPTHS: Final = ("TS*/annot_data.mat", "*/TS*/annot_data.mat", "*/*/TS*/annot_data.mat")
 
 _N_CAMERAS: Final = 14
@@ -101,7 +101,7 @@ def read_calibration(path: Path) -> dict[int, Camera]:
     """Cameras by number from ``camera.calibration`` (Skeletool's text form, millimetres).
 
     Raises:
-        DataError: The file is absent or damaged, or a camera in it can't be one.
+        DataError: The file is absent or damaged, or a camera in it is implausible.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -241,7 +241,7 @@ def _read_test(
     lengths = {len(valid), len(activity), *(len(points) for points in flat.values())}
     if len(lengths) != 1:
         raise DataError.damaged(f"the arrays have {sorted(lengths)} frames", path, "one length")
-    # annot3 projects onto annot2 exactly, which gives the camera that the archive leaves out.
+    # annot3 projects onto annot2 exactly, so the camera, which the archive lacks, can be fitted.
     intrinsics = fitted_intrinsics(flat["annot3"][valid], flat["annot2"][valid])
     chosen = stepped(len(valid), options)
     chosen = chosen[valid[chosen]]
@@ -280,7 +280,7 @@ def _read_test(
 
 def _test_points(value: Any, name: str, path: Path) -> Array:
     coordinates = 2 if name == "annot2" else 3
-    # MATLAB has coordinate × joint × 1 × frame.
+    # MATLAB's axes are coordinate × joint × 1 × frame.
     points = numbers(np.asarray(value), (coordinates, _N_TEST, 1, None), where=f"{path}: {name}")
     return points[:, :, 0].transpose(2, 1, 0)
 
@@ -299,14 +299,14 @@ def _read_npz(root: Path, options: ReadOptions, quarantine: Quarantine) -> Itera
     cameras = _pickled_cameras(root / "cameras_train.pkl", quarantine)
 
     def naming(name: str) -> Naming:
-        told = _NAME.fullmatch(PurePosixPath(name).name)
-        if told is None:
+        match = _NAME.fullmatch(PurePosixPath(name).name)
+        if match is None:
             raise DataError(
                 f"the image name {name!r} is not of this form",
                 expected="S1_Seq1_Cam0_000001.jpg",
                 remedy="name the images as the file's makers do",
             )
-        subject, sequence, camera, frame = told.groups()
+        subject, sequence, camera, frame = match.groups()
         return Naming(
             split="train",
             subject=subject,

@@ -1,7 +1,7 @@
 """MPII Human Pose: 16 joints of people in stills from videos.
 
-Read from the official MATLAB file or from the JSON that many groups derived from it. Both count
-pixels from 1, as MATLAB does.
+Read from the official MATLAB file or from the JSON derived from it. Both count pixels from 1, as
+MATLAB does.
 """
 
 from __future__ import annotations
@@ -64,19 +64,19 @@ DATASET: Final = Dataset(
     faults=(
         "people of the test images have no joints (they are withheld): left out",
         "is_visible is empty for many head points: they count as seen",
-        "the JSON doesn't tell hidden joints from seen ones: all that are annotated count as seen",
+        "the JSON does not mark hidden joints: all annotated joints count as visible",
         "several images come from one video: clips are named by the video where the MATLAB file "
-        "tells it, so that splits can be made by it; the JSON doesn't tell",
+        "has it, so that splits can be made by video; the JSON lacks it",
     ),
     reader="hemlets.data.readers.mpii:read",
 )
 
 _MAT: Final = "mpii_human_pose_v1_u12_1.mat"
 _CORNER: Final = 0.5
-"""A pixel's centre counted from 1, less the same counted from the image's corner."""
+"""Coordinate of a pixel's centre counted from 1, minus that counted from the corner."""
 
 _HEAD_SHARE: Final = 0.6
-"""Of the head rectangle's diagonal: the official evaluation's reference length."""
+"""Share of the head rectangle's diagonal: the official evaluation's reference length."""
 
 _WITHHELD: Final = "image of the test set, whose joints are not published"
 _SPLITS: Final = {"train": "train", "trainval": "train", "valid": "validation", "test": "test"}
@@ -86,19 +86,19 @@ _BOXES: Final = ("joints", "scale")
 def read(
     root: Path, options: ReadOptions, quarantine: Quarantine | None = None
 ) -> Iterator[SourceRows]:
-    """Rows of MPII, from the MATLAB file where it is there, else from the JSON files.
+    """Read rows of MPII from the MATLAB file if it exists, else from the JSON files.
 
     Args:
         root: The dataset's folder.
-        options: ``box`` among the settings is ``joints`` (default) or ``scale``.
-        quarantine: Collects rows that are left out; without it the first is an error.
+        options: The setting ``box`` is ``joints`` (default) or ``scale``.
+        quarantine: Gets damaged rows; without it the first is an error.
 
     Yields:
         Rows of a few thousand people.
 
     Raises:
-        ConfigError: A setting that isn't known.
-        DataError: A file that can't be read.
+        ConfigError: A setting is unknown.
+        DataError: A file can't be read.
     """
     _check_settings(options)
     collector = or_refuse(quarantine)
@@ -134,7 +134,7 @@ def _check_settings(options: ReadOptions) -> None:
 
 @dataclass(kw_only=True)
 class _People:
-    """People of one split as either form has them: pixels counted from 1."""
+    """People of one split, from either form: pixels counted from 1."""
 
     file: str
     split: str
@@ -154,7 +154,7 @@ class _People:
         return len(self.number)
 
     def stills(self, *, scale_box: bool) -> Stills:
-        """As the readers of stills share them, with pixels counted from the corner."""
+        """Convert to `Stills`, with pixels counted from the corner."""
         box = None
         if scale_box:
             centre = np.array(self.centre, np.float64).reshape(-1, 2) - _CORNER
@@ -185,7 +185,7 @@ def _json_people(root: Path, images: str, quarantine: Quarantine) -> Iterator[_P
     files = sorted([*root.glob("annot/*.json"), *root.glob("*.json")])
     names = {path.stem for path in files}
     for path in files:
-        # trainval is train and valid again.
+        # trainval repeats train and valid.
         if path.stem == "trainval" and {"train", "valid"} <= names:
             continue
         with quarantine.guard(path.relative_to(root).as_posix()):
@@ -241,7 +241,7 @@ def _json_chunk(
             remedy=f"give {expected}",
         )  # fmt: skip
     bad_N = bad_joints | bad_flags | bad_centre | bad_scale
-    # A joint that isn't annotated stands at -1, or at 0 in older files.
+    # A joint that isn't annotated is at -1, or at 0 in older files.
     placed = ~((joints == -1).all(-1) | (joints == 0).all(-1))
     people = _People(file=file, split=split)
     for index, entry in enumerate(entries):
@@ -303,7 +303,7 @@ def _mat_people(path: Path, root: Path, images: str, quarantine: Quarantine) -> 
 
 
 class _FaultError(Exception):
-    """What is wrong with one person, and the field."""
+    """A damaged person: what is wrong, and the field."""
 
     def __init__(self, what: str, field: str) -> None:
         super().__init__(what)
@@ -311,13 +311,13 @@ class _FaultError(Exception):
 
 
 def _get(struct: Any, name: str) -> Any:
-    """A struct's field; an empty array where there is none, as MATLAB leaves it."""
+    """Return a struct's field; an empty array where there is none."""
     names = getattr(getattr(struct, "dtype", None), "names", None) or ()
     return struct[name] if name in names else np.zeros(0)
 
 
 def _number(struct: Any, name: str) -> float:
-    """A struct's field as one number, NaN where it is empty or another thing."""
+    """Return a struct's field as one number; NaN where it is not one number."""
     value = np.ravel(_get(struct, name))
     return float(value[0]) if len(value) == 1 and value.dtype.kind in "fiub" else np.nan
 
@@ -381,6 +381,6 @@ def _add_mat_person(
 
 
 def _is_seen(flag: Any) -> bool:
-    """The flag is a number, a digit in text or, for head points, empty."""
+    """Whether a joint is visible: the flag is a number, a digit as text, or empty (head)."""
     value = np.ravel(flag)
     return not len(value) or str(value[0]).strip() not in ("0", "0.0", "False")

@@ -1,8 +1,7 @@
-"""The open rendered dataset, or any other data version of this project, as a source.
+"""The open rendered dataset, or any other data version of this project, as a dataset.
 
-Its images lie in shards, which `ImageRef` names as frames of a file: ``shards/NAME.arrow#ROW``.
-Scenes without a person are left out, since ingest is about people: combine data versions to keep
-them.
+Its images are rows of shards, which `ImageRef` names as frames: ``shards/NAME.arrow#ROW``. Scenes
+without a person are left out, since ingest reads people: combine data versions to keep them.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ DATASET: Final = Dataset(
 
 _SHARDS: Final = "shards/"
 
-# What ingest finds out anew for the images that it stores.
+# Fields that ingest computes for the images that it stores.
 _LEFT_OUT: Final = frozenset(
     ("shard", "shard_row", "image_hash", "stored_from_source", "source_image", "truncated")
 )
@@ -66,7 +65,7 @@ def read(
 
     Raises:
         ConfigError: A data version has no settings.
-        DataError: The table can't be read, or without a collector the first bad row.
+        DataError: The table can't be read; without a quarantine also the first bad row.
     """
     no_settings(options)
     table = Annotations.read(root / "annotations.parquet")
@@ -76,9 +75,9 @@ def read(
 def version_rows(
     table: Annotations, options: ReadOptions, quarantine: Quarantine, root: Path
 ) -> Iterator[SourceRows]:
-    """Rows of an annotation table whose images lie in shards beside it."""
+    """Read rows of an annotation table whose images are in shards beside it."""
     present = images_below(root, _SHARDS)
-    # A gate split is held out of training just as validation is.
+    # The gate split is held out of training, as validation is.
     wanted = options.splits | ({"gate"} if "validation" in options.splits else set())
     names = [field.name for field in FIELDS if field.name not in _LEFT_OUT]
     taken: set[str] = set()

@@ -1,4 +1,4 @@
-"""Ordinal depth of Pavlakos et al.: which of two joints is nearer, for LSP and MPII images.
+"""Ordinal depth (Pavlakos et al. 2018): which of two joints is nearer, for LSP and MPII images.
 
 The release holds two folders of the same form, one with LSP's joints and one with MPII's.
 """
@@ -56,7 +56,7 @@ DATASET: Final = Dataset(
     "taken off. The third value of a joint is LSP's flag for hidden, and for MPII's one for seen.",
     faults=(
         "people saw a difference or none, and knew no limit of 30°: relations near 0 are biased",
-        "a pair told both ways round that isn't opposite contradicts itself: unknown",
+        "a pair whose two directions contradict each other is unknown",
         "LSP's second thousand is its test set",
     ),
     reader="hemlets.data.readers.ordinal:read",
@@ -95,11 +95,11 @@ _HALVES: Final = (
 def read(
     root: Path, options: ReadOptions, quarantine: Quarantine | None = None
 ) -> Iterator[SourceRows]:
-    """Rows of both folders, or of the one that is there.
+    """Read rows of both folders, or of the one that exists.
 
     Raises:
         ConfigError: The dataset has no settings.
-        DataError: A file that can't be read, or without a collector the first bad row.
+        DataError: A file can't be read; without a quarantine also the first bad row.
     """
     no_settings(options)
     collector = or_refuse(quarantine)
@@ -120,8 +120,8 @@ def _half_rows(
         [lsp_split(row) if half.name == "lsp" else "train" for row in range(len(joints_NS3))]
     )
     file = f"{half.folder}/ordinal.mat"
-    told = np.isin(order_NSS, (-1, 0, 1)) | np.isnan(order_NSS)
-    odd = np.asarray(~told.all((1, 2)), bool)
+    known = np.isin(order_NSS, (-1, 0, 1)) | np.isnan(order_NSS)
+    odd = np.asarray(~known.all((1, 2)), bool)
     quarantine.rows(
         odd, "an order is none of -1, 0, 1 and NaN", file=file, field="ord",
         remedy="correct the order",
@@ -153,19 +153,19 @@ def _half_rows(
 
 
 def _clip(half: _Half, row: int) -> str:
-    # LSP's own rows have the same clip, so that an image never trains in one and tests in another.
+    # The same clip as in LSP, so that an image is never in training and test both.
     return f"lsp/im{row + 1:04d}" if half.name == "lsp" else f"{DATASET.name}/mpii/{row + 1:05d}"
 
 
 def _known(points_NS2: Array, flags_NS: Array, half: _Half) -> Flags:
     if half.flag_means_hidden:
         return np.ones(flags_NS.shape, bool)
-    # MPII leaves joints out; they stand at the corner, not seen.
+    # Joints that MPII lacks are at the corner and marked as not seen.
     return np.asarray((flags_NS != 0) | (points_NS2 > 0).any(-1), bool)
 
 
 def _image_pattern(half: _Half, present: frozenset[str]) -> str:
-    """How the images are named, from the first that is there."""
+    """Find the naming pattern of the images, from the first image."""
     folder = f"{half.folder}/images/"
     for pattern in half.names:
         if any(f"{folder}{pattern.format(number)}" in present for number in range(1, 101)):
@@ -185,10 +185,10 @@ def _variable(path: Path, name: str) -> Array:
 
 
 def _arrays(folder: Path, half: _Half) -> tuple[Array, Array]:
-    """Joints (N, S, 3) and order (N, S, S) of a folder.
+    """Read joints (N, S, 3) and order (N, S, S) of a folder.
 
     Raises:
-        DataError: A file is damaged, or they don't fit each other.
+        DataError: A file is damaged, or the two files do not match.
     """
     joints, order = (
         _variable(folder / "joints.mat", "joints"),

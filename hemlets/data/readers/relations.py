@@ -93,8 +93,8 @@ def relations_from_order(order_NSS: Array, joints: Sequence[Joint | None]) -> Re
             # A parent farther than its child is +1, Forward, as in equation (1).
             there = np.asarray(order_NSS[:, place[part.parent], place[part.child]], np.float64)
             back = np.asarray(order_NSS[:, place[part.child], place[part.parent]], np.float64)
-            told = np.where(np.isnan(there), -back, there)
+            order = np.where(np.isnan(there), -back, there)
             opposite = np.isnan(there) | np.isnan(back) | (there == -back)
-            valid[:, number] = np.isin(told, (-1, 0, 1)) & opposite
-            values[:, number] = np.where(valid[:, number], told, 0).astype(np.int8)
+            valid[:, number] = np.isin(order, (-1, 0, 1)) & opposite
+            values[:, number] = np.where(valid[:, number], order, 0).astype(np.int8)
     return Relations(values_NK=values, valid_NK=valid, source="ordinal")

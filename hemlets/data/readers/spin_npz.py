@@ -1,7 +1,7 @@
-"""The npz form of SPIN (Kolotouros et al. 2019), which many groups share.
+"""The npz form of SPIN (Kolotouros et al. 2019), used by many projects.
 
-One row a person: ``imgname``, ``center`` and ``scale`` (a square of scale × 200 px), and where the
-dataset has them ``part`` (u, v, confidence), ``S`` (x, y, z, confidence in metres), ``pose``,
+One row a person: ``imgname``, ``center`` and ``scale`` (a square of scale × 200 px), and optionally
+``part`` (u, v, confidence), ``S`` (x, y, z, confidence in metres), ``pose``,
 ``shape`` and ``has_smpl``. ``part`` and ``S`` have SPIN's 24 joints, or 17 of Human3.6M's or
 MPI-INF-3DHP's order. ``openpose`` holds detections, not annotations, and is not read.
 """
@@ -54,13 +54,13 @@ _AGREE: Final = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Naming:
-    """What an image's name tells.
+    """Fields of a row that come from its image's name.
 
     Attributes:
-        split, subject, clip, action, camera_id: As the table has them.
-        frame: Number within the clip.
-        person: Tells the people of one picture apart.
-        camera: The calibrated camera, where one is known.
+        split, subject, clip, action, camera_id: Fields of the table.
+        frame: Frame number within the clip.
+        person: Distinguishes people in one image.
+        camera: The calibrated camera, if known.
     """
 
     split: str
@@ -74,15 +74,15 @@ class Naming:
 
 
 def camera_from_pickle(entry: Any, *, transposed: bool, where: str) -> Camera:
-    """A camera of the pickles (R, T in metres, c, f, k, p, w, h) that travel with these files.
+    """Convert a camera of the pickles beside these files (R, T in metres, c, f, k, p, w, h).
 
     Args:
         entry: One camera of the file.
-        transposed: Whether R turns the camera frame to the world, and T is where it stands.
+        transposed: Whether R rotates the camera frame to the world and T is its position.
         where: The file and camera, for messages.
 
     Raises:
-        DataError: A value is missing, or the camera can't be one.
+        DataError: A value is missing, or the camera is implausible.
     """
     if not isinstance(entry, dict):
         raise DataError("the camera is no record", where=where, expected="R, T, c, f, w, h")
@@ -145,17 +145,17 @@ def read_rows(
     finder: ImageFinder,
     pixel_shift: float = 0.0,
 ) -> Iterator[SourceRows]:
-    """Rows of one npz file, a batch for each clip and camera.
+    """Read the rows of one npz file, a batch for each clip and camera.
 
     Args:
         path: The file.
         source: Name of the dataset.
-        naming: Takes an image's path and gives its `Naming`, or None to leave it out.
-        options: Splits wanted.
-        quarantine: Where damage is reported.
-        map17: Order of files with 17 joints.
+        naming: Gives an image's `Naming` by its path, or None to leave it out.
+        options: Wanted splits.
+        quarantine: Gets damaged rows.
+        map17: Joint map of files with 17 joints.
         finder: Finds the images.
-        pixel_shift: Added to pixels and principal points, to count from the corner.
+        pixel_shift: Added to pixels and principal points, so that they count from the corner.
 
     Raises:
         DataError: The file is damaged, and the quarantine refuses.
@@ -166,16 +166,16 @@ def read_rows(
         try:
             relative = relative_path(name, where=f"{path}, row {row}, imgname")
             image = finder.find(relative)
-            told = naming(image)
-            if told is None or told.split not in options.splits:
+            named = naming(image)
+            if named is None or named.split not in options.splits:
                 continue
         except DataError as error:
             quarantine.report(
                 error.what, file=path, row=row, field="imgname", remedy=error.remedy or ""
             )
             continue
-        group = groups.setdefault((told.split, told.clip, told.camera_id, told.person), [])
-        group.append(_Member(row=row, image=image, told=told))
+        group = groups.setdefault((named.split, named.clip, named.camera_id, named.person), [])
+        group.append(_Member(row=row, image=image, naming=named))
     for members in groups.values():
         for start in range(0, len(members), _BATCH):
             batch = members[start : start + _BATCH]
@@ -186,16 +186,16 @@ def read_rows(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Member:
-    """A row of the file, its image, and what the image's name tells."""
+    """A row of the file, its image, and the fields from the image's name."""
 
     row: int
     image: str
-    told: Naming
+    naming: Naming
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _People:
-    """The checked arrays of a file, N rows; None for those that it lacks."""
+    """The checked arrays of a file with N rows; None for arrays that it lacks."""
 
     path: Path
     names: Array
@@ -241,12 +241,12 @@ def _people(path: Path, map17: JointMap | None) -> _People:
 
 def _sequence(people: _People, batch: list[_Member], source: str, shift: float) -> Sequence3D:
     at = np.array([member.row for member in batch])
-    known = batch[0].told
+    known = batch[0].naming
     camera = known.camera
     joints2d, valid2d = _joints(people.part_NJ3, at, people.joint_map)
     joints3d, valid3d = _joints(people.spatial_NJ4, at, people.joint_map)
     joints3d = joints3d * _MM_PER_M
-    # What is relative to the pelvis has no camera frame, and so no place in the table.
+    # Joints relative to the pelvis are not in a camera frame, so the table can't hold them.
     has_3d = people.spatial_NJ4 is not None and not _is_relative(joints3d, valid3d)
     return Sequence3D(
         file=people.path,
@@ -258,7 +258,7 @@ def _sequence(people: _People, batch: list[_Member], source: str, shift: float) 
         action=known.action,
         camera_id=known.camera_id,
         person=known.person,
-        frames_F=np.array([member.told.frame for member in batch]),
+        frames_F=np.array([member.naming.frame for member in batch]),
         rows_F=at,
         images=[ImageRef(member.image) for member in batch],
         joints2d_FJ2_px=joints2d + shift,
@@ -354,7 +354,7 @@ def read(
 
 
 def read_human36m(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[SourceRows]:
-    """Rows of Human3.6M in this form, with the cameras of ``cameras.pkl`` where it lies beside.
+    """Read rows of Human3.6M in this form, with cameras from ``cameras.pkl`` if it is there.
 
     Raises:
         DataError: A file is damaged, and the quarantine refuses.
@@ -364,24 +364,24 @@ def read_human36m(root: Path, options: ReadOptions, quarantine: Quarantine) -> I
     seen: set[str] = set()
 
     def naming(name: str) -> Naming | None:
-        told = _H36M_NAME.fullmatch(PurePosixPath(name).name)
-        if told is None:
+        match = _H36M_NAME.fullmatch(PurePosixPath(name).name)
+        if match is None:
             raise DataError(
                 f"the image name {name!r} is not Human3.6M's",
                 expected="S1_Directions_1.54138969_000001.jpg",
                 remedy="name the images as the dataset does",
             )
-        subject, action, camera, frame = told.groups()
+        subject, action, camera, frame = match.groups()
         action = action.replace("_", " ")
-        repeated = told[0] in seen
-        seen.add(told[0])
+        repeated = match[0] in seen
+        seen.add(match[0])
         if repeated or is_left_out(subject, action, camera, options):
             return None
         return Naming(
             split=split_of(subject, where=name),
             subject=subject,
             clip=f"{subject}_{action}",
-            # The images count from 1.
+            # Images are numbered from 1.
             frame=int(frame) - 1,
             action=action.split(" ")[0],
             camera_id=camera,

@@ -1,8 +1,8 @@
 """SURREAL (Varol et al. 2017): rendered SMPL bodies, one ``_info.mat`` a clip.
 
-The camera's matrix in the renderer mirrors (its determinant is −1): a person's left side is
-rendered as what anyone would call the right. The reader therefore swaps left and right joints
-and mirrors θ, so that labels say what the picture shows.
+The renderer's camera matrix mirrors (its determinant is −1): a person's left side appears as the
+right side in the image. The reader therefore swaps left and right joints and mirrors θ, so that
+labels fit the image.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from hemlets.data.readers.smpl3d import flipped_theta, rotated_root
 Array = npt.NDArray[Any]
 
 TRAIN_STEP: Final = 10
-"""Frames of a clip of 100 (a third of a second apart) that are read by default."""
+"""Default step between the 100 frames of a clip: a third of a second."""
 
 SIZE: Final = (320, 240)
 INTRINSICS_PX: Final = np.array([600.0, 600.0, 160.0, 120.0])
@@ -85,7 +85,7 @@ def _by_frame(fields: dict[str, Any], name: str, shape: tuple[int, ...], path: P
 def read_clip(
     root: Path, path: Path, split: str, options: ReadOptions, quarantine: Quarantine
 ) -> SourceRows | None:
-    """Rows of one clip; None where none is left.
+    """Read the rows of one clip; None where none is left.
 
     Raises:
         DataError: The file is damaged, or the quarantine refuses a row.
@@ -143,10 +143,11 @@ def read_clip(
 
 
 def _theta(theta_F243: Array, zrot_F: Array) -> Array:
-    """θ of the mirrored body, with its root in the camera frame.
+    """Return θ of the mirrored body, with its root in the camera frame.
 
-    The camera sees C·W·Z·body(θ) with a mirroring C; the body mirrored in its own plane is M·body
-    with M = diag(−1, 1, 1), so the same picture is (C·W·Z·M)·(M·body(θ)), whose first factor turns.
+    The camera sees C·W·Z·body(θ) with a mirroring C. The body mirrored in its own plane is M·body
+    with M = diag(−1, 1, 1), so the image is also (C·W·Z·M)·(M·body(θ)), whose first factor is a
+    rotation.
     """
     from scipy.spatial.transform import Rotation
 

@@ -149,7 +149,7 @@ def _read_person(
             box_source="projected joints",
             theta_F243=rotated_root(poses[chosen].reshape(-1, 24, 3), rotation),
             betas_F10=np.tile(betas[:_N_BETAS], (len(chosen), 1)),
-            # The root turns about the rest pelvis, which stays where it is while the body turns.
+            # The root rotates about the rest pelvis, which does not move.
             transl_F3_mm=(in_camera[:, 0] - (joints[chosen, 0] - trans[chosen])) * _MM_PER_M,
             gender=_GENDERS[gender],
         ),

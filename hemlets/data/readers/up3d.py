@@ -1,4 +1,4 @@
-"""UP-3D (Lassner et al. 2017): SMPL fits that annotators accepted, one pickle an image."""
+"""UP-3D (Lassner et al. 2017): SMPL fits accepted by annotators, one pickle an image."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _read_image(
             box_source="mask",
             theta_F243=theta if straight else rotated_root(theta, _rotation(turn)),
             betas_F10=betas[None],
-            # A turned camera would need the rest pelvis of a licensed body.
+            # A rotated camera would need the rest pelvis of a licensed body.
             transl_F3_mm=(moved + shift)[None] * _MM_PER_M if straight else None,
             gender="neutral",
             masks=(ImageRef(base + mask.name),) if box is not None else (),

@@ -1,6 +1,6 @@
-"""Open data: rendered people in real motion, as many as wanted, with nothing to license.
+"""Open data: any number of rendered people in real motion, free of licences.
 
-`build_open_data` writes a data version; `render_person` makes one sample by itself.
+`build_open_data` writes a data version; `render_person` renders one sample.
 """
 
 from hemlets.data.synthetic.config import OpenDataConfig, SplitSizes

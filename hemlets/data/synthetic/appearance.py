@@ -1,6 +1,6 @@
-"""What a person looks like: skin, face, hair and clothes, painted in the rest pose.
+"""Paint a person: skin, face, hair and clothes, in the rest pose.
 
-Every visible point is painted by where it lies on the template body in its T-pose (x to the
+Every visible point is painted by its position on the template body in its T-pose (x to the
 body's left, y up, z to the front), in metres. So garments, their patterns and the face stay on
 the body however it moves, and their edges are as sharp as the image, not as the mesh.
 """
@@ -35,7 +35,7 @@ _HAIR_TONES = np.array(
 
 @dataclass(frozen=True, kw_only=True)
 class Landmarks:
-    """Places on the template body that garments end at, metres."""
+    """Positions on the template body where garments end, metres."""
 
     neck_y: float
     shoulder_x: float
@@ -74,7 +74,7 @@ class Landmarks:
 
     @property
     def face_unit(self) -> float:
-        """Nose tip to crown: the unit of everything on the face."""
+        """Distance from nose tip to crown: the unit of length on the face."""
         return self.top_y - self.nose_y
 
 
@@ -87,7 +87,7 @@ class Fabric:
         colours_23: RGB within 0–1.
         waves_33: Wave vectors in radians a metre.
         phases_3: Their phases.
-        threshold: How much of the second colour shows.
+        threshold: Share of the second colour.
     """
 
     kind: str
@@ -252,7 +252,7 @@ def _fabric(rng: np.random.Generator) -> Fabric:
 
 
 def draw_look(rng: np.random.Generator, marks: Landmarks) -> Look:
-    """Draw a person's looks."""
+    """Draw a person's appearance."""
     tone = rng.uniform(0.0, len(_SKIN_TONES) - 1.5)
     low = int(tone)
     skin = _SKIN_TONES[low] + (tone - low) * (_SKIN_TONES[low + 1] - _SKIN_TONES[low])

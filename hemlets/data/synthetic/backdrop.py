@@ -1,6 +1,6 @@
-"""Everything in the image but the person: backgrounds, clutter, occluders, camera effects.
+"""Draw all but the person: backgrounds, clutter, occluders, camera effects.
 
-All of it is drawn at the image's own size with OpenCV's anti-aliased primitives.
+They are drawn at the image's own size with OpenCV's anti-aliased primitives.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Image = npt.NDArray[np.uint8]
 
 _BANK_SIDE: Final = 256
 _SHIFT: Final = 3
-"""OpenCV's drawing takes whole numbers; with this shift they count eighths of a pixel."""
+"""OpenCV draws at whole numbers; with this shift they are eighths of a pixel."""
 
 
 @lru_cache(maxsize=1)
 def _texture_bank() -> Float32:
-    """Eight tiles (8, 256, 256) within 0–1, from clouds to fine grain, always the same."""
+    """Eight fixed tiles (8, 256, 256) within 0–1, from clouds to fine grain."""
     rng = np.random.default_rng(20_190)
     tiles = []
     for roughness in np.linspace(0.35, 1.0, 8):
@@ -41,13 +41,13 @@ def _texture_bank() -> Float32:
 
 @lru_cache(maxsize=1)
 def _grain_bank() -> Float32:
-    """White noise (512, 512, 3) of unit deviation, always the same."""
+    """Fixed white noise (512, 512, 3) of unit deviation."""
     rng = np.random.default_rng(20_191)
     return rng.standard_normal((512, 512, 3)).astype(np.float32)
 
 
 def _texture(rng: np.random.Generator, side: int) -> Float32:
-    """A random crop (side, side) of the bank, at a random magnification."""
+    """Draw a random crop (side, side) of the bank, at a random magnification."""
     tile = _texture_bank()[rng.integers(8)]
     window = int(rng.integers(_BANK_SIDE // 6, _BANK_SIDE + 1))
     top, left = rng.integers(0, _BANK_SIDE - window + 1, 2)
@@ -92,7 +92,7 @@ def _stripes(rng: np.random.Generator, side: int) -> Image:
 
 
 def _room(rng: np.random.Generator, side: int) -> Image:
-    """A wall and a floor, each with its own grain."""
+    """Draw a wall and a floor, each with its own grain."""
     wall = _mix(_texture(rng, side), random_colour(rng), random_colour(rng))
     floor = _mix(_texture(rng, side), random_colour(rng), random_colour(rng))
     left, right = rng.uniform(0.35, 0.95) * side + rng.normal(0.0, 0.05 * side, 2)
@@ -103,7 +103,7 @@ def _room(rng: np.random.Generator, side: int) -> Image:
 
 
 def _fixed(points: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-    """Image points in OpenCV's fixed point; its pixel centres are whole numbers."""
+    """Convert image points to OpenCV's fixed point, whose pixel centres are whole numbers."""
     return np.round((points - 0.5) * 2**_SHIFT).astype(np.int32)
 
 
@@ -115,7 +115,7 @@ def _blend(below: Image, above: Image, mask_HW: npt.NDArray[np.uint8]) -> Image:
 
 
 def draw_background(rng: np.random.Generator, side: int, clutter_probability: float) -> Image:
-    """A background (side, side, 3), RGB."""
+    """Draw a background (side, side, 3), RGB."""
     kind = rng.choice(6, p=(0.14, 0.24, 0.14, 0.08, 0.3, 0.1))
     if kind == 0:
         image = _mix(_gradient(rng, side), random_colour(rng), random_colour(rng))
@@ -187,10 +187,10 @@ def draw_occluders(
     Args:
         rng: The sample's random numbers.
         image: RGB (side, side, 3).
-        person_box_xyxy: Where the person is, pixels.
+        person_box_xyxy: The person's box, pixels.
 
     Returns:
-        The image, and how much of each pixel the objects cover, 0–255.
+        The image, and the coverage of each pixel by the objects, 0–255.
     """
     side = len(image)
     low, high = person_box_xyxy[:2], person_box_xyxy[2:]
@@ -235,7 +235,7 @@ def draw_occluders(
 
 @dataclass(frozen=True, kw_only=True)
 class Effects:
-    """What the lens, the sensor and the storage do to an image."""
+    """Effects of lens, sensor and storage on an image."""
 
     blur_px: float
     shrink: float
@@ -248,7 +248,7 @@ class Effects:
     jpeg_quality: int
 
     def apply(self, image: Image) -> Image:
-        """The image as the camera would have stored it, before compression."""
+        """Apply the effects to an image, before compression."""
         side = len(image)
         if self.shrink < 1.0:
             small = max(int(side * self.shrink), 16)

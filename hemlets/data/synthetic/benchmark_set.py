@@ -1,11 +1,11 @@
-"""Rendered benchmarks that stay the same for ever under their names.
+"""Rendered benchmarks with fixed content under a fixed name.
 
-A small file beside this module says how a benchmark is rendered and what its labels are. One
-that comes out otherwise, e.g. from a newer renderer or another body, is refused: it would be
-another benchmark under the same name. Images may differ in their last bits from machine to
-machine, so labels are compared: names and numbers of clips exactly, coordinates closely.
+A small file beside this module holds a benchmark's configuration and a description of its labels.
+A rendering with other labels, e.g. by a newer renderer or with another body, is refused: it would
+be another benchmark under the same name. Images may differ in their last bits between machines, so
+labels are compared: names and numbers of clips exactly, coordinates within a tolerance.
 
-A new one is made with ``python -m hemlets.data.synthetic.benchmark_set NAME FOLDER`` from a
+A new benchmark is made with ``python -m hemlets.data.synthetic.benchmark_set NAME FOLDER`` from a
 rendered folder, and never changed afterwards.
 """
 
@@ -36,7 +36,7 @@ _CLOSE: Final = {
     "betas": 0.001,
     "transl_mm": 0.5,
 }
-"""How far a value may lie from the benchmark's, in the column's unit."""
+"""Tolerance of a value, in the column's unit."""
 
 _SHARES: Final = ("relations", "visible", "truncated")
 _LARGEST_SHARE_CHANGE: Final = 0.002
@@ -44,17 +44,17 @@ _PROBES: Final = 5
 
 
 def benchmark_names() -> list[str]:
-    """Benchmarks that there are."""
+    """Return the names of all benchmarks."""
     return sorted(path.stem for path in Path(__file__).parent.glob("open-benchmark-*.json"))
 
 
 def benchmark_config(name: str) -> OpenDataConfig:
-    """How a benchmark is rendered.
+    """Return the configuration of a benchmark.
 
     Raises:
         ConfigError: There is none of that name.
     """
-    # A benchmark that was frozen before there were empty scenes has none.
+    # Benchmarks made before empty scenes existed have none.
     config = {"background_share": 0.0} | _frozen(name)["config"]
     return OpenDataConfig.from_mapping(config, where=name)
 
@@ -70,7 +70,7 @@ def build_benchmark(
 
     Raises:
         ConfigError: There is none of that name.
-        DataError: This installation doesn't give the benchmark; says what differs.
+        DataError: This installation renders other labels; the message lists the differences.
     """
     frozen = _frozen(name)
     _require_same_makers(name, frozen, RENDERER_VERSION, {
@@ -81,11 +81,11 @@ def build_benchmark(
 
 
 def verify_benchmark(name: str, folder: Path) -> None:
-    """Make sure that a folder holds a benchmark.
+    """Refuse a folder that does not hold a benchmark.
 
     Raises:
         ConfigError: There is none of that name.
-        DataError: The folder holds something else; says what differs.
+        DataError: The folder holds other labels; the message lists the differences.
     """
     frozen = _frozen(name)
     version = read_json(folder / "version.json")
@@ -103,9 +103,9 @@ def verify_benchmark(name: str, folder: Path) -> None:
 
 
 def describe_labels(table: Annotations) -> dict[str, Any]:
-    """What a table's labels are, in a form that is small and can be compared closely.
+    """Describe a table's labels in a small form that can be compared with tolerances.
 
-    Scenes without a person have none, so they are left out.
+    Scenes without a person have no labels and are left out.
     """
     table = table.take(table.shows_person)
     probes = np.linspace(0, len(table) - 1, _PROBES).astype(int)
@@ -172,22 +172,24 @@ def _digest(values: Any) -> str:
 def _differences(frozen: dict[str, Any], found: dict[str, Any]) -> list[str]:
     if found["rows"] != frozen["rows"]:
         return [f"{found['rows']} rows instead of {frozen['rows']}"]
-    told = [name for name in frozen["exact"] if found["exact"][name] != frozen["exact"][name]]
+    differences = [
+        name for name in frozen["exact"] if found["exact"][name] != frozen["exact"][name]
+    ]
     for name, expected in frozen["close"].items():
         got, limit = found["close"][name], _CLOSE[name]
         for figure in ("mean", "std"):
             if abs(got[figure] - expected[figure]) > limit:
-                told.append(f"{name} ({figure} {got[figure]} instead of {expected[figure]})")
+                differences.append(f"{name} ({figure} {got[figure]} instead of {expected[figure]})")
         for sample, values in expected["rows"].items():
             beyond = np.abs(np.subtract(got["rows"].get(sample, np.inf), values)).max()
             if beyond > limit:
-                told.append(f"{name} of {sample} (by up to {beyond:.3g})")
+                differences.append(f"{name} of {sample} (by up to {beyond:.3g})")
     for name, shares in frozen["shares"].items():
         for value in shares.keys() | found["shares"][name].keys():
             change = found["shares"][name].get(value, 0.0) - shares.get(value, 0.0)
             if abs(change) > _LARGEST_SHARE_CHANGE:
-                told.append(f"the share of {name} = {value} (by {change:+.4f})")
-    return told
+                differences.append(f"the share of {name} = {value} (by {change:+.4f})")
+    return differences
 
 
 def _freeze(name: str, folder: Path) -> None:

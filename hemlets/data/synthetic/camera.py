@@ -1,4 +1,4 @@
-"""Views: where the camera stands, how it turns, and what it frames."""
+"""Draw views: position and rotation of the camera, and the framing of the person."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FRAMING_TRIES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Where the person stands in the camera frame.
+    """Pose of the person in the camera frame.
 
     Attributes:
         rotation: From the motion's world (y up) to the camera frame.
@@ -56,7 +56,7 @@ def frame_person(
 ) -> SquareCamera:
     """Choose focal length and principal point so that the person fills the image as configured.
 
-    The image is a crop of a larger photograph: its principal point need not lie in its middle.
+    The image is a crop of a larger photograph: its principal point need not be in its middle.
 
     Args:
         rng: The sample's random numbers.
@@ -86,7 +86,7 @@ def frame_person(
 def _aimed(
     focal_px: float, slope: npt.NDArray[np.float64], place_px: npt.NDArray[np.float64]
 ) -> SquareCamera:
-    """The camera that shows the ray of a slope (x/z, y/z) at a place in the image."""
+    """Return the camera that projects the ray of a slope (x/z, y/z) to a point in the image."""
     centre = place_px - focal_px * slope
     return SquareCamera(focal_px=focal_px, centre_px=(float(centre[0]), float(centre[1])))
 

@@ -40,30 +40,30 @@ class SplitSizes(Config):
 
 
 class OpenDataConfig(Config):
-    """What is rendered. Two equal configurations give the same bytes on one machine."""
+    """Configuration of a rendering. Equal ones give the same bytes on one machine."""
 
     seed: Count = 0
     samples: SplitSizes = SplitSizes()
     background_share: Probability = 0.03
-    """Scenes without a person beside the people of training, validation and test each, over the
-    people: what a confidence learns from that there may be nobody."""
+    """Number of scenes without a person, relative to the people of training, validation and test:
+    the presence confidence is trained on them."""
     image_px: Annotated[int, Field(ge=64, le=1024)] = 160
     """Side of the square image."""
     shard_size: Annotated[int, Field(ge=1)] = 512
     """Images in a shard: the unit of resuming."""
     supersampling: Annotated[int, Field(ge=1, le=4)] = 2
-    """The person is rasterised this much larger and averaged down."""
+    """Factor by which the person is rasterised larger and then averaged down."""
     jpeg_quality: Annotated[tuple[Quality, Quality], Range] = (70, 95)
-    """Lowest and highest quality; each image draws its own."""
+    """Range of the quality, drawn for each image."""
 
     mixture_probability: Probability = 0.4
-    """A limb group of another clip of the same split replaces the clip's own."""
+    """Probability that a limb group is taken from another clip of the same split."""
     free_limb_probability: Probability = 0.2
-    """Each arm and leg of a training pose is drawn from its whole anatomical range. The other
-    splits hold captured motion and its mixtures only, so that they measure what a model makes
-    of real motion it has not seen."""
+    """Probability that an arm or leg of a training pose is drawn from its whole anatomical range.
+    The other splits hold captured motion and its mixtures only, so that they measure the error on
+    unseen real motion."""
     tumble_probability: Probability = 0.05
-    """The whole body is turned anyhow: lying, upside down."""
+    """Probability of a random orientation of the body: lying, upside down."""
     pose_noise: Annotated[float, Field(ge=0.0, le=3.0)] = 1.0
     """Factor on the anatomical noise of every joint."""
     shape_std: Annotated[float, Field(ge=0.0, le=3.0)] = 0.9
@@ -72,13 +72,13 @@ class OpenDataConfig(Config):
     elevation_deg: Annotated[tuple[Degrees, Degrees], Range] = (-20.0, 45.0)
     roll_std_deg: Annotated[float, Field(ge=0.0, le=45.0)] = 4.0
     box_fraction: Annotated[tuple[Fraction, Fraction], Range] = (0.55, 0.85)
-    """Larger side of the person's box over the image's side, where nothing is cut off."""
+    """Longer side of the person's box over the image's side, for people who are not cut off."""
     truncation_probability: Probability = 0.15
-    """The view is zoomed and shifted so that a part of the person leaves the image."""
+    """Probability that the view is zoomed and shifted so that the person is cut off."""
     occluder_probability: Probability = 0.35
-    """Objects stand in front of the person."""
+    """Probability of objects in front of the person."""
     clutter_probability: Probability = 0.6
-    """Objects stand behind the person."""
+    """Probability of objects behind the person."""
 
     def count(self, split: str) -> int:
         """Images of a split, of people or of scenes without one."""

@@ -62,13 +62,13 @@ def build_open_data(
 ) -> None:
     """Render a data version into a folder, or finish one that was interrupted.
 
-    The bytes don't depend on the number of workers nor on interruptions. A folder that holds
-    the whole data version already is left as it is; a shard that went missing is rendered anew.
+    The bytes do not depend on the number of workers or on interruptions. A folder with the whole
+    data version is left as it is; a missing shard is rendered again.
 
     Args:
         config: What to render.
         folder: Gets ``shards/``, ``annotations.parquet`` and, last, ``version.json``.
-        motions: Clips that people move by beside the bundled ones.
+        motions: Clips of motion beside the bundled ones.
         workers: Processes. 1 renders in this process.
         progress: See `hemlets.data.versions.writer.Progress`.
 

@@ -1,4 +1,4 @@
-"""Light on a matt surface: a tinted sky, a key light and sometimes a second one."""
+"""Light on a matt surface: a tinted sky, a key light and sometimes a second lamp."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 Float32 = npt.NDArray[np.float32]
 
 MAX_LIGHT: Final = 2.0
-"""Brighter light than this is cut off: paper white saturates well below it."""
+"""Limit of the light: paper white saturates well below it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Lights:
     lamps_L3: Float32
 
     def on(self, normals_V3: Float32) -> Float32:
-        """RGB light (V, 3) within 0–`MAX_LIGHT` on surfaces of unit normals (V, 3)."""
+        """Compute RGB light (V, 3) within 0–`MAX_LIGHT` on surfaces of unit normals (V, 3)."""
         upward = 0.5 - 0.5 * normals_V3[:, 1:2]  # the camera frame's y points down
         ambient = self.ground_3 + upward * (self.sky_3 - self.ground_3)
         # Light wraps a little around the edge, as from a lamp with some size.
@@ -45,7 +45,7 @@ def _tint(rng: np.random.Generator, std: float) -> npt.NDArray[np.float64]:
 
 
 def draw_lights(rng: np.random.Generator) -> Lights:
-    """Draw lights that leave no person in the dark."""
+    """Draw lights; every person is lit."""
     exposure = rng.uniform(0.85, 1.2)
     key_share = rng.uniform(0.25, 0.75)
     sky = exposure * (1.0 - key_share) * _tint(rng, 0.06) * rng.uniform(0.9, 1.2)
@@ -64,7 +64,7 @@ def draw_lights(rng: np.random.Generator) -> Lights:
 
 
 def _direction(rng: np.random.Generator, *, behind: bool) -> npt.NDArray[np.float64]:
-    """A direction from the body to a lamp: mostly above, on the camera's side or behind."""
+    """Draw a direction from the body to a lamp: mostly above, on the camera's side or behind."""
     direction = rng.standard_normal(3)
     direction[1] -= 0.6
     direction[2] = abs(direction[2]) if behind else -abs(direction[2]) - 0.2

@@ -1,4 +1,4 @@
-"""Motion of one's own for rendering, beside the bundled clips: AMASS files of a folder."""
+"""Read motion clips for rendering, beside the bundled ones, from AMASS files."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from hemlets.data.readers.amass import read_clips
 from hemlets.data.readers.quarantine import Quarantine
 
 _FRAMES_A_SECOND: Final = 10.0
-"""Frames are drawn one by one, and neighbours at 120 a second are the same pose."""
+"""Frame rate of the clips: frames are drawn singly, and neighbours at 120 Hz are alike."""
 
 _REASONS_SHOWN: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Motions:
-    """Clips that people are rendered with, beside the bundled ones.
+    """Clips of motion for rendering, beside the bundled ones.
 
     Attributes:
-        name: Begins the names of the samples, so that two renderings can be combined.
+        name: Prefix of the names of samples, so that two renderings can be combined.
         clips: Sorted by name, thinned to about 10 frames a second.
     """
 

@@ -1,9 +1,9 @@
-"""One rendered person, or one scene without: a function of configuration, split and index.
+"""Render one person or empty scene: a function of configuration, split and index.
 
 Bodies are posed in blocks of `BLOCK` consecutive samples, since posing one by one is slow. A
 matrix product may round differently when its batch changes, so the blocks are always whole and
-always start at multiples of `BLOCK`: a sample's bytes don't depend on what was asked for
-together with it, nor on the size of the shards.
+always start at multiples of `BLOCK`: a sample's bytes depend neither on other requested samples
+nor on the size of the shards.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SOURCE: Final = "open-rendered"
 
 _MM_PER_M: Final = 1000.0
 _MOST_HIDDEN: Final = 0.6
-"""Occluders that would hide more of the person than this are left out."""
+"""Largest share of the person that occluders may hide; others are left out."""
 
 # How far a joint lies below the skin in front of it, at most, millimetres: half the thickness
 # of the body there, in its wider direction. Skin farther in front belongs to another part.
@@ -76,7 +76,7 @@ class RenderedPerson:
 
 @dataclass(frozen=True, kw_only=True)
 class _Posed:
-    """A person before the camera. ``rng`` has drawn all that posing needed."""
+    """A posed person in view. ``rng`` has drawn all numbers that posing needs."""
 
     rng: np.random.Generator
     index: int
@@ -90,7 +90,7 @@ class _Posed:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Run PyTorch and OpenCV on one thread: sums over several may round otherwise."""
+    """Run PyTorch and OpenCV on one thread: sums over several may round differently."""
     import torch
 
     torch_threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()
@@ -109,7 +109,7 @@ class Studio:
     Args:
         config: What to render.
         library: Motion clips by split.
-        body: The body model; its mesh decides the speed.
+        body: The body model; the size of its mesh determines the speed.
     """
 
     def __init__(self, config: OpenDataConfig, library: MotionLibrary, body: BodyModel) -> None:
@@ -133,25 +133,25 @@ class Studio:
             return self._render(split, *self._posed(split, index))
 
     def scene(self, split: str, index: int) -> RenderedPerson:
-        """Render a scene without a person, with the box of one who might have been there.
+        """Render a scene without a person, with a box where a person might have been.
 
-        A person is posed and framed as in the other splits, and then not drawn; what stands
-        behind and in front of people stands here too. Nothing is annotated.
+        A person is posed and framed as in the other splits, and then not drawn; objects behind
+        and in front of people are drawn as well. Nothing is annotated.
 
         Args:
             split: One of `hemlets.data.table.BACKGROUND_SPLITS`.
-            index: Of the sample.
+            index: Index of the sample.
         """
         with one_thread():
             return self._render_scene(split, *self._posed(split, index))
 
     def _posed(self, split: str, index: int) -> tuple[_Posed, np.random.Generator]:
-        """A person before the camera, and the random numbers that rendering them goes on with."""
+        """Return a posed person in view, with the random generator for rendering."""
         key = split, index // BLOCK
         if key != self._block_key:
             self._block = self._pose_block(*key)
             self._block_key = key
-        # A copy of the generator, so that rendering a sample again gives the same again.
+        # A copy of the generator: rendering a sample again gives the same image.
         posed = self._block[index % BLOCK]
         rng = np.random.Generator(np.random.PCG64())
         rng.bit_generator.state = posed.rng.bit_generator.state
@@ -241,11 +241,11 @@ class Studio:
     def _draw_body(
         self, rng: np.random.Generator, camera: SquareCamera, posed: _Posed, where: Rectangle
     ) -> Layer:
-        """Rasterise and paint: values are colours, black where there is nobody.
+        """Rasterise and paint the body: colours, black outside of it.
 
         The mesh is drawn with rest-pose positions in place of colours, which `appearance` turns
-        into skin and clothes pixel by pixel, and with the light that reaches each vertex. So a
-        coarse mesh wears sharp patterns.
+        into skin and clothes pixel by pixel, and with the light at each vertex. So a coarse mesh
+        gets sharp patterns.
         """
         look, lights = draw_look(rng, self._marks), draw_lights(rng)
         normals = vertex_normals(posed.vertices_V3_mm, self._faces)
@@ -299,7 +299,7 @@ class Studio:
 
 
 def _unknown_row() -> dict[str, Any]:
-    """The values of a row in which nothing is annotated."""
+    """Return the values of a row without annotations."""
     nothing = np.zeros(N_JOINTS, bool)
     return {
         "subject": "",
@@ -334,7 +334,7 @@ def _wound_outwards(body: BodyModel) -> npt.NDArray[np.int32]:
 
 
 def _compose(image: npt.NDArray[np.uint8], layer: Layer) -> Float32:
-    """Lay the person over the image, in place.
+    """Draw the person over the image, in place.
 
     Returns:
         The person's share of each pixel of the layer's rectangle, 0–1.
@@ -351,7 +351,7 @@ def _compose(image: npt.NDArray[np.uint8], layer: Layer) -> Float32:
 def _seen(
     camera: SquareCamera, joints_J3_mm: Float32, layer: Layer, cover: npt.NDArray[np.uint8]
 ) -> dict[str, Any]:
-    """Which joints lie outside the image, and which of the others can be seen."""
+    """Return masks of joints outside the image and of visible joints."""
     side = len(cover)
     points = camera.project(joints_J3_mm)
     inside = ((points >= 0.0) & (points < side)).all(-1)
@@ -369,8 +369,8 @@ def _encode_mask(mask_HW: npt.NDArray[np.uint8]) -> bytes:
 def render_person(
     config: OpenDataConfig, library: MotionLibrary, body: BodyModel, split: str, index: int
 ) -> RenderedPerson:
-    """Render one sample by itself: the same bytes as within any data set of this configuration.
+    """Render one sample: the same bytes as in any data version of this configuration.
 
-    Keep a `Studio` to render many.
+    Use one `Studio` to render many.
     """
     return Studio(config, library, body).person(split, index)

@@ -1,11 +1,11 @@
-"""Plausible poses from motion capture: a frame, another clip's limbs, and anatomical variety.
+"""Draw plausible poses from motion capture: a frame, another clip's limbs, anatomical noise.
 
-The bundled clips drive 13 of SMPL's 24 joints and few people moved for them. A model that saw
-no more would learn constants for the rest, so every joint gets motion of its own here: trunk
-bend shared among the spine's joints, looks of neck and head, collars which follow the arms, and
-wrists, hands, ankles and toes.
+The bundled clips move 13 of SMPL's 24 joints, and come from few people. A model trained on them
+alone would learn constants for the other joints, so every joint gets motion here: trunk bend is
+shared among the joints of the spine, neck and head turn, collars follow the arms, and wrists,
+hands, ankles and toes move.
 
-θ's axes are told in `hemlets.body.limits`.
+For θ's axes see `hemlets.body.limits`.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ _MIXED_GROUPS: tuple[list[int], ...] = (
     _RIGHT_ARM,
 )
 
-# Standard deviation of the noise about x, y, z of each joint's own frame, radians. Hinges get
-# little off their axis; joints that the source leaves at rest get most.
+# Standard deviation of the noise about x, y, z of each joint's own frame, radians: small off the
+# axis of hinges, largest for joints that the clips leave at rest.
 _NOISE_RAD = {
     "hip": (0.12, 0.08, 0.08),
     "knee": (0.12, 0.02, 0.02),
@@ -86,14 +86,14 @@ _NOISE_J3 = _noise_table()
 
 
 class MotionLibrary:
-    """Clips by split, with the odds of drawing each.
+    """Clips by split, with the probability of drawing each.
 
-    A family's odds grow with how richly it moves and with the root of its number of clips;
-    within a family a clip's odds grow with the root of its length. So a long clip or a family
-    of many drowns nothing.
+    A family's probability grows with the variety of its motion and with the root of its number of
+    clips; within a family a clip's grows with the root of its length. So neither long clips nor
+    large families dominate.
 
     Raises:
-        DataError: A family's clips stand in more than one split.
+        DataError: A family's clips are in more than one split.
     """
 
     def __init__(self, clips: Sequence[MotionClip]) -> None:
@@ -102,7 +102,7 @@ class MotionLibrary:
         for clip in self.clips:
             if split_of.setdefault(clip.family, clip.split) != clip.split:
                 raise DataError(
-                    f"the motion family stands in {split_of[clip.family]} and in {clip.split}",
+                    f"the motion family is in {split_of[clip.family]} and in {clip.split}",
                     where=f"{clip.family}: {clip.name}",
                     expected="all clips of a family in one split",
                 )
@@ -117,7 +117,7 @@ class MotionLibrary:
         return cls(load_clips())
 
     def theta_of(self, clip: MotionClip) -> FloatArray:
-        """A clip's axis-angles (F, 24, 3), radians."""
+        """Return a clip's axis-angles (F, 24, 3), radians."""
         return self._theta[clip.name]
 
     @cached_property
@@ -135,11 +135,11 @@ class MotionLibrary:
         return tables
 
     def of_split(self, split: str) -> tuple[MotionClip, ...]:
-        """The clips of one split, by name."""
+        """Return the clips of one split, sorted by name."""
         return self._tables[split][0] if split in self._tables else ()
 
     def draw(self, rng: np.random.Generator, split: str) -> MotionClip:
-        """A random clip of the split.
+        """Draw a random clip of a split.
 
         Raises:
             DataError: The split has no clip.
@@ -153,13 +153,13 @@ class MotionLibrary:
 
 @dataclass(frozen=True, kw_only=True)
 class Pose:
-    """A pose and where it came from.
+    """A pose and its origin.
 
     Attributes:
         theta_J3: Axis-angles (24, 3) in radians; the root in the clip's world, y up.
-        clip: Name of the clip, or of both of a mixture, joined by ``+``.
-        family: Their families, joined alike where they differ.
-        frame: Frame of the first clip.
+        clip: Name of the clip, or of both clips of a mixture, joined by ``+``.
+        family: Their families, joined in the same way where they differ.
+        frame: Frame number in the first clip.
     """
 
     theta_J3: FloatArray
@@ -201,14 +201,14 @@ def draw_pose(
 def _share(
     rng: np.random.Generator, theta_J3: FloatArray, chain: list[int], extra_std: FloatArray
 ) -> None:
-    """Add a bend to a chain and share the whole bend anew among its joints."""
+    """Add a bend to a chain and distribute the whole bend among its joints."""
     whole = theta_J3[chain].sum(0) + rng.normal(0.0, 1.0, 3) * extra_std
     shares = rng.dirichlet(np.full(len(chain), 8.0))
     theta_J3[chain] = shares[:, None] * whole
 
 
 def _tilt(rng: np.random.Generator, theta_J3: FloatArray, tumble_probability: float) -> None:
-    """Lean the whole body a little, or turn it anyhow."""
+    """Lean the body a little, or rotate it at random."""
     if rng.random() < tumble_probability:
         turn = Rotation.from_quat(rng.standard_normal(4))
     else:
@@ -231,12 +231,12 @@ def _free_limbs(rng: np.random.Generator, theta_J3: FloatArray, probability: flo
             swing = Rotation.from_euler("xz", [-flexion, side * spread])
             twist = Rotation.from_rotvec([0.0, rng.uniform(-0.5, 0.5), 0.0])
             theta_J3[hip] = (swing * twist).as_rotvec()
-            # A thigh stretched backwards leaves the knee less room than a raised one.
+            # The knee bends less behind a thigh that is stretched backwards.
             theta_J3[knee] = rng.uniform(0.0, 1.3 + 0.55 * max(flexion, 0.0)), 0.0, 0.0
 
 
 def _free_shoulder(rng: np.random.Generator, side: float) -> FloatArray:
-    """An upper arm in any direction that keeps out of the trunk and the back."""
+    """Draw a direction of the upper arm outside the trunk and the back."""
     while True:
         direction = rng.standard_normal(3)
         direction /= np.linalg.norm(direction)
@@ -252,7 +252,7 @@ def _free_shoulder(rng: np.random.Generator, side: float) -> FloatArray:
 
 
 def _raise_collars(theta_J3: FloatArray) -> None:
-    """Let the collars carry a part of each raised or reaching arm, whose direction stays.
+    """Move a part of each arm's elevation and reach to the collar; the arm's direction stays.
 
     The shoulder girdle takes about a third of an arm's elevation above the horizontal
     (scapulohumeral rhythm, Inman et al. 1944).
