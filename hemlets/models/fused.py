@@ -75,13 +75,38 @@ class _Tracer(fx.Tracer):
 
 
 class _ShapeRecorder(fx.Interpreter):
-    """Note each result's shape in its node; torch's ShapeProp takes a second to import SymPy."""
+    """Note each result's shape in its node; torch's ShapeProp takes a second to import SymPy.
+
+    Convolutions give zeros: their sums alone would cost as much as a prediction.
+    """
+
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        module = self.fetch_attr(target)
+        if isinstance(module, nn.Conv2d):
+            return args[0].new_zeros(_convolved_shape(module, args[0].shape))
+        return super().call_module(target, args, kwargs)
 
     def run_node(self, node: fx.Node) -> Any:
         value = super().run_node(node)
         if isinstance(value, Tensor):
             node.meta["shape"] = list(value.shape)
         return value
+
+
+def _convolved_shape(module: nn.Conv2d, shape: torch.Size) -> tuple[int, ...]:
+    """Shape of a convolution's result from that of its input (B, C, H, W)."""
+    assert not isinstance(module.padding, str)
+    if isinstance(module, PaddedConvolution):
+        border = [sum(module.border[:2])] * 2
+    else:
+        border = [2 * side for side in module.padding]
+    sides = [
+        (size + around - dilation * (kernel - 1) - 1) // stride + 1
+        for size, around, kernel, stride, dilation in zip(
+            shape[2:], border, module.kernel_size, module.stride, module.dilation, strict=True
+        )
+    ]
+    return (shape[0], module.out_channels, *sides)
 
 
 @torch.no_grad()

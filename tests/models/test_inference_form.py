@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hemlets.models import HemletsPosh, PoseNetworkConfig, PoshOutput, ShapeNetworkConfig
+from hemlets.models import (
+    HemletsPosh,
+    PoseNetwork,
+    PoseNetworkConfig,
+    PoshOutput,
+    ShapeNetworkConfig,
+)
 from hemlets.models.fused import FusedModel, can_prepare
 from hemlets.models.packed import PackedConvolution, PackedUpsampling
 
@@ -126,3 +132,24 @@ def test_upsampling_is_the_transposed_convolution(side: tuple[int, int]) -> None
     slow = nn.functional.conv_transpose2d(x.double(), weight.double(), bias.double(), 2, 1).relu()
     with torch.inference_mode():
         torch.testing.assert_close(up(x).double(), slow, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "efficientnet_lite0"])
+def test_recorded_shapes_are_those_of_a_real_run(backbone: str) -> None:
+    from torch import fx
+
+    from hemlets.models import fused
+
+    class Run(fx.Interpreter):
+        def run_node(self, node: fx.Node) -> object:
+            value = super().run_node(node)
+            if isinstance(value, torch.Tensor):
+                assert node.meta["shape"] == list(value.shape), node
+            return value
+
+    sizes = {"crop_px": 64, "volume_cells": 16, "branch_channels": 16, "fusion_channels": 16}
+    network = PoseNetwork(PoseNetworkConfig.from_mapping({"backbone": backbone} | sizes)).eval()
+    traced = fx.GraphModule(network, fused._Tracer().trace(network))
+    image = torch.zeros(1, 3, 64, 96)
+    fused._ShapeRecorder(traced).run(image)
+    Run(traced).run(image)
