@@ -26,6 +26,7 @@ HEARTBEAT_TAG: Final = "hemlets.heartbeat"
 """Time of the last heartbeat, whole seconds since 1970."""
 
 INTERVAL_S: Final = 60.0
+_LAST_RENEWAL_S: Final = 10.0
 EXPIRY_S: Final = 600.0
 
 
@@ -103,8 +104,11 @@ def heartbeat(client: MlflowClient, run_id: str) -> Iterator[None]:
             with contextlib.suppress(Exception):
                 client.set_tag(run_id, HEARTBEAT_TAG, str(int(time.time())))
 
-    threading.Thread(target=renew, name="heartbeat", daemon=True).start()
+    renewing = threading.Thread(target=renew, name="heartbeat", daemon=True)
+    renewing.start()
     try:
         yield
     finally:
         ended.set()
+        # A renewal that is under way must not follow the end of the run.
+        renewing.join(_LAST_RENEWAL_S)
