@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hemlets.body.rotations import axis_angles
 from hemlets.core.errors import InputError
@@ -35,6 +37,32 @@ def default_camera(width: int, height: int) -> Camera:
     """A camera with the stated default field of view."""
     focal = max(width, height) / 2 / np.tan(np.deg2rad(DEFAULT_FOV_DEG) / 2)
     return Camera(fx=float(focal), fy=float(focal), cx=width / 2, cy=height / 2)
+
+
+class NetworkAnswer(NamedTuple):
+    """What a network says about crops.
+
+    Attributes:
+        voxel_BJ3: Joints in the volume.
+        rotation_BR33: SMPL's rotations, in each crop's view.
+        betas_BS: SMPL's shape.
+        confidence_BJ: Of each joint, 0–1; NaN from a network without heatmaps.
+    """
+
+    voxel_BJ3: Tensor
+    rotation_BR33: Tensor
+    betas_BS: Tensor
+    confidence_BJ: Tensor
+
+
+def read_out(out: PoshOutput) -> NetworkAnswer:
+    """The answer of a network's outputs."""
+    voxel, heatmap = out.decoded.voxel_BJ3, out.pose.heatmap_BJHW
+    if heatmap is None:
+        confidence = torch.full_like(voxel[..., 0], float("nan"))
+    else:
+        confidence = decode_heatmaps(heatmap)[1].clamp(0, 1)
+    return NetworkAnswer(voxel, out.shape.rotation_BR33, out.shape.betas_BS, confidence)
 
 
 class Predictor:
@@ -109,6 +137,16 @@ class Predictor:
             results += self._batch(requests[start : start + batch_size], start)
         return results
 
+    def _infer(self, crop_B3HW: Tensor) -> NetworkAnswer:
+        """Run the network on normalised crops."""
+        # A form prepared for the CPU has its precision in its weights.
+        cast = self.device.type != "cpu" and self.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, cast):
+            out: PoshOutput = (
+                flip_tta(self._model, crop_B3HW) if self.card.flip_test else self._model(crop_B3HW)
+            )
+            return read_out(out)
+
     def _batch(self, requests: Sequence[PredictionRequest], first: int) -> list[BodyEstimate]:
         prepared = [
             _prepare(
@@ -118,26 +156,17 @@ class Predictor:
         ]
         crops = [crop for crop, _, _ in prepared]
         cameras = np.array([(c.fx, c.fy, c.cx, c.cy) for _, c, _ in prepared])
-        # A form prepared for the CPU has its precision in its weights.
-        cast = self.device.type != "cpu" and self.precision == "bfloat16"
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, cast):
-            crop_B3HW = network_input((r.image_HW3 for r in requests), crops, self.device)
-            out: PoshOutput = (
-                flip_tta(self._model, crop_B3HW) if self.card.flip_test else self._model(crop_B3HW)
-            )
-            found = joints_in_images(out.decoded.voxel_BJ3, self.card.pose.volume, crops)
+        with torch.inference_mode():
+            answer = self._infer(network_input((r.image_HW3 for r in requests), crops, self.device))
+            found = joints_in_images(answer.voxel_BJ3, self.card.pose.volume, crops)
             view_B33 = crop_views(np.array([crop.centre_px for crop in crops]), cameras)
-            theta = axis_angles(from_view(out.shape.rotation_BR33, view_B33))
-            if out.pose.heatmap_BJHW is not None:
-                peak = decode_heatmaps(out.pose.heatmap_BJHW)[1].clamp(0, 1)
-            else:
-                peak = torch.full(found.depth_mm_BJ.shape, float("nan"))
+            theta = axis_angles(from_view(answer.rotation_BR33, view_B33))
         joints, roots = metric_joints(
             found.image_px_BJ2, found.depth_mm_BJ, cameras, self.card.bones
         )
-        confidence = peak.cpu().numpy().astype(np.float32)
+        confidence = answer.confidence_BJ.cpu().numpy().astype(np.float32)
         persons = [self.shows_person(float(sure)) for sure in person_confidence(confidence)]
-        theta_np, betas_np = theta.cpu().numpy(), out.shape.betas_BS.cpu().numpy()
+        theta_np, betas_np = theta.cpu().numpy(), answer.betas_BS.cpu().numpy()
         return [
             BodyEstimate(
                 joints3d_mm=joints[i].astype(np.float32),

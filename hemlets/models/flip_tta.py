@@ -30,7 +30,18 @@ def flip_tta(model: HemletsPosh | FusedModel, image_B3HW: Tensor) -> PoshOutput:
     Returns:
         The averages; volumes, marginals, HEMlets and features are those of the crop as it is.
     """
-    B = len(image_B3HW)
+    out = flip_sum(model, image_B3HW)
+    return out._replace(
+        shape=ShapeOutput(nearest_rotations(out.shape.rotation_BR33), out.shape.betas_BS)
+    )
+
+
+def flip_sum(model: HemletsPosh | FusedModel, image_B3HW: Tensor) -> PoshOutput:
+    """The same with the sums of both directions' rotations, of which the means are made.
+
+    ONNX has no singular value decomposition, which that takes.
+    """
+    B = image_B3HW.shape[0]
     out: PoshOutput = model(torch.cat([image_B3HW, image_B3HW.flip(-1)]))
     joints = list(FLIP_JOINTS)
     volume = model.volume
@@ -51,8 +62,8 @@ def flip_tta(model: HemletsPosh | FusedModel, image_B3HW: Tensor) -> PoshOutput:
     )
     seen_BJ3 = torch.cat([mean_BJ3, _mirrored(mean_BJ3[:, joints], volume.cells)])
     rotation, betas = body_from(seen_BJ3, out.pose.feature_BC, model.shape, volume)
-    mean = rotation[:B] + mirror_theta(rotation[B:])
-    shape = ShapeOutput(nearest_rotations(mean), (betas[:B] + betas[B:]) / 2)
+    both = rotation[:B] + mirror_theta(rotation[B:])
+    shape = ShapeOutput(both, (betas[:B] + betas[B:]) / 2)
     return PoshOutput(pose, decoded, shape)
 
 

@@ -124,10 +124,18 @@ def marginals(logits_BJDHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Runs in float32 whatever the logits' type: in bfloat16 the decode alone is off by
     millimetres.
     """
+    if torch.compiler.is_exporting():
+        return _marginals_at_once(logits_BJDHW)
     result: tuple[Tensor, Tensor, Tensor] = _Marginals.apply(  # type: ignore[no-untyped-call]
         logits_BJDHW
     )
     return result
+
+
+def _marginals_at_once(logits_BJDHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same in plain operations, whose graph holds for every batch size."""
+    whole = logits_BJDHW.float().flatten(2).softmax(-1).view_as(logits_BJDHW)
+    return whole.sum((2, 3)), whole.sum((2, 4)), whole.sum((3, 4))
 
 
 def expectation(

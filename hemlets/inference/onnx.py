@@ -1,0 +1,122 @@
+"""A model as one ONNX file, and a predictor that runs it with onnxruntime.
+
+The file holds the network, the flip test and the decoding in float32, for any number of crops, and
+the model's card as metadata; cropping, camera and metric scale are the predictor's own. Needs the
+extra ``onnx``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, Self
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from hemlets.body.rotations import nearest_rotations
+from hemlets.core.errors import CheckpointError
+from hemlets.core.files import atomic_path
+from hemlets.inference.predictor import NetworkAnswer, Predictor, read_out
+from hemlets.models.flip_tta import flip_sum
+from hemlets.models.model_folder import ModelCard, load_model
+from hemlets.models.posh import HemletsPosh
+
+CARD: Final = "hemlets_card"
+"""Metadata of the file: the model's card as JSON."""
+
+
+class _Exported(nn.Module):
+    """Normalised crops to the answer; of the flip test the sum of both rotations."""
+
+    def __init__(self, model: HemletsPosh, *, flip_test: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.flip_test = flip_test
+
+    def forward(self, crop_B3HW: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        model = self.model
+        out = flip_sum(model, crop_B3HW) if self.flip_test else model(crop_B3HW)
+        answer = read_out(out)
+        return tuple(value.float() for value in answer)  # type: ignore[return-value]
+
+
+def export_onnx(folder: Path, path: Path) -> None:
+    """Write a model folder's network as one ONNX file.
+
+    Raises:
+        CheckpointError: The folder is not a whole model.
+        WorkspaceError: The file can't be written.
+    """
+    import onnx
+
+    model, card = load_model(folder)
+    exported = _Exported(model.float().eval(), flip_test=card.flip_test).eval()
+    side = card.pose.crop_px
+    # Two: an export takes a batch of one for a constant.
+    example = torch.zeros(2, 3, side, side)
+    with torch.no_grad():
+        program: Any = torch.onnx.export(
+            exported,
+            (example,),
+            input_names=["crop"],
+            output_names=list(NetworkAnswer._fields),
+            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+            dynamo=True,
+            verbose=False,
+        )
+    proto = program.model_proto
+    proto.metadata_props.add(key=CARD, value=card.model_dump_json())
+    with atomic_path(path) as scratch:
+        onnx.save(proto, scratch)
+
+
+class OnnxPredictor(Predictor):
+    """Predicts as `Predictor` does, in float32, with onnxruntime in place of PyTorch's networks."""
+
+    def __init__(self, path: Path, *, threads: int = 0) -> None:
+        """Load a file.
+
+        Args:
+            path: As :func:`export_onnx` writes it.
+            threads: Of onnxruntime; its own choice for 0.
+
+        Raises:
+            CheckpointError: The file is none of ours.
+        """
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+            properties = self._session.get_modelmeta().custom_metadata_map
+            self.card = ModelCard.model_validate_json(properties[CARD])
+        except (KeyError, ValidationError) as error:
+            raise CheckpointError(
+                "the ONNX file has no card of a model", where=path, remedy="export the model again"
+            ) from error
+        except Exception as error:  # onnxruntime's errors share no base of their own
+            raise CheckpointError(
+                f"the ONNX file can't be loaded: {error}", where=path, remedy="export it again"
+            ) from error
+        self.device = torch.device("cpu")
+        self.precision = "float32"
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str | torch.device = "cpu") -> Self:
+        """Load a file, which stands in for a model folder.
+
+        Raises:
+            CheckpointError: The file is none of ours.
+        """
+        return cls(folder)
+
+    def _infer(self, crop_B3HW: Tensor) -> NetworkAnswer:
+        values = self._session.run(None, {"crop": crop_B3HW.float().contiguous().numpy()})
+        answer = NetworkAnswer(*(torch.from_numpy(value) for value in values))
+        if self.card.flip_test:
+            answer = answer._replace(rotation_BR33=nearest_rotations(answer.rotation_BR33))
+        return answer
