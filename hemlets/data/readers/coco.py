@@ -101,7 +101,7 @@ def read(
         # COCO scores on val, whose annotations are public.
         split = "test" if named == "validation" and not has_test else named
         if split not in options.splits:
-            collector.skip(f"file of the split {split}, which was not asked for")
+            collector.skip_split("file", split)
             continue
         with collector.guard(path.relative_to(root).as_posix()):
             yield from _file_rows(path, root, split, collector, known)

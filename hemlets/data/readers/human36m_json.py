@@ -64,6 +64,7 @@ def _read_subject(
     subject = "S" + path.stem.removeprefix("Human36M_subject").removesuffix("_data")
     split = split_of(subject, where=str(path))
     if split not in options.splits:
+        quarantine.skip_split("subject", split)
         return
     step = options.frame_step or (TRAIN_STEP if split == "train" else TEST_STEP)
     stem = path.name.removesuffix("_data.json")
@@ -71,9 +72,9 @@ def _read_subject(
     joints = read_json(path.with_name(f"{stem}_joint_3d.json"))
     for (action, take, cam), rows in _by_take(path, read_json(path), step).items():
         drifts = subject == "S9" and (action, take) in _DRIFTING
-        if subject == "S11" and (action, take, cam) == _CORRUPT:
-            continue
-        if drifts and options.settings.get("drifting") == "exclude":
+        corrupt = subject == "S11" and (action, take, cam) == _CORRUPT
+        if corrupt or (drifts and options.settings.get("drifting") == "exclude"):
+            quarantine.skip("sequence that is corrupt or drifts")
             continue
         made = None
         with quarantine.guard(path):

@@ -175,7 +175,11 @@ def _read_one(
             f"there is no camera {name!r}", where=path, expected=", ".join(CAMERAS),
             remedy="name the file as the dataset does: Directions 1.54138969.cdf",
         )  # fmt: skip
-    if split not in options.splits or is_left_out(person.name, action, name, options):
+    if split not in options.splits:
+        quarantine.skip_split("sequence", split)
+        return None
+    if is_left_out(person.name, action, name, options):
+        quarantine.skip("sequence that is corrupt or drifts")
         return None
     camera = cameras[person.name, name]
     joints2d, valid2d = _positions(path, 2)

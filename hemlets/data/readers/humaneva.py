@@ -127,9 +127,12 @@ def read(
     collector = or_refuse(quarantine)
     cameras: dict[tuple[str, str], Camera] = {}
     for path in sorted([*root.glob("Train/S*/*.mat"), *root.glob("Validate/S*/*.mat")]):
-        if _SPLITS[path.parts[-3]] in options.splits:
-            with collector.guard(path):
-                yield from _read_sequence(root, path, cameras, options, collector)
+        split = _SPLITS[path.parts[-3]]
+        if split not in options.splits:
+            collector.skip_split("sequence", split)
+            continue
+        with collector.guard(path):
+            yield from _read_sequence(root, path, cameras, options, collector)
 
 
 def _read_sequence(

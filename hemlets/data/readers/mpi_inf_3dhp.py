@@ -68,6 +68,8 @@ def read(
     no_settings(options, ("cameras", "test_3d"))
     collector = or_refuse(quarantine)
     cameras = _wanted_cameras(options)
+    for split in sorted({"train", "test"} - options.splits):
+        collector.skip_split("part", split)
     if "train" in options.splits:
         for path in sorted(root.glob("S*/Seq*/annot.mat")):
             with collector.guard(path):

@@ -114,8 +114,7 @@ def read(
     scale_box = options.settings.get("box", "joints") == "scale"
     for people in batches:
         if people.split not in options.splits:
-            reason = f"person of the split {people.split}, which was not asked for"
-            collector.skip(reason, len(people))
+            collector.skip_split("person", people.split, len(people))
             continue
         rows = still_rows(
             people.stills(scale_box=scale_box), collector, present=present, taken=taken

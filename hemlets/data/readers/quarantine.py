@@ -67,6 +67,10 @@ class Quarantine:
         if count:
             self.skipped[reason] += count
 
+    def skip_split(self, what: str, split: str, count: int = 1) -> None:
+        """Count files, sequences or rows of a split that is not wanted."""
+        self.skip(f"{what} of the split {split}, which was not asked for", count)
+
     def report(
         self,
         what: str,

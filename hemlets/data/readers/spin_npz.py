@@ -167,7 +167,11 @@ def read_rows(
             relative = relative_path(name, where=f"{path}, row {row}, imgname")
             image = finder.find(relative)
             named = naming(image)
-            if named is None or named.split not in options.splits:
+            if named is None:
+                quarantine.skip("image that the dataset's protocol leaves out")
+                continue
+            if named.split not in options.splits:
+                quarantine.skip_split("row", named.split)
                 continue
         except DataError as error:
             quarantine.report(

@@ -67,6 +67,7 @@ def read(
         parts = path.relative_to(root).parts
         split = next((_SPLITS[part] for part in parts if part in _SPLITS), "train")
         if split not in options.splits:
+            collector.skip_split("clip", split)
             continue
         made = None
         with collector.guard(path):

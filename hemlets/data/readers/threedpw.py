@@ -52,6 +52,7 @@ def read(
     for path in sorted(root.glob("sequenceFiles/*/*.pkl")):
         split = path.parent.name
         if split not in options.splits:
+            collector.skip_split("sequence", split)
             continue
         with collector.guard(path):
             yield from _read_sequence(path, split, options, collector)

@@ -52,7 +52,10 @@ def read(
     folder = root / "up-3d" if (root / "up-3d").is_dir() else root
     for split, name in _LISTS.items():
         listing = folder / f"{name}.txt"
-        if split not in options.splits or not listing.is_file():
+        if not listing.is_file():
+            continue
+        if split not in options.splits:
+            collector.skip_split("list", split)
             continue
         for row, line in enumerate(listing.read_text(encoding="utf-8").split("\n")):
             made = None

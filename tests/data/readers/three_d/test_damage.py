@@ -559,3 +559,25 @@ def human36m_map() -> Any:
     from hemlets.data.readers.maps3d import HUMAN36M_17
 
     return HUMAN36M_17
+
+
+@pytest.mark.parametrize(
+    ("form", "module", "reason"),
+    [
+        ("human36m", human36m, "sequence of the split"),
+        ("human36m_json", human36m, "subject of the split"),
+        ("mpi_train", mpi_inf_3dhp, "part of the split train"),
+        ("humaneva", humaneva, "sequence of the split"),
+        ("threedpw", threedpw, "sequence of the split"),
+        ("up3d", up3d, "list of the split"),
+    ],
+)
+def test_what_is_of_another_split_is_counted_by_its_split(
+    forms: SimpleNamespace, tmp_path: Path, form: str, module: Any, reason: str
+) -> None:
+    getattr(forms, form)(tmp_path)
+    quarantine = Quarantine()
+    assert rows_of(forms.read_all(module.DATASET, tmp_path, quarantine)) > 0
+    options = contract.ReadOptions(splits=frozenset({"gate"}))
+    assert rows_of(list(module.DATASET.read(tmp_path, options, quarantine))) == 0
+    assert any(reason in skipped for skipped in quarantine.skipped), quarantine.skipped
