@@ -115,6 +115,7 @@ def test_a_finished_run_is_trained_again_from_other_weights_at_the_same_path(
         torch.testing.assert_close(found, load_file(path)[name])
 
 
+@pytest.mark.slow
 def test_tuning_never_goes_on_from_that_of_another_pose_network(
     job_for: Callable[..., StageJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

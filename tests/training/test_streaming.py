@@ -51,6 +51,7 @@ def undisturbed() -> list[Batch]:
     return batches(0, 12)
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_a_batch(undisturbed) -> None:
     assert same(batches(0, 12, workers=2), undisturbed)
 
@@ -104,6 +105,7 @@ def streamed(job_for, out, *, steps: int = 4, supervision: str = "both", **strea
     )
 
 
+@pytest.mark.slow
 def test_a_stage_trains_on_the_stream_and_resumes_to_the_same_bits(job_for, tmp_path) -> None:
     def stop(row) -> None:
         if row["step"] == 3:

@@ -41,6 +41,7 @@ def test_the_shape_network_is_tuned_on_its_own_predictions_after_end_to_end_trai
     assert card["training"]["stage"] == "posh"
 
 
+@pytest.mark.slow
 def test_tuning_that_is_interrupted_goes_on_to_the_same_bits_without_a_step_before_it(
     job_for: Callable[..., StageJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
