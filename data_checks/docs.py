@@ -7,14 +7,18 @@ precedence over its templates of the same name and fetch and execute nothing.
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from great_expectations.checkpoint import UpdateDataDocsAction
+from great_expectations.render.renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
 from jinja2 import ChoiceLoader, FileSystemLoader, PackageLoader
+
+from data_checks.rules.table import TABLE_FILE
 
 if TYPE_CHECKING:
     from great_expectations.data_context import EphemeralDataContext
@@ -41,6 +45,17 @@ class OfflineIndexView(OfflineView):
     _template = "index.j2"
 
 
+class ResultsRenderer(ValidationResultsPageRenderer):  # type: ignore[misc]
+    """Leaves out where Great Expectations read the values from: a file that is gone."""
+
+    def render(self, validation_results: Any) -> Any:
+        """A document of one suite's results."""
+        shown = copy.copy(validation_results)
+        shown.meta = {k: v for k, v in shown.meta.items() if not k.startswith("batch_")}
+        shown.meta["batch_kwargs"] = {"data_asset_name": TABLE_FILE}
+        return super().render(shown)
+
+
 class IndexRenderer:
     """Gives the index's template each suite with its page and its numbers of expectations."""
 
@@ -54,7 +69,10 @@ class IndexRenderer:
         return {
             "suites": [
                 {**link, **results[link["expectation_suite_name"]].statistics}
-                for link in links.get("validations_links", ())
+                for link in sorted(
+                    links.get("validations_links", ()),
+                    key=lambda link: (link["validation_success"], link["expectation_suite_name"]),
+                )
             ]
         }
 
@@ -82,7 +100,7 @@ def context_with_site(site: Path) -> EphemeralDataContext:
                 },
                 "site_section_builders": {
                     "expectations": {"view": of("OfflineView")},
-                    "validations": {"view": of("OfflineView")},
+                    "validations": {"view": of("OfflineView"), "renderer": of("ResultsRenderer")},
                     "profiling": "None",
                 },
                 "site_index_builder": {

@@ -1,10 +1,11 @@
-"""What a validation found, as a value that can be stored, compared and told."""
+"""The result of a validation, as a value that can be stored, compared and shown."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_checks.rule import Severity
 from hemlets.core.errors import DataError
@@ -13,19 +14,23 @@ from hemlets.core.files import content_hash, read_json, write_json
 RESULT_FILE = "result.json"
 
 _ROWS_IN_MESSAGE = 5
+_PAGES = ("data_docs", "report")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Row(_Value):
     """A row that an expectation failed on.
 
     Attributes:
         number: Row of the table, from 0; -1 where the finding is not about a person.
-        sample_id: The row's sample id, or what else it is about: a split, a joint, a column.
-        observed: What was seen there, in plain words.
+        sample_id: The row's sample id, or the split, joint or column concerned.
+        observed: What was found there, as a sentence.
     """
 
-    number: int
+    number: int = Field(alias="row")
     sample_id: str
     observed: str
 
@@ -33,17 +38,16 @@ class Row:
         return f"{self.sample_id} (row {self.number})" if self.number >= 0 else self.sample_id
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finding:
+class Finding(_Value):
     """One expectation that failed.
 
     Attributes:
-        expectation: Its name in `data_checks.expectations`.
+        expectation: Its name, see `data_checks.rules`.
         severity: Whether it blocks.
         field: Field of the annotation table.
-        says: The expectation in plain words.
+        says: The expectation as a sentence.
         reason: Why it matters.
-        observed: What was seen, at the worst row.
+        observed: What was found at the worst row.
         count: Rows concerned.
         rows: The worst of them, capped.
     """
@@ -57,35 +61,8 @@ class Finding:
     count: int
     rows: tuple[Row, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "expectation": self.expectation,
-            "severity": str(self.severity),
-            "field": self.field,
-            "says": self.says,
-            "reason": self.reason,
-            "observed": self.observed,
-            "count": self.count,
-            "rows": [
-                {"row": row.number, "sample_id": row.sample_id, "observed": row.observed}
-                for row in self.rows
-            ],
-        }
 
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Finding:
-        """Inverse of :meth:`to_json`."""
-        rows = tuple(
-            Row(number=row["row"], sample_id=row["sample_id"], observed=row["observed"])
-            for row in value["rows"]
-        )
-        rest = {k: v for k, v in value.items() if k not in ("rows", "severity")}
-        return cls(**rest, severity=Severity(value["severity"]), rows=rows)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ValidationResult:
+class ValidationResult(_Value):
     """The outcome of validating one data version.
 
     Attributes:
@@ -112,7 +89,7 @@ class ValidationResult:
     compared_with: str
     data_docs: Path
     report: Path
-    suite: dict[str, Any] = field(default_factory=dict)
+    suite: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def hash(self) -> str:
@@ -120,16 +97,7 @@ class ValidationResult:
         return content_hash(self._content())
 
     def _content(self) -> dict[str, Any]:
-        return {
-            "passed": self.passed,
-            "rows": self.rows,
-            "expectations": self.expectations,
-            "table_sha256": self.table_sha256,
-            "compared_with": self.compared_with,
-            "suite": self.suite,
-            "blocking": [finding.to_json() for finding in self.blocking],
-            "warnings": [finding.to_json() for finding in self.warnings],
-        }
+        return self.model_dump(mode="json", by_alias=True, exclude=set(_PAGES))
 
     def to_json(self) -> dict[str, Any]:
         """What was found, as plain JSON values, with the addresses of the pages."""
@@ -169,12 +137,8 @@ class ValidationResult:
 
     def write(self, out: Path) -> None:
         """Write ``result.json`` atomically, with paths relative to its folder."""
-        value = self._content() | {
-            "hash": self.hash,
-            "data_docs": self.data_docs.relative_to(out).as_posix(),
-            "report": self.report.relative_to(out).as_posix(),
-        }
-        write_json(out / RESULT_FILE, value)
+        pages = {page: getattr(self, page).relative_to(out).as_posix() for page in _PAGES}
+        write_json(out / RESULT_FILE, self._content() | {"hash": self.hash} | pages)
 
     @classmethod
     def read(cls, out: Path) -> ValidationResult:
@@ -186,22 +150,12 @@ class ValidationResult:
         path = out / RESULT_FILE
         value = read_json(path)
         try:
-            result = cls(
-                passed=value["passed"],
-                rows=value["rows"],
-                expectations=value["expectations"],
-                table_sha256=value["table_sha256"],
-                compared_with=value["compared_with"],
-                suite=value["suite"],
-                blocking=tuple(Finding.from_json(v) for v in value["blocking"]),
-                warnings=tuple(Finding.from_json(v) for v in value["warnings"]),
-                data_docs=out.resolve() / value["data_docs"],
-                report=out.resolve() / value["report"],
-            )
-            stated = value["hash"]
-        except (KeyError, TypeError, ValueError) as error:
+            stated = value.pop("hash")
+            pages = {page: out.resolve() / value[page] for page in _PAGES}
+            result = cls.model_validate(value | pages)
+        except (AttributeError, KeyError, TypeError, ValidationError) as error:
             raise DataError(
-                f"not a validation result: {error!r}", where=path, remedy="validate again"
+                f"this is no validation result: {error}", where=path, remedy="validate again"
             ) from error
         if result.hash != stated:
             raise DataError(

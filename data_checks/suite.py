@@ -88,6 +88,7 @@ def run_suites(
         RuntimeError: Great Expectations could not evaluate an expectation.
     """
     import great_expectations as gx
+    from great_expectations.core.run_identifier import RunIdentifier
 
     from data_checks.actions import NotifyAction
     from data_checks.docs import BuildDataDocs, context_with_site
@@ -113,7 +114,9 @@ def run_suites(
                 },
             )
         )
-        results = list(checkpoint.run().run_results.values())
+        results = list(
+            checkpoint.run(run_id=RunIdentifier(run_name="validation")).run_results.values()
+        )
     failures = [
         _failure(item, frame)
         for frame, result in zip(frames, results, strict=True)
