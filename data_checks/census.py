@@ -26,8 +26,9 @@ from data_checks.rule import Array
 from data_checks.rules.body import Moments
 from hemlets.data.table import BACKGROUND_SPLITS, Annotations
 
-_CODED = ("split", "source", "clip", "family", "subject", "camera_id")
-_UNIQUE = ("sample_id", "image_hash")
+_CODED = ("split", "source", "clip", "family", "subject")
+_COLUMNS = (*_CODED, "sample_id", "image_hash", "shard", "shard_row")
+
 DECODED_ROWS = 500
 """Rows whose images are decoded; all of them in smaller tables."""
 
@@ -83,21 +84,13 @@ class Census:
             chunks: The table.
             shards: The folder of the image shards.
         """
-        codes = {name: Codes() for name in _CODED}
-        texts: dict[str, list[pa.Array]] = {name: [] for name in _UNIQUE}
+        parts: list[pa.Table] = []
         boxes: list[Array] = [np.zeros((0, 4), np.float32)]
         lengths: list[Array] = [np.zeros((0, 14), np.float32)]
-        places: list[pa.Table] = []
         distributions, theta = Distributions(), Moments()
-        rows = 0
         for chunk in chunks.chunks() if isinstance(chunks, TableFile) else chunks:
             table = chunk.table
-            rows += len(table)
-            for name, code in codes.items():
-                code.add(table.table.column(name))
-            for name, parts in texts.items():
-                parts.append(table.table.column(name).combine_chunks())
-            places.append(table.table.select(["shard", "shard_row"]))
+            parts.append(table.table.select(_COLUMNS))
             boxes.append(table.box_xyxy)
             with np.errstate(invalid="ignore", over="ignore"):
                 joints_NJ3 = known_joints(table)
@@ -105,22 +98,21 @@ class Census:
                 lengths.append(lengths_NP.astype(np.float32))
                 distributions.add(table, joints_NJ3, lengths_NP)
                 theta.add(table)
+        empty = Annotations.schema.empty_table().select(_COLUMNS)
+        whole = pa.concat_tables([part.cast(empty.schema) for part in parts] or [empty])
+        codes = {name: Codes.of(whole.column(name)) for name in (*_CODED, "shard")}
         people = codes["subject"].values + codes["source"].values * np.int64(2**32)
         with np.errstate(invalid="ignore", over="ignore"):
             reference = Reference.of(np.concatenate(lengths), codes["source"].values, people)
-        where = Codes()
-        shard_rows: list[Array] = [np.zeros(0, np.int32)]
-        for place in places:
-            where.add(place.column("shard"))
-            shard_rows.append(place.column("shard_row").to_numpy())
         return cls(
-            rows=rows, codes=codes, boxes=np.concatenate(boxes),
-            ids=_joined(texts["sample_id"]), hashes=_joined(texts["image_hash"]),
-            stored=any(where.names), reference=reference, distributions=distributions,
+            rows=len(whole), codes=codes, boxes=np.concatenate(boxes),
+            ids=whole.column("sample_id").combine_chunks(),
+            hashes=whole.column("image_hash").combine_chunks(),
+            stored=any(codes["shard"].names), reference=reference, distributions=distributions,
             theta=theta,
             near=NearDuplicates.find(
-                shards, where, np.concatenate(shard_rows), codes["split"].values,
-                compared=_people(codes["split"]),
+                shards, codes["shard"], whole.column("shard_row").to_numpy(),
+                codes["split"].values, compared=_people(codes["split"]),
             ),
         )  # fmt: skip
 
@@ -133,7 +125,7 @@ class Census:
     def images(self) -> SharedNames:
         """Images by their hash, over splits. Rows whose hash is their own have no name."""
         group_N, names = self._hash_groups
-        shared = Codes.numbered(["", *names], group_N + 1)
+        shared = Codes(names=["", *names], values=(group_N + 1).astype(np.int32))
         return SharedNames.of(
             "image", shared, self.codes["split"], joined=False, ignored=frozenset((0,))
         )
@@ -193,9 +185,8 @@ class Census:
         )
         split = self.codes["split"]
         tested = np.array([name == "test" for name in split.names], bool)
-        sides = Codes.numbered(
-            ["the training side", "test"], tested[split.values] if self.rows else split.values
-        )
+        side_N = tested[split.values] if self.rows else split.values
+        sides = Codes(names=["the training side", "test"], values=side_N.astype(np.int32))
         return SharedNames.of("subject", scoped, sides, joined=False, ignored=ignored)
 
     def sample(self, count: int) -> npt.NDArray[np.bool_]:
@@ -222,8 +213,9 @@ class Census:
 
     def splits(self) -> dict[str, int]:
         """Rows of each split that occurs."""
-        counts = self.codes["split"].counts()
-        return {n: int(c) for n, c in zip(self.codes["split"].names, counts, strict=True)}
+        split = self.codes["split"]
+        counts = np.bincount(split.values, minlength=len(split.names))
+        return {name: int(count) for name, count in zip(split.names, counts, strict=True)}
 
     def sources(self) -> list[str]:
         """The sources that occur."""
@@ -249,17 +241,13 @@ class Census:
             dataset = source.names[pair % len(source.names)]
             names.append(f"{dataset}\0{name}" if dataset in DATASETS else name)
             datasets.append(dataset)
-        return Codes.numbered(names, inverse), datasets
+        return Codes(names=names, values=inverse.reshape(-1).astype(np.int32)), datasets
 
 
 def _people(splits: Codes) -> npt.NDArray[np.bool_]:
     """Rows (N,) of splits of people. Empty scenes may look alike: many are plain."""
     shown = np.array([name not in BACKGROUND_SPLITS for name in splits.names], bool)
     return shown[splits.values] if len(shown) else np.zeros(0, bool)
-
-
-def _joined(parts: list[pa.Array]) -> pa.Array:
-    return pa.concat_arrays(parts) if parts else pa.array([], pa.string())
 
 
 def _repeated(texts: pa.Array) -> tuple[Ints, list[str]]:
