@@ -123,17 +123,19 @@ def joints3d_over_2d(rows: Rows) -> Measured:
     flat_NJ2, seen_NJ2 = rows.joints3d[..., :2], rows.joints2d
     used_NJ = rows.table.valid2d & np.isfinite(seen_NJ2).all(2) & np.isfinite(flat_NJ2).all(2)
     used_NJ &= ~rows.table.camera_valid[:, None]
-    a, b = _centred(flat_NJ2, used_NJ), _centred(seen_NJ2, used_NJ)
+    some_N = used_NJ.sum(1) >= _FEWEST_JOINTS
+    a, b = (_centred(points[some_N], used_NJ[some_N]) for points in (flat_NJ2, seen_NJ2))
     scale_N = np.maximum((a * b).sum((1, 2)) / (a * a).sum((1, 2)), 0)
     missed_N = ((scale_N[:, None, None] * a - b) ** 2).sum((1, 2)) / (b * b).sum((1, 2))
-    apart_N = np.sqrt(missed_N)
+    apart_N = np.full(len(rows), np.nan)
+    apart_N[some_N] = np.sqrt(missed_N)
     return numbers(
         apart_N,
         lambda row: (
             f"scaled and shifted, x and y of the 3D joints miss the 2D joints by "
             f"{100 * apart_N[row]:.0f} % of the person's extent"
         ),
-    ).where(used_NJ.sum(1) >= _FEWEST_JOINTS)
+    )
 
 
 def distorted(plane_NJ2: Float, coefficients_N5: Float) -> Float:

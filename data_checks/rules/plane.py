@@ -245,11 +245,13 @@ def joints2d_distinct(rows: Rows) -> Measured:
 
     A placeholder, usually 0, 0, is marked as annotated.
     """
-    thousandths_NJ2 = np.round(rows.joints2d * 1000)
+    flat_N = ~rows.table.valid3d.any(1)
+    used_NJ, thousandths_NJ2 = _inside(rows)[flat_N], np.round(rows.joints2d[flat_N] * 1000)
     place_NJ = thousandths_NJ2[..., 0] + 1j * thousandths_NJ2[..., 1]
-    same_NJJ = (place_NJ[:, :, None] == place_NJ[:, None]) & _inside(rows)[:, None]
-    most_N = (same_NJJ.sum(2) * _inside(rows)).max(1)
-    return numbers(most_N, lambda row: f"{most_N[row]} joints lie at exactly the same place")
+    same_NJJ = (place_NJ[:, :, None] == place_NJ[:, None]) & used_NJ[:, None]
+    most_N = np.full(len(rows), np.nan)
+    most_N[flat_N] = (same_NJJ.sum(2) * used_NJ).max(1)
+    return numbers(most_N, lambda row: f"{most_N[row]:.0f} joints lie at exactly the same place")
 
 
 @rule("2D only", "joints2d_px", severity=Severity.WARN, at_most=0)
