@@ -369,7 +369,7 @@ def _printed(
         ]
         apart = "; ".join(dict.fromkeys(filter(None, reasons))) if row.own and all(reasons) else ""
         cells.append(TableCell(text=value, note=row.quirk, apart=apart))
-    title = f"{row.method}, as printed"
+    title = f"{row.method}, as printed" if row.own else row.method
     return TableRow(
         title=title, detail=_detail(paper, row.method), printed=True, cells=tuple(cells)
     )
