@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from hemlets.assets import ASSETS_FOLDER
 from hemlets.core.config import read_toml
 from hemlets.training.recipe import Recipe
@@ -12,6 +14,7 @@ def test_the_bundled_recipe_is_one():
     assert recipe.phases[-1].crop_px in (None, recipe.pose.crop_px)
 
 
+@pytest.mark.slow
 def test_phases_go_on_from_each_other_also_when_one_changes_and_a_shape_phase_may_come_before(
     tmp_path,
 ):
