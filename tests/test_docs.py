@@ -145,6 +145,11 @@ def test_each_extra_and_profile_exists(page: Path) -> None:
             assert found.group(1) in PROJECT["optional-dependencies"], line
 
 
+def test_each_extra_is_explained() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "packaging.md").read_text(), re.M)
+    assert set(rows) == set(PROJECT["optional-dependencies"])
+
+
 def test_each_diagram_is_what_its_script_draws() -> None:
     folder = ROOT / "docs" / "figures"
     spec = importlib.util.spec_from_file_location("draw", folder / "draw.py")
