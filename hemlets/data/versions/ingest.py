@@ -139,7 +139,7 @@ def _plan(
 ) -> _Plan:
     """The staged shards; rows are read once, however often an ingest is interrupted."""
     path = staging / "plan.json"
-    if not path.exists():
+    if (plan := _read_plan(path)) is None:
         quarantine = Quarantine()
         shards = stage_rows(
             dataset, root, staging, config, options, quarantine,
@@ -149,7 +149,15 @@ def _plan(
         write_quarantine(staging / "rows.quarantine.jsonl", items)
         plan = _Plan(shards=shards, skipped=dict(quarantine.skipped.most_common()))
         write_json(path, asdict(plan))
-    values = read_json(path)
+    return plan
+
+
+def _read_plan(path: Path) -> _Plan | None:
+    """A plan that an interrupted ingest wrote; None where there is none or it was cut."""
+    try:
+        values = read_json(path)
+    except DataError:
+        return None
     shards = [StagedShard(**shard) for shard in values["shards"]]
     return _Plan(shards=shards, skipped=values["skipped"])
 

@@ -8,6 +8,7 @@ them. The bytes depend on the recipe alone, not on the number of workers or on i
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,6 +42,8 @@ VERSION: Final = "version.json"
 STAGING: Final = ".unfinished"
 _RECIPE: Final = "recipe.json"
 
+_SHARD_END: Final = b"ARROW1"
+_TABLE_END: Final = b"PAR1"
 _ROW_GROUP: Final = 16_384
 _TABLE_BYTES: Final = 50_000_000
 
@@ -117,8 +120,8 @@ class VersionWriter:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the table is written; shards may have gone missing since."""
-        return (self.folder / VERSION).exists()
+        """Whether the table is written and still there; shards may have gone missing since."""
+        return (self.folder / VERSION).exists() and _ends_with(self.folder / TABLE, _TABLE_END)
 
     @property
     def is_whole(self) -> bool:
@@ -126,7 +129,7 @@ class VersionWriter:
         if not self.is_finished:
             return False
         shards = read_json(self.folder / VERSION)["shards"]
-        return all((self.folder / SHARDS / name).exists() for name in shards)
+        return all(map(self._is_stored, shards))
 
     def store(
         self,
@@ -244,13 +247,28 @@ class VersionWriter:
                 remedy=self._remedy,
             )
 
+    def _is_stored(self, name: str) -> bool:
+        return _ends_with(self.folder / SHARDS / name, _SHARD_END)
+
     def _is_done(self, shard: Shard) -> bool:
         rows = rows_file(self.staging, shard)
-        stored = (self.folder / SHARDS / shard.name).exists()
+        stored = self._is_stored(shard.name)
         if not rows.exists():
             # The table of a finished version has the rows of all shards.
             return stored and self.is_finished
+        if not _ends_with(rows, _TABLE_END):
+            return False
         return stored or pq.read_metadata(rows).num_rows == 0
+
+
+def _ends_with(path: Path, mark: bytes) -> bool:
+    """Whether a file is there to its end, which a full disk or a power cut may have cut off."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(-len(mark), os.SEEK_END)
+            return stream.read() == mark
+    except OSError:
+        return False
 
 
 def rows_file(staging: Path, shard: Shard) -> Path:
