@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hemlets.data.table import Annotations, ShardReader, decode_image
@@ -34,10 +36,9 @@ def rows_of_samples(annotations: Path, sample_ids: Sequence[str]) -> Annotations
     Raises:
         DataError: The table lacks a column.
     """
-    columns = Annotations.schema.names
-    table = pq.read_table(
-        annotations, columns=columns, filters=[("sample_id", "in", list(sample_ids))]
-    )
+    # An empty list has no type that could be compared with names.
+    wanted = pc.field("sample_id").isin(pa.array(sample_ids, pa.string()))
+    table = pq.read_table(annotations, columns=Annotations.schema.names, filters=wanted)
     return Annotations(table.combine_chunks())
 
 

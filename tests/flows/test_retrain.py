@@ -108,7 +108,7 @@ class TestTheFirstRun:
         found = json.loads((finished.stage("validate") / "result.json").read_text())
         assert found["compared_with"] in page
         assert f"{found['expectations']} expectations" in page
-        assert "Mean distance of the predicted from the true joints" in page
+        assert "Mean distance between predicted and true joints" in page
         assert "24 samples of" in page
 
     def test_the_open_benchmarks_page_is_kept_with_its_run_and_can_be_compared(

@@ -195,8 +195,8 @@ def _has_whole_image(request: Request) -> bool:
 
 
 def _workers(server: TorchServe) -> set[int]:
-    assert server._supervisor is not None
-    below = psutil.Process(server._supervisor.pid).children(recursive=True)
+    assert server._process is not None
+    below = psutil.Process(server._process.pid).children(recursive=True)
     return {p.pid for p in below if any("model_service_worker" in part for part in p.cmdline())}
 
 
