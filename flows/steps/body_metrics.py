@@ -1,4 +1,4 @@
-"""The study of a model's bodies beside its benchmark: noted in a file, logged, told in words."""
+"""The study of a model's bodies in its benchmark: stored, logged and worded for the page."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ _MEANINGS: Final[Mapping[BodyRow, str]] = {
     "training clips and starting from that mean, without any shape network.",
     BodyRow.MEAN_PERSON: "To be beaten: the training set's mean θ, facing included, and mean β, "
     "whatever the image shows.",
-    BodyRow.RESTING: "A body at rest and of mean shape, β = 0, that is told which way the truth "
-    "faces: how far a body is off that doesn't move at all.",
+    BodyRow.RESTING: "A body in the rest pose and of mean shape, β = 0, with the truth's "
+    "orientation: the error of a body that doesn't move at all.",
     BodyRow.REST: "The rotation error of a body at rest, below which a prediction must stay.",
 }
 
 
 class Figure(Config):
-    """A row's figure, as it was noted.
+    """A row's stored figure.
 
     Attributes:
         row: Whose bodies.
@@ -121,7 +121,7 @@ class Bodies(Config):
 
 
 def write_bodies(folder: Path, study: BodyStudy, *, available: int, resamples: int) -> None:
-    """Note a study in a benchmark's folder.
+    """Store a study in a benchmark's folder.
 
     Args:
         folder: Of the benchmark.
@@ -140,7 +140,7 @@ def write_bodies(folder: Path, study: BodyStudy, *, available: int, resamples: i
             found = study.change(row, other, key, resamples=resamples)
             ends = {"ratio": found.ratio, "low": found.low, "high": found.high}
             changes.append({"row": row, "other": other, "key": key} | ends)
-    noted = Bodies.from_mapping(
+    bodies = Bodies.from_mapping(
         {
             "samples": len(study),
             "sequences": sequences,
@@ -150,11 +150,11 @@ def write_bodies(folder: Path, study: BodyStudy, *, available: int, resamples: i
         },
         where=str(folder / _FILE),
     )
-    write_json(folder / _FILE, noted.model_dump(mode="json"))
+    write_json(folder / _FILE, bodies.model_dump(mode="json"))
 
 
 def read_bodies(folder: Path) -> Bodies | None:
-    """What was noted in a benchmark's folder; None where nothing was."""
+    """The study stored in a benchmark's folder; None where there is none."""
     path = folder / _FILE
     return Bodies.from_mapping(read_json(path), where=str(path)) if path.exists() else None
 
@@ -194,7 +194,7 @@ def body_page(found: Bodies) -> dict[str, Any]:
         "columns": list(_COLUMNS),
         "rows": rows,
         "samples": _samples(found),
-        "told": [*_refinement(found), *_beaten(found)],
+        "sentences": [*_refinement(found), *_beaten(found)],
         "names": sorted({figure.name for figure in found.figures}),
     }
 
@@ -221,7 +221,7 @@ def _samples(found: Bodies) -> str:
 
 
 def _refinement(found: Bodies) -> list[str]:
-    """What refinement does, and why the two errors in the image are told apart."""
+    """The effect of refinement, with both errors in the image."""
     changes = _changes(found, BodyRow.REFINED, BodyRow.PREDICTED)
     if not changes:
         return ["Too few sequences to say what refinement changes."]
@@ -263,7 +263,7 @@ def _turned(change: Change | None) -> list[str]:
 
 def _beaten(found: Bodies) -> list[str]:
     """Whether the bodies are worth their network."""
-    told = []
+    sentences = []
     for row, other, _ in _COMPARED[1:]:
         changes = _changes(found, row, other)
         if changes:
@@ -273,11 +273,11 @@ def _beaten(found: Bodies) -> list[str]:
                 verdict = "beats"
             elif min(surface.low, joints.low) > 0:
                 verdict = "is beaten by"
-            told.append(
+            sentences.append(
                 f"The body “{row.value}” {verdict} “{other.value}”: error of the surface "
                 f"{_percent(surface)}, of the joints {_percent(joints)}."
             )
-    return told
+    return sentences
 
 
 def _changes(found: Bodies, row: BodyRow, other: BodyRow) -> dict[str, Change]:

@@ -40,14 +40,14 @@ class _Picture:
     Attributes:
         title: Above it.
         name: Of its file, without the suffix.
-        told: What it shows.
+        caption: What it shows.
         order: Which samples it shows: ``spread`` from best to worst, ``worst``, or none.
         skeletons: Whether the legend of skeletons belongs to it.
     """
 
     title: str
     name: str
-    told: str
+    caption: str
     order: Literal["spread", "worst", ""] = ""
     skeletons: bool = False
 
@@ -56,7 +56,7 @@ _PICTURES: Final = (
     _Picture(
         title="Held-out samples from best to worst",
         name="best-to-worst",
-        told="Of the test split, ordered by MPJPE and taken at even steps of rank from the best "
+        caption="Of the test split, ordered by MPJPE and taken at even steps of rank from the best "
         "to the worst. " + SKELETON_LEGEND,
         order="spread",
         skeletons=True,
@@ -64,10 +64,10 @@ _PICTURES: Final = (
     _Picture(
         title="The same samples' bodies on the image and from the side",
         name="mesh",
-        told="In the same order; the millimetres below are the skeleton's MPJPE, not the body's. "
-        "The grey body is the shape network's, not refined, with its pelvis put on the pose "
-        "network's; the skeleton drawn over it is the pose network's own: where they part, the "
-        "networks disagree. The "
+        caption="In the same order; the millimetres below are the skeleton's MPJPE, not the "
+        "body's. The grey body is the shape network's, not refined, with its pelvis put on the "
+        "pose network's; the skeleton drawn over it is the pose network's own: where they part, "
+        "the networks disagree. The "
         "truth is not drawn: every limb is predicted, orange the person's right, blue the left, "
         "yellow spine and head. The box is the one that the model was given. From the side each "
         "body is enlarged to fill its picture; the bar there is half a metre long.",
@@ -76,14 +76,14 @@ _PICTURES: Final = (
     _Picture(
         title="The worst held-out samples",
         name="worst",
-        told="Of the test split, by MPJPE. " + SKELETON_LEGEND,
+        caption="Of the test split, by MPJPE. " + SKELETON_LEGEND,
         order="worst",
         skeletons=True,
     ),
     _Picture(
         title="Error by joint",
         name="joint-errors",
-        told="Mean distance on the test split in mm with both pelves at the same point, nothing "
+        caption="Mean distance on the test split in mm with both pelves at the same point, nothing "
         "else aligned; the pelvis has no error by construction. The darker and larger, the worse.",
     ),
 )
@@ -187,7 +187,7 @@ def write_report(
         settings=settings_of(profile),
         splits=splits,
         pictures=[
-            {"title": shown.title, "told": shown.told, "skeletons": shown.skeletons,
+            {"title": shown.title, "caption": shown.caption, "skeletons": shown.skeletons,
              "png": pictures / f"{shown.name}.png", "samples": samples[shown.order]}
             for shown in _PICTURES
         ],
@@ -322,7 +322,7 @@ def _lifter_better(predictors: dict[str, Any]) -> list[str]:
 
 
 def _floors(profile: Profile, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each floor with the figure that was held against it; empty where they weren't noted."""
+    """Each floor with the figure that was compared with it; empty for old facts without figures."""
     found: Mapping[str, float | None] = facts.get("figures", {})
     floors = profile.promotion.model_dump(mode="json")["floors"]
     rows = []
@@ -331,9 +331,9 @@ def _floors(profile: Profile, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
         ends = [f"{word} {floor[end]:g}" for word, end in (("at least", "min"), ("at most", "max"))
                 if floor[end] is not None]  # fmt: skip
         value = found.get(key)
-        said = "–" if value is None else f"{value:.{places}f}"
+        shown = "–" if value is None else f"{value:.{places}f}"
         rows.append(
-            {"title": metric_of(key).title, "key": key, "value": said, "floor": ", ".join(ends)}
+            {"title": metric_of(key).title, "key": key, "value": shown, "floor": ", ".join(ends)}
         )
     return rows
 

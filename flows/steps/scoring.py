@@ -172,7 +172,7 @@ def _check_unseen(predictor: Predictor, table: Annotations, splits: Sequence[str
                 f"the model was trained on motion of the {split} split",
                 where=", ".join(sorted(seen & held_out)),
                 expected="families of motion that it has never seen",
-                remedy="score it on other data, or train it anew",
+                remedy="score it on other data, or train it again",
             )
 
 

@@ -39,7 +39,7 @@ class Interval:
 
     Attributes:
         mean: over the samples that have the metric; NaN without any.
-        low: lower end; NaN with fewer than two sequences, from which nothing can be told.
+        low: lower end; NaN with fewer than two sequences.
         high: upper end.
         samples: that have the metric.
         sequences: they come from.

@@ -66,8 +66,8 @@ def check_unseen(
     if training_shards is not None and test_shards is not None:
         pairs = near_duplicates(trained, test, training_shards, test_shards)
         if pairs:
-            told = truncate_list((f"{ours} and {theirs}" for ours, theirs in pairs), 5)
-            shared.append(f"{counted(len(pairs), 'pair')} of nearly the same image ({told})")
+            names = truncate_list((f"{ours} and {theirs}" for ours, theirs in pairs), 5)
+            shared.append(f"{counted(len(pairs), 'pair')} of nearly the same image ({names})")
     if shared:
         raise DataError(
             "the test samples share " + "; ".join(shared) + " with the training",

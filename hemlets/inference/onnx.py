@@ -106,13 +106,18 @@ class OnnxPredictor(Predictor):
         self.precision = "float32"
 
     @classmethod
-    def load(cls, folder: Path, *, device: str | torch.device = "cpu") -> Self:
-        """Load a file, which stands in for a model folder.
+    def load(
+        cls, folder: Path, *, device: str | torch.device = "cpu", flip_test: bool | None = None
+    ) -> Self:
+        """Load a file, which stands in for a model folder; arguments as of the base class.
 
         Raises:
             CheckpointError: The file is none of ours.
         """
-        return cls(folder)
+        found = cls(folder)
+        if flip_test is not None:
+            found.card = found.card.model_copy(update={"flip_test": flip_test})
+        return found
 
     def _infer(self, crop_B3HW: Tensor) -> NetworkAnswer:
         values = self._session.run(None, {"crop": crop_B3HW.float().contiguous().numpy()})

@@ -161,7 +161,7 @@ def test_what_is_beaten_is_what_the_whole_interval_says(
     found = changed(
         bodies, BodyRow.PREDICTED, BodyRow.LAID, per_vertex_mm=ratio, mesh_joints_mm=ratio
     )
-    said = body_page(found)["told"][-1]
+    said = body_page(found)["sentences"][-1]
     assert f"“predicted” {verdict} “mean shape on the predicted skeleton”" in said
 
 
@@ -171,7 +171,7 @@ def test_the_words_say_which_error_in_the_image_is_which(bodies: Bodies) -> None
             bodies, BodyRow.REFINED, BodyRow.PREDICTED, per_vertex_mm=-0.17, mesh_joints_mm=-0.15,
             reprojection_from_network_px=-0.74, reprojection_from_truth_px=-0.25,
         )
-    )["told"]  # fmt: skip
+    )["sentences"]  # fmt: skip
     assert "-74.0 %" in network
     assert "network's own joints in the image, which are what it fits to" in network
     assert "a cut by one third, is reached" in network
@@ -192,13 +192,13 @@ def test_what_refinement_does_to_rotations_is_said_from_the_numbers(
         bodies, BodyRow.REFINED, BodyRow.PREDICTED, per_vertex_mm=-0.1, mesh_joints_mm=-0.1,
         reprojection_from_network_px=-0.7, reprojection_from_truth_px=-0.2, theta_deg=ratio,
     )  # fmt: skip
-    (said,) = [told for told in body_page(found)["told"] if "error of the rotations" in told]
+    (said,) = [told for told in body_page(found)["sentences"] if "error of the rotations" in told]
     assert verdict in said
 
 
 def test_one_sequence_says_nothing_about_refinement(bodies: Bodies) -> None:
     found = bodies.model_copy(update={"changes": ()})
-    assert body_page(found)["told"] == ["Too few sequences to say what refinement changes."]
+    assert body_page(found)["sentences"] == ["Too few sequences to say what refinement changes."]
 
 
 def facts() -> dict[str, Any]:

@@ -61,7 +61,7 @@ def checked(
     if valid.shape != shape:
         raise DataError(f"the joints' validity has shape {valid.shape}", expected=f"{shape}")
     for which, pose in (("predicted", predicted), ("true", true)):
-        # One sum tells that all is well, as it nearly always is.
+        # One sum checks all numbers, which are nearly always finite.
         if np.isfinite(pose.sum()):
             continue
         bad = np.flatnonzero((valid[..., None] & ~np.isfinite(pose)).any((1, 2)))

@@ -1,4 +1,4 @@
-"""Is a joint that is said to be right with 0.8 right eight times of ten?"""
+"""Calibration of confidences: the share of right joints by confidence."""
 
 from __future__ import annotations
 

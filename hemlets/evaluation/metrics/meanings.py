@@ -79,10 +79,10 @@ def compared_over(name: MetricName) -> str:
 
 def _aligned(name: MetricName) -> str:
     """The alignment, and which joint it makes correct by construction."""
-    said = _ALIGNED.get((name.root, name.align), f"root {name.root}, alignment {name.align}")
+    text = _ALIGNED.get((name.root, name.align), f"root {name.root}, alignment {name.align}")
     if name.root == "pelvis" and Joint.PELVIS in JOINT_SETS.get(name.over, ()):
-        said += ", so that the pelvis counts with an error of 0"
-    return said
+        text += ", so that the pelvis counts with an error of 0"
+    return text
 
 
 def what_was_given(name: MetricName) -> str:
@@ -104,9 +104,9 @@ _GLOSSARY: Final = {
     "Metric scale and depth": "The network places each joint in the image and says, in "
     "millimetres, how much nearer or farther than the pelvis it is. With the camera and a distance "
     "of the pelvis that is a skeleton in millimetres. On the validation split of its training the "
-    "pelvis' true distance was put in, and the mean length of each of the 14 bones noted (kept "
-    "within 0.5 to 1.1 times the training people's true one). In a test image the pelvis is put "
-    "where the bones come closest to those lengths.",
+    "pelvis' true distance was put in, and the mean length of each of the 14 bones measured "
+    "(clamped within 0.5 to 1.1 times the training people's true one). In a test image the pelvis "
+    "is put where the bones come closest to those lengths.",
 }
 _GLOSSARY_RENDERED: Final = {
     "Joints in the image": "A prediction's are the network's own places there, where pictures show "
@@ -155,13 +155,13 @@ def _bones() -> str:
     """The 14 parts as joint pairs, symmetric ones listed once."""
     middle, sides = [], []
     for part in PARTS:
-        said = "–".join(
+        ends = "–".join(
             JOINTS[end].removeprefix("left_").replace("_", " ") for end in (part.parent, part.child)
         )
         if part.name.startswith("left_"):
-            sides.append(said)
+            sides.append(ends)
         elif not part.name.startswith("right_"):
-            middle.append(said)
+            middle.append(ends)
     return f"{', '.join(middle)} and, right and left, {', '.join(sides)}"
 
 

@@ -105,7 +105,7 @@ def read_mask(data: bytes, *, where: str) -> Labels | None:
     """Labels of an annotated mask; None where there is none.
 
     A PNG with values 0-6, more than one of them above 0, holds parts, and pixels of 255 in it are
-    ignored; any other PNG only tells the person from the background.
+    ignored; any other PNG only separates the person from the background.
 
     Raises:
         DataError: Not a picture.

@@ -194,13 +194,13 @@ def make_table(
 
 def _privileges(paper: PaperTable, found: Found) -> dict[str, tuple[str, ...]]:
     """Oracle inputs of each row, in any of its figures."""
-    said: dict[str, tuple[str, ...]] = {}
+    inputs: dict[str, tuple[str, ...]] = {}
     for (row, _, _), summary in found.items():
         title = _title(paper, row)
-        both = dict.fromkeys((*said.get(title, ()), *summary.privileges))
+        both = dict.fromkeys((*inputs.get(title, ()), *summary.privileges))
         if both:
-            said[title] = tuple(both)
-    return said
+            inputs[title] = tuple(both)
+    return inputs
 
 
 def _named(paper: PaperTable, given: Sequence[Given]) -> list[Given]:

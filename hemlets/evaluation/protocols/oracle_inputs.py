@@ -49,7 +49,7 @@ def oracle_inputs(info: PredictionsInfo) -> tuple[str, ...]:
         )
     elif info.depth_source.startswith(_TRUE):
         found.append(
-            "The pelvis' true depth was given, and with it metric scale, which no photo tells."
+            "The pelvis' true depth was given, and with it metric scale, which no photo contains."
         )
     if info.depth_source.endswith(PUT_IN["pose"]):
         found.append("The true pose θ was put in: what is left is the error of the shape.")

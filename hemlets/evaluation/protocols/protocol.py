@@ -72,7 +72,7 @@ class Measure(Config):
     """A quantity and the joints that it is a mean over.
 
     Attributes:
-        key: the quantity; it also tells root and alignment.
+        key: the quantity, which implies root and alignment.
         joints: name of a joint set; ignored for rotations, surfaces and masks.
     """
 

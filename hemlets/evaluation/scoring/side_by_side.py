@@ -1,4 +1,4 @@
-"""Several benchmarks beside each other, where their figures may be compared, and why not else."""
+"""Comparison of several benchmarks; refused with reasons where their protocols differ."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ComparedRow:
         higher_is_better: which way is up.
         figures: one a run; None where a run doesn't have this figure.
         against_first: change of the mean from the first run's, on the same samples, one a run
-            after the first; None where it can't be told.
+            after the first; None where it is undefined.
     """
 
     title: str

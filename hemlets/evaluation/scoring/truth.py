@@ -182,7 +182,7 @@ class Truth:
         cls, batches: Iterator[pa.RecordBatch], most: int, protocol: Protocol, where: str
     ) -> Self:
         names = _columns(protocol)
-        kept: dict[str, list[Any]] = {name: [] for name in names}
+        parts: dict[str, list[Any]] = {name: [] for name in names}
         # Made for every row at once: joining parts would need the memory twice. Pages that no row
         # reaches are never taken from the system.
         columns = {
@@ -211,7 +211,7 @@ class Truth:
                     place = slice(rows, rows + part.num_rows)
                     columns[name][place] = flat.reshape(part.num_rows, *_SHAPES[name])
                     continue
-                kept[name].append(column)
+                parts[name].append(column)
             rows += part.num_rows
         outside = {reason: pa.concat_arrays(ids) for reason, ids in other.items()}
         if not rows:
@@ -226,21 +226,21 @@ class Truth:
                 )
                 or None,
             )
-        ids = pa.concat_arrays(kept["sample_id"])
+        ids = pa.concat_arrays(parts["sample_id"])
         _refuse_twice(ids, where)
         columns = {name: array[:rows] for name, array in columns.items()}
         for name in set(names) & {"head_px", "smpl_valid", "camera_valid", "transl_valid"}:
-            columns[name] = np.concatenate([c.to_numpy(zero_copy_only=False) for c in kept[name]])
+            columns[name] = np.concatenate([c.to_numpy(zero_copy_only=False) for c in parts[name]])
         if "mask" in names:
-            columns["mask"] = np.array(pa.concat_arrays(kept["mask"]).to_pylist(), object)
+            columns["mask"] = np.array(pa.concat_arrays(parts["mask"]).to_pylist(), object)
         return cls(
             ids=ids,
             facets={
-                name: Facet.of(pa.chunked_array(kept[name]).unify_dictionaries())
+                name: Facet.of(pa.chunked_array(parts[name]).unify_dictionaries())
                 for name in (*FACETS, "gender")
                 if name in names
             },
-            frame=np.concatenate([c.to_numpy(zero_copy_only=False) for c in kept["frame"]]),
+            frame=np.concatenate([c.to_numpy(zero_copy_only=False) for c in parts["frame"]]),
             columns=columns,
             other=outside,
             sequence_frames=protocol.sequence_frames,
