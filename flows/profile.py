@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -19,6 +20,7 @@ from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.model_folder import InferenceConfig
 from hemlets.training.config import LossConfig, TrainingConfig
 
+_FIRST_DAY: Final = date(2026, 1, 1)
 RETRAIN_LOCK: Final = "retrain.lock"
 RETRAINING: Final = "a retraining in this workspace"
 
@@ -53,6 +55,8 @@ class Profile(Config):
         stream: Where given, both training stages are shown people rendered while they train, as
             ``data`` says, instead of the training rows. Those still give the scale of the body,
             what the baselines learn from and the shape network's warm-up: some thousands do.
+        fresh_share: Share of the rendered training people that the next number of a retraining
+            replaces by new ones.
         min_body_share: Least share of the training people whose θ and β are known; see
             `flows.steps.label_coverage`. Datasets of joints know none, and with fewer bodies than
             some in a batch the PoSh stage would train the pose network on and hardly see a body.
@@ -64,6 +68,7 @@ class Profile(Config):
     render_workers: int = Field(2, ge=1)
     processes: int = Field(1, ge=1)
     datasets: tuple[str, ...] = ()
+    fresh_share: float = Field(0.25, ge=0, le=1)
     min_body_share: float = Field(0.05, ge=0, le=1)
     data: OpenDataConfig
     stream: StreamSettings | None = None
@@ -77,6 +82,15 @@ class Profile(Config):
     benchmark: BenchmarkConfig = BenchmarkConfig()
     canary: CanaryConfig = CanaryConfig()
     promotion: PromotionRules
+
+    def numbered(self, number: int) -> Profile:
+        """The profile of a numbered retraining, with training people of its own.
+
+        The same number gives the same people. Validation, gate and test people never change.
+        """
+        step = round(self.fresh_share * self.data.samples.train)
+        data = self.data.model_copy(update={"first": self.data.first + number * step})
+        return self.model_copy(update={"data": data})
 
     @model_validator(mode="after")
     def _streams_rendered_people_only(self) -> Self:
@@ -101,6 +115,31 @@ class Profile(Config):
                 f"asks for at least {needed}: fewer decide little"
             )
         return self
+
+
+def run_number(given: int | str, start: datetime) -> int:
+    """The number of a retraining.
+
+    Args:
+        given: A whole number from 0 on, or ``date``: the days since the start of 2026.
+        start: When it was scheduled to start, so that a repeated attempt has the same number.
+
+    Raises:
+        ConfigError: Neither a number nor ``date``.
+    """
+    if given == "date":
+        return max((start.astimezone(UTC).date() - _FIRST_DAY).days, 0)
+    try:
+        number = int(given)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise ConfigError(
+            f"{given!r} is not the number of a retraining",
+            where="--number",
+            expected="a whole number from 0 on, or date",
+        )
+    return number
 
 
 def _folder() -> Path:

@@ -10,15 +10,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+from prefect.states import Completed, State
 
-from flows.profile import RETRAIN_LOCK, RETRAINING, Profile, load_profile
+from flows.final_states import UNCHANGED, FinalState, announce, final_state, run_name
+from flows.profile import RETRAIN_LOCK, RETRAINING, Profile, load_profile, run_number
 from flows.registry import versions as registry
 from flows.registry.rules import Outcome
+from flows.services.user_errors import find_user_error
 from flows.steps import benchmark, ingest, package, promote, register, train, validate
 from flows.steps.benchmark import Benchmark
 from flows.steps.ingest import Data
@@ -40,9 +45,12 @@ from hemlets.core.workspace import Workspace
 _TITLES: Final[dict[train.Stage, str]] = {"pose": "train pose", "posh": "train PoSh"}
 
 
-@flow(name="retrain", persist_result=False, validate_parameters=False)
+@flow(name="retrain", flow_run_name=run_name, persist_result=False, validate_parameters=False)
 def retrain(
-    profile: str = "demo", overrides: list[str] | None = None, home: str | None = None
+    profile: str = "demo",
+    overrides: list[str] | None = None,
+    home: str | None = None,
+    number: int | str = 0,
 ) -> dict[str, Any]:
     """Retrain with a profile and promote the model if it is better.
 
@@ -50,18 +58,39 @@ def retrain(
         profile: Name of a bundled profile, or the path of a file.
         overrides: ``section.key=value`` over the profile.
         home: The workspace; by default ``HEMLETS_HOME``.
+        number: Number of this retraining, or ``date``: each number trains on other rendered
+            people, the same number on the same.
 
     Returns:
-        ``decision`` (``promoted``, ``rejected`` or ``already champion``), its ``reasons``, the
-        model's ``version``, the path of the ``report`` and the names of ``cached`` steps.
+        The final ``state``, the ``decision`` (``promoted``, ``rejected`` or ``already champion``),
+        its ``reasons``, the model's ``version``, the path of the ``report`` and the names of
+        ``cached`` steps. In Prefect they are the data of the state.
 
     Raises:
         HemletsError: A step failed. Finished results are reused by the next run.
     """
     workspace = Workspace(home=Path(home).resolve()) if home else Workspace.from_env()
-    settings = load_profile(profile, tuple(overrides or ()))
-    with lock(workspace.locks / RETRAIN_LOCK, RETRAINING, again=True):
-        return _retrain(workspace, settings)
+    try:
+        start: datetime = flow_run.scheduled_start_time
+        settings = load_profile(profile, tuple(overrides or ())).numbered(run_number(number, start))
+        with lock(workspace.locks / RETRAIN_LOCK, RETRAINING, again=True):
+            outcome = _retrain(workspace, settings)
+    except Exception as error:
+        reason = str(find_user_error(error) or f"{type(error).__name__}: {error}")
+        announce(FinalState.FAILED, (reason,), {"profile": profile})
+        raise
+    facts = {name: outcome[name] for name in ("decision", "version", "report")}
+    announce(outcome["state"], outcome["reasons"], {"profile": profile, **facts})
+    # The state's name is what tells the ends of a retraining apart in Prefect's pages.
+    state: State[dict[str, Any]] = Completed(
+        name=str(outcome["state"]), message="; ".join(outcome["reasons"]), data=_plain(outcome)
+    )
+    # Prefect gives the data of a returned state to the caller.
+    return cast("dict[str, Any]", state)
+
+
+def _plain(outcome: dict[str, Any]) -> dict[str, Any]:
+    return outcome | {"state": str(outcome["state"]), "reasons": list(outcome["reasons"])}
 
 
 def _retrain(workspace: Workspace, profile: Profile) -> dict[str, Any]:
@@ -78,10 +107,13 @@ def _retrain(workspace: Workspace, profile: Profile) -> dict[str, Any]:
         verdict = _promote(run, data, posh, scored, packaged, challenger)
         report = _report(run, data, validation, pose, posh, scored, packaged, verdict)
     decision = verdict.decision
+    state = final_state(decision, unchanged=run.parent.finished)
+    reasons = (UNCHANGED,) if run.parent.finished else ()
     get_run_logger().info("%s: %s", decision.outcome, "; ".join(decision.reasons))
     return {
+        "state": state,
         "decision": str(decision.outcome),
-        "reasons": list(decision.reasons),
+        "reasons": (*reasons, *decision.reasons),
         "version": challenger.version,
         "report": str(report),
         "cached": list(run.progress.cached),

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from hemlets.core.workspace import Workspace
 
 Home = Annotated[
     Path | None,
@@ -23,6 +27,14 @@ def retrain(
         list[str] | None,
         typer.Option("--set", help="section.key=value over the profile; may be repeated."),
     ] = None,
+    number: Annotated[
+        str,
+        typer.Option(
+            "--number",
+            help="Each number trains on other rendered people, the same number on the same; "
+            "date: the number of the day.",
+        ),
+    ] = "0",
     home: Home = None,
 ) -> None:
     """Retrain from data to promotion; stages that are whole already are not run again.
@@ -37,24 +49,23 @@ def retrain(
         os.environ["HEMLETS_HOME"] = str(home.resolve())
     workspace = Workspace.from_env()
     # A wrong profile must not cost the start of a server.
-    from flows.profile import RETRAIN_LOCK, RETRAINING, load_profile
+    from flows.profile import RETRAIN_LOCK, RETRAINING, load_profile, run_number
 
     load_profile(profile, tuple(overrides or ()))
+    run_number(number, datetime.now(UTC))
     # Taken here, before a server is started for nothing.
     with lock(workspace.locks / RETRAIN_LOCK, RETRAINING), prefect_session(workspace):
-        _retrain(profile, overrides, workspace)
+        _retrain(profile, overrides, workspace, number)
 
 
-def _retrain(profile: str, overrides: list[str] | None, workspace: object) -> None:
+def _retrain(profile: str, overrides: list[str] | None, workspace: Workspace, number: str) -> None:
     from rich.console import Console
 
     from flows.retrain import retrain as flow
     from flows.services.user_errors import find_user_error
-    from hemlets.core.workspace import Workspace
 
-    assert isinstance(workspace, Workspace)
     try:
-        outcome = flow(profile, overrides, str(workspace.home))
+        outcome = flow(profile, overrides, str(workspace.home), number)
     except Exception as error:
         known = find_user_error(error)
         if known is None:

@@ -43,6 +43,9 @@ class OpenDataConfig(Config):
     """Configuration of a rendering. Equal ones give the same bytes on one machine."""
 
     seed: Count = 0
+    first: Count = 0
+    """Index of the first training image. Ranges that overlap share images; the other splits stay
+    the same."""
     samples: SplitSizes = SplitSizes()
     background_share: Probability = 0.03
     """Number of scenes without a person, relative to the people of training, validation and test:
@@ -86,3 +89,8 @@ class OpenDataConfig(Config):
             people = self.samples.of(split.removesuffix("-background"))
             return round(self.background_share * people)
         return self.samples.of(split)
+
+    def start(self, split: str) -> int:
+        """Index of a split's first image."""
+        people = self.first if split.startswith("train") else 0
+        return round(self.background_share * people) if split in BACKGROUND_SPLITS else people

@@ -44,8 +44,8 @@ def plan_shards(config: OpenDataConfig) -> list[ShardPlan]:
         ShardPlan(
             name=f"{split}-{number:05d}.arrow",
             split=split,
-            start=start,
-            stop=min(start + config.shard_size, config.count(split)),
+            start=config.start(split) + start,
+            stop=config.start(split) + min(start + config.shard_size, config.count(split)),
         )
         for split in ALL_SPLITS
         for number, start in enumerate(range(0, config.count(split), config.shard_size))
@@ -105,7 +105,8 @@ def _recipe(config: OpenDataConfig, motions: Motions | None) -> dict[str, Any]:
     return own | {
         "kind": "open-rendered",
         "renderer": RENDERER_VERSION,
-        "config": config.model_dump(mode="json"),
+        # Versions that were rendered before the setting existed have the same bytes, and name.
+        "config": config.model_dump(mode="json", exclude=None if config.first else {"first"}),
         "assets": {name: sha256_file(asset_path(name)) for name in _ASSETS},
     }
 

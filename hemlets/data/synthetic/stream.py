@@ -92,8 +92,11 @@ class StreamConfig(StreamSettings):
         return Block(
             number,
             self._background if of_scenes else self.split,
-            tuple(int(window * count + index) for index in inside),
+            tuple(int(self._first(of_scenes) + window * count + index) for index in inside),
         )
+
+    def _first(self, of_scenes: bool) -> int:
+        return self.data.start(self._background if of_scenes else self.split)
 
     @property
     def _background(self) -> str:

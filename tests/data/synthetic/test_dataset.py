@@ -223,3 +223,22 @@ def test_no_worker_outlives_its_parent(tmp_path: Path, sent: signal.Signals) -> 
 def test_wrong_settings_are_named(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         OpenDataConfig.from_mapping(values)
+
+
+def test_a_later_range_of_people_overlaps_the_one_before_and_leaves_the_other_splits(
+    tmp_path: Path,
+) -> None:
+    sizes = {"train": 4, "validation": 2, "gate": 0, "test": 0}
+    hashes = {}
+    for first in (0, 2):
+        config = CONFIG.model_copy(
+            update={"samples": SplitSizes(**sizes), "background_share": 0.0, "first": first}
+        )
+        build_open_data(config, tmp_path / str(first))
+        rows = Annotations.read(tmp_path / str(first) / "annotations.parquet")
+        hashes[first] = {
+            split: list(rows.split(split).image_hash) for split in ("train", "validation")
+        }
+    assert hashes[2]["train"][:2] == hashes[0]["train"][2:]
+    assert not set(hashes[2]["train"][2:]) & set(hashes[0]["train"])
+    assert hashes[2]["validation"] == hashes[0]["validation"]

@@ -1,0 +1,120 @@
+"""The ends of a retraining: a Prefect state, an event, a run name and a notification for each.
+
+Events are named ``hemlets.retraining.promoted``, ``.rejected``, ``.nothing-new`` and ``.failed``.
+Notifications are off by default: ``HEMLETS_NOTIFY`` lists Prefect notification blocks, for example
+``slack-webhook/team,custom-webhook/monitor``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from collections.abc import Awaitable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from flows.registry import versions as registry
+from flows.registry.rules import Decision, Outcome
+
+NOTIFY: Final = "HEMLETS_NOTIFY"
+
+UNCHANGED: Final = (
+    "nothing to learn from: data, settings, code and champion are those of the run before"
+)
+
+
+class FinalState(StrEnum):
+    """The name of a finished retraining's state."""
+
+    PROMOTED = "Promoted"
+    REJECTED = "Rejected"
+    NOTHING_NEW = "NothingNew"
+    FAILED = "Failed"
+
+    @property
+    def slug(self) -> str:
+        """The state in names of events."""
+        return {FinalState.NOTHING_NEW: "nothing-new"}.get(self, self.value.lower())
+
+
+def final_state(decision: Decision, *, unchanged: bool) -> FinalState:
+    """The state of a retraining that came to a decision.
+
+    Args:
+        decision: What became of the challenger.
+        unchanged: Whether an earlier run with the same data, settings, code and champion finished.
+    """
+    if unchanged or decision.outcome is Outcome.ALREADY_CHAMPION:
+        return FinalState.NOTHING_NEW
+    return FinalState.PROMOTED if decision.promote else FinalState.REJECTED
+
+
+def run_name() -> str:
+    """Name of a flow run at its start: date, profile and number."""
+    from prefect.runtime import flow_run
+
+    given: Mapping[str, Any] = flow_run.parameters
+    profile = Path(str(given.get("profile", "demo"))).stem
+    number = given.get("number")
+    name = f"{flow_run.scheduled_start_time:%Y-%m-%d} {profile}"
+    return name if number in (None, 0, "0", "date") else f"{name} #{number}"
+
+
+def announce(state: FinalState, reasons: tuple[str, ...], facts: Mapping[str, Any]) -> None:
+    """Rename the flow run after its end, emit the event and send the notifications.
+
+    A tracker or an address that does not answer is logged and never changes the outcome.
+
+    Args:
+        state: How the retraining ended.
+        reasons: Why, one sentence each.
+        facts: What the event carries beside the reasons: model version, report and the like.
+    """
+    from prefect import get_run_logger
+    from prefect.client.orchestration import get_client
+    from prefect.events import emit_event
+    from prefect.runtime import flow_run
+
+    log = get_run_logger()
+    name = f"{flow_run.name} → {_words(state)}"
+    try:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(flow_run.id, name=name)
+        emit_event(
+            f"hemlets.retraining.{state.slug}",
+            resource={
+                "prefect.resource.id": f"hemlets.model.{registry.MODEL_NAME}",
+                "prefect.resource.name": registry.MODEL_NAME,
+            },
+            payload={"flow_run": name, "reasons": list(reasons), **facts},
+        )
+    except Exception as error:
+        log.warning("the end of this run could not be announced: %s", error)
+    for block in filter(None, os.environ.get(NOTIFY, "").split(",")):
+        try:
+            _notify(block.strip(), name, reasons, facts)
+        except Exception as error:
+            log.warning("no notification was sent through %s: %s", block.strip(), error)
+
+
+def _notify(block: str, name: str, reasons: tuple[str, ...], facts: Mapping[str, Any]) -> None:
+    from prefect.blocks.abstract import NotificationBlock
+    from prefect.blocks.core import Block
+
+    sender = Block.load(block)
+    if not isinstance(sender, NotificationBlock):
+        raise TypeError("it is not a notification block")
+    lines = [*(f"- {reason}" for reason in reasons), *(f"{k}: {v}" for k, v in facts.items())]
+    sent: Any = sender.notify("\n".join(lines), subject=f"hemlets: {name}")
+    if inspect.isawaitable(sent):
+        asyncio.run(_wait_for(sent))
+
+
+async def _wait_for(sent: Awaitable[None]) -> None:
+    await sent
+
+
+def _words(state: FinalState) -> str:
+    return {FinalState.NOTHING_NEW: "nothing new"}.get(state, state.value.lower())

@@ -1,0 +1,142 @@
+"""What a retraining ends in is told apart, and told to others, without a part in the outcome."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from flows.final_states import FinalState, announce, final_state, run_name
+from flows.profile import load_profile, run_number
+from flows.registry.rules import Decision, Outcome
+from hemlets.core.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("outcome", "unchanged", "state"),
+    [
+        (Outcome.PROMOTED, False, FinalState.PROMOTED),
+        (Outcome.REJECTED, False, FinalState.REJECTED),
+        (Outcome.REJECTED, True, FinalState.NOTHING_NEW),
+        (Outcome.ALREADY_CHAMPION, True, FinalState.NOTHING_NEW),
+        (Outcome.ALREADY_CHAMPION, False, FinalState.NOTHING_NEW),
+    ],
+)
+def test_each_end_has_a_state_of_its_own(outcome, unchanged, state) -> None:
+    assert final_state(Decision(outcome=outcome, reasons=()), unchanged=unchanged) is state
+
+
+def test_the_number_of_a_scheduled_run_is_that_of_its_day() -> None:
+    night = datetime(2026, 1, 11, 2, 0, tzinfo=UTC)
+    assert run_number("date", night) == 10
+    assert run_number("date", night.replace(hour=23)) == 10
+    assert run_number("7", night) == run_number(7, night) == 7
+
+
+@pytest.mark.parametrize("wrong", ["-1", "tomorrow", -3])
+def test_what_is_no_number_is_refused_with_the_choices(wrong) -> None:
+    with pytest.raises(ConfigError, match="is not the number") as caught:
+        run_number(wrong, datetime.now(UTC))
+    assert "or date" in str(caught.value)
+
+
+def test_each_number_has_training_people_of_its_own_and_the_same_gate(tiny) -> None:
+    profile = load_profile(str(tiny), ("data.samples.train=40", "fresh_share=0.25"))
+    assert [profile.numbered(number).data.first for number in (0, 1, 3)] == [0, 10, 30]
+    assert profile.numbered(0) == profile
+    later = profile.numbered(3).data
+    assert (later.start("train"), later.start("gate"), later.start("test")) == (30, 0, 0)
+
+
+class Inbox(BaseHTTPRequestHandler):
+    """Takes what a webhook posts."""
+
+    received: list[dict[str, Any]] = []  # noqa: RUF012
+
+    def do_POST(self) -> None:
+        length = int(self.headers["Content-Length"])
+        self.received.append(json.loads(self.rfile.read(length)))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@contextlib.contextmanager
+def webhook() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), Inbox)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+
+
+@pytest.mark.services
+class TestAnAnnouncement:
+    @pytest.fixture
+    def ended(self, prefect_url, monkeypatch):
+        """Runs a flow that only announces an end, and returns its name in Prefect afterwards."""
+        from prefect import flow
+        from prefect.client.orchestration import get_client
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        with temporary_settings({PREFECT_API_URL: prefect_url}):
+
+            @flow(flow_run_name=run_name, persist_result=False, validate_parameters=False)
+            def ends(profile: str, number: int) -> str:
+                from prefect.runtime import flow_run
+
+                announce(FinalState.REJECTED, ("it is worse",), {"version": 3})
+                return str(flow_run.id)
+
+            def run() -> str:
+                run_id = ends("demo", 12)
+                with get_client(sync_client=True) as client:
+                    return client.read_flow_run(run_id).name
+
+            yield run
+
+    def save_block(self, url: str) -> None:
+        from prefect.blocks.notifications import CustomWebhookNotificationBlock
+
+        block = CustomWebhookNotificationBlock(
+            name="monitor", url=url, json_data={"subject": "{{subject}}", "text": "{{body}}"}
+        )
+        block.save("monitor", overwrite=True)
+
+    def test_names_the_run_and_posts_the_decision_with_its_reasons(
+        self, ended, monkeypatch
+    ) -> None:
+        Inbox.received.clear()
+        with webhook() as url:
+            self.save_block(url)
+            monkeypatch.setenv("HEMLETS_NOTIFY", "custom-webhook/monitor")
+            name = ended()
+        assert name.endswith(" demo #12 → rejected")
+        (message,) = Inbox.received
+        assert message["subject"] == f"hemlets: {name}"
+        assert "- it is worse" in message["text"]
+        assert "version: 3" in message["text"]
+
+    @pytest.mark.parametrize("block", ["custom-webhook/monitor", "custom-webhook/unknown"])
+    def test_to_an_address_that_does_not_answer_changes_nothing(
+        self, ended, monkeypatch, block
+    ) -> None:
+        self.save_block("http://127.0.0.1:9/")
+        monkeypatch.setenv("HEMLETS_NOTIFY", block)
+        assert ended().endswith(" → rejected")
+
+    def test_nobody_is_told_unless_asked_for(self, ended, monkeypatch) -> None:
+        Inbox.received.clear()
+        with webhook() as url:
+            self.save_block(url)
+            monkeypatch.delenv("HEMLETS_NOTIFY", raising=False)
+            ended()
+        assert Inbox.received == []
