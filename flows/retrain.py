@@ -14,15 +14,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, cast
 
-from prefect import flow, get_run_logger, task
+from prefect import State, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
-from prefect.states import Completed, State
+from prefect.states import Completed
+from prefect.tasks import exponential_backoff
 
 from flows.final_states import UNCHANGED, FinalState, announce, final_state, run_name
 from flows.profile import RETRAIN_LOCK, RETRAINING, Profile, load_profile, run_number
 from flows.registry import versions as registry
 from flows.registry.rules import Outcome
+from flows.services.transient import retry_transient
 from flows.services.user_errors import find_user_error
 from flows.steps import benchmark, ingest, package, promote, register, train, validate
 from flows.steps.benchmark import Benchmark
@@ -42,6 +44,15 @@ from hemlets.core.errors import PromotionError
 from hemlets.core.files import content_hash, lock, read_json
 from hemlets.core.workspace import Workspace
 
+_STEP: Final[dict[str, Any]] = {
+    "persist_result": False,
+    "cache_policy": NO_CACHE,
+    # Only errors of a network, S3 or a database are worth another attempt.
+    "retries": 2,
+    "retry_delay_seconds": exponential_backoff(backoff_factor=10),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": retry_transient,
+}
 _TITLES: Final[dict[train.Stage, str]] = {"pose": "train pose", "posh": "train PoSh"}
 
 
@@ -188,7 +199,7 @@ def _start(workspace: Workspace, profile: Profile) -> Iterator[_FlowRun]:
         )
 
 
-@task(name="ingest", persist_result=False, cache_policy=NO_CACHE)
+@task(name="ingest", **_STEP)
 def _ingest(run: _FlowRun) -> Data:
     with run.progress.stage("ingest") as bar:
         data = ingest.ingest(run.store, run.profile, bar.update)
@@ -197,7 +208,7 @@ def _ingest(run: _FlowRun) -> Data:
     return data
 
 
-@task(name="validate", persist_result=False, cache_policy=NO_CACHE)
+@task(name="validate", **_STEP)
 def _validate(run: _FlowRun, data: Data) -> tuple[dict[str, Any], Previous | None]:
     champion = registry.champion(run.workspace)
     with run.progress.stage("validate") as bar:
@@ -215,14 +226,14 @@ def _validate(run: _FlowRun, data: Data) -> tuple[dict[str, Any], Previous | Non
     return outcome, previous
 
 
-@task(name="train pose", persist_result=False, cache_policy=NO_CACHE)
+@task(name="train pose", **_STEP)
 def _train_pose(run: _FlowRun, data: Data) -> StageResult:
     return _train(
         run, "pose", lambda begins: train.train_pose(run.store, run.profile, data, begins)
     )
 
 
-@task(name="train PoSh", persist_result=False, cache_policy=NO_CACHE)
+@task(name="train PoSh", **_STEP)
 def _train_posh(run: _FlowRun, data: Data, pose: StageResult) -> StageResult:
     return _train(
         run, "posh", lambda begins: train.train_posh(run.store, run.profile, data, pose, begins)
@@ -265,7 +276,7 @@ def _train(
     return result
 
 
-@task(name="benchmark", persist_result=False, cache_policy=NO_CACHE)
+@task(name="benchmark", **_STEP)
 def _benchmark(run: _FlowRun, data: Data, model: StageResult) -> Benchmark:
     with run.progress.stage("benchmark") as bar:
         scored = _score(run, data, model.folder / "model", bar.update)
@@ -285,7 +296,7 @@ def _score(run: _FlowRun, data: Data, model_folder: Path, progress: ingest.Progr
     )
 
 
-@task(name="register", persist_result=False, cache_policy=NO_CACHE)
+@task(name="register", **_STEP)
 def _register(
     run: _FlowRun,
     data: Data,
@@ -315,7 +326,7 @@ def _register(
     return version
 
 
-@task(name="package", persist_result=False, cache_policy=NO_CACHE)
+@task(name="package", **_STEP)
 def _package(run: _FlowRun, data: Data, model: StageResult, scored: Benchmark) -> Package:
     with run.progress.stage("package") as bar:
         packaged = package.package(run.store, run.profile, data, model.folder / "model", scored)
@@ -324,7 +335,7 @@ def _package(run: _FlowRun, data: Data, model: StageResult, scored: Benchmark) -
     return packaged
 
 
-@task(name="promote", persist_result=False, cache_policy=NO_CACHE)
+@task(name="promote", **_STEP)
 def _promote(
     run: _FlowRun,
     data: Data,
@@ -351,7 +362,7 @@ def _promote(
     return verdict
 
 
-@task(name="report", persist_result=False, cache_policy=NO_CACHE)
+@task(name="report", **_STEP)
 def _report(
     run: _FlowRun,
     data: Data,

@@ -80,11 +80,11 @@ def test_the_server_knows_its_nightly_schedule(deployed, ask) -> None:
     assert schedule.schedule.cron == "0 2 * * *"
     assert schedule.schedule.timezone == "UTC"
     assert deployment.work_pool_name == POOL
-    assert deployment.parameters == {"profile": "demo"}
+    assert deployment.parameters == {"profile": "demo", "number": "date"}
 
 
 def test_a_worker_runs_it_to_its_end(deployed, prefect, ask, tiny) -> None:
-    parameters = json.dumps({"profile": str(tiny)})
+    parameters = json.dumps({"profile": str(tiny), "number": 0})
     deployment = ask(lambda client: client.read_deployment_by_name(deployed))
     run = ask(
         lambda client: client.create_flow_run_from_deployment(
@@ -95,4 +95,5 @@ def test_a_worker_runs_it_to_its_end(deployed, prefect, ask, tiny) -> None:
     ended = ask(lambda client: client.read_flow_run(run.id))
     assert ended.state is not None
     assert ended.state.type.value == "COMPLETED", said
-    assert "already champion" in said
+    assert ended.state.name == "NothingNew"
+    assert ended.name.endswith(" → nothing new")
