@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from prefect import State, flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from prefect.states import Completed
@@ -24,6 +25,7 @@ from flows.final_states import UNCHANGED, FinalState, announce, final_state, run
 from flows.profile import RETRAIN_LOCK, RETRAINING, Profile, load_profile, run_number
 from flows.registry import versions as registry
 from flows.registry.rules import Outcome
+from flows.services.redaction import redact_url
 from flows.services.transient import retry_transient
 from flows.services.user_errors import find_user_error
 from flows.steps import benchmark, ingest, package, promote, register, train, validate
@@ -33,11 +35,12 @@ from flows.steps.package import Package
 from flows.steps.previous_data import Previous, find_previous
 from flows.steps.progress import Progress
 from flows.steps.promote import Verdict
+from flows.steps.summary import summary_markdown
 from flows.storage.stage_cache import StageResult, StageStore
 from flows.tracking.code_version import code_version
 from flows.tracking.figures import Figures
 from flows.tracking.history import LiveHistory
-from flows.tracking.mlflow_client import Tracking, close_orphans, connect
+from flows.tracking.mlflow_client import EXPERIMENT, Tracking, close_orphans, connect
 from flows.tracking.retraining_key import RetrainingKey, retraining_key
 from flows.tracking.run import Run
 from hemlets.core.errors import PromotionError
@@ -394,6 +397,16 @@ def _report(
         code_version=run.code_version,
     )
     decision = verdict.decision
+    links = {
+        "report": str(report),
+        "validation": f"{validation['hash'][:12]}, {validation['rows']:,} rows",
+        "MLflow": f"run {run.parent.run_id} of {EXPERIMENT}, {redact_url(run.tracking.uri)}",
+    }
+    create_markdown_artifact(
+        summary_markdown(run.profile.promotion, verdict.facts, links),
+        key="retraining",
+        description=str(decision.outcome),
+    )
     if not run.parent.finished:
         run.parent.metrics(Figures.read(scored.result.folder).logged("test"))
         run.parent.tag({"decision": str(decision.outcome), "data_version": data.version})

@@ -56,6 +56,7 @@ def runs_of(workspace):
 class TestTheFirstRun:
     def test_it_promotes_the_first_model_that_passes_the_floors(self, finished) -> None:
         assert finished.outcome["decision"] == "promoted"
+        assert finished.outcome["state"] == "Promoted"
         assert finished.outcome["version"] == 1
         assert finished.outcome["cached"] == []
         assert "there was no champion" in finished.outcome["reasons"]
@@ -163,6 +164,8 @@ class TestALaterRun:
         outcome = retrain(finished.workspace)
         assert outcome["cached"] == CACHED
         assert outcome["decision"] == "already champion"
+        assert outcome["state"] == "NothingNew"
+        assert "nothing to learn from" in outcome["reasons"][0]
         assert {r.info.run_id: r.info.end_time for r in runs_of(finished.workspace)} == before
         assert [v.version for v in registry.versions(finished.workspace)] == [1]
 

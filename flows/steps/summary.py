@@ -1,0 +1,47 @@
+"""The summary of a retraining on its page in Prefect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flows.registry.rules import PromotionRules
+from flows.tracking.figures import Figures
+from hemlets.evaluation.metrics.definitions import format_value, metric_label
+
+
+def summary_markdown(
+    rules: PromotionRules, facts: Mapping[str, Any], links: Mapping[str, str]
+) -> str:
+    """The decision, its reasons, the gate's figures beside the champion's, and where to read on.
+
+    Args:
+        rules: The profile's promotion rules.
+        facts: Of the verdict.
+        links: Addresses or paths by title.
+    """
+    lines = [f"# {facts['decision'].capitalize()}: version {facts['version']}", ""]
+    lines += [f"- {reason}" for reason in facts["reasons"]]
+    lines += ["", "## Gate", "", *_table(rules, facts), ""]
+    lines += [f"- {title}: {place}" for title, place in links.items()]
+    return "\n".join(lines)
+
+
+def _table(rules: PromotionRules, facts: Mapping[str, Any]) -> list[str]:
+    folder = facts["champion_benchmark"]
+    champion = {} if folder is None else Figures.read(Path(folder)).for_floors()
+    before = facts["champion_before"]
+    title = "champion" if before is None else f"champion (version {before})"
+    rows = [f"| metric | this model | {title} | limit |", "|---|---|---|---|"]
+    for key, value in sorted(facts["figures"].items()):
+        bound = rules.floors.get(key)
+        limits = [] if bound is None else [("≥", bound.min), ("≤", bound.max)]
+        limit = " ".join(f"{sign} {_value(key, edge)}" for sign, edge in limits if edge is not None)
+        other = _value(key, champion.get(key))
+        rows.append(f"| {metric_label(key)} | {_value(key, value)} | {other} | {limit} |")
+    return rows
+
+
+def _value(key: str, value: float | None) -> str:
+    return "–" if value is None else format_value(key, value)
