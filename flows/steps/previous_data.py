@@ -1,8 +1,8 @@
-"""The data version that a new one is compared with: the one that the champion learned from.
+"""Find the data version that a new one is compared with: the champion's training data.
 
-A model version carries the content of its data and, where these were compared with earlier ones,
-the content of those too. So a run after a promotion compares the same two versions as the run
-that promoted, and finds its validation in the cache.
+A model version's tags hold the content of its data and of the data these were compared with. So a
+run after a promotion compares the same two versions as the run that promoted, and finds its
+validation in the cache.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from flows.storage.stage_cache import StageStore
 from hemlets.core.errors import DataError, WorkspaceError
 from hemlets.core.files import sha256_file
 
-NO_PREVIOUS: Final = "nothing: no champion learned from another data version"
+NO_PREVIOUS: Final = "nothing: no champion was trained on another data version"
 DATA_TAG: Final = "data_version"
 CONTENT_TAG: Final = "data_content"
 _PREVIOUS_TAG: Final = "previous_data_version"
@@ -30,10 +30,10 @@ class Previous:
     """An earlier data version.
 
     Attributes:
-        version: What DVC calls it.
-        content: Hash of its stage result; empty where that is not known.
-        folder: Where it lies; None where it can't be brought back.
-        missing: Why it can't.
+        version: Its name in DVC.
+        content: Hash of its step result; empty if unknown.
+        folder: Its folder; None if it can't be fetched.
+        missing: Why it can't be fetched.
     """
 
     version: str
@@ -43,17 +43,17 @@ class Previous:
 
     def __str__(self) -> str:
         if self.folder is None:
-            return f"nothing: data version {self.version} can't be brought back ({self.missing})"
+            return f"nothing: data version {self.version} can't be fetched ({self.missing})"
         return f"data version {self.version}"
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """What a model version says of the comparison."""
+        """Tags of a model version that name the data version its data were compared with."""
         known = {_PREVIOUS_TAG: self.version, _PREVIOUS_CONTENT_TAG: self.content}
         return {name: value for name, value in known.items() if value}
 
     def ingredients(self) -> dict[str, Any]:
-        """What a comparison's outcome depends on: the table, or that there is none."""
+        """What the outcome of a comparison depends on: the table, or its absence."""
         table = None if self.folder is None else sha256_file(self.folder / _TABLE)
         return {"version": self.version, "table": table}
 
@@ -61,15 +61,15 @@ class Previous:
 def find_previous(
     store: StageStore, present: str, champion_tags: Mapping[str, str] | None
 ) -> Previous | None:
-    """The version to compare the present one with, brought back from the stages or by DVC.
+    """Find the version to compare the present one with, from the cache or through DVC.
 
     Args:
-        store: The workspace's stage results.
+        store: The cache of step results.
         present: Name of the present data version.
-        champion_tags: Tags of the model that serves; None where there is none.
+        champion_tags: Tags of the champion; None if there is none.
 
     Returns:
-        None where no champion learned from other data.
+        None if no champion was trained on other data.
     """
     tags = champion_tags or {}
     version, content = tags.get(DATA_TAG, ""), tags.get(CONTENT_TAG, "")

@@ -1,7 +1,7 @@
-"""Judges a challenger, held against the champion on the same rows of the gate split.
+"""Promote: compare the challenger with the champion on the same gate rows and apply the decision.
 
-Whatever keeps the champion from being scored becomes a comparison with a problem, so that the
-flow ends with a rejection that says why rather than without a word on the challenger.
+If the champion can't be scored, the comparison has a problem and the challenger is rejected with
+that reason; the flow does not fail.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from hemlets.evaluation import PairedRatio, Run, compare_for_promotion, read_run
 if TYPE_CHECKING:
     from flows.tracking.run import Run as TrackedRun
 
-# What loading and running a damaged or another architecture's model raises, beside our own.
+# Loading and running a damaged model, or one of another architecture, raises these too.
 _MODEL_ERRORS: Final = (HemletsError, RuntimeError, ValueError, KeyError, TypeError)
 
 
@@ -43,7 +43,7 @@ Score = Callable[[Path], Benchmark]
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """A decision that was carried out, and all that led to it as plain values."""
+    """A decision that was carried out, and the facts that led to it as plain values."""
 
     decision: Decision
     facts: dict[str, Any]
@@ -59,15 +59,15 @@ def judge(
     packaged: Package,
     score: Score,
 ) -> Verdict:
-    """Decide about a registered challenger, tag it, and move the champion if it is better.
+    """Decide about a registered challenger, tag it, and move the alias if it is promoted.
 
     Args:
-        workspace: Whose registry.
+        workspace: The workspace with the registry.
         profile: Rules, the metric that is compared and the bootstrap's size.
         challenger: The registered version.
         model: Its model folder.
         scored: Its benchmark.
-        packaged: Its archive and what the endpoint answered.
+        packaged: Its archive and the outcome of its canary.
         score: Benchmarks a model folder on the same data version.
 
     Raises:
@@ -137,7 +137,7 @@ def log_verdict(run: TrackedRun, verdict: Verdict) -> None:
 
 
 def _withdrawn(workspace: Workspace, challenger: registry.ModelVersion) -> str | None:
-    """Why this model was taken out of service, under whichever number; None where it was not."""
+    """Why this model was withdrawn, under any version number; None if it was not."""
     return next(
         (
             f"{version.tags[registry.WITHDRAWN_TAG]} (version {version.version})"
@@ -177,7 +177,7 @@ def _hold_against(
     profile: Profile,
     score: Score,
 ) -> tuple[Comparison, Benchmark | None]:
-    """Score the champion as the challenger was scored, and compare the two sample by sample."""
+    """Score the champion like the challenger, and compare the two sample by sample."""
     metric, resamples = profile.benchmark.promotion_metric, profile.benchmark.resamples
     ratio: PairedRatio | None = None
     other: Benchmark | None = None

@@ -1,10 +1,10 @@
-"""Whole results of stages, found by what they were made from.
+"""The cache of step results, addressed by the content that they were made from.
 
-A stage's result is a folder ``stages/<stage>/<key>``. The key is a hash of the stage's
-settings, its inputs' content and the code that makes it, so that a change reruns this stage
-and those after it and nothing else. The folder takes its final name only when it is whole;
-until then it is ``<key>.partial``, which a resumable stage goes on from. Which results a run has
-asked for is noted in ``stages/.runs``, so that those of the newest runs can be told from the rest.
+A result is a folder ``stages/<stage>/<key>``. The key is a hash of the step's settings, the content
+of its inputs and its code, so that a change reruns this step and the later ones and nothing else.
+The folder gets its final name only when it is complete; until then it is ``<key>.partial``, from
+which a resumable step continues. ``stages/.runs`` lists which results each run has used, for
+:mod:`flows.storage.retention`.
 """
 
 from __future__ import annotations
@@ -25,16 +25,19 @@ MANIFEST: Final = "manifest.json"
 PARTIAL: Final = ".partial"
 DAMAGED: Final = ".damaged"
 RUNS: Final = ".runs"
-"""Folder among the stages with a file a run: the ``[stage, key]`` pairs that it has asked for."""
+"""Folder with one file per run: the ``[stage, key]`` pairs that the run has used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageResult:
-    """A whole result.
+    """A complete result.
 
     Attributes:
-        content: Hash over the names and bytes of its files: what later stages depend on.
-        cached: It was there before.
+        stage: Name of the step.
+        key: Its key.
+        folder: Folder with the files.
+        content: Hash over the names and bytes of its files, which later steps depend on.
+        cached: The result existed before.
     """
 
     stage: str
@@ -45,7 +48,7 @@ class StageResult:
 
 
 class StageStore:
-    """The stage results of a workspace, as one run asks for them."""
+    """The cache of a workspace, as one run uses it."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -54,18 +57,17 @@ class StageStore:
 
     @staticmethod
     def key(stage: str, **ingredients: Any) -> str:
-        """Key of a stage from everything that its result depends on."""
+        """Compute a key from everything that a result depends on."""
         return content_hash({"stage": stage, **ingredients})[:20]
 
     def folder(self, stage: str, key: str) -> Path:
-        """Where the whole result lives."""
+        """Folder of the complete result of a key."""
         return self.workspace.stages / stage / key
 
     def find(self, stage: str, key: str) -> StageResult | None:
-        """The whole result of a key, its files checked against the manifest; None if absent.
+        """Find the complete result of a key, with its files verified; None if absent.
 
-        A result with a missing or altered file is moved out of the way, with a new name that
-        says so, and counts as absent.
+        A result with a missing or changed file is renamed and counts as absent.
         """
         folder = self.folder(stage, key)
         if not (folder / MANIFEST).exists():
@@ -85,7 +87,7 @@ class StageStore:
         )
 
     def holding(self, stage: str, content: str) -> StageResult | None:
-        """A whole result of a stage by its content, whatever it was made by; None if absent."""
+        """Find a complete result by its content, whatever its key is; None if absent."""
         for manifest in sorted((self.workspace.stages / stage).glob(f"*/{MANIFEST}")):
             key = manifest.parent.name
             if "." not in key and self._content(manifest) == content:
@@ -110,19 +112,19 @@ class StageStore:
         counts: str = "",
         reusable: Callable[[Path], bool] = lambda _: True,
     ) -> StageResult:
-        """The result of a key, built where it is absent.
+        """Return the result of a key; build it if it is absent.
 
         Args:
-            stage: Name of the stage.
+            stage: Name of the step.
             key: Its key.
-            build: Fills the partial folder; what an earlier attempt left is still there.
-            counts: Only files below this relative path make up ``content``; logs and timings
-                differ from run to run and must not rerun later stages.
-            reusable: Whether a whole result is good enough to be taken again; one that is not is
-                built anew and replaced.
+            build: Fills the partial folder, which still has the files of an earlier attempt.
+            counts: Only files below this relative path count for ``content``; logs and timings
+                differ between runs and must not rerun later steps.
+            reusable: Whether a complete result may be reused; otherwise it is built again and
+                replaced.
 
         Raises:
-            WorkspaceError: Another process is building this stage.
+            WorkspaceError: Another process is building this step.
         """
         with lock(self.workspace.locks / f"{stage}.lock", f"stage {stage}"):
             self._note(stage, key)

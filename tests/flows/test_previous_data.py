@@ -79,7 +79,7 @@ def test_data_that_are_nowhere_are_named_with_the_reason(store) -> None:
     previous = find_previous(store, new.version, {DATA_TAG: "open-rendered-000000000000"})
     assert previous is not None
     assert previous.folder is None
-    assert "open-rendered-000000000000 can't be brought back" in str(previous)
+    assert "open-rendered-000000000000 can't be fetched" in str(previous)
 
 
 def test_after_a_promotion_the_same_versions_are_compared_as_before(store) -> None:
