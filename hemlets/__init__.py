@@ -30,6 +30,7 @@ def load(
     *,
     body: str | Path | None = None,
     device: str | Device | None = None,
+    fast: bool = False,
 ) -> Model:
     """The model that predicts everybody in a photograph, see `hemlets.inference.model.Model`.
 
@@ -37,6 +38,7 @@ def load(
         model: A model folder; the workspace's champion when omitted, else the starter weights.
         body: A body file, for a model that wasn't trained on the open body.
         device: Where to run: a GPU where there is one, when omitted.
+        fast: Without the flip test, which doubles the time and is worth some accuracy.
 
     Raises:
         AssetError: There is no model, or no body for it.
@@ -44,7 +46,7 @@ def load(
     """
     from hemlets.inference.model import Model
 
-    return Model.load(model, body=body, device=device)
+    return Model.load(model, body=body, device=device, fast=fast)
 
 
 def __getattr__(name: str) -> object:

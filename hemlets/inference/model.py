@@ -65,6 +65,7 @@ class Model:
         *,
         body: str | Path | None = None,
         device: str | torch.device | None = None,
+        fast: bool = False,
     ) -> Self:
         """Load a model and its body.
 
@@ -72,6 +73,7 @@ class Model:
             model: A model folder; `hemlets.inference.champion` says what is taken without one.
             body: A body file, for a model that wasn't trained on the open body.
             device: Where to run: a GPU where there is one, when omitted.
+            fast: Without the flip test, which doubles the time and is worth some accuracy.
 
         Raises:
             AssetError: There is no model, or no body for it.
@@ -80,7 +82,7 @@ class Model:
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         choice = find_model(None if model is None else Path(model), Workspace.from_env())
-        predictor = Predictor.load(choice.folder, device=device)
+        predictor = Predictor.load(choice.folder, device=device, flip_test=False if fast else None)
         of_model = _body_of(predictor.card.body, None if body is None else Path(body))
         return cls(predictor, of_model, origin=choice.origin)
 

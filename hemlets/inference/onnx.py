@@ -109,15 +109,20 @@ class OnnxPredictor(Predictor):
     def load(
         cls, folder: Path, *, device: str | torch.device = "cpu", flip_test: bool | None = None
     ) -> Self:
-        """Load a file, which stands in for a model folder; arguments as of the base class.
+        """Load a file, which stands in for a model folder.
 
         Raises:
-            CheckpointError: The file is none of ours.
+            CheckpointError: The file is none of ours, or was exported with another flip test.
         """
-        found = cls(folder)
-        if flip_test is not None:
-            found.card = found.card.model_copy(update={"flip_test": flip_test})
-        return found
+        predictor = cls(folder)
+        if flip_test not in (None, predictor.card.flip_test):
+            raise CheckpointError(
+                "the flip test is a part of the exported network",
+                where=folder,
+                expected=f"flip_test={predictor.card.flip_test}",
+                remedy="export a model whose card says otherwise",
+            )
+        return predictor
 
     def _infer(self, crop_B3HW: Tensor) -> NetworkAnswer:
         values = self._session.run(None, {"crop": crop_B3HW.float().contiguous().numpy()})

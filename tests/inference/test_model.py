@@ -21,7 +21,7 @@ from hemlets.inference.images import Image
 from hemlets.inference.people import Detection
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.codecs.bones import BoneLengths
-from hemlets.models.model_folder import save_model
+from hemlets.models.model_folder import InferenceConfig, load_model, save_model
 
 TWO = (30.0, 20.0, 90.0, 140.0), (100.0, 10.0, 180.0, 150.0)
 
@@ -187,6 +187,34 @@ def test_a_box_that_does_not_fit_is_named(
     with pytest.raises(InputError) as caught:
         model(image, boxes=boxes)
     assert caught.value.where == where
+
+
+def test_a_fast_model_does_without_the_flip_test_and_says_so(
+    folder: Path, tmp_path: Path, image: Image
+) -> None:
+    weights, card = load_model(folder)
+    flipped = tmp_path / "flipped"
+    save_model(
+        flipped,
+        weights.state_dict(),
+        pose=card.pose,
+        shape=card.shape,
+        bones=card.bones,
+        inference=InferenceConfig(flip_test=True),
+        training={},
+    )
+    box = [TWO[0]]
+    exact, fast, plain = (
+        model(image, boxes=box)
+        for model in (
+            hemlets.load(flipped, device="cpu"),
+            hemlets.load(flipped, device="cpu", fast=True),
+            hemlets.load(folder, device="cpu"),
+        )
+    )
+    np.testing.assert_allclose(fast[0].joints3d_mm, plain[0].joints3d_mm, atol=1e-3)
+    assert np.abs(exact[0].joints3d_mm - plain[0].joints3d_mm).max() > 0.1
+    assert exact.model_version != fast.model_version
 
 
 def test_importing_hemlets_brings_neither_torch_nor_opencv() -> None:
