@@ -19,7 +19,6 @@ from hemlets.models import HemletsPosh, PoshOutput
 from hemlets.models.codecs import (
     PERSON_STATISTIC,
     crop_views,
-    decode_heatmaps,
     from_view,
     person_confidence,
 )
@@ -28,6 +27,7 @@ from hemlets.models.crops import joints_in_images, network_input
 from hemlets.models.flip_tta import flip_tta
 from hemlets.models.fused import FusedModel, Precision, can_prepare
 from hemlets.models.model_folder import ModelCard, load_model
+from hemlets.models.pose import joint_confidence
 
 DEFAULT_FOV_DEG = 55.0
 """Field of view across the longer image side that is assumed without intrinsics."""
@@ -57,11 +57,9 @@ class NetworkAnswer(NamedTuple):
 
 def read_out(out: PoshOutput) -> NetworkAnswer:
     """The answer of a network's outputs."""
-    voxel, heatmap = out.decoded.voxel_BJ3, out.pose.heatmap_BJHW
-    if heatmap is None:
+    voxel, confidence = out.decoded.voxel_BJ3, joint_confidence(out.pose)
+    if confidence is None:
         confidence = torch.full_like(voxel[..., 0], float("nan"))
-    else:
-        confidence = decode_heatmaps(heatmap)[1].clamp(0, 1)
     return NetworkAnswer(voxel, out.shape.rotation_BR33, out.shape.betas_BS, confidence)
 
 

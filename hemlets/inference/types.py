@@ -73,8 +73,8 @@ class BodyEstimate:
         root_mm: (3,) pelvis in the camera frame, at the distance that gives the skeleton the bone
             length which predictions have on average.
         joints2d_px: (18, 2) joints in the image.
-        confidence: (18,) in 0–1: peak of the joint's 2D heatmap; NaN (null in JSON) from a
-            network without heatmaps.
+        confidence: (18,) in 0–1, see `hemlets.models.pose.joint_confidence`; NaN (null in JSON)
+            from a network without heatmaps.
         theta: (24, 3) SMPL θ as axis-angles; the root turns the body into the camera frame.
         betas: (10,) SMPL β.
         box_xyxy: The box that was used.

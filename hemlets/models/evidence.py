@@ -52,8 +52,10 @@ class KeypointEvidence(nn.Module):
         self.register_buffer("weights_JK", weights_JK, persistent=False)
         self.weights_JK: Tensor
 
-    def forward(self, keypoints_BK3: Tensor, maps_BCHW: Tensor) -> Tensor:
-        """Log-likelihoods (B, 18, H, W) up to a constant, in float32.
+    def forward(self, keypoints_BK3: Tensor, maps_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-likelihoods (B, 18, H, W) up to a constant, and scores (B, 18), in float32.
+
+        A joint's score is that of the least sure of its keypoints; NaN for a joint without.
 
         Args:
             keypoints_BK3: x and y as fractions of the crop, and score.
@@ -62,10 +64,9 @@ class KeypointEvidence(nn.Module):
         H, W = maps_BCHW.shape[-2:]
         keypoints_BK3 = keypoints_BK3.float()
         place_BJ2 = torch.einsum("jk,bkc->bjc", self.weights_JK, keypoints_BK3[..., :2])
-        # The least sure keypoint decides; joints without keypoints have no evidence.
         used_JK = self.weights_JK > 0
-        score_BJK = torch.where(used_JK, keypoints_BK3[:, None, :, 2], 1.0)
-        score_BJ = score_BJK.amin(-1).clamp(0.0, _MOST_SURE) * used_JK.any(-1)
+        lowest_BJ = torch.where(used_JK, keypoints_BK3[:, None, :, 2], 1.0).amin(-1)
+        score_BJ = torch.where(used_JK.any(-1), lowest_BJ, torch.nan)
         x_W = (torch.arange(W, device=place_BJ2.device) + 0.5) / W
         y_H = (torch.arange(H, device=place_BJ2.device) + 0.5) / H
         scale = -0.5 / _SPREAD**2
@@ -74,5 +75,5 @@ class KeypointEvidence(nn.Module):
             * torch.exp(scale * (x_W - place_BJ2[..., :1]) ** 2)[..., None, :]
         )
         density = 1 / (2 * torch.pi * _SPREAD**2)
-        score_BJ11 = score_BJ[..., None, None]
-        return torch.log(score_BJ11 * density * near_BJHW + (1 - score_BJ11))
+        right_BJ11 = score_BJ.nan_to_num(0.0).clamp(0.0, _MOST_SURE)[..., None, None]
+        return torch.log(right_BJ11 * density * near_BJHW + (1 - right_BJ11)), score_BJ

@@ -18,10 +18,10 @@ def flip_tta(model: HemletsPosh | FusedModel, image_B3HW: Tensor) -> PoshOutput:
     """What the model makes of crops, averaged with what it makes of their mirror images.
 
     A usual test-time augmentation (Newell et al. 2016 for heatmaps, Sun et al. 2018 for joints
-    by soft-argmax), at twice the cost. 2D heatmaps and joints are averaged. The body is regressed
-    from the averaged joints, in both directions too, so that it agrees with the joints that are
-    reported: β is averaged, rotations by the chordal mean (Hartley et al. 2013). A mirrored crop
-    has the mirrored answer.
+    by soft-argmax), at twice the cost. 2D heatmaps, scores and joints are averaged. The body is
+    regressed from the averaged joints, in both directions too, so that it agrees with the joints
+    that are reported: β is averaged, rotations by the chordal mean (Hartley et al. 2013). A
+    mirrored crop has the mirrored answer.
 
     Args:
         model: In evaluation mode.
@@ -53,12 +53,14 @@ def flip_sum(model: HemletsPosh | FusedModel, image_B3HW: Tensor) -> PoshOutput:
     decoded = DecodedVolume((marginals[0], marginals[1], marginals[2]), mean_BJ3)
 
     heatmap, evidence = out.pose.heatmap_BJHW, out.pose.evidence_BJHW
+    score = out.pose.score_BJ
     pose = out.pose._replace(
         volume_BJDHW=out.pose.volume_BJDHW[:B],
         heatmap_BJHW=None if heatmap is None else (heatmap[:B] + heatmap[B:, joints].flip(-1)) / 2,
         triplet_BKLHW=None if out.pose.triplet_BKLHW is None else out.pose.triplet_BKLHW[:B],
         feature_BC=out.pose.feature_BC[:B],
         evidence_BJHW=None if evidence is None else evidence[:B],
+        score_BJ=None if score is None else (score[:B] + score[B:, joints]) / 2,
     )
     seen_BJ3 = torch.cat([mean_BJ3, _mirrored(mean_BJ3[:, joints], volume.cells)])
     rotation, betas = body_from(seen_BJ3, out.pose.feature_BC, model.shape, volume)

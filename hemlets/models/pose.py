@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from hemlets.core.config import Config
 from hemlets.core.skeleton import N_JOINTS, N_PARTS
 from hemlets.models.backbones import BackboneName, MoveNetThunder, build_backbone
-from hemlets.models.codecs import States, VolumeSpec, expectation, layers, marginals
+from hemlets.models.codecs import (
+    States,
+    VolumeSpec,
+    decode_heatmaps,
+    expectation,
+    layers,
+    marginals,
+)
 from hemlets.models.evidence import KeypointEvidence
 
 _LEVELS_FROM: Final = {4: 4, 8: 3}
@@ -109,6 +116,8 @@ class PoseOutput(NamedTuple):
         feature_BC: Pooled backbone features, for the shape network.
         evidence_BJHW: Log-likelihood of each joint's place in the image from the backbone's
             keypoints; None without.
+        score_BJ: How sure the backbone is of each joint's keypoints, 0-1; NaN for a joint without
+            keypoints; None from a network without.
     """
 
     volume_BJDHW: Tensor
@@ -116,6 +125,7 @@ class PoseOutput(NamedTuple):
     triplet_BKLHW: Tensor | None
     feature_BC: Tensor
     evidence_BJHW: Tensor | None = None
+    score_BJ: Tensor | None = None
 
 
 class DecodedVolume(NamedTuple):
@@ -223,7 +233,7 @@ class PoseNetwork(nn.Module):
         if len(self.level_norm):
             levels = [norm(level) for norm, level in zip(self.level_norm, levels, strict=True)]
         up = self.feature_branch(levels)
-        heatmap = triplet = evidence = None
+        heatmap = triplet = evidence = score = None
         if self.config.intermediate == "hemlets":
             maps = self.heatmap_head(self.heatmap_branch(levels))
             of_parts = layers(self.config.states) * N_PARTS
@@ -231,9 +241,12 @@ class PoseNetwork(nn.Module):
             heatmap = maps[:, of_parts:]
             up = self.fusion(torch.cat([up, self.heatmap_encoder(maps)], 1))
         if self.evidence is not None:
-            evidence = self.evidence(encoded.keypoints_BK3, up)
+            found = self.evidence(encoded.keypoints_BK3, up)
+            # Not unpacked, so that the network can be traced.
+            evidence, score = found[0], found[1]
         volume = self.volume_head(up).unflatten(1, (N_JOINTS, self.config.volume.shape_xyz[2]))
-        return PoseOutput(volume, heatmap, triplet, levels[-1].float().mean((2, 3)), evidence)
+        feature = levels[-1].float().mean((2, 3))
+        return PoseOutput(volume, heatmap, triplet, feature, evidence, score)
 
     def decode(self, output: PoseOutput) -> DecodedVolume:
         """Joints in voxels of the configured volume, from crops of any size."""
@@ -255,3 +268,17 @@ def decode(output: PoseOutput, volume: VolumeSpec) -> DecodedVolume:
             logits = logits.float() + output.evidence_BJHW[:, :, None]
         p_xyz = marginals(logits)
         return DecodedVolume(p_xyz, expectation(p_xyz, volume.shape_xyz))
+
+
+def joint_confidence(output: PoseOutput) -> Tensor | None:
+    """How sure a network is of each joint, 0-1: (B, 18); None from one that can't tell.
+
+    The score of its keypoints where the backbone has some: learnt from photographs, it is the
+    share of joints that are right there. Of other joints the height of the 2D heatmap's peak.
+    """
+    if output.heatmap_BJHW is None:
+        return output.score_BJ
+    peak_BJ = decode_heatmaps(output.heatmap_BJHW)[1].clamp(0, 1)
+    if output.score_BJ is None:
+        return peak_BJ
+    return torch.where(output.score_BJ.isnan(), peak_BJ, output.score_BJ)

@@ -22,12 +22,13 @@ import torch
 from hemlets.core.skeleton import Joint
 from hemlets.data.table import Annotations
 from hemlets.models import HemletsPosh
-from hemlets.models.codecs import PERSON_STATISTIC, decode_heatmaps, person_confidence
+from hemlets.models.codecs import PERSON_STATISTIC, person_confidence
 from hemlets.models.codecs.bones import BoneLengths
 from hemlets.models.codecs.decode import lengths_at_depth
 from hemlets.models.crops import ImageJoints, joints_in_images
 from hemlets.models.flip_tta import flip_tta
 from hemlets.models.model_folder import PersonThreshold
+from hemlets.models.pose import joint_confidence
 from hemlets.training.row_crops import row_crops
 
 Array = npt.NDArray[np.floating]
@@ -242,9 +243,9 @@ def _look(
             image_B3HW = batch.image_B3HW
             out = flip_tta(model, image_B3HW) if flip_test else model(image_B3HW)
         joints.append(joints_in_images(out.decoded.voxel_BJ3, volume, batch.crops))
-        if out.pose.heatmap_BJHW is not None:
-            peak_BJ = decode_heatmaps(out.pose.heatmap_BJHW)[1].clamp(0, 1)
-            confidences.append(person_confidence(peak_BJ.cpu().numpy()))
+        sure_BJ = joint_confidence(out.pose)
+        if sure_BJ is not None:
+            confidences.append(person_confidence(sure_BJ.cpu().numpy()))
     return _Seen(
         ImageJoints(*(np.concatenate(parts) for parts in zip(*joints, strict=True))),
         np.concatenate(confidences) if confidences else None,

@@ -10,7 +10,13 @@ from hemlets.core.errors import ConfigError
 from hemlets.core.skeleton import Joint
 from hemlets.models.codecs import VolumeSpec
 from hemlets.models.evidence import KeypointEvidence
-from hemlets.models.pose import PoseNetwork, PoseNetworkConfig, PoseOutput, decode
+from hemlets.models.pose import (
+    PoseNetwork,
+    PoseNetworkConfig,
+    PoseOutput,
+    decode,
+    joint_confidence,
+)
 
 MAPS = torch.zeros(1, 1, 32, 32)
 LEFT_HIP, RIGHT_HIP, LEFT_WRIST = 11, 12, 9
@@ -32,7 +38,7 @@ def decoded(volume_JDHW: Tensor, evidence: Tensor | None) -> Tensor:
 
 
 def test_a_sure_keypoint_puts_the_joint_there_where_the_volume_has_no_opinion() -> None:
-    evidence = KeypointEvidence()(keypoints(left_wrist=(0.31, 0.72, 0.9)), MAPS)
+    evidence = KeypointEvidence()(keypoints(left_wrist=(0.31, 0.72, 0.9)), MAPS)[0]
     x, y, z = decoded(torch.zeros(18, 64, 32, 32), evidence)[Joint.LEFT_WRIST].tolist()
     # A tenth of the probability says nothing, and its mean is the middle.
     assert x / 32 == pytest.approx(0.9 * 0.31 + 0.1 * 0.5, abs=2e-3)
@@ -45,27 +51,28 @@ def test_depth_is_what_the_volume_says_at_the_keypoint() -> None:
     volume[:, 10, :, :16] = 40.0
     volume[:, 50, :, 16:] = 40.0
     for x, cell in ((0.2, 10.5), (0.8, 50.5)):
-        evidence = KeypointEvidence()(keypoints(left_wrist=(x, 0.5, 1.0)), MAPS)
+        evidence = KeypointEvidence()(keypoints(left_wrist=(x, 0.5, 1.0)), MAPS)[0]
         assert decoded(volume, evidence)[Joint.LEFT_WRIST, 2] == pytest.approx(cell, abs=0.5)
 
 
 def test_a_volume_that_is_surer_than_the_keypoint_wins() -> None:
     volume = torch.zeros(18, 64, 32, 32)
     volume[:, :, 4, 28] = 30.0
-    evidence = KeypointEvidence()(keypoints(left_wrist=(0.2, 0.8, 0.5)), MAPS)
+    evidence = KeypointEvidence()(keypoints(left_wrist=(0.2, 0.8, 0.5)), MAPS)[0]
     found = decoded(volume, evidence)[Joint.LEFT_WRIST, :2]
     torch.testing.assert_close(found, torch.tensor([28.5, 4.5]), atol=0.05, rtol=0)
 
 
 def test_a_score_of_nothing_and_a_joint_without_keypoints_leave_the_volume_alone() -> None:
-    evidence = KeypointEvidence()(keypoints(left_wrist=(0.2, 0.8, 0.9)), MAPS)
+    evidence, _ = KeypointEvidence()(keypoints(left_wrist=(0.2, 0.8, 0.9)), MAPS)
     speaking = evidence.flatten(2).amax(-1)[0] > 1e-6
     assert speaking.nonzero().flatten().tolist() == [Joint.LEFT_WRIST]
 
 
 def test_the_pelvis_lies_between_the_hips_and_is_as_sure_as_the_less_sure_one() -> None:
     hips = keypoints(left_hip=(0.6, 0.5, 0.9), right_hip=(0.4, 0.4, 0.3))
-    evidence = KeypointEvidence()(hips, MAPS)
+    evidence, score = KeypointEvidence()(hips, MAPS)
+    assert score[0, Joint.PELVIS] == pytest.approx(0.3)
     peak = evidence[0, Joint.PELVIS].flatten().argmax().item()
     assert divmod(peak, 32) in {(14, 15), (14, 16)}
     assert evidence[0, Joint.PELVIS].max() < evidence[0, Joint.LEFT_HIP].max()
@@ -100,3 +107,17 @@ def test_depth_has_cells_of_its_own() -> None:
     crop_px, depth_mm = VOLUME.from_voxels(voxels)
     assert crop_px.flatten().tolist() == [128.0, 64.0]
     assert depth_mm.item() == 250.0
+
+
+def test_a_joints_confidence_is_its_keypoints_score_and_else_its_heatmaps_peak() -> None:
+    _, score = KeypointEvidence()(keypoints(left_wrist=(0.2, 0.8, 0.9)), MAPS)
+    heatmap = torch.full((1, 18, 32, 32), 0.1)
+    heatmap[0, :, 3, 3] = 0.4
+    output = PoseOutput(torch.zeros(1, 18, 64, 32, 32), heatmap, None, torch.zeros(1, 1))
+    assert joint_confidence(output) == pytest.approx(torch.full((1, 18), 0.4))
+    found = joint_confidence(output._replace(score_BJ=score))
+    assert found is not None
+    assert found[0, Joint.LEFT_WRIST] == pytest.approx(0.9)
+    assert found[0, Joint.HEAD_TOP] == pytest.approx(0.4)
+    assert found[0, Joint.RIGHT_ANKLE] == 0
+    assert joint_confidence(output._replace(heatmap_BJHW=None)) is None
