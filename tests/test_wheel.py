@@ -10,11 +10,9 @@ import sys
 from pathlib import Path
 from zipfile import ZipFile
 
-import numpy as np
 import pytest
 
 from hemlets import __version__
-from hemlets.data.table import encode_jpeg
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -72,14 +70,13 @@ def test_it_leaves_out_what_rebuilds_the_assets(installed: Path) -> None:
     assert not (installed / "hemlets/assets/rebuild").exists()
 
 
-def test_it_predicts_the_person_in_a_photo(installed: Path, tmp_path: Path) -> None:
-    image = np.random.default_rng(0).integers(0, 255, (240, 200, 3)).astype(np.uint8)
-    (tmp_path / "photo.jpg").write_bytes(encode_jpeg(image))
+def test_it_predicts_everybody_in_a_photo(installed: Path, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "tests/models/golden/two_people.png", tmp_path / "photo.png")
     # -P: the current folder stays off the path. The checkout's editable install comes after it.
     code = (
         "import sys, hemlets.cli as cli, hemlets\n"
         f"assert hemlets.__file__.startswith({str(installed)!r}), hemlets.__file__\n"
-        "sys.exit(cli.main(['predict', 'photo.jpg', '--json', '--quiet']))"
+        "sys.exit(cli.main(['predict', 'photo.png', '--json', '--quiet']))"
     )
     done = subprocess.run(
         [sys.executable, "-P", "-c", code],
@@ -89,4 +86,5 @@ def test_it_predicts_the_person_in_a_photo(installed: Path, tmp_path: Path) -> N
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)["joints3d_mm"]) == 18
+    people = json.loads(done.stdout)["people"]
+    assert [len(person["joints3d_mm"]) for person in people] == [18, 18]
