@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hemlets.body.rotations import axis_angles
 from hemlets.core.errors import InputError
+from hemlets.core.intrinsics import intrinsics_fault
 from hemlets.data.transforms import Crop, square_crop
 from hemlets.inference.request import parse_box, require_overlap
 from hemlets.inference.types import BodyEstimate, Box, Camera, Flag, PredictionRequest
@@ -214,6 +215,15 @@ def _prepare(
             f"the box {[round(v, 1) for v in box]} can't hold a person in {width}×{height} pixels",
             where=place,
         )
-    if request.camera is None:
+    camera = request.camera
+    if camera is None:
         flags.append(Flag.DEFAULT_FIELD_OF_VIEW)
+    elif fault := intrinsics_fault((camera.fx, camera.fy, camera.cx, camera.cy), (width, height)):
+        raise InputError(
+            fault,
+            where=f"{where}: camera" if where else "camera",
+            expected=f"fx, fy, cx, cy in pixels of the {width}×{height} image",
+            remedy="multiply normalised values by the image's width and height; leave the camera "
+            "out where it is not known",
+        )
     return crop, request.camera or default_camera(width, height), tuple(flags)

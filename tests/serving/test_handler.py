@@ -118,7 +118,8 @@ def test_fields_that_the_server_has_already_parsed_are_taken_too(
     assert parsed.box_xyxy == text.box_xyxy == (1.0, 2.0, 30.0, 40.0)
 
 
-@pytest.mark.parametrize("focal_px", [1, 1e6])
+# A tenth of, and a hundred times, the longer side of 120 pixels.
+@pytest.mark.parametrize("focal_px", [12, 12_000])
 def test_any_focal_length_that_is_taken_gives_finite_numbers(
     handler: PoseHandler, picture: bytes, focal_px: float, context: Context
 ):
@@ -350,3 +351,25 @@ def test_an_image_that_is_sent_in_another_way_is_answered_with_how_to_send_it(
     error = json.loads(answer)["error"]
     assert what in error["what"]
     assert "curl -F image=@photo.jpg" in error["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("camera", "fault"),
+    [
+        ([0.9, 1.2, 0.5, 0.5], "focal length"),
+        ([1.1, 1.1, 60, 45], "focal length"),
+        ([150, 150, 0.5, 0.5], "normalised"),
+        ([150, 150, 5000, 45], "far from an image"),
+        ([150, 150, 60, -5000], "far from an image"),
+        ([20_000, 20_000, 60, 45], "not in pixels"),
+    ],
+)
+def test_a_camera_that_is_not_in_the_images_pixels_is_refused_with_what_it_looks_like(
+    handler: PoseHandler, picture: bytes, context: Context, camera: list[float], fault: str
+):
+    fields = json.dumps(dict(zip(("fx", "fy", "cx", "cy"), camera, strict=True)))
+    (answer,) = handler.handle([{"image": picture, "box": BOX, "camera": fields}], context)
+    assert context.status == {0: 400}
+    error = json.loads(answer)["error"]
+    assert fault in error["what"]
+    assert "camera" in error["where"]
