@@ -203,7 +203,7 @@ class TestATrainingProcessThatIsKilled:
         (log,) = workspace.logs.glob("train-pose-*.log")
         assert error.value.where == str(log)
         assert "SIGKILL" in error.value.what
-        assert "goes on from the last checkpoint" in str(error.value)
+        assert "continues from the last checkpoint" in str(error.value)
 
         began: list[int] = []
         result = train_pose(
