@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 import re
 
@@ -41,6 +42,32 @@ def scored(tmp_path):
     return score
 
 
+def page_of(folder):
+    return html.unescape((folder / "report.html").read_text())
+
+
+def paper_rows(page):
+    """The paper's rows beside ours."""
+    return re.findall(r'<tr class="paper">.*?</tr>', page, re.S)
+
+
+def cells_by_action(page):
+    """Texts of the table that has a column for each action."""
+    (table,) = (t for t in re.findall(r"<table.*?</table>", page, re.S) if ">WalkT.</th>" in t)
+    return [re.sub("<.*?>", "", cell) for cell in re.findall(r"<td.*?</td>", table, re.S)]
+
+
+def paper_notes(page):
+    """What the page says on the paper, a note for each cell that is not compared."""
+    (notes,) = re.findall(r'<div class="paper">.*?</div>', page, re.S)
+    return re.findall(r"<li>(.*?)</li>", notes, re.S)
+
+
+def given_in(page):
+    """The red box on what the predictor was given of the truth."""
+    return re.findall(r'<div class="given">.*?</div>', page, re.S)
+
+
 @pytest.mark.parametrize("protocol", TABLES)
 def test_one_command_scores_each_protocol_of_the_papers_tables(protocol, scored):
     code, folder = scored(protocol)
@@ -59,7 +86,7 @@ def test_table_1_has_the_papers_15_actions_in_its_order_and_their_mean(scored):
     (table,) = json.loads((folder / "benchmark.json").read_text())["tables"]
     titles = [cell["title"] for cell in table["cells"]]
     assert titles == [
-        "Direct.",
+        "Direct",
         "Discuss",
         "Eating",
         "Greet",
@@ -81,37 +108,44 @@ def test_table_1_has_the_papers_15_actions_in_its_order_and_their_mean(scored):
 
 
 def test_the_papers_cell_stands_beside_ours_where_the_protocol_is_the_same(scored):
-    page = (scored("human36m-p1")[1] / "report.html").read_text()
-    row = re.search(r"<tr class='paper'>.*?</tr>", page).group()
+    page = page_of(scored("human36m-p1")[1])
+    row = next(row for row in paper_rows(page) if "Ours, as printed" in row)
     assert ">34.4<" in row
     assert ">39.9<" in row
+    assert {"34.4", "39.9"} <= set(cells_by_action(page))
+    assert not any("not compared" in note for note in paper_notes(page))
 
 
 def test_the_papers_cell_is_withheld_where_one_thing_differs(scored):
-    page = (scored("human36m-p1", flip_test=False)[1] / "report.html").read_text()
-    assert "<tr class='paper'>" not in page
-    assert "39.9" not in page
-    assert "flip test: ours no, the paper&#x27;s yes" in page
+    page = page_of(scored("human36m-p1", flip_test=False)[1])
+    assert not paper_rows(page)
+    assert "39.9" not in cells_by_action(page)
+    (note,) = (n for n in paper_notes(page) if n.startswith("Table 1, Ours, Avg (39.9)"))
+    assert "not compared, because" in note
+    assert "(flip test: ours no, the paper's yes)" in note
 
 
 def test_the_ambiguous_32_1_of_protocol_2_never_stands_beside_ours(scored):
-    page = (scored("human36m-p2")[1] / "report.html").read_text()
-    assert "<tr class='paper'>" not in page
-    assert "alignment: ours similarity, the paper&#x27;s ambiguous" in page
+    page = page_of(scored("human36m-p2")[1])
+    assert not paper_rows(page)
+    assert "32.1" not in cells_by_action(page)
+    (note,) = (n for n in paper_notes(page) if n.startswith("Table 1, Ours, Avg (32.1)"))
+    assert "not compared, because" in note
+    assert "its alignment is not stated" in note
+    assert "alignment: ours similarity, the paper's ambiguous" in note
 
 
 def test_a_given_box_and_depth_are_told_in_red(scored, capsys):
     _, folder = scored("human36m-p1", depth_source="ground-truth-root")
-    page = (folder / "report.html").read_text()
-    given = re.search(r"<div class='given'>.*?</div>", page, re.S).group()
+    (given,) = given_in(page_of(folder))
     assert "box was the annotated one" in given
     assert "true depth was given" in given
     assert "depth:ground-truth-root" in capsys.readouterr().out
 
 
 def test_a_detectors_box_and_a_bone_length_prior_give_nothing_away(scored):
-    page = (scored("human36m-p1", box_source="detector")[1] / "report.html").read_text()
-    assert "<div class='given'>" not in page
+    page = page_of(scored("human36m-p1", box_source="detector")[1])
+    assert not given_in(page)
 
 
 def test_a_wrong_table_ends_with_a_message_and_no_report(scored, capsys):
