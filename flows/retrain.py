@@ -121,8 +121,10 @@ def _retrain(workspace: Workspace, profile: Profile) -> dict[str, Any]:
         verdict = _promote(run, data, posh, scored, packaged, challenger)
         report = _report(run, data, validation, pose, posh, scored, packaged, verdict)
     decision = verdict.decision
-    state = final_state(decision, unchanged=run.parent.finished)
-    reasons = (UNCHANGED,) if run.parent.finished else ()
+    # A model that had to be trained is news, whatever an earlier run had.
+    unchanged = run.parent.finished and posh.cached
+    state = final_state(decision, unchanged=unchanged)
+    reasons = (UNCHANGED,) if unchanged else ()
     get_run_logger().info("%s: %s", decision.outcome, "; ".join(decision.reasons))
     return {
         "state": state,

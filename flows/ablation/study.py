@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,18 @@ from hemlets.data.transforms import AugmentationConfig
 from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.backbones.pretrained import backbone_file
 from hemlets.training.config import LossConfig, StageJob, TrainingConfig
+
+_LATER: Final[dict[str, dict[str, Any]]] = {
+    "pose": {"depth_cells": None, "keypoints": False},
+    "training": {"feature_crops": 0},
+    "job": {"features": None},
+}
+"""Settings that are younger than the first rows, with the values at which nothing differs: they
+count in a row's key only at other values."""
+
+
+def _without_later_settings(values: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in values.items() if k not in later or v != later[k]}
 
 
 class Study(Config):
@@ -110,13 +122,15 @@ class Study(Config):
             job: Of the run; its data and start must be in place.
             test: Hash of the rows that it is scored on.
         """
-        training = job.training.model_dump(mode="json")
+        training = _without_later_settings(job.training.model_dump(mode="json"), _LATER["training"])
         weights = job.training.backbone_weights
         backbone = weights and sha256_file(backbone_file(weights, job.pose.backbone))
         ingredients: dict[str, Any] = job.model_dump(
             mode="json",
             exclude={"training", "data", "out", "initial", "initial_pose", "render_workers"},
         )
+        ingredients = _without_later_settings(ingredients, _LATER["job"])
+        ingredients["pose"] = _without_later_settings(ingredients["pose"], _LATER["pose"])
         return content_hash(
             {
                 **ingredients,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -70,7 +71,7 @@ def log_benchmark(run_id: str, folder: Path, *, uri: str) -> None:
     summary, now = read_summary(folder), int(time.time() * 1000)
     names = {metric.key: metric.name for metric in summary.metrics}
     printed = {
-        f"paper-table-{f.table}/{f.cell.column}/{names[f.cell.key]}": float(f.cell.value)
+        f"paper-table-{f.table}/{_allowed(f.cell.column)}/{names[f.cell.key]}": float(f.cell.value)
         for f in summary.paper
         # Only cells of the same protocol may be seen beside ours.
         if not f.why_apart
@@ -80,3 +81,8 @@ def log_benchmark(run_id: str, folder: Path, *, uri: str) -> None:
     client.set_tag(run_id, "hemlets.protocol", summary.protocol.name)
     client.set_tag(run_id, "hemlets.given", " ".join(summary.privileges) or "nothing")
     client.log_artifacts(run_id, str(folder), ARTIFACT_FOLDER)
+
+
+def _allowed(name: str) -> str:
+    """A name without the characters that MLflow refuses in names of metrics."""
+    return re.sub(r"[^\w\-. ]", "", name)
