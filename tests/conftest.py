@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -69,3 +72,10 @@ def samples() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no samples at {folder}: name their folder with HEMLETS_SAMPLES")
     return folder
+
+
+@pytest.fixture
+def own_children() -> Callable[[], list[BaseProcess]]:
+    """Lists the running processes that the test itself started."""
+    others = set(multiprocessing.active_children())
+    return lambda: [child for child in multiprocessing.active_children() if child not in others]

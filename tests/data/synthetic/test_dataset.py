@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -75,7 +74,7 @@ def test_nothing_but_data_is_left_in_the_folder(built: Path) -> None:
     assert names == {"annotations.parquet", "shards", "version.json"}
 
 
-def test_workers_do_not_change_the_bytes(built: Path, tmp_path: Path) -> None:
+def test_workers_do_not_change_the_bytes(built: Path, tmp_path: Path, own_children) -> None:
     seen: list[tuple[int, int]] = []
     build_open_data(
         CONFIG, tmp_path / "data", workers=2, progress=lambda *counts: seen.append(counts)
@@ -83,7 +82,7 @@ def test_workers_do_not_change_the_bytes(built: Path, tmp_path: Path) -> None:
     assert contents(tmp_path / "data") == contents(built)
     assert seen[0] == (0, 210)
     assert seen[-1] == (210, 210)
-    assert not multiprocessing.active_children()
+    assert not own_children()
 
 
 def test_the_size_of_a_shard_does_not_change_a_sample(built: Path, tmp_path: Path) -> None:
@@ -156,14 +155,14 @@ def test_a_disk_that_is_too_small_is_named_before_rendering(
         build_open_data(CONFIG, tmp_path / "data")
 
 
-def test_a_worker_that_dies_is_reported_and_the_rest_ended(tmp_path: Path) -> None:
+def test_a_worker_that_dies_is_reported_and_the_rest_ended(tmp_path: Path, own_children) -> None:
     def kill_one(done: int, total: int) -> None:
         if done:
-            multiprocessing.active_children()[0].kill()
+            own_children()[0].kill()
 
     with pytest.raises(WorkspaceError, match="worker died"):
         build_open_data(CONFIG, tmp_path / "data", workers=2, progress=kill_one)
-    assert not multiprocessing.active_children()
+    assert not own_children()
 
 
 def descendants(pid: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -33,10 +32,10 @@ def three() -> list[list[str]]:
     return hashes(CONFIG, 0, 3)
 
 
-def test_any_number_of_workers_gives_the_same_people(three) -> None:
+def test_any_number_of_workers_gives_the_same_people(three, own_children) -> None:
     assert hashes(CONFIG, 1, 3) == three
     assert hashes(CONFIG, 3, 3) == three
-    assert not multiprocessing.active_children()
+    assert not own_children()
 
 
 def test_a_stream_can_begin_at_any_window(three) -> None:
@@ -114,15 +113,15 @@ def test_no_more_is_rendered_than_may_lie_ahead() -> None:
         assert stream._pool.pending <= 2
 
 
-def test_a_worker_that_dies_is_reported() -> None:
+def test_a_worker_that_dies_is_reported(own_children) -> None:
     with RenderStream(CONFIG, workers=2) as stream:
         windows = stream.windows()
         next(windows)
-        for child in multiprocessing.active_children():
+        for child in own_children():
             child.kill()
         with pytest.raises(WorkspaceError, match="a render worker died"):
             list(islice(windows, 4))
-    assert not multiprocessing.active_children()
+    assert not own_children()
 
 
 def is_alive(pid: int) -> bool:
