@@ -76,6 +76,22 @@ def samples() -> Path:
 
 @pytest.fixture
 def own_children() -> Callable[[], list[BaseProcess]]:
-    """Lists the running processes that the test itself started."""
+    """Lists the running processes that the test itself started.
+
+    A process that has ended counts as running until the thread that waits for it has noticed.
+    """
     others = set(multiprocessing.active_children())
-    return lambda: [child for child in multiprocessing.active_children() if child not in others]
+
+    def running() -> list[BaseProcess]:
+        children = [c for c in multiprocessing.active_children() if c not in others]
+        return [c for c in children if c.pid is not None and _is_running(c.pid)]
+
+    return running
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state not in "ZX"

@@ -49,16 +49,14 @@ class WorkerPool(Generic[Task, Result]):
         self.close()
 
     def close(self) -> None:
-        """End the workers without waiting for their tasks; none is left on return."""
-        # `kill_workers` exists from Python 3.14 on.
-        for worker in list((self._executor._processes or {}).values()):
-            worker.kill()
-        # The executor would wait for the rest of a half-sent result while anyone could send it.
-        if (results := self._executor._result_queue) is not None:
-            results._writer.close()  # type: ignore[attr-defined]
-        # The executor's thread joins the workers. Joined here as well, a worker that the thread
-        # reaps in the same moment would still count as running.
-        self._executor.shutdown(cancel_futures=True)
+        """End the workers without waiting for their tasks."""
+        # `terminate_workers` exists from Python 3.14 on.
+        workers = list((self._executor._processes or {}).values())
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.join()
 
     @property
     def pending(self) -> int:
@@ -69,19 +67,18 @@ class WorkerPool(Generic[Task, Result]):
         """Hand a task to a worker, as soon as one is idle.
 
         Raises:
-            WorkspaceError: A worker died; the others were ended.
+            WorkspaceError: A worker died.
         """
         try:
             self._tasks[self._executor.submit(_compute, task)] = task
         except BrokenProcessPool:
-            self.close()
             raise self._death() from None
 
     def next_result(self) -> tuple[Task, Result]:
         """Wait for any pending task; its result is taken.
 
         Raises:
-            WorkspaceError: A worker died; the others were ended.
+            WorkspaceError: A worker died.
             Exception: What the task raised.
         """
         finished = next(iter(wait(self._tasks, return_when=FIRST_COMPLETED).done))
@@ -89,7 +86,6 @@ class WorkerPool(Generic[Task, Result]):
         try:
             return task, finished.result()
         except BrokenProcessPool:
-            self.close()
             raise self._death() from None
 
     def _death(self) -> WorkspaceError:
