@@ -44,7 +44,10 @@ BATCH_ROWS: Final = 16_384
 """Rows of a group: 13 MB of arrays, so that a file of any length can be read in little memory."""
 
 _METADATA: Final = b"hemlets.predictions"
-_REMEDY: Final = "run the benchmark again: it writes this file"
+_REMEDY: Final = (
+    "write the columns and the metadata `hemlets.predictions` that docs/howto/predictions.md "
+    "lists; a file of `hemlets benchmark predict` has them"
+)
 _SCHEMA: Final = pa.schema(
     [
         pa.field("sample_id", pa.string(), nullable=False),
