@@ -25,7 +25,6 @@ from flows.final_states import UNCHANGED, FinalState, announce, final_state, run
 from flows.profile import RETRAIN_LOCK, RETRAINING, Profile, load_profile, run_number
 from flows.registry import versions as registry
 from flows.registry.rules import Outcome
-from flows.services.redaction import redact_url
 from flows.services.transient import retry_transient
 from flows.services.user_errors import find_user_error
 from flows.steps import benchmark, ingest, package, promote, register, train, validate
@@ -45,6 +44,7 @@ from flows.tracking.retraining_key import RetrainingKey, retraining_key
 from flows.tracking.run import Run
 from hemlets.core.errors import PromotionError
 from hemlets.core.files import content_hash, lock, read_json
+from hemlets.core.redaction import redact_url
 from hemlets.core.workspace import Workspace
 
 _STEP: Final[dict[str, Any]] = {

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.services.redaction import redact_url
 from flows.tracking.mlflow_client import STAGE_KEY_TAG, Tracking, connect
 from hemlets.core.errors import AssetError, CheckpointError, ConfigError, PromotionError
 from hemlets.core.files import atomic_folder, lock, sha256_file, sha256_folder
+from hemlets.core.redaction import redact_url
 from hemlets.core.workspace import Workspace
 
 if TYPE_CHECKING:

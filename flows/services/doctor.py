@@ -19,7 +19,6 @@ from typing import Annotated, Final
 import typer
 
 from flows.services.checks import Check, Status
-from flows.services.redaction import redact_url
 from flows.services.surroundings import (
     look_at_encodings,
     look_at_foreign_settings,
@@ -29,6 +28,7 @@ from flows.services.surroundings import (
 from hemlets.core.environment import MLFLOW_SERVER, PREFECT_SERVER
 from hemlets.core.errors import HemletsError
 from hemlets.core.ports import BusyPortError, require_free_port
+from hemlets.core.redaction import redact_url
 from hemlets.core.workspace import Workspace
 
 PORTS: Final = (("MLflow", 5000), ("Prefect", 4200), ("TorchServe", 8080))

@@ -16,10 +16,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Self
 
-from flows.services.redaction import redact_url
 from hemlets.core.environment import without_foreign_settings
 from hemlets.core.errors import WorkspaceError
 from hemlets.core.ports import LOOPBACK, free_port, require_free_port
+from hemlets.core.redaction import redact_url
 from hemlets.core.supervisor import SupervisedProcess, last_lines
 from hemlets.core.workspace import Workspace
 

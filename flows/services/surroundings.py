@@ -6,7 +6,6 @@ import os
 import sys
 
 from flows.services.checks import Check, Status
-from flows.services.redaction import redact_url
 from hemlets.core.environment import (
     MLFLOW_SERVER,
     PREFECT_SERVER,
@@ -14,6 +13,7 @@ from hemlets.core.environment import (
     without_foreign_settings,
 )
 from hemlets.core.errors import WorkspaceError
+from hemlets.core.redaction import redact_url
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 

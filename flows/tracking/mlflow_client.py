@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from flows.services.redaction import redact_url
 from flows.tracking.owner import EXPIRY_S, Owner, heartbeat
 from flows.tracking.run import Run, shortened
 from hemlets.core.errors import WorkspaceError
+from hemlets.core.redaction import redact_url
 from hemlets.core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Tracking:
 
     Attributes:
         uri: Its address; may contain a password, so it is only shown
-            :func:`~flows.services.redaction.redact_url`.
+            :func:`~hemlets.core.redaction.redact_url`.
         experiment_id: MLflow's id of the experiment ``hemlets``.
         client: MLflow's client.
     """

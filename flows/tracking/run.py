@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from flows.services.redaction import redact_url
 from hemlets.core.errors import DataError, WorkspaceError
+from hemlets.core.redaction import redact_url
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

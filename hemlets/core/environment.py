@@ -13,9 +13,9 @@ import urllib.request
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from hemlets.core.errors import WorkspaceError
+from hemlets.core.redaction import redact_url
 
 LOOPBACK_HOSTS: Final = ("127.0.0.1", "localhost", "::1")
 
@@ -123,7 +123,7 @@ def require_reachable(variable: str, *, health: str = "") -> None:
         reason = getattr(error, "reason", error)
         raise WorkspaceError(
             f"no server answers at the address that {variable} names: {reason}",
-            where=f"{variable}={_without_password(url)}",
+            where=f"{variable}={redact_url(url.partition('?')[0])}",
             expected="a server that runs and can be reached from here",
             remedy=f"start it or correct the address; unset {variable} to use the workspace's own",
         ) from error
@@ -134,9 +134,3 @@ def _with_loopback(no_proxy: str) -> str:
     if "*" in hosts:
         return no_proxy
     return ",".join([*hosts, *(host for host in LOOPBACK_HOSTS if host not in hosts)])
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=host, query="").geturl()

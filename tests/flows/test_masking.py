@@ -3,9 +3,9 @@
 import pytest
 
 from flows.registry.versions import version_by_number
-from flows.services.redaction import redact_url
 from flows.tracking.mlflow_client import connect
 from hemlets.core.errors import HemletsError, WorkspaceError
+from hemlets.core.redaction import redact_url
 from hemlets.core.workspace import Workspace
 
 
