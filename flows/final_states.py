@@ -8,6 +8,7 @@ Notifications are off by default: ``HEMLETS_NOTIFY`` lists Prefect notification 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 from collections.abc import Awaitable, Mapping
@@ -15,8 +16,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from flows.registry import versions as registry
 from flows.registry.rules import Decision, Outcome
+from flows.services.events import emit
+from hemlets.core.wording import counted
 
 NOTIFY: Final = "HEMLETS_NOTIFY"
 
@@ -74,7 +76,6 @@ def announce(state: FinalState, reasons: tuple[str, ...], facts: Mapping[str, An
     """
     from prefect import get_run_logger
     from prefect.client.orchestration import get_client
-    from prefect.events import emit_event
     from prefect.runtime import flow_run
 
     log = get_run_logger()
@@ -82,16 +83,33 @@ def announce(state: FinalState, reasons: tuple[str, ...], facts: Mapping[str, An
     try:
         with get_client(sync_client=True) as client:
             client.update_flow_run(flow_run.id, name=name)
-        emit_event(
-            f"hemlets.retraining.{state.slug}",
-            resource={
-                "prefect.resource.id": f"hemlets.model.{registry.MODEL_NAME}",
-                "prefect.resource.name": registry.MODEL_NAME,
-            },
-            payload={"flow_run": name, "reasons": list(reasons), **facts},
-        )
     except Exception as error:
-        log.warning("the end of this run could not be announced: %s", error)
+        log.warning("this run could not be renamed: %s", error)
+    _tell(f"retraining.{state.slug}", name, reasons, facts)
+
+
+def announce_resumed(lost: int) -> None:
+    """Emit the event and send the notifications that work of a killed process is taken up.
+
+    Args:
+        lost: MLflow runs that it left open.
+    """
+    from prefect.runtime import flow_run
+
+    why = f"an earlier run was killed ({counted(lost, 'open MLflow run')}): its steps are resumed"
+    _tell("retraining.resumed", f"{flow_run.name} resumes", (why,), {})
+
+
+def _tell(event: str, name: str, reasons: tuple[str, ...], facts: Mapping[str, Any]) -> None:
+    from prefect import get_run_logger
+    from prefect.runtime import flow_run
+    from prefect.utilities.urls import url_for
+
+    log = get_run_logger()
+    with contextlib.suppress(Exception):
+        if page := url_for("flow-run", obj_id=flow_run.id):
+            facts = {**facts, "page": page}
+    emit(event, {"flow_run": name, "reasons": list(reasons), **facts})
     for block in filter(None, os.environ.get(NOTIFY, "").split(",")):
         try:
             _notify(block.strip(), name, reasons, facts)
@@ -106,7 +124,9 @@ def _notify(block: str, name: str, reasons: tuple[str, ...], facts: Mapping[str,
     sender = Block.load(block)
     if not isinstance(sender, NotificationBlock):
         raise TypeError("it is not a notification block")
-    lines = [*(f"- {reason}" for reason in reasons), *(f"{k}: {v}" for k, v in facts.items())]
+    lines = [f"- {reason}" for reason in reasons]
+    lines += [f"{key}: {'; '.join(value) if isinstance(value, list) else value}"
+              for key, value in facts.items()]  # fmt: skip
     sent: Any = sender.notify("\n".join(lines), subject=f"hemlets: {name}")
     if inspect.isawaitable(sent):
         asyncio.run(_wait_for(sent))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, date, datetime
 from importlib import resources
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from flows.registry.rules import PromotionRules
-from flows.settings import BenchmarkConfig, CanaryConfig
+from flows.registry.rules import Judge, PromotionRules
+from flows.settings import BenchmarkConfig, CanaryConfig, StepTimeouts
+from flows.sources import Source
 from hemlets.core.config import Config, read_toml
 from hemlets.core.errors import ConfigError
 from hemlets.data.synthetic.config import OpenDataConfig
@@ -52,6 +54,9 @@ class Profile(Config):
         processes: Training processes that ``torchrun`` starts on this machine.
         datasets: Ingested datasets of the workspace whose training rows are trained on beside
             the rendered people.
+        sources: Places that are looked at for new data first; each is a dataset, too.
+        judges: The user's own gate and test rows, which are never trained on.
+        overlay: Suite file that adds, changes or switches off expectations about the data.
         stream: Where given, both training stages are shown people rendered while they train, as
             ``data`` says, instead of the training rows. Those still give the scale of the body,
             what the baselines learn from and the shape network's warm-up: some thousands do.
@@ -68,6 +73,9 @@ class Profile(Config):
     render_workers: int = Field(2, ge=1)
     processes: int = Field(1, ge=1)
     datasets: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
+    judges: tuple[Judge, ...] = ()
+    overlay: Path | None = Field(None, strict=False)
     fresh_share: float = Field(0.25, ge=0, le=1)
     min_body_share: float = Field(0.05, ge=0, le=1)
     data: OpenDataConfig
@@ -82,6 +90,7 @@ class Profile(Config):
     benchmark: BenchmarkConfig = BenchmarkConfig()
     canary: CanaryConfig = CanaryConfig()
     promotion: PromotionRules
+    timeouts_h: StepTimeouts = StepTimeouts()
 
     def numbered(self, number: int) -> Profile:
         """The profile of a numbered retraining, with training people of its own.
@@ -94,10 +103,13 @@ class Profile(Config):
 
     @model_validator(mode="after")
     def _streams_rendered_people_only(self) -> Self:
-        if self.stream is not None and self.datasets:
+        names = [*self.datasets, *(source.name for source in self.sources)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"datasets and sources have a name twice: {', '.join(names)}")
+        if self.stream is not None and names:
             raise ValueError(
-                f"stream would leave out the training rows of {', '.join(self.datasets)}: only "
-                "rendered people can be streamed; remove [stream] or datasets"
+                f"stream would leave out the training rows of {', '.join(names)}: only "
+                "rendered people can be streamed; remove [stream], or datasets and sources"
             )
         return self
 
@@ -108,6 +120,15 @@ class Profile(Config):
             raise ValueError(
                 f"no metric {', '.join(unknown)}; floors can be set for {', '.join(FLOOR_METRICS)}"
             )
+        ratios = [name for name in FLOOR_METRICS if "_over_" in name]
+        for judge in self.judges:
+            unknown = sorted(set(judge.floors) - {*FLOOR_METRICS} | set(judge.floors) & {*ratios})
+            if unknown:
+                raise ValueError(f"the judge {judge.name} can't have a floor of {unknown[0]}")
+        if len({judge.name for judge in self.judges}) < len(self.judges):
+            raise ValueError("two judges are of the same dataset")
+        if not (self.judges or self.promotion.rendered_decides):
+            raise ValueError("without judges promotion.rendered_decides must be true")
         needed = self.promotion.min_gate_samples
         if self.data.samples.gate < needed:
             raise ValueError(
@@ -142,17 +163,23 @@ def run_number(given: int | str, start: datetime) -> int:
     return number
 
 
-def _folder() -> Path:
-    return Path(str(resources.files("flows") / "profiles"))
+PROFILES_VARIABLE: Final = "HEMLETS_PROFILES"
+"""Environment variable with a folder of profiles beside the bundled ones."""
+
+
+def _folders() -> list[Path]:
+    own = os.environ.get(PROFILES_VARIABLE)
+    bundled = Path(str(resources.files("flows") / "profiles"))
+    return [Path(own).expanduser(), bundled] if own else [bundled]
 
 
 def profile_names() -> list[str]:
-    """Names of the bundled profiles."""
-    return sorted(path.stem for path in _folder().glob("*.toml"))
+    """Names of the profiles in the user's folder and of the bundled ones."""
+    return sorted({path.stem for folder in _folders() for path in folder.glob("*.toml")})
 
 
 def load_profile(name_or_path: str, overrides: tuple[str, ...] = ()) -> Profile:
-    """Load a bundled profile by name, or a file by path.
+    """Load a profile by name, or a file by path.
 
     Args:
         name_or_path: E.g. ``demo`` or ``my/profile.toml``.
@@ -163,7 +190,8 @@ def load_profile(name_or_path: str, overrides: tuple[str, ...] = ()) -> Profile:
     """
     path = Path(name_or_path)
     if path.suffix != ".toml":
-        path = _folder() / f"{name_or_path}.toml"
+        places = [folder / f"{name_or_path}.toml" for folder in _folders()]
+        path = next((place for place in places if place.exists()), places[-1])
         if not path.exists():
             raise ConfigError(
                 f"there is no profile {name_or_path!r}",

@@ -1,4 +1,4 @@
-"""The retraining flow: ingest → validate → train → benchmark → register → package → promote.
+"""The retraining flow: sync → ingest → validate → train → benchmark → register → package → promote.
 
 Each step is a Prefect task around a module of :mod:`flows.steps`. Tasks pass each other paths and
 content hashes, never arrays. Results are cached by content in :mod:`flows.storage.stage_cache`
@@ -21,13 +21,21 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 
-from flows.final_states import UNCHANGED, FinalState, announce, final_state, run_name
+from flows.final_states import (
+    UNCHANGED,
+    FinalState,
+    announce,
+    announce_resumed,
+    final_state,
+    run_name,
+)
 from flows.profile import RETRAIN_LOCK, RETRAINING, Profile, load_profile, run_number
 from flows.registry import versions as registry
 from flows.registry.rules import Outcome
 from flows.services.transient import retry_transient
 from flows.services.user_errors import find_user_error
-from flows.steps import benchmark, ingest, package, promote, register, train, validate
+from flows.start_parameters import Number, Override, ProfileChoice
+from flows.steps import benchmark, ingest, package, promote, register, sync, train, validate
 from flows.steps.benchmark import Benchmark
 from flows.steps.ingest import Data
 from flows.steps.package import Package
@@ -35,16 +43,17 @@ from flows.steps.previous_data import Previous, find_previous
 from flows.steps.progress import Progress
 from flows.steps.promote import Verdict
 from flows.steps.summary import summary_markdown
+from flows.steps.sync import Synced
+from flows.steps.time_limit import limited
 from flows.storage.stage_cache import StageResult, StageStore
 from flows.tracking.code_version import code_version
 from flows.tracking.figures import Figures
 from flows.tracking.history import LiveHistory
-from flows.tracking.mlflow_client import EXPERIMENT, Tracking, close_orphans, connect
+from flows.tracking.mlflow_client import Tracking, close_orphans, connect
 from flows.tracking.retraining_key import RetrainingKey, retraining_key
 from flows.tracking.run import Run
 from hemlets.core.errors import PromotionError
 from hemlets.core.files import content_hash, lock, read_json
-from hemlets.core.redaction import redact_url
 from hemlets.core.workspace import Workspace
 
 _STEP: Final[dict[str, Any]] = {
@@ -56,15 +65,16 @@ _STEP: Final[dict[str, Any]] = {
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": retry_transient,
 }
+_QUEUE_S: Final = 6 * 3600.0
 _TITLES: Final[dict[train.Stage, str]] = {"pose": "train pose", "posh": "train PoSh"}
 
 
-@flow(name="retrain", flow_run_name=run_name, persist_result=False, validate_parameters=False)
+@flow(name="retrain", flow_run_name=run_name, persist_result=False)
 def retrain(
-    profile: str = "demo",
-    overrides: list[str] | None = None,
+    profile: ProfileChoice = "demo",
+    overrides: list[Override] | None = None,
     home: str | None = None,
-    number: int | str = 0,
+    number: Number = 0,
 ) -> dict[str, Any]:
     """Retrain with a profile and promote the model if it is better.
 
@@ -87,13 +97,18 @@ def retrain(
     try:
         start: datetime = flow_run.scheduled_start_time
         settings = load_profile(profile, tuple(overrides or ())).numbered(run_number(number, start))
-        with lock(workspace.locks / RETRAIN_LOCK, RETRAINING, again=True):
+        # Prefect queues the runs of a deployment; this queues those that were started otherwise.
+        with lock(workspace.locks / RETRAIN_LOCK, RETRAINING, timeout_s=_QUEUE_S, again=True):
             outcome = _retrain(workspace, settings)
     except Exception as error:
         reason = str(find_user_error(error) or f"{type(error).__name__}: {error}")
         announce(FinalState.FAILED, (reason,), {"profile": profile})
         raise
-    facts = {name: outcome[name] for name in ("decision", "version", "report")}
+    facts = {
+        name: outcome[name]
+        for name in ("decision", "version", "report", "mlflow", "sources")
+        if outcome[name]
+    }
     announce(outcome["state"], outcome["reasons"], {"profile": profile, **facts})
     # The state's name is what tells the ends of a retraining apart in Prefect's pages.
     state: State[dict[str, Any]] = Completed(
@@ -109,16 +124,19 @@ def _plain(outcome: dict[str, Any]) -> dict[str, Any]:
 
 def _retrain(workspace: Workspace, profile: Profile) -> dict[str, Any]:
     _check_requirements(profile)
-    close_orphans(workspace)
-    with _start(workspace, profile) as run:
-        data = _ingest(run)
-        validation, previous = _validate(run, data)
-        pose = _train_pose(run, data)
-        posh = _train_posh(run, data, pose)
-        scored = _benchmark(run, data, posh)
+    if lost := close_orphans(workspace):
+        announce_resumed(len(lost))
+    progress, limit = Progress(), profile.timeouts_h
+    synced = limited(_sync, limit.sync)(workspace, profile, progress)
+    with _start(workspace, profile, progress, synced) as run:
+        data = limited(_ingest, limit.ingest)(run)
+        validation, previous = limited(_validate, limit.validate_data)(run, data)
+        pose = limited(_train_pose, limit.train)(run, data)
+        posh = limited(_train_posh, limit.train)(run, data, pose)
+        scored = limited(_benchmark, limit.benchmark)(run, data, posh)
         challenger = _register(run, data, validation, previous, posh, scored)
-        packaged = _package(run, data, posh, scored)
-        verdict = _promote(run, data, posh, scored, packaged, challenger)
+        packaged = limited(_package, limit.package)(run, data, posh, scored)
+        verdict = limited(_promote, limit.promote)(run, data, posh, scored, packaged, challenger)
         report = _report(run, data, validation, pose, posh, scored, packaged, verdict)
     decision = verdict.decision
     # A model that had to be trained is news, whatever an earlier run had.
@@ -132,6 +150,8 @@ def _retrain(workspace: Workspace, profile: Profile) -> dict[str, Any]:
         "reasons": (*reasons, *decision.reasons),
         "version": challenger.version,
         "report": str(report),
+        "mlflow": run.tracking.page(run.parent),
+        "sources": [str(source) for source in synced],
         "cached": list(run.progress.cached),
     }
 
@@ -157,6 +177,7 @@ class _FlowRun:
     Attributes:
         parent: The MLflow run of the whole retraining.
         key: The retraining's key.
+        synced: The profile's sources.
     """
 
     workspace: Workspace
@@ -166,6 +187,7 @@ class _FlowRun:
     tracking: Tracking
     parent: Run
     key: RetrainingKey
+    synced: tuple[Synced, ...]
     code_version: str
 
     @contextlib.contextmanager
@@ -185,7 +207,9 @@ class _FlowRun:
 
 
 @contextlib.contextmanager
-def _start(workspace: Workspace, profile: Profile) -> Iterator[_FlowRun]:
+def _start(
+    workspace: Workspace, profile: Profile, progress: Progress, synced: tuple[Synced, ...]
+) -> Iterator[_FlowRun]:
     tracking, version = connect(workspace), code_version()
     key = retraining_key(workspace, profile)
     tags = {"profile": profile.name, "code_version": version}
@@ -196,12 +220,23 @@ def _start(workspace: Workspace, profile: Profile) -> Iterator[_FlowRun]:
             workspace=workspace,
             profile=profile,
             store=StageStore(workspace),
-            progress=Progress(),
+            progress=progress,
             tracking=tracking,
             parent=parent,
             key=key,
+            synced=synced,
             code_version=version,
         )
+
+
+@task(name="sync", **_STEP)
+def _sync(workspace: Workspace, profile: Profile, progress: Progress) -> tuple[Synced, ...]:
+    if not profile.sources:
+        return ()
+    with progress.stage("sync") as bar:
+        synced = sync.sync(workspace, profile.sources, bar.update)
+        bar.result(not any(source.arrived for source in synced), "; ".join(map(str, synced)))
+    return synced
 
 
 @task(name="ingest", **_STEP)
@@ -209,7 +244,9 @@ def _ingest(run: _FlowRun) -> Data:
     with run.progress.stage("ingest") as bar:
         data = ingest.ingest(run.store, run.profile, bar.update)
         bar.result(data.result.cached, f"data version {data.version}")
-    run.log("ingest", data.result.key, lambda log: ingest.log_ingest(log, run.profile, data))
+    run.log(
+        "ingest", data.result.key, lambda log: ingest.log_ingest(log, run.profile, data, run.synced)
+    )
     return data
 
 
@@ -219,7 +256,7 @@ def _validate(run: _FlowRun, data: Data) -> tuple[dict[str, Any], Previous | Non
     with run.progress.stage("validate") as bar:
         tags = None if champion is None else champion.tags
         previous = find_previous(run.store, data.version, tags)
-        result = validate.validate_data(run.store, data, previous)
+        result = validate.validate_data(run.store, data, previous, run.profile.overlay)
         outcome = read_json(result.folder / "result.json")
         bar.result(result.cached, validate.summarize(outcome, previous))
     run.log(
@@ -323,7 +360,7 @@ def _register(
                 scored=scored,
                 code_version=run.code_version,
                 run_id=log.run_id,
-                tags=run.key.tags,
+                tags={**run.key.tags, **sync.source_tags(run.synced)},
             )
             if not log.finished:
                 log.metrics(Figures.read(scored.result.folder).logged("test"))
@@ -402,7 +439,7 @@ def _report(
     links = {
         "report": str(report),
         "validation": f"{validation['hash'][:12]}, {validation['rows']:,} rows",
-        "MLflow": f"run {run.parent.run_id} of {EXPERIMENT}, {redact_url(run.tracking.uri)}",
+        "MLflow": run.tracking.page(run.parent),
     }
     create_markdown_artifact(
         summary_markdown(run.profile.promotion, verdict.facts, links),

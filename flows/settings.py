@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -41,3 +41,18 @@ class CanaryConfig(Config):
     joints_tolerance_mm: float = Field(0.5, gt=0)
     theta_tolerance_rad: float = Field(0.01, gt=0)
     betas_tolerance: float = Field(0.01, gt=0)
+
+
+Hours = Annotated[float, Field(gt=0, le=2000)]
+
+
+class StepTimeouts(Config):
+    """Hours that a step may take before it is ended and the run fails."""
+
+    sync: Hours = 12
+    ingest: Hours = 48
+    validate_data: Hours = 12
+    train: Hours = 500
+    benchmark: Hours = 48
+    package: Hours = 2
+    promote: Hours = 48

@@ -6,7 +6,7 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -52,13 +52,20 @@ def retrain(
     from flows.profile import RETRAIN_LOCK, RETRAINING, load_profile, run_number
 
     load_profile(profile, tuple(overrides or ()))
-    run_number(number, datetime.now(UTC))
+    counted: int | Literal["date"] = (
+        "date" if number == "date" else run_number(number, datetime.now(UTC))
+    )
     # Taken here, before a server is started for nothing.
     with lock(workspace.locks / RETRAIN_LOCK, RETRAINING), prefect_session(workspace):
-        _retrain(profile, overrides, workspace, number)
+        _retrain(profile, overrides, workspace, counted)
 
 
-def _retrain(profile: str, overrides: list[str] | None, workspace: Workspace, number: str) -> None:
+def _retrain(
+    profile: str,
+    overrides: list[str] | None,
+    workspace: Workspace,
+    number: int | Literal["date"],
+) -> None:
     from rich.console import Console
 
     from flows.retrain import retrain as flow

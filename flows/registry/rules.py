@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -60,8 +60,8 @@ class Bound(Config):
         return above and (self.max is None or value <= self.max)
 
 
-class PromotionRules(Config):
-    """When a challenger is good enough.
+class Limits(Config):
+    """What a challenger must reach on one set of gate rows.
 
     Attributes:
         floors: Bounds by metric name. Every one of these metrics must be there.
@@ -75,6 +75,37 @@ class PromotionRules(Config):
     floors: dict[str, Bound] = Field(min_length=1)
     max_regression: float = Field(default=0.01, ge=0.0, le=0.1)
     min_gate_samples: int = Field(default=MIN_GATE_SAMPLES, ge=2)
+
+
+class PromotionRules(Limits):
+    """When a challenger is good enough; see `Limits` for the rendered people's gate.
+
+    Attributes:
+        rendered_decides: Whether the rendered gate decides. If not, only the gates of the profile's
+            `Judge` settings do, and the rendered figures are for information.
+    """
+
+    rendered_decides: bool = True
+
+
+class Judge(Limits):
+    """Held-out rows of one's own data that decide, too.
+
+    Attributes:
+        held_out: Data version that ``hemlets data hold-out`` committed: frozen by its hash.
+        metric: Error that challenger and champion are compared by.
+    """
+
+    held_out: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*\.held-out-[0-9a-f]{12}$")
+    metric: Literal["mpjpe_mm", "pa_mpjpe_mm", "rigid_mpjpe_mm", "joints2d_px", "per_vertex_mm"] = (
+        "joints2d_px"
+    )
+    min_gate_samples: int = Field(default=64, ge=2)
+
+    @property
+    def name(self) -> str:
+        """The dataset that the rows are of."""
+        return self.held_out.rpartition(".held-out-")[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +136,40 @@ class Comparison:
     champion_gate: str = ""
     problem: str | None = None
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A challenger on the held-out rows of one's own data.
+
+    Attributes:
+        judge: The rules.
+        metrics: Figures of the metrics that have a floor or are compared.
+        comparison: The challenger against the champion, None where there is no champion.
+        gate: The rows; None where there are none.
+    """
+
+    judge: Judge
+    metrics: Mapping[str, float | None]
+    comparison: Comparison | None
+    gate: SplitFingerprint | None
+
+    def failures(self) -> list[str]:
+        """What speaks against the challenger, one sentence each."""
+        return [
+            f"{self.judge.name}: {failure}"
+            for failure in (
+                *_too_few(self.judge, self.gate),
+                *_not_finite(self.metrics),
+                *_below_floors(self.judge, self.metrics),
+                *_regression(self.judge, self.comparison),
+            )
+        ]
+
+    def merits(self) -> list[str]:
+        """What speaks for it."""
+        merits = _merits(self.judge, self.metrics, self.comparison)
+        return [f"{self.judge.name}: {merit}" for merit in merits]
 
 
 class Outcome(StrEnum):
@@ -148,6 +213,7 @@ def decide(
     *,
     gate: SplitFingerprint | None,
     gaps: Sequence[str] = (),
+    own: Sequence[Judged] = (),
     withdrawn: str | None = None,
 ) -> Decision:
     """Judge a challenger. Pure: the same input gives the same decision.
@@ -161,18 +227,26 @@ def decide(
             was not tried.
         gate: The rows that the figures are of; None where that is not known.
         gaps: Figures that are missing on a part of the rows, one sentence each.
+        own: The challenger on the user's own held-out rows.
         withdrawn: Why a person took this model out of service; None where nobody did.
     """
-    failures = [
-        *([] if withdrawn is None else [f"this model was withdrawn: {withdrawn}"]),
+    rendered = [
         *_too_few(rules, gate),
         *gaps,
         *_not_finite(challenger_metrics),
         *_below_floors(rules, challenger_metrics),
         *_regression(rules, comparison),
+    ]
+    failures = [
+        *([] if withdrawn is None else [f"this model was withdrawn: {withdrawn}"]),
+        *(rendered if rules.rendered_decides else ()),
+        *(failure for judged in own for failure in judged.failures()),
         *_canary(canary_passed),
     ]
+    if not rules.rendered_decides and not own:
+        failures.append("no gate decides: the profile has no judge and switches the rendered off")
     notes = [
+        *([] if rules.rendered_decides else ["the rendered gate decides nothing here"]),
         *_about_the_gate(rules, comparison, gate),
         *(() if comparison is None else comparison.notes),
     ]
@@ -198,7 +272,13 @@ def decide(
         )
     return Decision(
         outcome=Outcome.PROMOTED,
-        reasons=(*_merits(rules, challenger_metrics, comparison), *notes),
+        reasons=(
+            *(_merits(rules, challenger_metrics, comparison) if rules.rendered_decides else ()),
+            *(merit for judged in own for merit in judged.merits()),
+            *([] if comparison is not None else ["there was no champion"]),
+            "the canary passed",
+            *notes,
+        ),
         champion_version=against,
     )
 
@@ -265,7 +345,7 @@ def _finite(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _too_few(rules: PromotionRules, gate: SplitFingerprint | None) -> list[str]:
+def _too_few(rules: Limits, gate: SplitFingerprint | None) -> list[str]:
     if gate is None:
         return ["the gate is missing: nothing says which samples the figures are of"]
     if gate.samples < rules.min_gate_samples:
@@ -306,7 +386,7 @@ def _not_finite(metrics: Mapping[str, float | None]) -> list[str]:
     ]
 
 
-def _below_floors(rules: PromotionRules, metrics: Mapping[str, float | None]) -> list[str]:
+def _below_floors(rules: Limits, metrics: Mapping[str, float | None]) -> list[str]:
     failures = []
     for name, bound in sorted(rules.floors.items()):
         value = metrics.get(name)
@@ -329,7 +409,7 @@ def _limits(name: str, bound: Bound) -> str:
     return " and ".join(limits)
 
 
-def _regression(rules: PromotionRules, comparison: Comparison | None) -> list[str]:
+def _regression(rules: Limits, comparison: Comparison | None) -> list[str]:
     if comparison is None:
         return []
     against = (
@@ -385,7 +465,7 @@ def _canary(passed: bool | None) -> list[str]:
     )
 
 
-def _passed(rules: PromotionRules, metrics: Mapping[str, float | None]) -> str:
+def _passed(rules: Limits, metrics: Mapping[str, float | None]) -> str:
     kept = [
         f"{metric_label(name)} is {format_value(name, value)} ({_limits(name, bound)})"
         for name, bound in sorted(rules.floors.items())
@@ -395,15 +475,15 @@ def _passed(rules: PromotionRules, metrics: Mapping[str, float | None]) -> str:
 
 
 def _merits(
-    rules: PromotionRules,
+    rules: Limits,
     metrics: Mapping[str, float | None],
     comparison: Comparison | None,
 ) -> tuple[str, ...]:
     floors = _passed(rules, metrics)
     if comparison is None:
-        return (floors, "there was no champion", "the canary passed")
+        return (floors,)
     ratio, upper = comparison.ratio, comparison.upper
     assert ratio is not None
     assert upper is not None
     against = _compared(comparison.metric, ratio, upper, comparison.champion_version)
-    return (floors, f"{against}, on {comparison.samples} samples", "the canary passed")
+    return (floors, f"{against}, on {comparison.samples} samples")

@@ -24,11 +24,16 @@ _TRANSIENT: Final = frozenset(
     }
 )
 
+# A step that had all its time gets no more.
+_FINAL: Final = frozenset({"prefect.task_engine.TaskRunTimeoutError"})
+
 
 def is_transient(error: BaseException | None) -> bool:
     """Whether an error or one of its causes is a lost connection to a network, S3 or database."""
     while error is not None:
         names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+        if names & _FINAL:
+            return False
         if isinstance(error, ConnectionError | TimeoutError) or names & _TRANSIENT:
             return True
         error = error.__cause__ or error.__context__

@@ -17,7 +17,6 @@ from hemlets.core.files import sha256_folder
 if TYPE_CHECKING:
     from flows.tracking.run import Run
 
-_SPLITS: Final = ("gate", "test")
 _BASELINES: Final = ("mean-pose", "linear-lifter")
 
 
@@ -60,6 +59,7 @@ def benchmark(
         config=config.hash,
         data=data.result.content,
         model=sha256_folder(model_folder),
+        judges=sorted(data.judges),
         machine=machine(),
         code=code_hash("flows.steps.scoring"),
     )
@@ -73,7 +73,7 @@ def benchmark(
             data_folder=data.folder,
             data_version=data.version,
             model_folder=model_folder,
-            splits=_SPLITS,
+            judges=data.judges,
             code_version=code_version,
             progress=progress,
         )
@@ -98,11 +98,12 @@ def log_scores(run: Run, scored: Benchmark) -> None:
     from flows.tracking.compare import log_benchmark
 
     figures = Figures.read(scored.result.folder)
-    for split in _SPLITS:
+    for split, predictors in figures.by_split.items():
         run.metrics(figures.logged(split))
         for baseline in _BASELINES:
-            logged = figures.logged(split, baseline)
-            run.metrics({f"{baseline}/{name}": value for name, value in logged.items()})
+            if baseline in predictors:
+                logged = figures.logged(split, baseline)
+                run.metrics({f"{baseline}/{name}": value for name, value in logged.items()})
         folder = scored.result.folder / split
         run.files(sorted(folder.glob("*.png")), folder=f"pictures/{split}")
         run.files([scored.predictions(split)], folder=f"predictions/{split}")

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from flows.profile import Profile
+from flows.registry.rules import Judge
+from flows.sources import Source
+from flows.steps.sync import arrivals_of
+from flows.storage import data_versions
 from flows.storage.stage_cache import StageResult, StageStore
 from hemlets.core.code_hash import code_hash
 from hemlets.core.errors import ConfigError
 from hemlets.core.files import sha256_file
 from hemlets.core.workspace import Workspace
+from hemlets.data.table import Annotations
 from hemlets.data.versions.combine import Part, combine
+from hemlets.data.versions.hold_out import SUFFIX, HeldOut
 
 COMBINED: Final = "combined"
 """What DVC calls the dataset that a union is a version of."""
@@ -49,6 +59,76 @@ def ingested_parts(workspace: Workspace, names: Sequence[str]) -> list[Part]:
             )
         parts.append(Part(name=name, folder=folder / name, splits=("train",)))
     return parts
+
+
+def profile_parts(workspace: Workspace, profile: Profile) -> list[Part]:
+    """The ingested datasets of a profile, the rows that are taken of them, and its held-out rows.
+
+    Raises:
+        ConfigError: A dataset isn't ingested, or is named twice.
+        DataError: A judge's data version is unknown or of another kind.
+    """
+    names = [*profile.datasets, *(source.name for source in profile.sources)]
+    parts = {part.name: part for part in ingested_parts(workspace, names)}
+    judges = {judge.name: held_out_rows(workspace, judge) for judge in profile.judges}
+    for name in parts.keys() & judges.keys():
+        table = Annotations.read(parts[name].folder / _TABLE)
+        parts[name] = replace(parts[name], only=judges[name].left_for_training(table))
+    for source in profile.sources:
+        if source.most is not None:
+            part = parts[source.name]
+            rows = _training_rows(part)
+            candidates = [row for row in rows if part.only is None or row in part.only]
+            only = chosen_rows(arrivals_of(workspace, source.name), source, candidates)
+            parts[source.name] = replace(part, only=only)
+    held = [
+        Part(name=f"{name}{SUFFIX}", folder=found.folder, splits=("gate", "test"))
+        for name, found in judges.items()
+    ]
+    return [*parts.values(), *held]
+
+
+def held_out_rows(workspace: Workspace, judge: Judge) -> HeldOut:
+    """The held-out rows of a judge, fetched where this machine has none.
+
+    Raises:
+        DataError: There is no such data version.
+    """
+    return HeldOut.read(_held_out_folder(workspace.home, judge.held_out))
+
+
+@lru_cache(maxsize=16)
+def _held_out_folder(home: Path, version: str) -> Path:
+    # Once a process: DVC verifies every file.
+    return data_versions.export(Workspace(home=home), version)
+
+
+def chosen_rows(
+    arrivals: Mapping[str, int], source: Source, candidates: Iterable[str]
+) -> frozenset[str]:
+    """Samples of a source that are trained on: some of the newest and some of the older ones.
+
+    Args:
+        arrivals: Number of the sync that brought each sample.
+        source: With the cap ``most`` and the share ``new_share``.
+        candidates: Its training samples.
+    """
+    assert source.most is not None
+    rows = sorted(candidates, key=lambda name: hashlib.sha256(name.encode()).digest())
+    last = max(arrivals.values(), default=0)
+    new = [name for name in rows if arrivals.get(name) == last]
+    old = [name for name in rows if arrivals.get(name) != last]
+    count = min(len(new), max(math.ceil(source.new_share * source.most), source.most - len(old)))
+    return frozenset([*new[:count], *old[: source.most - count]])
+
+
+def _training_rows(part: Part) -> list[str]:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(
+        part.folder / _TABLE, columns=["sample_id"], filters=[("split", "==", "train")]
+    )
+    return [str(name) for name in table.column("sample_id").to_pylist()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +185,7 @@ def unite(store: StageStore, rendered: StageResult, parts: Sequence[Part]) -> St
     key = store.key(
         "ingest",
         rendered=rendered.content,
-        parts=[(part.name, sorted(part.splits), part_content(part)) for part in parts],
+        parts=[(part.identity, part_content(part)) for part in parts],
         code=code_hash("hemlets.data.versions.combine"),
     )
     whole = [Part(name=_RENDERED, folder=rendered.folder), *parts]

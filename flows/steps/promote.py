@@ -15,8 +15,9 @@ from flows.profile import Profile
 from flows.registry import rules as promotion
 from flows.registry import versions as registry
 from flows.registry.champion import refresh_champion
-from flows.registry.rules import Comparison, Decision, Outcome
+from flows.registry.rules import Comparison, Decision, Judge, Judged, Outcome
 from flows.steps.benchmark import Benchmark
+from flows.steps.held_out import own_set
 from flows.steps.package import Package
 from flows.steps.split_fingerprint import read_split_fingerprint
 from flows.tracking.figures import Figures
@@ -77,11 +78,13 @@ def judge(
     champion = registry.champion(workspace)
     figures = Figures.read(scored.result.folder)
     gate = read_split_fingerprint(scored.result.folder, "gate")
-    comparison, other = None, None
+    comparison, other, own = None, None, []
     if champion is not None:
         comparison, other = _hold_against(
             workspace, champion, scored, model=model, profile=profile, score=score
         )
+    for judge in profile.judges:
+        own.append(_judged(judge, profile, scored, figures, comparison, other))
     decision = promotion.decide(
         profile.promotion,
         figures.for_floors(),
@@ -89,6 +92,7 @@ def judge(
         packaged.passed,
         gate=gate,
         gaps=figures.gaps(),
+        own=own,
         withdrawn=_withdrawn(workspace, challenger),
     )
     if decision.promote:
@@ -122,6 +126,16 @@ def judge(
         }
         if comparison is not None and compared
         else None,
+        "own": [
+            {
+                "name": one.judge.name,
+                "held_out": one.judge.held_out,
+                "figures": dict(one.metrics),
+                "samples": 0 if one.gate is None else one.gate.samples,
+                "upper": None if one.comparison is None else one.comparison.upper,
+            }
+            for one in own
+        ],
         "champion_benchmark": None if other is None else str(other.result.folder),
     }
     return Verdict(decision=decision, facts=facts)
@@ -132,8 +146,44 @@ def log_verdict(run: TrackedRun, verdict: Verdict) -> None:
     decision, facts = verdict.decision, verdict.facts
     run.tag({"decision": str(decision.outcome), "reasons": "; ".join(decision.reasons)})
     run.metrics({f"gate/{k}": v for k, v in facts["figures"].items() if v is not None})
+    for own in facts["own"]:
+        name = own_set("gate", own["name"])
+        run.metrics({f"{name}/{k}": v for k, v in own["figures"].items() if v is not None})
     if facts["comparison"] is not None:
         run.metrics({"gate/regression_upper": facts["comparison"]["upper"]})
+
+
+def _judged(
+    judge: Judge,
+    profile: Profile,
+    scored: Benchmark,
+    figures: Figures,
+    comparison: Comparison | None,
+    other: Benchmark | None,
+) -> Judged:
+    """The challenger on a judge's gate rows, compared with the champion as the rendered gate is."""
+    name = own_set("gate", judge.name)
+    if name not in figures.by_split:
+        return Judged(judge=judge, metrics={}, comparison=None, gate=None)
+    mine = None
+    if comparison is not None:
+        mine = replace(
+            comparison, metric=judge.metric, ratio=None, upper=None, samples=0,
+            champion_gate="", notes=(),
+        )  # fmt: skip
+    if mine is not None and other is not None:
+        try:
+            ratio = _paired(scored, other, judge.metric, profile.benchmark.resamples, name)
+            mine = replace(mine, ratio=ratio.ratio, upper=ratio.high, samples=ratio.samples,
+                           problem=None)  # fmt: skip
+        except DataError as error:
+            mine = replace(mine, problem=_what(error))
+    return Judged(
+        judge=judge,
+        metrics={k: figures.mean(name, "model", k) for k in {*judge.floors, judge.metric}},
+        comparison=mine,
+        gate=read_split_fingerprint(scored.result.folder, name),
+    )
 
 
 def _withdrawn(workspace: Workspace, challenger: registry.ModelVersion) -> str | None:
@@ -214,15 +264,17 @@ def _hold_against(
     return comparison, other
 
 
-def _paired(own: Benchmark, other: Benchmark, metric: str, resamples: int) -> PairedRatio:
-    ours, theirs = (read_split_fingerprint(scored.result.folder, "gate") for scored in (own, other))
+def _paired(
+    own: Benchmark, other: Benchmark, metric: str, resamples: int, gate: str = "gate"
+) -> PairedRatio:
+    ours, theirs = (read_split_fingerprint(scored.result.folder, gate) for scored in (own, other))
     if ours != theirs:
         raise DataError(
             f"the challenger was scored on {ours.samples} gate rows {ours.hash[:12]}, the champion "
             f"on {theirs.samples} rows {theirs.hash[:12]}",
             expected="the same rows",
         )
-    return compare_for_promotion(_gate(own), _gate(other), metric, resamples=resamples)
+    return compare_for_promotion(_gate(own, gate), _gate(other, gate), metric, resamples=resamples)
 
 
 def _flips(own: Benchmark, other: Benchmark, metric: str) -> tuple[str, ...]:
@@ -237,8 +289,8 @@ def _flips(own: Benchmark, other: Benchmark, metric: str) -> tuple[str, ...]:
     )
 
 
-def _gate(scored: Benchmark) -> Run:
-    return read_run(scored.scores("gate"))
+def _gate(scored: Benchmark, gate: str = "gate") -> Run:
+    return read_run(scored.scores(gate))
 
 
 def _what(error: BaseException) -> str:

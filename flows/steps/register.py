@@ -61,6 +61,7 @@ def register_challenger(
             registry.GATE_TAG: gate.hash,
             "gate_samples": str(gate.samples),
             "profile": profile.name,
+            **{f"judge.{judge.name}": judge.held_out for judge in profile.judges},
             **({} if previous is None else previous.tags),
             **tags,
         },

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from flows.settings import BenchmarkConfig
 from flows.steps.body_metrics import write_bodies
+from flows.steps.held_out import SPLITS, Judges, held_out_sets, split_of
 from flows.steps.open_benchmark import write_open_benchmark
 from flows.steps.presence_metrics import write_person
 from flows.steps.split_fingerprint import SplitFingerprint, write_split_fingerprint
@@ -51,14 +52,15 @@ def score_model(
     data_folder: Path,
     data_version: str,
     model_folder: Path,
-    splits: Sequence[str],
+    judges: Judges,
     code_version: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write predictions, scores and pictures of a model and its baselines into a folder.
 
-    With the test split, images without a person are predicted, too, and the bodies of some
-    samples are studied: see `flows.steps.presence_metrics` and `flows.steps.body_metrics`.
+    The user's own held-out rows are scored by the model alone. With the test split, images without
+    a person are predicted, too, and the bodies of some samples are studied: see
+    `flows.steps.presence_metrics` and `flows.steps.body_metrics`.
 
     The model runs on the GPU where there is one, at the precision that its card declares.
 
@@ -68,16 +70,14 @@ def score_model(
     table = Annotations.read(data_folder / "annotations.parquet")
     train, validation = table.split("train"), table.split("validation")
     predictor = Predictor.load(model_folder, device=_device())
-    _check_unseen(predictor, table, splits)
+    held_out = held_out_sets(table, judges)
+    _check_unseen(predictor, {split: held_out[split] for split in SPLITS})
     body = BodyModel.load()
     mean_pose, lifter = MeanPose.fit(train), LinearLifter.fit(train, validation)
-    held_out = {split: table.split(split) for split in splits}
-    figures: dict[str, dict[str, Any]] = {split: {} for split in splits}
+    figures: dict[str, dict[str, Any]] = {name: {} for name in held_out}
     # Whatever the gate would make of them decides nothing, so the test split has them alone.
-    backgrounds = table.split("test-background" if "test" in splits else "")
-    studied = np.zeros(0, np.int64)
-    if "test" in held_out:
-        studied = pick_bodies(held_out["test"], config.bodies)
+    backgrounds = table.split("test-background")
+    studied = pick_bodies(held_out["test"], config.bodies)
     total = sum(len(rows) for rows in held_out.values()) + len(backgrounds) + len(studied)
     done = 0
 
@@ -89,15 +89,16 @@ def score_model(
 
     tested: SampleScores | None = None
     for split, rows in held_out.items():
-        check_no_leak(train, rows)
-        protocol = split_protocol(split)
+        own = split not in SPLITS
+        check_no_leak(train, rows, judges[split.partition("-")[2]] if own else ("clip", "family"))
+        protocol = split_protocol(split_of(split), split)
         truth = Truth.of(rows, protocol)
         with _declared_precision():
             estimates = predict_rows(predictor, rows, data_folder / "shards", count)
         info = PredictionsInfo(
             model_version=predictor.version,
             data_version=data_version,
-            split=split,
+            split=split_of(split),
             precision=predictor.precision,
             depth_source="bone-length-prior",
             box_source="ground-truth",
@@ -105,11 +106,15 @@ def score_model(
             code_version=code_version,
         )
         model = Predictions.from_estimates(list(rows.sample_id), estimates, info)
-        every = {
-            "model": model,
-            "mean-pose": mean_pose.predict(rows, info),
-            "linear-lifter": lifter.predict(rows, info),
-        }
+        every = (
+            {
+                "model": model,
+                "mean-pose": mean_pose.predict(rows, info),
+                "linear-lifter": lifter.predict(rows, info),
+            }
+            if not own
+            else {"model": model}
+        )
         for name, predictions in every.items():
             path = folder / split / name / "predictions.parquet"
             predictions.write(path)
@@ -162,11 +167,11 @@ def _declared_precision() -> Iterator[None]:
         convolutions.allow_tf32, products.allow_tf32 = before
 
 
-def _check_unseen(predictor: Predictor, table: Annotations, splits: Sequence[str]) -> None:
+def _check_unseen(predictor: Predictor, held_out_rows: Mapping[str, Annotations]) -> None:
     """Refuse a model that was trained on a held-out motion, in this run or before it."""
     seen = set(predictor.card.training.get("families", []))
-    for split in splits:
-        held_out = {part for f in set(table.split(split).family) for part in str(f).split("+")}
+    for split, rows in held_out_rows.items():
+        held_out = {part for f in set(rows.family) for part in str(f).split("+")}
         if seen & held_out:
             raise DataError(
                 f"the model was trained on motion of the {split} split",

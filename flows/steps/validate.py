@@ -11,7 +11,8 @@ from flows.steps.merge_datasets import origins
 from flows.steps.previous_data import NO_PREVIOUS, Previous
 from flows.storage.stage_cache import StageResult, StageStore
 from hemlets.core.code_hash import code_hash
-from hemlets.core.errors import ValidationFailed
+from hemlets.core.errors import ConfigError, ValidationFailed
+from hemlets.core.files import sha256_file
 
 if TYPE_CHECKING:
     from flows.tracking.run import Run
@@ -19,13 +20,19 @@ if TYPE_CHECKING:
 _LISTED_ROWS = 10
 
 
-def validate_data(store: StageStore, data: Data, previous: Previous | None = None) -> StageResult:
+def validate_data(
+    store: StageStore, data: Data, previous: Previous | None = None, overlay: Path | None = None
+) -> StageResult:
     """Check a data version against the suites; the result says whether it passed.
 
     Args:
         store: Cache of step results.
         data: The data version.
         previous: The version before it, whose label distributions it is compared with.
+        overlay: The profile's suite file, see `data_checks.overlay`.
+
+    Raises:
+        ConfigError: The suite file is absent or wrong.
     """
 
     def build(folder: Path) -> None:
@@ -36,15 +43,30 @@ def validate_data(store: StageStore, data: Data, previous: Previous | None = Non
             folder,
             previous=None if previous is None else previous.folder,
             compared_with=NO_PREVIOUS if previous is None else str(previous),
+            overlay=overlay,
         )
 
     key = store.key(
         "validate",
         data=data.result.content,
         previous=None if previous is None else previous.ingredients(),
+        overlay=overlay_hash(overlay),
         code=code_hash("data_checks.validate"),
     )
     return store.run("validate", key, build, counts="result.json")
+
+
+def overlay_hash(overlay: Path | None) -> str | None:
+    """SHA-256 of a suite file.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    if overlay is None:
+        return None
+    if not overlay.is_file():
+        raise ConfigError.missing("the profile's suite file", overlay, remedy="correct overlay")
+    return sha256_file(overlay)
 
 
 def require_valid(result: StageResult, data: Data) -> None:

@@ -112,6 +112,23 @@ def commit(
     return version
 
 
+def publish(workspace: Workspace, folder: Path, *, name: str) -> str:
+    """`commit` by hand: a new version is announced to the Prefect server, if one is set.
+
+    Raises:
+        ConfigError: As for `commit`.
+        WorkspaceError: As for `commit`.
+    """
+    known = versions(workspace)
+    version = commit(workspace, folder, name=name)
+    if version not in known and os.environ.get("PREFECT_API_URL"):
+        from flows.services.events import emit, send_now
+
+        emit("data.committed", {"version": version})
+        send_now()
+    return version
+
+
 def _push(
     repo: Repo, target: Path, version: str, note: str, index: VersionIndex, workspace: Workspace
 ) -> None:

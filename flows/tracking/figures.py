@@ -37,7 +37,7 @@ class Figures:
 
     def mean(self, split: str, predictor: str, key: str) -> float | None:
         """A metric's mean; None where it is undefined or unknown."""
-        value = self.by_split[split][predictor].get(key, {}).get("mean")
+        value = self.by_split[split].get(predictor, {}).get(key, {}).get("mean")
         return None if value is None else float(value)
 
     def logged(self, split: str, predictor: str = "model") -> dict[str, float]:

@@ -62,6 +62,12 @@ class Tracking:
         found = sorted(found, key=lambda run: run.info.status != "FINISHED")
         return self._run(found[0], key) if found else None
 
+    def page(self, run: Run) -> str:
+        """Address of a run's page on a server; its id where the tracker has no server."""
+        if self.uri.startswith("http"):
+            return f"{redact_url(self.uri)}/#/experiments/{self.experiment_id}/runs/{run.run_id}"
+        return f"run {run.run_id} of {EXPERIMENT} (hemlets ui)"
+
     def start_or_adopt(
         self,
         key: str,

@@ -14,8 +14,9 @@ from typing import Any, Final, get_args
 from flows.profile import Profile
 from flows.registry import versions as registry
 from flows.steps.machine import machine
-from flows.steps.merge_datasets import ingested_parts, part_content
+from flows.steps.merge_datasets import part_content, profile_parts
 from flows.steps.train import Stage, training_job
+from flows.steps.validate import overlay_hash
 from hemlets.core.code_hash import code_hash
 from hemlets.core.errors import HemletsError
 from hemlets.core.files import content_hash
@@ -60,6 +61,7 @@ def retraining_key(workspace: Workspace, profile: Profile) -> RetrainingKey:
             "machine": machine(),
             "trainings": [_training(profile, stage) for stage in get_args(Stage)],
             "datasets": _datasets(workspace, profile),
+            "overlay": overlay_hash(profile.overlay),
         }
     )[:20]
     champion = registry.champion(workspace)
@@ -97,7 +99,7 @@ def _training(profile: Profile, stage: Stage) -> dict[str, str] | None:
 def _datasets(workspace: Workspace, profile: Profile) -> list[Any] | None:
     """Names and contents of the ingested datasets; None if the ingest will refuse them."""
     try:
-        parts = ingested_parts(workspace, profile.datasets)
+        parts = profile_parts(workspace, profile)
     except HemletsError:
         return None
-    return [[part.name, sorted(part.splits), part_content(part)] for part in parts]
+    return [[part.identity, part_content(part)] for part in parts]

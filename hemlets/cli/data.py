@@ -487,9 +487,57 @@ def commit(
 
     workspace = _workspace(home)
     found = find_version(folder, workspace)
-    version = version_store().commit(workspace, found, name=name or _dataset_name(found))
+    version = version_store().publish(workspace, found, name=name or _dataset_name(found))
     remote = DataSettings.of(workspace).remote or workspace.data_remote
     typer.echo(f"{version}, stored in {remote}")
+
+
+@data.command("hold-out")
+def hold_out_rows(
+    dataset: Annotated[str, typer.Argument(help="Name of an ingested dataset.")],
+    by: Annotated[str, typer.Option(help="What is held out whole: subject or clip.")] = "subject",
+    gate: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Share of them that decides on promotion.")
+    ] = 0.1,
+    test: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Share of them that is scored only.")
+    ] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Selects them.")] = 0,
+    move: Annotated[
+        bool, typer.Option("--move", help="Hold other rows out than an earlier call did.")
+    ] = False,
+    home: Home = None,
+) -> None:
+    """Freeze the gate and test rows of a dataset of one's own, which are never trained on.
+
+    Prints the lines for the profile. The rows are frozen under the hash of their bytes; scores
+    before and after --move can't be compared.
+    """
+    import shutil
+
+    from hemlets.data.versions.committed import find_version, version_store
+    from hemlets.data.versions.hold_out import SUFFIX, Group, hold_out
+
+    if by not in ("subject", "clip"):
+        raise ConfigError(f"{by!r} can't be held out", where="--by", expected="subject or clip")
+    workspace, store = _workspace(home), version_store()
+    name = f"{dataset}{SUFFIX}"
+    known = [text for text in store.versions(workspace) if text.rpartition("-")[0] == name]
+    if known and not move:
+        raise ConfigError(
+            f"rows of {dataset} are held out already: {known[-1]}",
+            where=workspace.data / "versions",
+            remedy="keep them; or add --move, and scores can't be compared with earlier ones",
+        )
+    out = workspace.home / "ingested" / name
+    shutil.rmtree(out, ignore_errors=True)
+    found = find_version(dataset, workspace)
+    group: Group = "subject" if by == "subject" else "clip"
+    samples = hold_out(found, out, by=group, gate=gate, test=test, seed=seed)
+    version = store.commit(workspace, out, name=name)
+    for split, count in samples.items():
+        typer.echo(f"# {split}: {count:,} rows")
+    typer.echo(f'[[judges]]\nheld_out = "{version}"\nfloors = {{ joints2d_px = {{ max = 20.0 }} }}')
 
 
 @data.command("versions")

@@ -117,6 +117,21 @@ def s3_client(endpoint: str | None = None) -> Any:
     )  # fmt: skip
 
 
+def list_s3(url: str, *, endpoint: str | None = None) -> list[S3Object]:
+    """List the objects below ``s3://bucket/prefix``, by key.
+
+    Raises:
+        ConfigError: The URL, the credentials or the bucket can't be used.
+        DataError: There is nothing, or a key leads out of the folder.
+        WorkspaceError: The server can't be reached.
+    """
+    bucket, prefix = parse_s3_url(url)
+    with _s3_errors(url):
+        objects = sorted(_listing(s3_client(endpoint), bucket, prefix), key=lambda item: item.key)
+        _require_safe(objects, url)
+    return objects
+
+
 def fetch_s3(
     url: str,
     cache: Path,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from hemlets.core.errors import DataError
 from hemlets.data.table import Annotations
@@ -13,17 +13,24 @@ def _parts(names: Iterable[str]) -> set[str]:
     return {part for name in set(names) for part in name.split("+") if part}
 
 
-def check_no_leak(train: Annotations, test: Annotations) -> None:
-    """Refuse two sets that share a motion clip, a motion family or an image.
+def check_no_leak(
+    train: Annotations, test: Annotations, kinds: Sequence[str] = ("clip", "family")
+) -> None:
+    """Refuse two sets that share a clip, a family of motions or an image.
 
     A mixture of clips counts as each of its clips.
+
+    Args:
+        train: Rows that are trained on.
+        test: Held-out rows.
+        kinds: Fields of which they may share no value.
 
     Raises:
         DataError: They share something; every kind is in the message, with names and the first
             samples concerned.
     """
     shared: list[str] = []
-    for kind in ("clip", "family"):
+    for kind in kinds:
         both = sorted(_parts(train.column(kind)) & _parts(test.column(kind)))
         if both:
             shared.append(f"{kind} {', '.join(both[:10])}{' …' if len(both) > 10 else ''}")
@@ -39,6 +46,6 @@ def check_no_leak(train: Annotations, test: Annotations) -> None:
     if shared:
         raise DataError(
             "the training and the test samples share " + "; ".join(shared),
-            expected="no clip, family or image in both",
-            remedy="make the splits by motion family again; a score on these samples would lie",
+            expected=f"no {', '.join(kinds)} or image in both",
+            remedy="make the splits again; a score on these samples would lie",
         )

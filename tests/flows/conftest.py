@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -14,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
 from hemlets.core.workspace import Workspace
+from hemlets.data.table import encode_jpeg
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = Path(__file__).with_name("tiny.toml")
@@ -309,3 +312,45 @@ def start(
     yield run
     for running in started:
         running.end()
+
+
+def _person(number: int, **more: object) -> dict[str, object]:
+    points = [[60 + 3 * k, 50 + 4 * k, 2] for k in range(17)]
+    return {
+        "id": number, "image_id": number, "category_id": 1, "iscrowd": 0,
+        "bbox": [40, 40, 100, 120], "keypoints": [v for p in points for v in p],
+        "num_keypoints": 17, **more,
+    }  # fmt: skip
+
+
+_KEYPOINTS = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
+    "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip",
+    "left_knee", "right_knee", "left_ankle", "right_ankle",
+)  # fmt: skip
+
+
+def label_photos(
+    folder: Path, numbers: range, *, name: str = "train", images: int | None = None
+) -> None:
+    """A file of labels in COCO's form, and the images of the first ``images`` of them."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for number in list(numbers)[:images]:
+        image = np.full((200, 200, 3), number % 250, np.uint8)
+        image[::3, number % 50 :: 7] = 255 - number % 250
+        (folder / "images" / f"{number:06d}.jpg").write_bytes(encode_jpeg(image))
+    content = {
+        "images": [
+            {"id": n, "file_name": f"{n:06d}.jpg", "width": 200, "height": 200} for n in numbers
+        ],
+        "categories": [{"id": 1, "name": "person", "keypoints": list(_KEYPOINTS)}],
+        "annotations": [_person(n) for n in numbers],
+    }
+    (folder / "annotations").mkdir(exist_ok=True)
+    (folder / "annotations" / f"{name}.json").write_text(json.dumps(content))
+
+
+@pytest.fixture(scope="session")
+def label() -> Callable[..., None]:
+    """Writes labels in COCO's form and their images into a folder."""
+    return label_photos

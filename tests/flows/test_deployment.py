@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,57 @@ def test_the_server_knows_its_nightly_schedule(deployed, ask) -> None:
     assert schedule.schedule.timezone == "UTC"
     assert deployment.work_pool_name == POOL
     assert deployment.parameters == {"profile": "demo", "number": "date"}
+
+
+def test_its_page_checks_the_parameters(deployed, ask) -> None:
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    deployment = ask(lambda client: client.read_deployment_by_name(deployed))
+    properties = deployment.parameter_openapi_schema["properties"]
+    assert "demo" in properties["profile"]["anyOf"][0]["enum"]
+    assert properties["number"]["anyOf"][0]["minimum"] == 0
+    for wrong in ({"profile": "dmeo"}, {"number": -1}, {"overrides": ["steps"]}):
+        with pytest.raises(PrefectHTTPStatusError, match=r"409|422"):
+            ask(
+                lambda client, wrong=wrong: client.create_flow_run_from_deployment(
+                    deployment.id, parameters=wrong
+                )
+            )
+
+
+def test_new_files_start_it_once_and_further_events_queue(
+    deployed, ask, prefect_url, tmp_path
+) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.services.events import emit, send_now
+
+    deployment = ask(lambda client: client.read_deployment_by_name(deployed))
+    assert deployment.global_concurrency_limit.limit == 1
+    assert deployment.concurrency_options.collision_strategy == "ENQUEUE"
+
+    def runs():
+        from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+
+        return ask(
+            lambda client: client.read_flow_runs(
+                deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id]))
+            )
+        )
+
+    started = {run.id for run in runs()}
+    with temporary_settings({PREFECT_API_URL: prefect_url}):
+        emit("data.arrived", {"source": "street"})
+        emit("drift.alarm", {"of": "images"})
+        send_now()
+    deadline = time.monotonic() + 120
+    while len(new := [run for run in runs() if run.id not in started and run.created_by
+                      and run.created_by.type == "AUTOMATION"]) < 2:  # fmt: skip
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert all(run.parameters == {"profile": "demo", "number": "date"} for run in new)
+    for run in new:
+        ask(lambda client, run=run: client.delete_flow_run(run.id))
 
 
 def test_a_worker_runs_it_to_its_end(deployed, prefect, ask, tiny) -> None:

@@ -40,11 +40,19 @@ class Part:
         folder: The data version.
         splits: Splits that are taken. With parts for training only, the held-out rows stay the
             same from one union to the next.
+        only: Samples that are taken of these splits; all when None.
     """
 
     name: str
     folder: Path
     splits: tuple[str, ...] = ALL_SPLITS
+    only: frozenset[str] | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything but the bytes that decides which rows the part gives."""
+        chosen = {} if self.only is None else {"only": content_hash(sorted(self.only))}
+        return {"name": self.name, "splits": sorted(self.splits), **chosen}
 
 
 def combine(parts: Sequence[Part], folder: Path) -> None:
@@ -111,7 +119,7 @@ def _recipe(parts: Sequence[Part], contents: Sequence[dict[str, str]]) -> dict[s
         "kind": "combined",
         "combine": COMBINE_VERSION,
         "parts": [
-            {"name": part.name, "splits": sorted(part.splits), "content": content_hash(content)}
+            {**part.identity, "content": content_hash(content)}
             for part, content in zip(parts, contents, strict=True)
         ],
     }
@@ -135,6 +143,9 @@ def _table(part: Part) -> pa.Table:
     """The rows that are taken of a part, with their shards' new names."""
     table = Annotations.read(part.folder / TABLE).table
     table = table.filter(pc.is_in(table.column("split"), pa.array(part.splits, pa.string())))
+    if part.only is not None:
+        chosen = pa.array(sorted(part.only), pa.string())
+        table = table.filter(pc.is_in(table.column("sample_id"), chosen))
     shard = table.column("shard")
     if pc.any(pc.equal(shard, "")).as_py():
         raise DataError(

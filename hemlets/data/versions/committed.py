@@ -18,6 +18,10 @@ class VersionStore(Protocol):
         """Make a folder the current version of a dataset; return the version's name."""
         ...
 
+    def publish(self, workspace: Workspace, folder: Path, *, name: str) -> str:
+        """`commit`, and announce a new version to those who wait for one."""
+        ...
+
     def versions(self, workspace: Workspace) -> list[str]:
         """Names of the versions, oldest first."""
         ...

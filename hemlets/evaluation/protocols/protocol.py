@@ -200,13 +200,15 @@ class Protocol(Config):
         return any(measure.key in keys for measure in self.measures)
 
 
-def split_protocol(split: str) -> Protocol:
+def split_protocol(split: str, name: str | None = None) -> Protocol:
     """The protocol of a retraining's figures: all samples of a split, whatever their dataset.
 
-    Its name is the split's, which stands in every figure's name.
+    Args:
+        split: The split.
+        name: What every figure's name says of the samples; the split when None.
     """
     return Protocol.from_mapping(
-        read_toml(_FOLDER / "retraining" / "split.toml") | {"name": split, "split": split},
+        read_toml(_FOLDER / "retraining" / "split.toml") | {"name": name or split, "split": split},
         where=f"split {split}",
     )
 

@@ -1,0 +1,39 @@
+"""Emit Prefect events that automations and deployments can react to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+MODEL: Final = "hemlets-posh"
+"""Name of the registered model that all events are about."""
+
+
+def emit(name: str, payload: Mapping[str, Any]) -> None:
+    """Emit ``hemlets.NAME`` about the model; a server that does not answer is logged.
+
+    Args:
+        name: E.g. ``data.arrived``.
+        payload: What the event carries.
+    """
+    from prefect.events import emit_event
+
+    try:
+        emit_event(
+            f"hemlets.{name}",
+            resource={
+                "prefect.resource.id": f"hemlets.model.{MODEL}",
+                "prefect.resource.name": MODEL,
+            },
+            payload=dict(payload),
+        )
+    except Exception as error:
+        logging.getLogger(__name__).warning("the event %s was not emitted: %s", name, error)
+
+
+def send_now() -> None:
+    """Wait until emitted events are sent, in a process that ends at once."""
+    from prefect.events.worker import EventsWorker
+
+    EventsWorker.drain_all(timeout=10)

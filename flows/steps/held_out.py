@@ -1,0 +1,78 @@
+"""The sets of held-out rows that models are scored on: the rendered people's and the user's own.
+
+A set is named after its split, ``gate`` or ``test``; one of the user's own has the dataset behind
+it, ``gate-street``. The names stand in the figures and in MLflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from hemlets.core.errors import DataError
+from hemlets.data.table import Annotations
+from hemlets.data.versions.hold_out import SUFFIX
+from hemlets.evaluation.leaks import check_no_leak
+
+SPLITS: Final = ("gate", "test")
+
+Judges = Mapping[str, tuple[str, ...]]
+"""Fields of which training may share no value, by the dataset of the held-out rows."""
+
+
+def own_set(split: str, dataset: str) -> str:
+    """Name of the user's own set.
+
+    >>> own_set("gate", "street")
+    'gate-street'
+    """
+    return f"{split}-{dataset}"
+
+
+def split_of(name: str) -> str:
+    """The split of a set."""
+    return name.partition("-")[0]
+
+
+def held_out_sets(
+    table: Annotations, datasets: Iterable[str], splits: Iterable[str] = SPLITS
+) -> dict[str, Annotations]:
+    """Rows of every set by name, those of the rendered people first; empty sets are left out."""
+    shard = table.shard.astype(str)
+    owner = {name: np.char.startswith(shard, f"{name}{SUFFIX}-") for name in datasets}
+    split_N = table.column("split").astype(str)
+    rendered = ~np.logical_or.reduce([np.zeros(len(table), bool), *owner.values()])
+    sets = {split: table.take((split_N == split) & rendered) for split in splits}
+    for name, mine in owner.items():
+        for split in splits:
+            rows = table.take((split_N == split) & mine)
+            sets |= {own_set(split, name): rows} if len(rows) else {}
+    return sets
+
+
+def require_unseen(table_file: Path, judges: Judges) -> None:
+    """Refuse held-out rows of the user's own that leak into training, before anything is trained.
+
+    Raises:
+        DataError: Names the dataset and what both share.
+    """
+    if not judges:
+        return
+    table = Annotations.read(table_file)
+    train = table.split("train")
+    for name, rows in held_out_sets(table, judges).items():
+        if name not in SPLITS:
+            dataset = name.partition("-")[2]
+            try:
+                check_no_leak(train, rows, judges[dataset])
+            except DataError as error:
+                raise DataError(
+                    f"the {split_of(name)} rows of {dataset} leak into training: {error.what}",
+                    where=table_file,
+                    expected=error.expected,
+                    remedy="leave the dataset that holds them out of the profile, or hold other "
+                    f"rows out: hemlets data hold-out {dataset} --move; nothing was trained",
+                ) from error

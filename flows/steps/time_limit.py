@@ -1,0 +1,36 @@
+"""Give a step of the flow a time limit that its profile sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from prefect import Task
+
+from hemlets.core.errors import WorkspaceError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def limited(task: Task[P, R], hours: float) -> Callable[P, R]:
+    """A task that is ended after so many hours.
+
+    Raises:
+        WorkspaceError: When called: the step took longer. It is not tried again.
+    """
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return task.with_options(timeout_seconds=3600 * hours)(*args, **kwargs)
+        except TimeoutError as error:
+            if type(error).__name__ != "TaskRunTimeoutError":
+                raise
+            raise WorkspaceError(
+                f"the step {task.name} took longer than {hours:g} hours",
+                where="timeouts_h",
+                remedy="find out what it waits for in its log, or allow more in the profile; "
+                "finished work is reused by the next run",
+            ) from None
+
+    return call

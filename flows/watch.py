@@ -1,0 +1,71 @@
+"""The watch: look at the profile's sources often, and start a retraining when enough is new.
+
+It reads no file: listings are compared. Each state of a source is announced once, by the event
+``hemlets.data.arrived``, which the deployment in ``infra/prefect.yaml`` is started by.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow, get_run_logger
+
+from flows.profile import Profile, load_profile
+from flows.services.events import emit
+from flows.sources import STATES, list_source
+from flows.start_parameters import Override, ProfileChoice
+from flows.steps.sync import state_of
+from hemlets.core.errors import HemletsError
+from hemlets.core.files import read_json, write_json
+from hemlets.core.workspace import Workspace
+
+
+@flow(name="watch", persist_result=False)
+def watch(
+    profile: ProfileChoice = "demo",
+    overrides: list[Override] | None = None,
+    home: str | None = None,
+) -> dict[str, int]:
+    """Look at the sources of a profile and emit an event for each that has enough new files.
+
+    Args:
+        profile: Name of a profile, or the path of a file.
+        overrides: ``section.key=value`` over the profile.
+        home: The workspace; by default ``HEMLETS_HOME``.
+
+    Returns:
+        New or changed files by source.
+
+    Raises:
+        HemletsError: A source can't be listed; the others were looked at.
+    """
+    workspace = Workspace(home=Path(home).resolve()) if home else Workspace.from_env()
+    return look(workspace, load_profile(profile, tuple(overrides or ())))
+
+
+def look(workspace: Workspace, profile: Profile) -> dict[str, int]:
+    """Announce the sources that have enough new files; see `watch`.
+
+    Raises:
+        HemletsError: A source can't be listed; the others were looked at.
+    """
+    log = get_run_logger()
+    found: dict[str, int] = {}
+    failed: HemletsError | None = None
+    for source in profile.sources:
+        try:
+            listing = list_source(source)
+        except HemletsError as error:
+            failed = error
+            log.error("%s", error)
+            continue
+        known = state_of(workspace, source.name).get("files", {})
+        new = found[source.name] = listing.new_since(known)
+        log.info("%s: %d new or changed files", source.name, new)
+        seen = workspace.home / "ingested" / STATES / f"{source.name}.announced.json"
+        if new >= source.wake_at and (not seen.exists() or read_json(seen) != listing.hash):
+            emit("data.arrived", {"source": source.name, "files": new, "profile": profile.name})
+            write_json(seen, listing.hash)
+    if failed is not None:
+        raise failed
+    return found
