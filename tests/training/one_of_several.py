@@ -40,10 +40,10 @@ def main(*, job: str, rank: int, size: int, meeting: str, log: str, gradients: s
             os.dup2(stream.fileno(), number)
     import torch.distributed as dist
 
-    from hemlets.training import engine
+    from hemlets.training import engine, run
 
     if rank == 0:
-        engine.StageOptimiser = recording(engine.StageOptimiser, Path(gradients))  # type: ignore[misc]
+        run.StageOptimiser = recording(run.StageOptimiser, Path(gradients))  # type: ignore[misc]
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
     return engine.main([job])
 

@@ -27,12 +27,13 @@ from hemlets.core.files import lock
 from hemlets.core.processes import die_with_parent
 from hemlets.data.table import Annotations
 from hemlets.models.model_folder import load_model
-from hemlets.training import engine
+from hemlets.training import run
 from hemlets.training.checkpoints import load_checkpoint, save_checkpoint
 from hemlets.training.config import StageJob, TrainingConfig
-from hemlets.training.engine import learning_rate, main, train
+from hemlets.training.engine import main, train
 from hemlets.training.identity import Identity
 from hemlets.training.reporting import Rows
+from hemlets.training.run import learning_rate
 from hemlets.training.validation import validate
 
 from .one_of_several import recording
@@ -385,7 +386,7 @@ def test_a_batch_in_parts_trains_as_a_whole_one_does(
         job = job_for(tmp_path / str(parts), training=settings | {"accumulate": parts})
         gradients.append(tmp_path / f"gradients-{parts}.safetensors")
         with monkeypatch.context() as patch:
-            patch.setattr(engine, "StageOptimiser", recording(engine.StageOptimiser, gradients[-1]))
+            patch.setattr(run, "StageOptimiser", recording(run.StageOptimiser, gradients[-1]))
             train(job)
         histories.append(_losses(type(whole_run)(job.out, job).history))
     assert_same_gradients(*gradients)
@@ -540,7 +541,7 @@ def test_the_rate_rises_then_falls_and_never_leaves_its_range(warmup: float) -> 
 def test_muon_resumes_to_the_same_bits_too(
     job_for: Callable[..., StageJob], tmp_path: Path
 ) -> None:
-    def run(out: Path, stop_at: int | None) -> dict[str, torch.Tensor]:
+    def trained(out: Path, stop_at: int | None) -> dict[str, torch.Tensor]:
         job = job_for(out, training={"steps": 4, "optimiser": "muon", "checkpoint_every": 2})
 
         def stop(row: dict[str, float]) -> None:
@@ -555,4 +556,4 @@ def test_muon_resumes_to_the_same_bits_too(
         weights: dict[str, torch.Tensor] = load_file(out / "model/model.safetensors")
         return weights
 
-    _assert_same_weights(run(tmp_path / "broken", 3), run(tmp_path / "unbroken", None))
+    _assert_same_weights(trained(tmp_path / "broken", 3), trained(tmp_path / "unbroken", None))

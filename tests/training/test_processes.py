@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 from hemlets.data.table import FIELDS, Annotations
-from hemlets.training import engine
+from hemlets.training import run
 from hemlets.training.checkpoints import load_checkpoint
 from hemlets.training.config import StageJob
 from hemlets.training.engine import train
@@ -138,7 +138,7 @@ def test_two_processes_train_as_one_does(
     processes = start(two, two)
     assert _codes(processes) == [0, 0], _logs(tmp_path)
     alone = tmp_path / "gradients-alone.safetensors"
-    monkeypatch.setattr(engine, "StageOptimiser", recording(engine.StageOptimiser, alone))
+    monkeypatch.setattr(run, "StageOptimiser", recording(run.StageOptimiser, alone))
     train(one)
     assert_same_gradients(tmp_path / "gradients-0.safetensors", alone)
     assert_same_losses(_losses(two.out), _losses(one.out))

@@ -1,0 +1,122 @@
+"""The rows that a stage trains and validates with, and what they say of its data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from hemlets.core.errors import DataError
+from hemlets.core.files import read_json
+from hemlets.core.skeleton import Joint
+from hemlets.data.table import Annotations
+from hemlets.models.codecs.bones import BoneLengths, part_lengths
+from hemlets.models.model_folder import CARD
+from hemlets.training.calibration import CalibrationRows
+from hemlets.training.config import StageJob
+from hemlets.training.identity import table_of
+
+_BONE_LENGTH_RANGE_MM = (500.0, 10_000.0)
+
+
+class TrainingRows(NamedTuple):
+    """Rows of a data version by their use.
+
+    Attributes:
+        train: People to train on.
+        scenes: Images without a person to train on; empty where they teach nothing.
+        calibration: Rows to validate and to calibrate on.
+        true_bones: Lengths of the parts of whole skeletons of ``train``.
+    """
+
+    train: Annotations
+    scenes: Annotations
+    calibration: CalibrationRows
+    true_bones: BoneLengths
+
+    @property
+    def validation(self) -> Annotations:
+        """People to validate on."""
+        return self.calibration.people
+
+    @classmethod
+    def read(cls, job: StageJob) -> Self:
+        """Read a job's table.
+
+        Raises:
+            DataError: A split has no rows, or the skeletons are not in millimetres.
+        """
+        annotations = Annotations.read(table_of(job))
+        train = annotations.split("train")
+        scenes = annotations.split("train-background")
+        calibration = CalibrationRows.chosen(
+            train,
+            annotations.split("validation"),
+            annotations.split("validation-background"),
+            job.training.validation_samples,
+        )
+        splits = {"train": train, "validation": calibration.people}
+        lacking = " and ".join(name for name, rows in splits.items() if not len(rows))
+        if lacking:
+            raise DataError(
+                "there is nothing to train with: a split has no rows",
+                where=f"{table_of(job)}: split {lacking}",
+                expected="rows of train and of validation",
+                remedy="make the data version anew with both splits",
+            )
+        if not learns_from_scenes(job):
+            scenes = scenes.take(np.zeros(len(scenes), bool))
+        return cls(train, scenes, calibration, _true_bones(train, table_of(job)))
+
+
+def learns_from_scenes(job: StageJob) -> bool:
+    """Whether scenes without a person teach something: heatmaps."""
+    return job.pose.intermediate != "none" and job.losses.supervision != "none"
+
+
+def trained_families(rows: Annotations, job: StageJob) -> list[str]:
+    """Motion families that the weights have seen: of these rows and of what they start from."""
+    seen = {part for family in set(rows.family) for part in str(family).split("+")}
+    if job.stream is not None:
+        from hemlets.data.synthetic import MotionLibrary
+
+        clips = MotionLibrary.bundled().of_split(job.stream.split)
+        seen |= {part for clip in clips for part in clip.family.split("+")}
+    for weights in (job.initial, job.initial_pose):
+        card = weights and weights.with_name(CARD)
+        if card and card.exists():
+            seen |= set(read_json(card).get("training", {}).get("families", []))
+    return sorted(seen)
+
+
+def clipped_share(rows: Annotations, range_mm: float) -> float:
+    """Share of annotated joints whose depth lies outside the volume."""
+    depth_mm = rows.joints3d_mm[..., 2] - rows.joints3d_mm[:, [Joint.PELVIS], 2]
+    known = rows.valid3d & rows.valid3d[:, [Joint.PELVIS]]
+    return float((np.abs(depth_mm[known]) > range_mm).mean()) if known.any() else 0.0
+
+
+def _true_bones(rows: Annotations, table: Path) -> BoneLengths:
+    """Lengths of the parts of whole skeletons: the metric scale of the data.
+
+    Args:
+        rows: The training rows.
+        table: The file that they are from, for messages.
+    """
+    known = rows.valid3d.all(-1)
+    lengths_NK = part_lengths(rows.joints3d_mm[known])
+    mean_mm = float(lengths_NK.sum(-1).mean()) if known.any() else 0.0
+    low, high = _BONE_LENGTH_RANGE_MM
+    if not low < mean_mm < high or not (lengths_NK.mean(0) > 0).all():
+        sums_N = lengths_NK.sum(-1)
+        odd = np.flatnonzero(known)[~((low < sums_N) & (sums_N < high))]
+        first = f", first in sample {rows.sample_id[odd[0]]}" if odd.size else ""
+        raise DataError(
+            f"the mean summed bone length of {int(known.sum())} whole training skeletons is "
+            f"{mean_mm:g} mm",
+            where=f"{table}: joints3d_mm{first}",
+            expected=f"between {low:g} and {high:g} mm, and no part without a length",
+            remedy="train on data with whole 3D skeletons in millimetres",
+        )
+    return BoneLengths.measured(lengths_NK)
