@@ -65,7 +65,9 @@ serve: $(VENV)/.installed ## the champion on TorchServe
 	@$(BIN)/hemlets serve
 
 bench: $(VENV)/.installed ## benchmarks; results go to tests/benchmarks/results
-	@for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+	@failed=; for script in tests/benchmarks/bench_*.py; do \
+		$(BIN)/python $$script || failed="$$failed $$script"; done; \
+		test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 clean: ## remove the workspace (data, runs, models) but not .venv
 	rm -rf workspace

@@ -93,7 +93,12 @@ class Predictor:
 
     @classmethod
     def load(
-        cls, folder: Path, *, device: str | torch.device = "cpu", flip_test: bool | None = None
+        cls,
+        folder: Path,
+        *,
+        device: str | torch.device = "cpu",
+        flip_test: bool | None = None,
+        precision: Precision | None = None,
     ) -> Predictor:
         """Load a model folder.
 
@@ -102,13 +107,14 @@ class Predictor:
             device: that it runs on.
             flip_test: whether to average with the mirrored image's prediction; as the model card
                 has it by default.
+            precision: of the arithmetic; as the model card has it by default.
 
         Raises:
             CheckpointError: The folder is not a whole model.
         """
         model, card = load_model(folder)
-        if flip_test is not None:
-            card = card.model_copy(update={"flip_test": flip_test})
+        asked = {"flip_test": flip_test, "precision": precision}
+        card = card.model_copy(update={k: v for k, v in asked.items() if v is not None})
         return cls(model, card, device=device)
 
     @property

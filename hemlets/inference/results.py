@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -16,6 +17,7 @@ from hemlets.inference.images import Image
 from hemlets.inference.types import BodyEstimate, Box, Camera
 
 if TYPE_CHECKING:
+    from hemlets.body import BodyModel
     from hemlets.body.placement import PlacedBody
     from hemlets.inference.people import Detection
 
@@ -28,13 +30,21 @@ class Person:
 
     Attributes:
         estimate: The prediction with all that belongs to it.
-        body: The body in the camera frame.
+        body_model: What θ and β belong to.
         detection: How the person was found.
     """
 
     estimate: BodyEstimate
-    body: PlacedBody
+    body_model: BodyModel
     detection: Detection
+
+    @cached_property
+    def body(self) -> PlacedBody:
+        """The body in the camera frame, posed when first asked for."""
+        from hemlets.body.placement import place_body
+
+        estimate = self.estimate
+        return place_body(self.body_model, estimate.theta, estimate.betas, estimate.root_mm)
 
     @property
     def joints2d_px(self) -> Float:

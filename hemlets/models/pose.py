@@ -264,9 +264,7 @@ def decode(output: PoseOutput, volume: VolumeSpec) -> DecodedVolume:
     """
     logits = output.volume_BJDHW
     with torch.autocast(logits.device.type, enabled=False):
-        if output.evidence_BJHW is not None:
-            logits = logits.float() + output.evidence_BJHW[:, :, None]
-        p_xyz = marginals(logits)
+        p_xyz = marginals(logits, output.evidence_BJHW)
         return DecodedVolume(p_xyz, expectation(p_xyz, volume.shape_xyz))
 
 

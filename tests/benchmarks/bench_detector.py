@@ -6,10 +6,10 @@ annotated box) by 0.3 or more. Photographs of nobody come with scikit-learn and,
 installed, scikit-image. Samples that are not there are left out. Writes ``results/detector.csv``.
 
 Speed: a photograph of 640 × 480 pixels with three people, from pixels to joints and meshes, with
-the model that `hemlets.load()` takes, as it is and fast, without the flip test. The limit is the
-fast one's. It is one of two cores' wall clock; on one thread the processor's own time is held
-against it, as in ``bench_inference.py``. Writes ``results/detector_speed.csv``; ends with 1 where
-it is passed.
+the model that `hemlets.load()` takes, as it is and fast (without the flip test, in bfloat16). The
+limits are the fast one's. They are of two cores' wall clock; on one thread the processor's own time
+is held against them, as in ``bench_inference.py``. Writes ``results/detector_speed.csv``; ends with
+1 where one is exceeded on a machine that was free to keep it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from conditions import cores, machine, timed
+from conditions import BUSY, cores, machine, timed
 from scipy.io import loadmat
 
 import hemlets
@@ -46,7 +46,7 @@ PORTRAIT = HERE.parent / "models" / "golden" / "two_people.png"
 
 OVERLAP = 0.3
 SMALLEST_PX = 40.0
-LIMIT_MS = 120.0
+LIMITS_MS = {"predict one": 25.0, "all": 120.0}
 THREADS = 2
 
 Boxes = npt.NDArray[np.float64]
@@ -184,19 +184,24 @@ def measure_speed(threads: int) -> tuple[list[dict[str, object]], bool]:
         device = model.predictor.device
         works = {
             "find": partial(model.find, image, request),
+            "predict one": partial(predict_people, model.predictor, image, people[:1]),
             "predict three": partial(predict_people, model.predictor, image, people),
             "all": partial(model, image),
         }
         for part, work in works.items():
             took = timed(work, device, 20)
-            judged = took.busy_ms if threads == 1 and device.type == "cpu" else took.wall_ms
-            limited = fast and part == "all"
-            kept &= not limited or judged <= LIMIT_MS
+            limit = LIMITS_MS.get(part) if fast else None
+            alone = threads == 1 and device.type == "cpu"
+            kept_here = True if limit is None else took.keeps(limit, alone=alone)
+            kept &= kept_here is not False
+            if kept_here is None:
+                print(BUSY)
             rows.append({
                 "machine": machine(), "device": device.type, "cores": cores(),
                 "threads": threads, "model": model.predictor.version, "fast": fast,
                 "part": part, "wall_ms": f"{took.wall_ms:.1f}",
-                "busy_ms": f"{took.busy_ms:.1f}", "limit_ms": LIMIT_MS if limited else "",
+                "busy_ms": f"{took.busy_ms:.1f}", "waited_ms": f"{took.waited_ms:.1f}",
+                "limit_ms": limit or "",
             })  # fmt: skip
             print(rows[-1], flush=True)
     return rows, kept

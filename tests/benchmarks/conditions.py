@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Timing", "cores", "machine", "timed"]
+__all__ = ["BUSY", "Timing", "cores", "machine", "timed"]
+
+BUSY = "the machine was busy, so that the time says nothing about the limit"
+_MOST_WAITED = 0.1
 
 
 def machine() -> str:
@@ -40,23 +43,46 @@ class Timing:
         busy_ms: Of the processors, all threads together. With one thread on a free core it is
             the wall's; where it is well below that, others had the core too, and it is busy_ms
             that compares between runs.
+        waited_ms: Of all threads together, ready to run while others had the cores; 0 where the
+            system doesn't tell.
     """
 
     wall_ms: float
     busy_ms: float
+    waited_ms: float = 0.0
+
+    def keeps(self, limit_ms: float, *, alone: bool) -> bool | None:
+        """Whether a limit is kept; None where the machine was too busy to tell.
+
+        Args:
+            limit_ms: Of two cores' wall clock.
+            alone: One thread did the work, so that its own time can be judged on a busy machine.
+        """
+        if (self.busy_ms if alone else self.wall_ms) <= limit_ms:
+            return True
+        return False if alone or self.waited_ms <= _MOST_WAITED * self.wall_ms else None
+
+
+def _waited_ms() -> float:
+    waited = 0
+    for thread in Path("/proc/self/task").glob("*/schedstat"):
+        # Nanoseconds on the processor, nanoseconds ready to run, turns.
+        waited += int(thread.read_text().split()[1])
+    return waited / 1e6
 
 
 def timed(work: Callable[[], object], device: torch.device, repeats: int) -> Timing:
     """Times of a call, after two to warm up."""
     import torch
 
-    wall, busy = [], []
+    wall, busy, waited = [], [], []
     for turn in range(repeats + 2):
-        begun = time.perf_counter(), time.process_time()
+        ready, begun = _waited_ms(), (time.perf_counter(), time.process_time())
         work()
         if device.type == "cuda":
             torch.cuda.synchronize()
         if turn >= 2:
             wall.append(1e3 * (time.perf_counter() - begun[0]))
             busy.append(1e3 * (time.process_time() - begun[1]))
-    return Timing(sorted(wall)[repeats // 2], sorted(busy)[repeats // 2])
+            waited.append(_waited_ms() - ready)
+    return Timing(*(sorted(times)[repeats // 2] for times in (wall, busy, waited)))

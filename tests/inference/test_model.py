@@ -15,10 +15,13 @@ import torch
 from PIL import Image as Pil
 
 import hemlets
+from hemlets.body import BodyModel
 from hemlets.core.errors import InputError
 from hemlets.inference import Camera
 from hemlets.inference.images import Image
+from hemlets.inference.model import Model
 from hemlets.inference.people import Detection
+from hemlets.inference.predictor import Predictor
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.codecs.bones import BoneLengths
 from hemlets.models.model_folder import InferenceConfig, load_model, save_model
@@ -189,7 +192,7 @@ def test_a_box_that_does_not_fit_is_named(
     assert caught.value.where == where
 
 
-def test_a_fast_model_does_without_the_flip_test_and_says_so(
+def test_a_fast_model_does_without_the_flip_test_in_bfloat16_and_says_so(
     folder: Path, tmp_path: Path, image: Image
 ) -> None:
     weights, card = load_model(folder)
@@ -209,7 +212,7 @@ def test_a_fast_model_does_without_the_flip_test_and_says_so(
         for model in (
             hemlets.load(flipped, device="cpu"),
             hemlets.load(flipped, device="cpu", fast=True),
-            hemlets.load(folder, device="cpu"),
+            Model(Predictor.load(folder, precision="bfloat16"), BodyModel.load()),
         )
     )
     np.testing.assert_allclose(fast[0].joints3d_mm, plain[0].joints3d_mm, atol=1e-3)

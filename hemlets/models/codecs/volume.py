@@ -69,13 +69,15 @@ class _Marginals(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: _Context, logits_BJDHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: _Context, logits_BJDHW: Tensor, evidence_BHWJ: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         B, J, D, H, W = logits_BJDHW.shape
         dtype = torch.promote_types(logits_BJDHW.dtype, torch.float32)
         e_BHWJD = torch.empty((B, H, W, J, D), dtype=dtype, device=logits_BJDHW.device)
         parts = [
-            _exponentials(e, logits)
-            for e, logits in _parts(e_BHWJD, logits_BJDHW.permute(0, 3, 4, 1, 2))
+            _exponentials(*part)
+            for part in _parts(e_BHWJD, logits_BJDHW.permute(0, 3, 4, 1, 2), evidence_BHWJ)
         ]
         scale_BJ, px, py, pz = (torch.cat(same) for same in zip(*parts, strict=True))
         ctx.save_for_backward(e_BHWJD, scale_BJ, px, py, pz)
@@ -84,7 +86,9 @@ class _Marginals(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: _Context, gx_BJW: Tensor, gy_BJH: Tensor, gz_BJD: Tensor) -> Tensor:
+    def backward(
+        ctx: _Context, gx_BJW: Tensor, gy_BJH: Tensor, gz_BJD: Tensor
+    ) -> tuple[Tensor, None]:
         e_BHWJD, scale_BJ, px, py, pz = ctx.saved_tensors
         mean_BJ = (px * gx_BJW).sum(-1) + (py * gy_BJH).sum(-1) + (pz * gz_BJD).sum(-1)
         gx = (gx_BJW * scale_BJ[..., None]).transpose(1, 2)[:, None]
@@ -94,7 +98,7 @@ class _Marginals(torch.autograd.Function):
         gradient_BHWJD = torch.empty_like(e_BHWJD, dtype=ctx.dtype)
         for gradient, e, across, along in _parts(gradient_BHWJD, e_BHWJD, plane, gz):
             gradient.copy_((across + along).mul_(e))
-        return gradient_BHWJD.permute(0, 3, 4, 1, 2)
+        return gradient_BHWJD.permute(0, 3, 4, 1, 2), None
 
 
 def _parts(*whole: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -103,13 +107,17 @@ def _parts(*whole: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(tensor.split(count) for tensor in whole), strict=True)  # type: ignore[no-untyped-call]
 
 
-def _exponentials(e_BHWJD: Tensor, logits_BHWJD: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _exponentials(
+    e_BHWJD: Tensor, logits_BHWJD: Tensor, evidence_BHWJ: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Fill in the exponentials; gives the reciprocals of their sums, and the marginals."""
     B, H, W, J, D = e_BHWJD.shape
     # Operations on lower types than float32 are slow on a CPU, but for the copy.
     e_BNC = e_BHWJD.copy_(logits_BHWJD).view(B, H * W, J * D)
     top_BJ = e_BNC.amax(1).view(B, J, D).amax(-1)
-    e_BNC.sub_(top_BJ.repeat_interleave(D, 1)[:, None]).exp_()
+    # Evidence spans few powers of e, so that the logits' own maximum keeps exponentials finite.
+    e_BHWJD.sub_((top_BJ[:, None, None] - evidence_BHWJ)[..., None])
+    e_BNC.exp_()
     z_BJD = e_BNC.sum(1).view(B, J, D)
     scale_BJ = 1 / z_BJD.sum(-1)
     plane_BHWJ = e_BHWJD.sum(-1) * scale_BJ[:, None, None]
@@ -118,16 +126,26 @@ def _exponentials(e_BHWJD: Tensor, logits_BHWJD: Tensor) -> tuple[Tensor, Tensor
     return scale_BJ, px, py, z_BJD * scale_BJ[..., None]
 
 
-def marginals(logits_BJDHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def marginals(
+    logits_BJDHW: Tensor, evidence_BJHW: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Softmax over the volume, summed onto the x, y and z axes: (B, J, W), (B, J, H), (B, J, D).
 
     Runs in float32 whatever the logits' type: in bfloat16 the decode alone is off by
     millimetres.
+
+    Args:
+        logits_BJDHW: Of the volume.
+        evidence_BJHW: Added to the logits of all depths; it gets no gradient.
     """
     if torch.compiler.is_exporting():
+        if evidence_BJHW is not None:
+            logits_BJDHW = logits_BJDHW.float() + evidence_BJHW[:, :, None]
         return _marginals_at_once(logits_BJDHW)
+    if evidence_BJHW is None:
+        evidence_BJHW = logits_BJDHW.new_zeros(()).expand(logits_BJDHW[:, :, 0].shape)
     result: tuple[Tensor, Tensor, Tensor] = _Marginals.apply(  # type: ignore[no-untyped-call]
-        logits_BJDHW
+        logits_BJDHW, evidence_BJHW.permute(0, 2, 3, 1)
     )
     return result
 

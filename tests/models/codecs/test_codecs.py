@@ -112,6 +112,20 @@ def test_marginals_and_their_gradient_equal_the_plain_softmax(layout: str) -> No
     torch.testing.assert_close(logits.grad, plain.grad, atol=1e-14, rtol=1e-10)
 
 
+def test_evidence_of_the_image_is_added_at_every_depth_and_leaves_the_gradient_exact() -> None:
+    logits = _random(2, 3, 4, 5, 6, scale=3).requires_grad_()
+    plain = logits.detach().clone().requires_grad_()
+    evidence = _random(2, 3, 5, 6, scale=4, seed=7)
+    found = marginals(logits, evidence)
+    expected = _plain_marginals(plain + evidence[:, :, None])
+    weights = [_random(*p.shape, seed=i) for i, p in enumerate(expected)]
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-14, rtol=1e-12)
+    torch.autograd.backward([(w * p).sum() for w, p in zip(weights, found, strict=True)])
+    torch.autograd.backward([(w * p).sum() for w, p in zip(weights, expected, strict=True)])
+    torch.testing.assert_close(logits.grad, plain.grad, atol=1e-14, rtol=1e-10)
+
+
 def soft_argmax(logits: torch.Tensor, cells: int | None = None) -> torch.Tensor:
     return expectation(marginals(logits), cells)
 
