@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hemlets.core.errors import AssetError, HemletsError, ServingError
+from hemlets.core.errors import AssetError, ServingError
 
 if TYPE_CHECKING:
     from hemlets.core.workspace import Workspace
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from serving.torchserve import TorchServe
 
 _DEFAULT_PORT = 8080
-_TOKEN_EVERY_S = 60.0
-"""Well within the minutes that a token is renewed before its end."""
 
 
 def serve(
@@ -104,29 +102,13 @@ def serve(
 
 
 def _watch(server: TorchServe, follower: Follower | None, poll_s: float) -> None:
-    """Return when the server has ended; until then follow the champion and renew the token."""
+    """Return when the server has ended; until then follow the champion."""
     look_at = time.monotonic() + poll_s
-    renew_at = time.monotonic() + _TOKEN_EVERY_S
-    complained = False
     while server.alive:
-        time.sleep(min(0.5, poll_s, _TOKEN_EVERY_S))
+        time.sleep(min(0.5, poll_s))
         if follower is not None and time.monotonic() >= look_at:
             follower.look()
             look_at = time.monotonic() + poll_s
-        if time.monotonic() >= renew_at:
-            complained = not _renewed(server, quietly=complained)
-            renew_at = time.monotonic() + _TOKEN_EVERY_S
-
-
-def _renewed(server: TorchServe, *, quietly: bool) -> bool:
-    try:
-        server.refresh_token_file()
-    except HemletsError as error:
-        # Those who are served need not suffer; the next look tries again.
-        if not quietly:
-            typer.echo(f"the token in {server.token_file} could not be renewed yet: {error}")
-        return False
-    return True
 
 
 def _champion(workspace: Workspace) -> Champion:

@@ -15,8 +15,8 @@ from serving.archive import MODEL_NAME
 
 Box = tuple[float, float, float, float]
 
-_TRANSIENT = (408, 429, 502, 503, 504, 507)
-"""Statuses that may pass; TorchServe answers 507 when a worker has died."""
+_TRANSIENT = (408, 429, 502, 503, 504)
+"""Statuses that may pass."""
 
 _RETRIES = 2
 
@@ -190,16 +190,15 @@ class Client:
     def _error(self, status: int, value: Mapping[str, Any]) -> InputError | ServingError:
         details = value.get("error")
         parts: dict[str, Any] = dict(details) if isinstance(details, Mapping) else {}
-        kind, message = str(value.get("type", "")), str(value.get("message", ""))
-        what = str(parts.pop("what", "") or message or f"status {status}")
+        what = str(parts.pop("what", "") or f"status {status}")
         where = parts.get("where") or self.endpoint
         known = {"expected": parts.get("expected"), "remedy": parts.get("remedy")}
-        if kind == "InvalidKeyException" or status == 401:
+        if status == 401:
             return TokenRefusedError(
                 "the endpoint refused the token",
                 where=self.endpoint,
-                expected="the inference token of the server's key_file.json",
-                remedy="read the token again: tokens expire",
+                expected="the token in the file that hemlets serve names",
+                remedy="read the token again: a server that starts writes a new one",
             )
         if status == 404:
             return ModelNotServedError(
@@ -211,7 +210,7 @@ class Client:
             )
         if status == 400:
             return RequestRefusedError(what, where=where, **known)
-        if status in _TRANSIENT or kind == "ServiceUnavailableException":
+        if status in _TRANSIENT:
             return EndpointUnavailableError(
                 f"status {status}: {what}", where=self.endpoint, remedy="try again later"
             )

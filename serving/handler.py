@@ -287,13 +287,7 @@ def handle(data: Sequence[Mapping[str, Any]] | None, context: _Context) -> list[
 
 
 def _error_json(error: HemletsError) -> str:
-    body = {
-        "what": error.what,
-        "where": error.where,
-        "expected": error.expected,
-        "remedy": error.remedy,
-    }
-    return json.dumps({"error": body})
+    return json.dumps({"error": error.to_json()})
 
 
 def _image_bytes(value: object) -> bytes:

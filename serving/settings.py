@@ -18,18 +18,19 @@ class ServerSettings(Config):
     """Settings of one TorchServe instance.
 
     Attributes:
-        host: Address of the inference API. Management, metrics and gRPC stay on loopback.
-        port: Port of the inference API; 0 chooses a free one, as for the other two.
+        host: Address of the endpoint. All else stays on loopback.
+        port: Port of the endpoint; 0 chooses a free one, as for the other two.
         management_port: Port of the management API.
         metrics_port: Port of the Prometheus metrics.
         allow_remote: Permits a ``host`` beyond loopback, with tokens only.
-        token_auth: Requests need the token of ``key_file.json``.
-        token_minutes: Life of a token.
+        token_auth: Requests need the endpoint's token, which lives as long as the server.
+        token_minutes: Life of TorchServe's own tokens, which the front renews.
         workers: Python workers a model.
         batch_size: Most requests that a worker gets at once.
         max_batch_delay_ms: Longest wait for a batch to fill.
         response_timeout_s: A worker that takes longer is restarted and its requests fail.
         startup_timeout_s: Longest wait for the server, and for a model, to become ready.
+        request_timeout_s: Longest time for a request to arrive.
         max_request_bytes: Larger requests get status 413.
         queue_size: Requests that may wait for a model; more get status 503. All of them, each as
             large as may be, take half of Java's memory at most.
@@ -46,12 +47,13 @@ class ServerSettings(Config):
     metrics_port: int = Field(default=0, ge=0, le=65535)
     allow_remote: bool = False
     token_auth: bool = True
-    token_minutes: int = Field(default=60 * 24 * 30, ge=1)
+    token_minutes: int = Field(default=60, ge=1)
     workers: int = Field(default=1, ge=1)
     batch_size: int = Field(default=8, ge=1)
     max_batch_delay_ms: int = Field(default=5, ge=1)
     response_timeout_s: int = Field(default=30, ge=1)
     startup_timeout_s: int = Field(default=120, ge=1)
+    request_timeout_s: int = Field(default=60, ge=1)
     max_request_bytes: int = Field(default=16 * 2**20, ge=1024, lt=2**31)
     queue_size: int = Field(default=32, ge=1)
     threads: int = Field(default=1, ge=1)
@@ -96,6 +98,11 @@ class ServerSettings(Config):
             )
 
     @property
+    def answer_timeout_s(self) -> float:
+        """Longest wait for an answer: that of a worker, behind a full queue."""
+        return self.response_timeout_s * (2.0 + self.queue_size / self.batch_size)
+
+    @property
     def batch_budget_s(self) -> float:
         """Time after which a worker begins no further request of its batch: a third of the limit.
 
@@ -105,14 +112,43 @@ class ServerSettings(Config):
         return self.response_timeout_s / 3
 
 
+class FrontSettings(Config):
+    """Settings of the front.
+
+    Attributes:
+        host: Address to listen on.
+        port: Port to listen on.
+        backend: Address of TorchServe's inference API.
+        management: Address of TorchServe's management API, which renews its tokens.
+        key_file: TorchServe's own tokens; None where it asks for none.
+        token_file: File with the token that requests need; None where they need none.
+        max_request_bytes: Larger requests get status 413.
+        most_requests: Requests at once; more get status 503.
+        request_timeout_s: Longest time for a request to arrive; then status 408.
+        answer_timeout_s: Longest wait for TorchServe; then status 504.
+    """
+
+    host: str
+    port: int
+    backend: str
+    management: str
+    key_file: Path | None
+    token_file: Path | None
+    max_request_bytes: int
+    most_requests: int
+    request_timeout_s: float
+    answer_timeout_s: float
+
+
 def default_workers() -> int:
     """Python workers of an endpoint for many clients: one a usable core, at most 4."""
     return min(len(os.sched_getaffinity(0)), 4)
 
 
 class Ports(Config):
-    """The ports that one instance listens on."""
+    """The ports that one instance listens on: the endpoint's, and TorchServe's on loopback."""
 
+    endpoint: int
     inference: int
     management: int
     metrics: int
@@ -129,9 +165,8 @@ def render_properties(settings: ServerSettings, ports: Ports, store: Path) -> st
         ports: The ports to listen on.
         store: The model store, the only place that models are loaded from.
     """
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     values: dict[str, object] = {
-        "inference_address": f"http://{host}:{ports.inference}",
+        "inference_address": f"http://127.0.0.1:{ports.inference}",
         "management_address": f"http://127.0.0.1:{ports.management}",
         "metrics_address": f"http://127.0.0.1:{ports.metrics}",
         # gRPC can't be switched off; it asks for tokens as well.
@@ -154,7 +189,8 @@ def render_properties(settings: ServerSettings, ports: Ports, store: Path) -> st
         "default_startup_timeout": settings.startup_timeout_s,
         "unregister_model_timeout": 30,
         "job_queue_size": settings.queue_size,
-        "max_request_size": settings.max_request_bytes,
+        # The front counts the bytes; the form that it writes has some more.
+        "max_request_size": settings.max_request_bytes + 2**16,
         "number_of_gpu": settings.gpus,
         # The handler parses fields itself, strictly.
         "decode_input_request": _flag(False),

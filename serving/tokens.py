@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from hemlets.core.errors import DataError, ServingError
-from hemlets.core.files import atomic_path, read_json
+from hemlets.core.files import read_json
 
 TokenKind = Literal["inference", "management"]
 
@@ -74,36 +74,6 @@ class KeyFile:
                     where=self.management_url,
                     remedy="start the server again: it writes new tokens",
                 ) from error
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenFile:
-    """The inference token alone in a file, which ``curl`` can take it from.
-
-    A renewal makes the token before it worthless, so the file is written anew with each.
-
-    Attributes:
-        path: The file, readable by its owner only.
-        keys: Where the token comes from.
-    """
-
-    path: Path
-    keys: KeyFile
-
-    def refresh(self) -> None:
-        """Renew the token if it is about to expire, and write it where the file has another.
-
-        Raises:
-            ServingError: As :meth:`KeyFile.token`.
-            WorkspaceError: The file can't be written.
-        """
-        token = self.keys.token("inference")
-        if self.path.exists() and self.path.read_text() == token:
-            return
-        with atomic_path(self.path) as scratch:
-            # Nobody else may read it, not even for the moment before its mode is set.
-            scratch.touch(mode=0o600)
-            scratch.write_text(token)
 
 
 def _microseconds(timestamp: str) -> str:

@@ -1,8 +1,9 @@
-"""A TorchServe process: started, awaited, asked, and stopped with all that it started."""
+"""A TorchServe process behind its front: started, awaited, and stopped with all it started."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sys
 import tempfile
@@ -19,12 +20,16 @@ from serving.archive import read_archive
 from serving.handler import BUDGET_VARIABLE, THREADS_VARIABLE
 from serving.java import find_java
 from serving.management import Management, ModelStatus
-from serving.settings import Ports, ServerSettings, log_configuration, render_properties
-from serving.tokens import KeyFile, TokenFile
+from serving.settings import (
+    FrontSettings,
+    Ports,
+    ServerSettings,
+    log_configuration,
+    render_properties,
+)
+from serving.tokens import KeyFile
 
 if TYPE_CHECKING:
-    import requests
-
     from serving.client import Client
 
 _STATE = "instance.json"
@@ -34,7 +39,7 @@ _SCRATCH_PREFIX = "hemlets-ts-"
 
 
 class TorchServe:
-    """One TorchServe instance with its own ports, model store, tokens and logs.
+    """One TorchServe instance with its own front, ports, model store, tokens and logs.
 
     As a context manager it lives as long as the block, and no longer than this process even
     if that is killed. With ``keep=True`` it goes on after this process; :meth:`attach` finds
@@ -101,9 +106,9 @@ class TorchServe:
 
     @property
     def url(self) -> str:
-        """Address of the inference API."""
+        """Address of the endpoint."""
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
-        return f"http://{_reachable(host)}:{self.ports.inference}"
+        return f"http://{_reachable(host)}:{self.ports.endpoint}"
 
     @property
     def management_url(self) -> str:
@@ -122,24 +127,26 @@ class TorchServe:
 
     @property
     def token_file(self) -> Path:
-        """File with the inference token alone, for ``curl``."""
+        """File with the endpoint's token alone, readable by its owner only."""
         return self.folder / "inference_token"
 
     @property
     def token(self) -> str | None:
-        """A valid inference token; None where the server asks for none."""
-        keys = self._keys
-        return None if keys is None else keys.token("inference")
-
-    def refresh_token_file(self) -> None:
-        """Keep the token in :attr:`token_file` valid; whoever keeps the server up calls it often.
+        """The endpoint's token, of 256 bits; None where it asks for none.
 
         Raises:
-            ServingError: The token has expired and could not be renewed.
-            WorkspaceError: The file can't be written.
+            ServingError: The file with it can't be read.
         """
-        if (keys := self._keys) is not None:
-            TokenFile(path=self.token_file, keys=keys).refresh()
+        if not self.settings.token_auth:
+            return None
+        try:
+            return self.token_file.read_text()
+        except OSError as error:
+            raise ServingError(
+                f"the token can't be read: {error.strerror}",
+                where=self.token_file,
+                remedy="start the server again: it writes a new one",
+            ) from error
 
     @property
     def management(self) -> Management:
@@ -289,12 +296,13 @@ class TorchServe:
             if port:
                 host = settings.host if option == "--port" else "127.0.0.1"
                 require_free_port(port, needed_by="TorchServe", host=host, option=option)
-        free = free_ports(6)
-        inference, management, metrics = (
+        free = free_ports(7)
+        endpoint, management, metrics = (
             wanted or chosen for wanted, chosen in zip(options.values(), free, strict=False)
         )
         return Ports(
-            inference=inference,
+            endpoint=endpoint,
+            inference=free[6],
             management=management,
             metrics=metrics,
             grpc_inference=free[3],
@@ -329,10 +337,12 @@ class TorchServe:
             "-s", str(self.store),
             "-ncs",
         ]  # fmt: skip
+        front = folder / "front.json"
+        write_json(front, self._front().model_dump(mode="json"))
         output = folder / "logs" / "server.out"
         output.unlink(missing_ok=True)
         process = self._process = SupervisedProcess.start(
-            command,
+            [sys.executable, "-P", "-m", "serving.front", str(front), *command],
             log=output,
             environment=self._environment(java, scratch),
             cwd=folder,
@@ -347,6 +357,26 @@ class TorchServe:
             "scratch": str(scratch),
         }
         write_json(folder / _STATE, state)
+
+    def _front(self) -> FrontSettings:
+        settings, keys = self.settings, self._keys
+        if keys is not None:
+            with atomic_path(self.token_file) as scratch:
+                # Nobody else may read it, not even for the moment before its mode is set.
+                scratch.touch(mode=0o600)
+                scratch.write_text(secrets.token_urlsafe(32))
+        return FrontSettings(
+            host=settings.host,
+            port=self.ports.endpoint,
+            backend=f"http://127.0.0.1:{self.ports.inference}",
+            management=self.management_url,
+            key_file=None if keys is None else keys.path,
+            token_file=None if keys is None else self.token_file,
+            max_request_bytes=settings.max_request_bytes,
+            most_requests=settings.queue_size + settings.workers * settings.batch_size,
+            request_timeout_s=settings.request_timeout_s,
+            answer_timeout_s=settings.answer_timeout_s,
+        )
 
     def _environment(self, java: Path, scratch: Path) -> dict[str, str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("TS_")}
@@ -374,23 +404,15 @@ class TorchServe:
                 if ended or self._port_was_taken():
                     raise self._startup_error("TorchServe ended while it started")
                 try:
-                    if self._answers(session):
-                        self.refresh_token_file()
+                    # With no model yet, TorchServe calls itself healthy.
+                    if session.get(f"{self.url}/ping", timeout=5).status_code == 200:
                         return
-                except (requests.RequestException, ServingError):
+                except requests.RequestException:
                     pass
                 time.sleep(0.05)
         raise self._startup_error(
             f"TorchServe was not ready after {self.settings.startup_timeout_s} s"
         )
-
-    def _answers(self, session: requests.Session) -> bool:
-        if self.settings.token_auth and not (self.folder / "key_file.json").exists():
-            return False
-        headers = {"Authorization": f"Bearer {self.token}"} if self.settings.token_auth else {}
-        answer = session.get(f"{self.url}/ping", headers=headers, timeout=5)
-        # With no model yet, TorchServe calls itself healthy.
-        return bool(answer.status_code == 200)
 
     def _startup_error(self, what: str) -> ServingError:
         tail = "\n".join(filter(None, (self._tail("server.out"), self._tail("ts_log.log"))))
@@ -409,7 +431,7 @@ class TorchServe:
     def _port_was_taken(self) -> bool:
         logs = (self.folder / "logs" / name for name in ("server.out", "ts_log.log"))
         return any(
-            log.exists() and "Address already in use" in log.read_text(errors="replace")
+            log.exists() and "address already in use" in log.read_text(errors="replace").lower()
             for log in logs
         )
 

@@ -40,6 +40,15 @@ class HemletsError(Exception):
         lines += [f"  remedy: {remedy}"] if remedy else []
         super().__init__("\n".join(lines))
 
+    def to_json(self) -> dict[str, str | None]:
+        """The parts of the message as plain values."""
+        return {
+            "what": self.what,
+            "where": self.where,
+            "expected": self.expected,
+            "remedy": self.remedy,
+        }
+
     @classmethod
     def missing(
         cls,

@@ -11,10 +11,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from hemlets.core.errors import AssetError, ConfigError, HemletsError, ServingError
+from hemlets.core.errors import AssetError, ConfigError, HemletsError
 from hemlets.core.ports import BusyPortError, free_ports
 from hemlets.inference.champion import Champion
-from serving.cli import _watch, serve
+from serving.cli import serve
 
 app = typer.Typer()
 app.command()(serve)
@@ -70,33 +70,6 @@ def test_an_archive_that_is_not_the_tested_one_is_not_served(tmp_path: Path, mon
     assert isinstance(error, AssetError)
     assert "not the one that was tested" in error.what
     assert error.where == str(archive)
-
-
-class Clockwork:
-    """A server that is up for so many looks, and tells how often its token was refreshed."""
-
-    def __init__(self, looks: int, *failures: HemletsError) -> None:
-        self.looks, self.failures, self.refreshed = looks, list(failures), 0
-        self.token_file = Path("inference_token")
-
-    @property
-    def alive(self) -> bool:
-        self.looks -= 1
-        return self.looks >= 0
-
-    def refresh_token_file(self) -> None:
-        self.refreshed += 1
-        if self.failures:
-            raise self.failures.pop(0)
-
-
-def test_the_token_is_kept_valid_for_as_long_as_the_server_is_up(monkeypatch, capsys):
-    monkeypatch.setattr("serving.cli._TOKEN_EVERY_S", 0.001)
-    refused = [ServingError("could not be renewed") for _ in range(2)]
-    server = Clockwork(5, *refused)
-    _watch(server, None, 0.1)
-    assert server.refreshed == 5
-    assert capsys.readouterr().out.count("could not be renewed yet") == 1
 
 
 @pytest.mark.services

@@ -43,7 +43,7 @@ def serve() -> Iterator[Serve]:
         server.server_close()
 
 
-@pytest.mark.parametrize("status", [503, 507, 502])
+@pytest.mark.parametrize("status", [502, 503, 504])
 def test_a_status_that_may_pass_is_asked_again(serve: Serve, status: int) -> None:
     url, given = serve([status, status, 400])
     with Client(url) as client, pytest.raises(RequestRefusedError):
@@ -52,8 +52,8 @@ def test_a_status_that_may_pass_is_asked_again(serve: Serve, status: int) -> Non
 
 
 def test_it_gives_up_with_the_last_status(serve: Serve) -> None:
-    url, given = serve([507])
-    with Client(url) as client, pytest.raises(EndpointUnavailableError, match="507"):
+    url, given = serve([503])
+    with Client(url) as client, pytest.raises(EndpointUnavailableError, match="503"):
         client.predict(b"photo", (0.0, 0.0, 9.0, 9.0))
     assert len(given) == 3
 

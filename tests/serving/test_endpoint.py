@@ -1,5 +1,6 @@
 """The endpoint of a real TorchServe."""
 
+import base64
 import io
 import json
 import struct
@@ -201,7 +202,11 @@ def test_the_inference_token_opens_no_management(server: TorchServe):
     assert answer.status_code == 400
 
 
-def test_tokens_and_logs_are_readable_by_their_owner_only(server: TorchServe):
+def test_the_token_has_256_bits_and_is_readable_with_the_logs_by_the_owner_only(
+    server: TorchServe,
+):
+    assert server.token is not None
+    assert len(base64.urlsafe_b64decode(server.token + "=")) == 32
     assert server.folder.stat().st_mode & 0o077 == 0
     assert server.token_file.stat().st_mode & 0o077 == 0
 

@@ -157,8 +157,6 @@ def test_two_thousand_mutated_requests_harm_nobody(
                     wrong.append(request)
                 if answer.status_code == 200:
                     json.loads(answer.text)
-                if answer.status_code == 500 and "inside the server" in answer.text:
-                    wrong.append(request)
 
     well_behaved = threading.Thread(target=behave)
     well_behaved.start()
@@ -174,8 +172,7 @@ def test_two_thousand_mutated_requests_harm_nobody(
     assert sum(statuses.values()) == REQUESTS
     assert statuses[200] > REQUESTS / 50, statuses
     assert statuses[400] > REQUESTS / 3, statuses
-    # TorchServe's own front end answers a form that it can't parse with 500; the model never does.
-    assert set(statuses) <= {200, 400, 413, 500, 503}, statuses
+    assert set(statuses) <= {200, 400, 413, 503}, statuses
     assert _memory_mb(workers) - before_mb < MOST_MB_MORE
     assert sorted(others)[int(0.99 * len(others))] < 2.0
 
@@ -186,7 +183,7 @@ def _has_whole_image(request: Request) -> bool:
     body = files["image"][1] if isinstance(files, dict) else request["data"]
     assert isinstance(body, bytes)
     if b"form-data" in body[:80] or not isinstance(files, dict):
-        return True  # A form of bytes; what the front end makes of it is not known here.
+        return True  # A form of bytes; what the front makes of it is not known here.
     try:
         decode_image(body)
     except InputError:

@@ -1,10 +1,6 @@
 import os
 import re
-import threading
-from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,9 +10,11 @@ from hemlets.core.files import write_json
 from hemlets.core.ports import free_ports
 from serving.java import find_java
 from serving.settings import Ports, ServerSettings, render_properties
-from serving.tokens import KeyFile, TokenFile
+from serving.tokens import KeyFile
 
-PORTS = Ports(inference=1, management=2, metrics=3, grpc_inference=4, grpc_management=5, worker=6)
+PORTS = Ports(
+    endpoint=7, inference=1, management=2, metrics=3, grpc_inference=4, grpc_management=5, worker=6
+)
 
 
 def properties(store: Path, **changes: object) -> dict[str, str]:
@@ -48,9 +46,9 @@ def test_an_address_beyond_this_machine_needs_permission_and_tokens(changes: dic
         ServerSettings(host="0.0.0.0", **changes).checked()
 
 
-def test_a_permitted_remote_address_leaves_management_on_loopback(tmp_path: Path):
+def test_a_permitted_remote_address_leaves_torchserve_on_loopback(tmp_path: Path):
     values = properties(tmp_path, host="0.0.0.0", allow_remote=True)
-    assert values["inference_address"] == "http://0.0.0.0:1"
+    assert values["inference_address"] == "http://127.0.0.1:1"
     assert values["management_address"] == "http://127.0.0.1:2"
 
 
@@ -104,55 +102,6 @@ def test_a_token_is_read_from_the_key_file(tmp_path: Path):
 def test_an_expired_token_that_cannot_be_renewed_is_an_error(tmp_path: Path):
     with pytest.raises(ServingError, match="could not be renewed"):
         key_file(tmp_path / "k.json", timedelta(minutes=1)).token("inference")
-
-
-class TestTheFileForCurl:
-    @pytest.fixture
-    def management(self, tmp_path: Path) -> Iterator[KeyFile]:
-        """A key file about to expire, and a management API that renews it."""
-        path = tmp_path / "k.json"
-
-        class Renews(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                until = (datetime.now(UTC) + timedelta(days=30)).strftime("%Y-%m-%dT%H:%M:%S.1Z")
-                entry = {"key": "renewed", "expiration time": until}
-                write_json(path, {"inference": entry, "management": entry, "API": {"key": "api"}})
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        with HTTPServer(("127.0.0.1", 0), Renews) as server:
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            keys = key_file(path, timedelta(minutes=1))
-            yield replace(keys, management_url=f"http://127.0.0.1:{server.server_port}")
-            server.shutdown()
-            thread.join()
-
-    def test_it_is_written_anew_when_the_token_is_about_to_expire(
-        self, management: KeyFile, tmp_path: Path
-    ):
-        file = TokenFile(path=tmp_path / "token", keys=management)
-        file.path.write_text("secret")
-        file.refresh()
-        assert file.path.read_text() == "renewed"
-
-    def test_it_is_readable_by_its_owner_only_and_left_alone_while_it_is_valid(
-        self, tmp_path: Path
-    ):
-        keys = key_file(tmp_path / "k.json", timedelta(hours=1))
-        file = TokenFile(path=tmp_path / "token", keys=keys)
-        before = os.umask(0)
-        try:
-            file.refresh()
-        finally:
-            os.umask(before)
-        first = file.path.stat()
-        assert first.st_mode & 0o777 == 0o600
-        file.refresh()
-        assert file.path.stat().st_ino == first.st_ino
 
 
 def test_a_missing_key_file_is_an_error(tmp_path: Path):
