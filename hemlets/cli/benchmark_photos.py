@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hemlets.cli.options import ModelOption
+from hemlets.cli.options import ModelOption, SecondLookOption
 
 
 def photos(
@@ -26,6 +26,7 @@ def photos(
             help="Numbers of LSPET's photographs. Variants are chosen by 1-100.",
         ),
     ] = "251-300",
+    second_look: SecondLookOption = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Figures as CSV, a row for each.")
     ] = None,
@@ -41,7 +42,7 @@ def photos(
 
     people = numbered(load_photos(folder), lspet)
     choice = find_model(model, Workspace.from_env())
-    predictor = Predictor.load(choice.folder)
+    predictor = Predictor.load(choice.folder, second_look=second_look)
     estimates = predict_photos(predictor, people)
     figures = photo_figures(
         people, [e.joints2d_px for e in estimates], [e.joints3d_mm for e in estimates]

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from hemlets.cli.options import ModelOption
+from hemlets.cli.options import ModelOption, SecondLookOption
 from hemlets.core.errors import ConfigError, DataError
 
 
@@ -65,6 +65,7 @@ def predict(
             "the model was trained to when omitted.",
         ),
     ] = None,
+    second_look: SecondLookOption = None,
     refine: Annotated[
         bool,
         typer.Option(
@@ -111,7 +112,7 @@ def predict(
     if not len(rows):
         raise DataError("the split has no rows", where=f"{table}: split {split}", expected="some")
     choice = find_model(model, Workspace.from_env())
-    predictor = Predictor.load(choice.folder, flip_test=flip_test)
+    predictor = Predictor.load(choice.folder, flip_test=flip_test, second_look=second_look)
     with _bar(quiet) as bar:
         predictions = predict_split(
             predictor,

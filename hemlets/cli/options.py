@@ -38,6 +38,14 @@ RefineOption = Annotated[
         help="Fit the body to the joints; the joints reported are then the body's.",
     ),
 ]
+SecondLookOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--second-look/--no-second-look",
+        help="Look again at people whom the network is unsure of, in turned and closer crops; as "
+        "the model was made when omitted.",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No summary.")]
 
 

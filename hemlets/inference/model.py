@@ -65,6 +65,7 @@ class Model:
         body: str | Path | None = None,
         device: str | torch.device | None = None,
         fast: bool = False,
+        second_look: bool | None = None,
     ) -> Self:
         """Load a model and its body.
 
@@ -72,8 +73,10 @@ class Model:
             model: A model folder; `hemlets.inference.champion` says what is taken without one.
             body: A body file, for a model that wasn't trained on the open body.
             device: Where to run: a GPU where there is one, when omitted.
-            fast: Without the flip test and in bfloat16, for a third of the time; the benchmark of
-                photographs has the cost in accuracy.
+            fast: Without the flip test and the second look, and in bfloat16, for a third of the
+                time; the benchmark of photographs has the cost in accuracy.
+            second_look: Whether to look again at people whom the network is unsure of
+                (`hemlets.inference.looks`); as the model was made when omitted.
 
         Raises:
             AssetError: There is no model, or no body for it.
@@ -87,6 +90,7 @@ class Model:
             device=device,
             flip_test=False if fast else None,
             precision="bfloat16" if fast else None,
+            second_look=False if fast and second_look is None else second_look,
         )
         of_model = _body_of(predictor.card.body, None if body is None else Path(body))
         return cls(predictor, of_model, origin=choice.origin)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from hemlets.body.rotations import nearest_rotations
 from hemlets.core.errors import CheckpointError
 from hemlets.core.files import atomic_path
-from hemlets.inference.predictor import NetworkAnswer, Predictor, read_out
+from hemlets.inference.looks import NetworkAnswer
+from hemlets.inference.predictor import Predictor, read_out
 from hemlets.models.flip_tta import flip_sum
 from hemlets.models.model_folder import ModelCard, load_model
 from hemlets.models.posh import HemletsPosh
@@ -107,7 +108,12 @@ class OnnxPredictor(Predictor):
 
     @classmethod
     def load(
-        cls, folder: Path, *, device: str | torch.device = "cpu", flip_test: bool | None = None
+        cls,
+        folder: Path,
+        *,
+        device: str | torch.device = "cpu",
+        flip_test: bool | None = None,
+        second_look: bool | None = None,
     ) -> Self:
         """Load a file, which stands in for a model folder.
 
@@ -122,6 +128,8 @@ class OnnxPredictor(Predictor):
                 expected=f"flip_test={predictor.card.flip_test}",
                 remedy="export a model whose card says otherwise",
             )
+        if second_look is not None:
+            predictor.card = predictor.card.model_copy(update={"second_look": second_look})
         return predictor
 
     def _infer(self, crop_B3HW: Tensor) -> NetworkAnswer:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -14,6 +14,7 @@ from hemlets.body.rotations import axis_angles
 from hemlets.core.errors import InputError
 from hemlets.core.intrinsics import intrinsics_fault
 from hemlets.data.transforms import Crop, square_crop
+from hemlets.inference.looks import NetworkAnswer, look_again, upright
 from hemlets.inference.request import parse_box, require_overlap
 from hemlets.inference.types import BodyEstimate, Box, Camera, Flag, PredictionRequest
 from hemlets.models import HemletsPosh, PoshOutput
@@ -38,22 +39,6 @@ def default_camera(width: int, height: int) -> Camera:
     """A camera with the stated default field of view."""
     focal = max(width, height) / 2 / np.tan(np.deg2rad(DEFAULT_FOV_DEG) / 2)
     return Camera(fx=float(focal), fy=float(focal), cx=width / 2, cy=height / 2)
-
-
-class NetworkAnswer(NamedTuple):
-    """What a network says about crops.
-
-    Attributes:
-        voxel_BJ3: Joints in the volume.
-        rotation_BR33: SMPL's rotations, in each crop's view.
-        betas_BS: SMPL's shape.
-        confidence_BJ: Of each joint, 0–1; NaN from a network without heatmaps.
-    """
-
-    voxel_BJ3: Tensor
-    rotation_BR33: Tensor
-    betas_BS: Tensor
-    confidence_BJ: Tensor
 
 
 def read_out(out: PoshOutput) -> NetworkAnswer:
@@ -99,6 +84,7 @@ class Predictor:
         device: str | torch.device = "cpu",
         flip_test: bool | None = None,
         precision: Precision | None = None,
+        second_look: bool | None = None,
     ) -> Predictor:
         """Load a model folder.
 
@@ -108,12 +94,14 @@ class Predictor:
             flip_test: whether to average with the mirrored image's prediction; as the model card
                 has it by default.
             precision: of the arithmetic; as the model card has it by default.
+            second_look: whether to look again at people whom the network is unsure of
+                (`hemlets.inference.looks`); likewise.
 
         Raises:
             CheckpointError: The folder is not a whole model.
         """
         model, card = load_model(folder)
-        asked = {"flip_test": flip_test, "precision": precision}
+        asked = {"flip_test": flip_test, "precision": precision, "second_look": second_look}
         card = card.model_copy(update={k: v for k, v in asked.items() if v is not None})
         return cls(model, card, device=device)
 
@@ -152,6 +140,20 @@ class Predictor:
             )
             return read_out(out)
 
+    def _look(
+        self, images_HW3: Sequence[npt.NDArray[np.uint8]], crops: list[Crop]
+    ) -> tuple[list[Crop], NetworkAnswer]:
+        """What the network sees in crops, or in better ones of the same people."""
+
+        def look(numbers: Sequence[int], crops: Sequence[Crop]) -> NetworkAnswer:
+            images = (images_HW3[number] for number in numbers)
+            return self._infer(network_input(images, crops, self.device))
+
+        first = look(range(len(crops)), crops)
+        if not (self.card.second_look and self.card.pose.keypoints):
+            return crops, first
+        return look_again(crops, first, self.card.pose.volume, look)
+
     def _batch(self, requests: Sequence[PredictionRequest], first: int) -> list[BodyEstimate]:
         prepared = [
             _prepare(
@@ -162,10 +164,10 @@ class Predictor:
         crops = [crop for crop, _, _ in prepared]
         cameras = np.array([(c.fx, c.fy, c.cx, c.cy) for _, c, _ in prepared])
         with torch.inference_mode():
-            answer = self._infer(network_input((r.image_HW3 for r in requests), crops, self.device))
+            crops, answer = self._look([r.image_HW3 for r in requests], crops)
             found = joints_in_images(answer.voxel_BJ3, self.card.pose.volume, crops)
             view_B33 = crop_views(np.array([crop.centre_px for crop in crops]), cameras)
-            theta = axis_angles(from_view(answer.rotation_BR33, view_B33))
+            theta = axis_angles(from_view(upright(answer, crops), view_B33))
         joints, roots = metric_joints(
             found.image_px_BJ2, found.depth_mm_BJ, cameras, self.card.bones
         )

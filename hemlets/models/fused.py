@@ -61,11 +61,12 @@ class FusedModel(nn.Module):
         side = model.pose.config.crop_px
         self.pose = pack(model.pose, torch.zeros(1, 3, side, side), self.dtype)
         self.shape = model.shape
+        self.refinement = model.pose.refinement
 
     def forward(self, image_B3HW: Tensor) -> PoshOutput:
         """Run both stages, see :class:`HemletsPosh`."""
         image = image_B3HW.to(self.dtype, memory_format=torch.channels_last)
-        return with_body(self.pose(image), self.shape, self.volume)
+        return with_body(self.pose(image), self.shape, self.volume, self.refinement)
 
 
 class _Tracer(fx.Tracer):

@@ -76,10 +76,13 @@ class InferenceConfig(Config):
     Attributes:
         precision: On a processor that lacks it, float32.
         flip_test: Average with the prediction of the mirrored crop, at twice the cost.
+        second_look: Look again at people whom the network is unsure of, in turned and in closer
+            crops; only a network with keypoints can tell.
     """
 
     precision: Precision = "float32"
     flip_test: bool = False
+    second_look: bool = False
 
 
 class ModelCard(Config):
@@ -92,6 +95,7 @@ class ModelCard(Config):
             predictions.
         precision: See `InferenceConfig`.
         flip_test: See `InferenceConfig`.
+        second_look: See `InferenceConfig`.
         body: Name of the body model that θ and β belong to.
         person: Tells people from empty scenes, set and measured on the validation split; None
             where it was not.
@@ -105,6 +109,7 @@ class ModelCard(Config):
     bones: BoneLengths
     precision: Precision = "float32"
     flip_test: bool = False
+    second_look: bool = False
     body: str = "open-body-lite"
     person: PersonThreshold | None = None
     weights_sha256: str
@@ -113,7 +118,9 @@ class ModelCard(Config):
     @property
     def inference(self) -> InferenceConfig:
         """How the model predicts."""
-        return InferenceConfig(precision=self.precision, flip_test=self.flip_test)
+        return InferenceConfig.model_validate(
+            {name: getattr(self, name) for name in InferenceConfig.model_fields}
+        )
 
     @property
     def version(self) -> str:
@@ -122,10 +129,12 @@ class ModelCard(Config):
         if self.person is None:
             # A model that was never asked about empty scenes is the same as before one could ask.
             del described["person"]
-        if not self.flip_test:
-            del described["flip_test"]
-        for name, default in (("depth_cells", None), ("keypoints", False)):
-            if described["pose"][name] == default:
+        # Settings that did not exist once.
+        for name in ("flip_test", "second_look"):
+            if not described[name]:
+                del described[name]
+        for name in ("depth_cells", "keypoints", "quarter_level", "refinement_layers"):
+            if not described["pose"][name]:
                 del described["pose"][name]
         return content_hash(described)[:12]
 

@@ -22,7 +22,9 @@ from hemlets.models.codecs import (
     layers,
     marginals,
 )
+from hemlets.models.codecs.volume import marginals_under, spreads
 from hemlets.models.evidence import KeypointEvidence
+from hemlets.models.refinement import JointRefinement
 
 _LEVELS_FROM: Final = {4: 4, 8: 3}
 """Levels of a backbone from a stride on."""
@@ -44,6 +46,9 @@ class PoseNetworkConfig(Config):
             detail would have to pass the coarsest level, it speeds learning up.
         keypoints: Let the 2D keypoints of the backbone decide where joints lie in the image
             (`hemlets.models.evidence`). MoveNet's only.
+        quarter_level: Join the backbone's pyramid at a quarter of the resolution, averaged, into
+            the finest level. MoveNet's only, with maps of an eighth of the crop.
+        refinement_layers: Of attention over the joints (`hemlets.models.refinement`).
     """
 
     backbone: BackboneName = "resnet18"
@@ -56,6 +61,8 @@ class PoseNetworkConfig(Config):
     states: States = 3
     lateral: bool = False
     keypoints: bool = False
+    quarter_level: bool = False
+    refinement_layers: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _maps_fit_the_crop(self) -> Self:
@@ -72,6 +79,12 @@ class PoseNetworkConfig(Config):
             raise ValueError(
                 f"{self.backbone} gives no keypoints; set keypoints = false, or backbone to "
                 "movenet_thunder"
+            )
+        fits = self.backbone == "movenet_thunder" and self.crop_px == 8 * self.volume_cells
+        if self.quarter_level and not fits:
+            raise ValueError(
+                "quarter_level needs backbone = movenet_thunder and volume_cells of an eighth of "
+                "crop_px; set quarter_level = false"
             )
         return self
 
@@ -118,6 +131,7 @@ class PoseOutput(NamedTuple):
             keypoints; None without.
         score_BJ: How sure the backbone is of each joint's keypoints, 0-1; NaN for a joint without
             keypoints; None from a network without.
+        map_BCHW: Features that the volume is made from, for the refinement; None without one.
     """
 
     volume_BJDHW: Tensor
@@ -126,6 +140,7 @@ class PoseOutput(NamedTuple):
     feature_BC: Tensor
     evidence_BJHW: Tensor | None = None
     score_BJ: Tensor | None = None
+    map_BCHW: Tensor | None = None
 
 
 class DecodedVolume(NamedTuple):
@@ -133,7 +148,8 @@ class DecodedVolume(NamedTuple):
 
     Attributes:
         marginals_xyz: Softmax of each joint's volume, summed onto the axes.
-        voxel_BJ3: Their means: joints in continuous voxels, equation (5).
+        voxel_BJ3: Their means: joints in continuous voxels, equation (5); refined, where the
+            network has a refinement.
     """
 
     marginals_xyz: tuple[Tensor, Tensor, Tensor]
@@ -194,6 +210,9 @@ class PoseNetwork(nn.Module):
         self.backbone = build_backbone(config.backbone)
         self.n_levels = _LEVELS_FROM[config.stride]
         levels = self.backbone.level_channels[-self.n_levels :]
+        if config.quarter_level:
+            levels = (levels[0] + MoveNetThunder.quarter_channels, *levels[1:])
+        self.level_channels = levels
         # MoveNet's channels differ in scale by a hundred between its levels.
         normed = levels if isinstance(self.backbone, MoveNetThunder) else ()
         self.level_norm = nn.ModuleList(nn.BatchNorm2d(channels) for channels in normed)
@@ -211,6 +230,14 @@ class PoseNetwork(nn.Module):
             nn.init.zeros_(self.heatmap_head.bias)  # type: ignore[arg-type]
         else:
             self.volume_head = nn.Conv2d(width, volume_channels, 1)
+        self.refinement: JointRefinement | None = None
+        if config.refinement_layers:
+            self.refinement = JointRefinement(
+                config.refinement_layers,
+                self.volume_head.in_channels,
+                self.backbone.channels,
+                config.volume.shape_xyz,
+            )
         nn.init.normal_(self.volume_head.weight, std=1e-2)
         nn.init.zeros_(self.volume_head.bias)  # type: ignore[arg-type]
 
@@ -225,7 +252,11 @@ class PoseNetwork(nn.Module):
             levels, keypoints = self.backbone.features(image_B3HW)
         else:
             levels = self.backbone(image_B3HW)
-        return Encoded(levels[-self.n_levels :], keypoints)
+        chosen = levels[-self.n_levels :]
+        if self.config.quarter_level:
+            quarter = MoveNetThunder.quarter_pyramid(levels[0])
+            chosen[0] = torch.cat([chosen[0], nn.functional.avg_pool2d(quarter, 2)], 1)
+        return Encoded(chosen, keypoints)
 
     def head(self, encoded: Encoded) -> PoseOutput:
         """Run everything after the backbone."""
@@ -246,26 +277,63 @@ class PoseNetwork(nn.Module):
             evidence, score = found[0], found[1]
         volume = self.volume_head(up).unflatten(1, (N_JOINTS, self.config.volume.shape_xyz[2]))
         feature = levels[-1].float().mean((2, 3))
-        return PoseOutput(volume, heatmap, triplet, feature, evidence, score)
+        seen = up if self.refinement is not None else None
+        return PoseOutput(volume, heatmap, triplet, feature, evidence, score, seen)
 
     def decode(self, output: PoseOutput) -> DecodedVolume:
         """Joints in voxels of the configured volume, from crops of any size."""
-        return decode(output, self.config.volume)
+        return decode(output, self.config.volume, self.refinement)
+
+    def decode_both(self, output: PoseOutput) -> tuple[DecodedVolume, DecodedVolume]:
+        """What :meth:`decode_alone` and :meth:`decode` give, with one pass over the volume.
+
+        No gradient of the second, of a network with a refinement, passes to what is before it.
+        """
+        assert self.refinement is not None
+        return _decode_refined(output, self.config.volume, self.refinement)
 
     def decode_alone(self, output: PoseOutput) -> DecodedVolume:
         """The same from the volume alone, without the backbone's keypoints: what is trained."""
         return decode(output._replace(evidence_BJHW=None), self.config.volume)
 
 
-def decode(output: PoseOutput, volume: VolumeSpec) -> DecodedVolume:
+def decode(
+    output: PoseOutput, volume: VolumeSpec, refinement: JointRefinement | None = None
+) -> DecodedVolume:
     """Joints in voxels of a volume, which the logits may be coarser than, in float32.
 
-    Where the backbone's keypoints speak of the image, both opinions are multiplied.
+    Where the backbone's keypoints speak of the image, both opinions are multiplied. The marginals
+    are those before the refinement.
     """
+    if refinement is not None:
+        return _decode_refined(output, volume, refinement)[1]
     logits = output.volume_BJDHW
     with torch.autocast(logits.device.type, enabled=False):
-        p_xyz = marginals(logits, output.evidence_BJHW)
-        return DecodedVolume(p_xyz, expectation(p_xyz, volume.shape_xyz))
+        return _located(marginals(logits, output.evidence_BJHW), volume)
+
+
+def _decode_refined(
+    output: PoseOutput, volume: VolumeSpec, refinement: JointRefinement
+) -> tuple[DecodedVolume, DecodedVolume]:
+    """Joints from the volume alone, and the refined ones of volume and keypoints."""
+    assert output.map_BCHW is not None
+    with torch.autocast(output.volume_BJDHW.device.type, enabled=False):
+        p_xyz, both_xyz = marginals_under(output.volume_BJDHW, output.evidence_BJHW)
+        alone = _located(p_xyz, volume)
+        both = _located(both_xyz, volume)
+        joints_BJ3 = refinement(
+            both.voxel_BJ3,
+            spreads(both_xyz, volume.shape_xyz),
+            alone.voxel_BJ3.detach(),
+            None if output.score_BJ is None else output.score_BJ.detach(),
+            output.map_BCHW.detach(),
+            output.feature_BC.detach(),
+        )
+        return alone, both._replace(voxel_BJ3=joints_BJ3)
+
+
+def _located(p_xyz: tuple[Tensor, Tensor, Tensor], volume: VolumeSpec) -> DecodedVolume:
+    return DecodedVolume(p_xyz, expectation(p_xyz, volume.shape_xyz))
 
 
 def joint_confidence(output: PoseOutput) -> Tensor | None:

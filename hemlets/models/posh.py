@@ -16,6 +16,7 @@ from hemlets.models.pose import (
     PoseOutput,
     decode,
 )
+from hemlets.models.refinement import JointRefinement
 from hemlets.models.shape import ShapeNetwork, ShapeNetworkConfig, ShapeOutput
 
 
@@ -55,12 +56,18 @@ class HemletsPosh(nn.Module):
 
     def forward(self, image_B3HW: Tensor) -> PoshOutput:
         """Run both stages; decoding and shape run in float32."""
-        return with_body(self.pose(image_B3HW), self.shape, self.volume)
+        pose = self.pose(image_B3HW)
+        return with_body(pose, self.shape, self.volume, self.pose.refinement)
 
 
-def with_body(pose: PoseOutput, shape: ShapeNetwork, volume: VolumeSpec) -> PoshOutput:
+def with_body(
+    pose: PoseOutput,
+    shape: ShapeNetwork,
+    volume: VolumeSpec,
+    refinement: JointRefinement | None,
+) -> PoshOutput:
     """Decode what the pose network gave and regress the body from it, in float32."""
-    decoded = decode(pose, volume)
+    decoded = decode(pose, volume, refinement)
     body = body_from(decoded.voxel_BJ3, pose.feature_BC, shape, volume)
     return PoshOutput(pose, decoded, body)
 

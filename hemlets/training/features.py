@@ -75,7 +75,7 @@ def flattened(encoded: Encoded) -> tuple[Tensor, Tensor]:
 def unflattened(batch: FeatureBatch, network: PoseNetwork) -> Encoded:
     """The inverse of :func:`flattened`, for the network whose backbone gave the features."""
     config, count = network.config, network.n_levels
-    channels = network.backbone.level_channels[-count:]
+    channels = network.level_channels
     sides = [config.volume_cells >> level for level in range(count)]
     sizes = [side * side * width for side, width in zip(sides, channels, strict=True)]
     parts = batch.feature_BF.split(sizes, 1)  # type: ignore[no-untyped-call]

@@ -25,7 +25,7 @@ from hemlets.models.losses import (
     marginal_loss,
     rotation_loss,
 )
-from hemlets.models.posh import with_body
+from hemlets.models.posh import body_from
 from hemlets.training.batches import Batch
 from hemlets.training.config import LossConfig
 from hemlets.training.features import FeatureBatch, unflattened
@@ -62,7 +62,8 @@ class PoseObjective(nn.Module):
         """Loss terms of a batch."""
         output = self.output(batch)
         with torch.autocast(output.volume_BJDHW.device.type, enabled=False):
-            return self.terms(output, self.network.decode_alone(output), batch)
+            alone, refined = _decoded(self.network, output)
+            return self.terms(output, alone, batch, refined)
 
     def output(self, batch: Batch | FeatureBatch) -> PoseOutput:
         """What the network makes of a batch of crops, or of their features."""
@@ -72,7 +73,11 @@ class PoseObjective(nn.Module):
         return found
 
     def terms(
-        self, output: PoseOutput, decoded: DecodedVolume, batch: Batch | FeatureBatch
+        self,
+        output: PoseOutput,
+        decoded: DecodedVolume,
+        batch: Batch | FeatureBatch,
+        refined: DecodedVolume | None = None,
     ) -> dict[str, Tensor]:
         """Loss terms of the network's output.
 
@@ -80,6 +85,7 @@ class PoseObjective(nn.Module):
             output: Of the network.
             decoded: From the volume alone, which is taught without the backbone's keypoints.
             batch: The targets.
+            refined: What a network's refinement makes of it.
         """
         config = self.network.config
         cells = config.volume_cells
@@ -89,6 +95,11 @@ class PoseObjective(nn.Module):
             )
         }
         total = terms["joints"]
+        if refined is not None:
+            terms["refined"] = joint_loss(
+                refined.voxel_BJ3, batch.voxel_BJ3, batch.known2d_BJ, batch.known3d_BJ
+            )
+            total = total + terms["refined"]
         if self.weights.marginal:
             terms["marginal"] = marginal_loss(
                 decoded.marginals_xyz,
@@ -123,6 +134,15 @@ class PoseObjective(nn.Module):
                 )
                 total = total + self.weights.alpha * terms["heatmaps"]
         return {**terms, "total": total}
+
+
+def _decoded(
+    network: PoseNetwork, output: PoseOutput
+) -> tuple[DecodedVolume, DecodedVolume | None]:
+    """From the volume alone, and from a refinement; None from a network without."""
+    return (network.decode_alone(output), None) if network.refinement is None else (
+        network.decode_both(output)
+    )  # fmt: skip
 
 
 class BodyObjective(nn.Module):
@@ -172,13 +192,14 @@ class PoshObjective(nn.Module):
     def forward(self, batch: Batch | FeatureBatch) -> dict[str, Tensor]:
         """Loss terms of a batch."""
         pose = self._pose.output(batch)
-        output = with_body(pose, self.network.shape, self.network.volume)
         with torch.autocast(pose.volume_BJDHW.device.type, enabled=False):
-            alone = output.decoded
-            if pose.evidence_BJHW is not None:
-                alone = self.network.pose.decode_alone(pose)
-            terms = self._pose.terms(pose, alone, batch)
-            body = self._body(output.shape, batch.rotation_BR33, batch.betas_BS, batch.smpl_known_B)
+            alone, refined = _decoded(self.network.pose, pose)
+            decoded = refined or self.network.pose.decode(pose)
+            shape = body_from(
+                decoded.voxel_BJ3, pose.feature_BC, self.network.shape, self.network.volume
+            )
+            terms = self._pose.terms(pose, alone, batch, refined)
+            body = self._body(shape, batch.rotation_BR33, batch.betas_BS, batch.smpl_known_B)
         return {**terms, **body, "total": terms["total"] + body["total"]}
 
 

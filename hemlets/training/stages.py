@@ -334,7 +334,7 @@ def _encoded(job: StageJob, crops: Samples, group: Group) -> FeatureSamples:
     precision = resolve_precision(training.precision, group.device)
     decided = {
         "backbone": [job.pose.backbone, weights_hash(network.backbone)],
-        "levels": [network.n_levels, job.pose.crop_px],
+        "levels": [*network.level_channels, job.pose.crop_px],
         # Targets lie beside the features.
         "volume": job.pose.volume.shape_xyz,
         "rows": Identity.of(job).annotations,

@@ -28,6 +28,14 @@ FORMS: dict[str, dict[str, object]] = {
         "keypoints": True,
         "depth_cells": 32,
     },
+    "movenet_thunder, quarter level, refinement": {
+        "backbone": "movenet_thunder",
+        "crop_px": 128,
+        "lateral": True,
+        "keypoints": True,
+        "quarter_level": True,
+        "refinement_layers": 2,
+    },
 }
 SIZE = {"crop_px": 64, "volume_cells": 16, "branch_channels": 16, "fusion_channels": 32}
 MM_A_VOXEL = 2000 / 16
@@ -47,6 +55,8 @@ def _trained(**changes: object) -> HemletsPosh:
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, 0, 0.1)
     nn.init.normal_(model.pose.volume_head.weight, std=0.1)
+    if model.pose.refinement is not None:
+        nn.init.normal_(model.pose.refinement.correction.weight, std=0.1)
     return model
 
 

@@ -51,14 +51,23 @@ def computed(network: PoseNetwork, samples: Samples, folder: Path, crops: int) -
     )
 
 
-@pytest.mark.parametrize("cells", [16, 8])
+NEWER = {
+    "backbone": "movenet_thunder", "keypoints": True, "quarter_level": True, "refinement_layers": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cells", [32, 16])
+@pytest.mark.parametrize("changes", [{}, NEWER], ids=["resnet18", "movenet_thunder"])
 def test_losses_from_features_are_those_from_the_crops(
-    samples: Samples, tmp_path: Path, cells: int
+    samples: Samples, tmp_path: Path, cells: int, changes: dict[str, Any]
 ) -> None:
     torch.manual_seed(0)
-    config = PoseNetworkConfig(
-        crop_px=128, volume_cells=2 * cells, branch_channels=16, fusion_channels=32, lateral=True
-    )
+    if changes and cells == 32:
+        changes = {**changes, "quarter_level": False}
+    config = PoseNetworkConfig.from_mapping(
+        {"crop_px": 128, "volume_cells": cells, "branch_channels": 16, "fusion_channels": 32,
+         "lateral": True, **changes}
+    )  # fmt: skip
     network = PoseNetwork(config).eval()
     samples.volume = config.volume
     found = computed(network, samples, tmp_path / "features", 2)

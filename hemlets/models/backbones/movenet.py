@@ -193,6 +193,7 @@ class MoveNetThunder(nn.Module):
 
     level_channels = (40 + 24 + N_KEYPOINTS, 56 + 24 + N_KEYPOINTS, 168 + 32, 560 + 64)
     channels = level_channels[-1]
+    quarter_channels = _PYRAMID_CHANNELS[-1]
 
     def __init__(self) -> None:
         super().__init__()
@@ -242,6 +243,11 @@ class MoveNetThunder(nn.Module):
             torch.cat([of32, at32], 1),
         ]
         return levels, maps
+
+    @staticmethod
+    def quarter_pyramid(level_BCHW: Tensor) -> Tensor:
+        """The pyramid's part of the level at a quarter of the resolution."""
+        return level_BCHW[:, -N_KEYPOINTS - _PYRAMID_CHANNELS[-1] : -N_KEYPOINTS]
 
     def first_levels(self, count: int) -> list[nn.Module]:
         """Modules of the stem and the first levels; none for 0, everything for 4."""

@@ -70,8 +70,11 @@ class _Marginals(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: _Context, logits_BJDHW: Tensor, evidence_BHWJ: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx: _Context,
+        logits_BJDHW: Tensor,
+        evidence_BHWJ: Tensor,
+        further_BHWJ: Tensor | None,
+    ) -> tuple[Tensor, ...]:
         B, J, D, H, W = logits_BJDHW.shape
         dtype = torch.promote_types(logits_BJDHW.dtype, torch.float32)
         e_BHWJD = torch.empty((B, H, W, J, D), dtype=dtype, device=logits_BJDHW.device)
@@ -82,13 +85,18 @@ class _Marginals(torch.autograd.Function):
         scale_BJ, px, py, pz = (torch.cat(same) for same in zip(*parts, strict=True))
         ctx.save_for_backward(e_BHWJD, scale_BJ, px, py, pz)
         ctx.dtype = logits_BJDHW.dtype
-        return px, py, pz
+        if further_BHWJ is None:
+            return px, py, pz
+        others = [_weighted(*part) for part in _parts(e_BHWJD, further_BHWJ.exp())]
+        under = tuple(torch.cat(same) for same in zip(*others, strict=True))
+        ctx.mark_non_differentiable(*under)
+        return px, py, pz, *under
 
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: _Context, gx_BJW: Tensor, gy_BJH: Tensor, gz_BJD: Tensor
-    ) -> tuple[Tensor, None]:
+        ctx: _Context, gx_BJW: Tensor, gy_BJH: Tensor, gz_BJD: Tensor, *_under: Tensor
+    ) -> tuple[Tensor, None, None]:
         e_BHWJD, scale_BJ, px, py, pz = ctx.saved_tensors
         mean_BJ = (px * gx_BJW).sum(-1) + (py * gy_BJH).sum(-1) + (pz * gz_BJD).sum(-1)
         gx = (gx_BJW * scale_BJ[..., None]).transpose(1, 2)[:, None]
@@ -98,7 +106,7 @@ class _Marginals(torch.autograd.Function):
         gradient_BHWJD = torch.empty_like(e_BHWJD, dtype=ctx.dtype)
         for gradient, e, across, along in _parts(gradient_BHWJD, e_BHWJD, plane, gz):
             gradient.copy_((across + along).mul_(e))
-        return gradient_BHWJD.permute(0, 3, 4, 1, 2), None
+        return gradient_BHWJD.permute(0, 3, 4, 1, 2), None, None
 
 
 def _parts(*whole: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -126,6 +134,17 @@ def _exponentials(
     return scale_BJ, px, py, z_BJD * scale_BJ[..., None]
 
 
+def _weighted(e_BHWJD: Tensor, weight_BHWJ: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Marginals of exponentials times weights of the places in the image, normalised."""
+    B, H, W, J, D = e_BHWJD.shape
+    plane_BHWJ = e_BHWJD.sum(-1) * weight_BHWJ
+    scale_BJ = 1 / plane_BHWJ.sum((1, 2)).clamp_min(torch.finfo(plane_BHWJ.dtype).tiny)
+    px, py = ((plane_BHWJ.sum(side) * scale_BJ[:, None]).transpose(1, 2) for side in (1, 2))
+    weight_BJ1N = weight_BHWJ.reshape(B, H * W, J).transpose(1, 2)[:, :, None]
+    z_BJD = (weight_BJ1N @ e_BHWJD.view(B, H * W, J, D).transpose(1, 2))[:, :, 0]
+    return px, py, z_BJD * scale_BJ[..., None]
+
+
 def marginals(
     logits_BJDHW: Tensor, evidence_BJHW: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -145,9 +164,30 @@ def marginals(
     if evidence_BJHW is None:
         evidence_BJHW = logits_BJDHW.new_zeros(()).expand(logits_BJDHW[:, :, 0].shape)
     result: tuple[Tensor, Tensor, Tensor] = _Marginals.apply(  # type: ignore[no-untyped-call]
-        logits_BJDHW, evidence_BJHW.permute(0, 2, 3, 1)
+        logits_BJDHW, evidence_BJHW.permute(0, 2, 3, 1), None
     )
     return result
+
+
+def marginals_under(
+    logits_BJDHW: Tensor, evidence_BJHW: Tensor | None
+) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """:func:`marginals` of logits, and of logits with log-likelihoods of the places in the image.
+
+    One pass over the volume serves both; the second have no gradient.
+    """
+    if evidence_BJHW is None:
+        alone = marginals(logits_BJDHW)
+        px, py, pz = (p.detach() for p in alone)
+        return alone, (px, py, pz)
+    if torch.compiler.is_exporting():
+        return marginals(logits_BJDHW), marginals(logits_BJDHW, evidence_BJHW)
+    further_BHWJ = evidence_BJHW.detach().permute(0, 2, 3, 1)
+    nothing = logits_BJDHW.new_zeros(()).expand(further_BHWJ.shape)
+    px, py, pz, qx, qy, qz = _Marginals.apply(  # type: ignore[no-untyped-call]
+        logits_BJDHW, nothing, further_BHWJ
+    )
+    return (px, py, pz), (qx, qy, qz)
 
 
 def _marginals_at_once(logits_BJDHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -173,6 +213,18 @@ def expectation(
         for p, span in zip(marginals_xyz, axis_cells(cells), strict=True)
     ]
     return torch.stack(means, -1)
+
+
+def spreads(
+    marginals_xyz: tuple[Tensor, Tensor, Tensor], cells: int | tuple[int, int, int] | None = None
+) -> Tensor:
+    """Standard deviation (B, J, 3) of three axis marginals, as :func:`expectation` the mean."""
+    deviations = []
+    for p, span in zip(marginals_xyz, axis_cells(cells), strict=True):
+        centres = cell_centres(p.shape[-1], span, p)
+        mean = (p * centres).sum(-1, keepdim=True)
+        deviations.append((p * (centres - mean) ** 2).sum(-1).sqrt())
+    return torch.stack(deviations, -1)
 
 
 def axis_cells(

@@ -1,0 +1,144 @@
+"""Joints corrected together, and the marginals that the correction reads."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hemlets.core.errors import ConfigError
+from hemlets.core.skeleton import Joint
+from hemlets.models.codecs import expectation, marginals
+from hemlets.models.codecs.volume import marginals_under, spreads
+from hemlets.models.pose import PoseNetwork, PoseNetworkConfig
+from hemlets.models.refinement import JointRefinement
+from hemlets.training.config import LossConfig
+from hemlets.training.objectives import PoseObjective
+
+
+@pytest.fixture
+def refinement() -> JointRefinement:
+    torch.manual_seed(0)
+    return JointRefinement(2, 8, 12, (32, 32, 64))
+
+
+def refined(refinement: JointRefinement, score_BJ: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Joints of two bodies before and after."""
+    torch.manual_seed(1)
+    voxel = 30 * torch.rand(2, 18, 3)
+    seen, feature = torch.randn(2, 8, 32, 32), torch.randn(2, 12)
+    with torch.no_grad():
+        return voxel, refinement(
+            voxel, torch.rand(2, 18, 3), voxel + 1, score_BJ, seen, feature
+        )  # fmt: skip
+
+
+def test_it_changes_nothing_before_it_has_learnt(refinement: JointRefinement) -> None:
+    before, after = refined(refinement)
+    assert torch.equal(before, after)
+
+
+def test_a_joint_whose_keypoint_is_sure_moves_in_depth_alone(refinement: JointRefinement) -> None:
+    nn.init.normal_(refinement.correction.bias, 5.0)
+    score = torch.full((2, 18), torch.nan)
+    score[:, Joint.LEFT_WRIST] = 1.0
+    before, after = refined(refinement, score)
+    moved = (after - before).abs()
+    assert not moved[:, Joint.LEFT_WRIST, :2].any()
+    assert moved[:, Joint.LEFT_WRIST, 2].min() > 1
+    assert moved[:, Joint.HEAD_TOP, :2].min() > 1
+
+
+def test_each_joint_depends_on_the_others(refinement: JointRefinement) -> None:
+    nn.init.normal_(refinement.correction.weight)
+    args = torch.rand(1, 18, 3), torch.rand(1, 18, 3)
+    seen, feature = torch.randn(1, 8, 32, 32), torch.randn(1, 12)
+    voxel = (30 * args[0]).requires_grad_()
+    out = refinement(voxel, args[1], voxel.detach(), None, seen, feature)
+    out[0, Joint.LEFT_KNEE].sum().backward()
+    assert voxel.grad is not None
+    assert (voxel.grad[0].abs().sum(-1) > 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_pass_gives_both_marginals(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    logits = (3 * torch.randn(2, 3, 6, 4, 5)).to(dtype).requires_grad_()
+    evidence = 2 * torch.randn(2, 3, 4, 5)
+    alone, both = marginals_under(logits, evidence)
+    torch.testing.assert_close(alone, marginals(logits))
+    torch.testing.assert_close(both, marginals(logits.float() + evidence[:, :, None]))
+    assert not any(p.requires_grad for p in both)
+    (alone[0] ** 2).sum().backward()
+    gradient, logits.grad = logits.grad, None
+    (marginals(logits)[0] ** 2).sum().backward()
+    torch.testing.assert_close(gradient, logits.grad)
+    for mine, theirs in zip(*marginals_under(logits, None), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_spreads_are_standard_deviations_in_voxels_of_the_whole_axis() -> None:
+    p = torch.tensor([[[0.5, 0.0, 0.0, 0.5]]])
+    assert spreads((p, p, p)).flatten().tolist() == [1.5] * 3
+    assert spreads((p, p, p), (4, 8, 2)).flatten().tolist() == [1.5, 3.0, 0.75]
+
+
+def network(**changes: object) -> PoseNetwork:
+    torch.manual_seed(0)
+    config = PoseNetworkConfig.from_mapping(
+        {"backbone": "movenet_thunder", "crop_px": 128, "volume_cells": 16, "branch_channels": 16,
+         "fusion_channels": 16, "keypoints": True, "lateral": True, **changes}
+    )  # fmt: skip
+    return PoseNetwork(config)
+
+
+def test_the_refinements_error_teaches_the_refinement_alone() -> None:
+    net = network(refinement_layers=1)
+    nn.init.normal_(net.refinement.correction.weight)  # type: ignore[union-attr, arg-type]
+    output = net(torch.randn(2, 3, 128, 128))
+    alone, final = net.decode_both(output)
+    torch.testing.assert_close(final.voxel_BJ3, net.decode(output).voxel_BJ3)
+    torch.testing.assert_close(
+        alone.voxel_BJ3, expectation(marginals(output.volume_BJDHW), net.config.volume.shape_xyz)
+    )
+    final.voxel_BJ3.sum().backward()
+    taught = {name.split(".")[0] for name, p in net.named_parameters() if p.grad is not None}
+    assert taught == {"refinement"}
+
+
+def test_a_network_with_a_refinement_has_its_loss_beside_the_others() -> None:
+    from hemlets.training.batches import Batch
+
+    net = network(refinement_layers=1)
+    zeros = torch.zeros
+    ones = torch.ones(2, 18)
+    batch = Batch(
+        torch.randint(0, 255, (2, 128, 128, 3), dtype=torch.uint8), 8 + zeros(2, 18, 3), ones,
+        ones, zeros(2, 14), zeros(2, 14), zeros(2, 14), zeros(2, 24, 3, 3), zeros(2, 10), zeros(2),
+        zeros(2),
+    )  # fmt: skip
+    terms = PoseObjective(net, LossConfig(alpha=0.0, marginal=0.0))(batch)
+    torch.testing.assert_close(terms["total"], terms["joints"] + terms["refined"])
+    assert "refined" not in PoseObjective(network(), LossConfig())(batch)
+
+
+def test_the_quarter_level_widens_the_finest_level_by_the_pooled_pyramid() -> None:
+    plain, wide = network().eval(), network(quarter_level=True).eval()
+    wide.backbone.load_state_dict(plain.backbone.state_dict())
+    with torch.no_grad():
+        image = torch.randn(1, 3, 128, 128)
+        narrow, fine = (net.encode(image).levels[0] for net in (plain, wide))
+        quarter = plain.backbone(image)[0]
+    assert torch.equal(fine[:, : narrow.shape[1]], narrow)
+    pooled = nn.functional.avg_pool2d(quarter[:, 40:64], 2)
+    assert torch.equal(fine[:, narrow.shape[1] :], pooled)
+    assert wide.level_channels == (fine.shape[1], *plain.level_channels[1:])
+
+
+@pytest.mark.parametrize("changes", [{"backbone": "resnet18", "keypoints": False},
+                                     {"volume_cells": 32}])  # fmt: skip
+def test_a_quarter_level_that_is_not_there_or_in_already_is_refused(
+    changes: dict[str, object],
+) -> None:
+    with pytest.raises(ConfigError, match="quarter_level needs"):
+        network(quarter_level=True, **changes)
