@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from flows.registry.rules import Judge, PromotionRules
-from flows.settings import BenchmarkConfig, CanaryConfig, StepTimeouts
+from flows.settings import BenchmarkConfig, CanaryConfig, DriftSettings, StepTimeouts
 from flows.sources import Source
 from hemlets.core.config import Config, read_toml
 from hemlets.core.errors import ConfigError
@@ -62,6 +62,7 @@ class Profile(Config):
             what the baselines learn from and the shape network's warm-up: some thousands do.
         fresh_share: Share of the rendered training people that the next number of a retraining
             replaces by new ones.
+        drift: Comparison of what the endpoint saw with the champion's benchmark; none if omitted.
         min_body_share: Least share of the training people whose θ and β are known; see
             `flows.steps.label_coverage`. Datasets of joints know none, and with fewer bodies than
             some in a batch the PoSh stage would train the pose network on and hardly see a body.
@@ -91,6 +92,7 @@ class Profile(Config):
     canary: CanaryConfig = CanaryConfig()
     promotion: PromotionRules
     timeouts_h: StepTimeouts = StepTimeouts()
+    drift: DriftSettings | None = None
 
     def numbered(self, number: int) -> Profile:
         """The profile of a numbered retraining, with training people of its own.

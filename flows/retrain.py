@@ -31,6 +31,7 @@ from flows.final_states import (
 )
 from flows.profile import RETRAIN_LOCK, RETRAINING, Profile, load_profile, run_number
 from flows.registry import versions as registry
+from flows.registry.description import describe_version
 from flows.registry.rules import Outcome
 from flows.services.transient import retry_transient
 from flows.services.user_errors import find_user_error
@@ -52,6 +53,7 @@ from flows.tracking.history import LiveHistory
 from flows.tracking.mlflow_client import Tracking, close_orphans, connect
 from flows.tracking.retraining_key import RetrainingKey, retraining_key
 from flows.tracking.run import Run
+from flows.tracking.system_metrics import system_metrics
 from hemlets.core.errors import PromotionError
 from hemlets.core.files import content_hash, lock, read_json
 from hemlets.core.workspace import Workspace
@@ -193,7 +195,7 @@ class _FlowRun:
     @contextlib.contextmanager
     def step(self, name: str, key: str) -> Iterator[Run]:
         """The MLflow run of a step's result; ``finished`` if that result was logged before."""
-        tags = {"hemlets.stage": name}
+        tags = {"hemlets.stage": name, "code_version": self.code_version}
         with self.tracking.run(key, name, parent=self.parent, tags=tags) as run:
             yield run
         if not self.parent.finished:
@@ -271,19 +273,25 @@ def _validate(run: _FlowRun, data: Data) -> tuple[dict[str, Any], Previous | Non
 @task(name="train pose", **_STEP)
 def _train_pose(run: _FlowRun, data: Data) -> StageResult:
     return _train(
-        run, "pose", lambda begins: train.train_pose(run.store, run.profile, data, begins)
+        run, data, "pose", lambda begins: train.train_pose(run.store, run.profile, data, begins)
     )
 
 
 @task(name="train PoSh", **_STEP)
 def _train_posh(run: _FlowRun, data: Data, pose: StageResult) -> StageResult:
     return _train(
-        run, "posh", lambda begins: train.train_posh(run.store, run.profile, data, pose, begins)
+        run,
+        data,
+        "posh",
+        lambda begins: train.train_posh(run.store, run.profile, data, pose, begins),
     )
 
 
 def _train(
-    run: _FlowRun, stage: train.Stage, work: Callable[[train.Begins], StageResult]
+    run: _FlowRun,
+    data: Data,
+    stage: train.Stage,
+    work: Callable[[train.Begins], StageResult],
 ) -> StageResult:
     """Train under a MLflow run that shows the curves while they grow."""
     with contextlib.ExitStack() as stack:
@@ -293,6 +301,8 @@ def _train(
             log = stack.enter_context(run.step(f"train-{stage}", key))
             if not log.finished:
                 train.log_settings(log, run.profile, stage)
+                log.dataset(data.version, "training")
+                stack.enter_context(system_metrics(log))
             opened.append(log)
             return log
 
@@ -399,8 +409,9 @@ def _promote(
         decision = verdict.decision
         bar.result(False, f"{decision.outcome}: {'; '.join(decision.reasons)}")
     if decision.outcome is not Outcome.ALREADY_CHAMPION:
+        figures = Figures.read(scored.result.folder)
         key = content_hash({"promote": verdict.facts, "package": packaged.result.key})[:20]
-        run.log("promote", key, lambda log: promote.log_verdict(log, verdict))
+        run.log("promote", key, lambda log: promote.log_verdict(log, verdict, figures))
     return verdict
 
 
@@ -446,9 +457,22 @@ def _report(
         key="retraining",
         description=str(decision.outcome),
     )
+    describe_version(run.workspace, verdict.facts, Figures.read(scored.result.folder), run.parent)
     if not run.parent.finished:
-        run.parent.metrics(Figures.read(scored.result.folder).logged("test"))
-        run.parent.tag({"decision": str(decision.outcome), "data_version": data.version})
+        figures = Figures.read(scored.result.folder)
+        for name in figures.by_split:
+            run.parent.metrics(figures.logged(name))
+        run.parent.tag(
+            {
+                "decision": str(decision.outcome),
+                "data_version": data.version,
+                "reasons": "; ".join(decision.reasons),
+                "protocol": figures.protocol,
+            }
+        )
+        run.parent.dataset(data.version, "training, gate and test")
+        for source in run.synced:
+            run.parent.dataset(source.version, "source", source.place)
         run.parent.files([report])
     if decision.outcome is Outcome.ALREADY_CHAMPION and decision.failures:
         raise PromotionError(

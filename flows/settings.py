@@ -47,7 +47,17 @@ Hours = Annotated[float, Field(gt=0, le=2000)]
 
 
 class StepTimeouts(Config):
-    """Hours that a step may take before it is ended and the run fails."""
+    """Hours that a step may take before it is ended and the run fails.
+
+    Attributes:
+        sync: Of looking at the sources and ingesting what is new.
+        ingest: Of rendering and merging.
+        validate_data: Of the expectations about the data.
+        train: Of each of the two trainings.
+        benchmark: Of predicting and scoring.
+        package: Of the archive and its trial through an endpoint.
+        promote: Of scoring the champion and deciding.
+    """
 
     sync: Hours = 12
     ingest: Hours = 48
@@ -56,3 +66,21 @@ class StepTimeouts(Config):
     benchmark: Hours = 48
     package: Hours = 2
     promote: Hours = 48
+
+
+class DriftSettings(Config):
+    """The comparison of what the endpoint saw with the champion's benchmark.
+
+    Attributes:
+        log: Folder or ``s3://bucket/prefix`` of the endpoint's prediction log.
+        hours: Length of the window.
+        psi: Population stability index above which a feature may give an alarm.
+        p_value: Chance, by the Kolmogorov–Smirnov test, below which it does.
+        min_people: People in the window that an alarm needs.
+    """
+
+    log: str = Field(min_length=1)
+    hours: float = Field(24, gt=0)
+    psi: float = Field(0.25, gt=0)
+    p_value: float = Field(0.001, gt=0, lt=1)
+    min_people: int = Field(200, ge=2)

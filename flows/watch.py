@@ -1,7 +1,8 @@
-"""The watch: look at the profile's sources often, and start a retraining when enough is new.
+"""The watch: look often at the profile's sources and at what the endpoint saw.
 
-It reads no file: listings are compared. Each state of a source is announced once, by the event
-``hemlets.data.arrived``, which the deployment in ``infra/prefect.yaml`` is started by.
+Listings of sources are compared without reading a file. Each state of a source is announced once,
+by the event ``hemlets.data.arrived``; drift by ``hemlets.drift.alarm``. The deployment in
+``infra/prefect.yaml`` is started by both.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from prefect import flow, get_run_logger
 
+from flows.drift import check_drift
 from flows.profile import Profile, load_profile
 from flows.services.events import emit
 from flows.sources import STATES, list_source
@@ -26,7 +28,7 @@ def watch(
     overrides: list[Override] | None = None,
     home: str | None = None,
 ) -> dict[str, int]:
-    """Look at the sources of a profile and emit an event for each that has enough new files.
+    """Look at the sources and the prediction log of a profile, and emit events.
 
     Args:
         profile: Name of a profile, or the path of a file.
@@ -68,4 +70,7 @@ def look(workspace: Workspace, profile: Profile) -> dict[str, int]:
             write_json(seen, listing.hash)
     if failed is not None:
         raise failed
+    drift = check_drift(workspace, profile)
+    if drift is not None:
+        log.info("drift: %s (%s)", ", ".join(drift.alarms) or "none", drift.page)
     return found

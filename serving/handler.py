@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hemlets.core.errors import HemletsError, InputError
+from hemlets.inference.prediction_log import PredictionLog
 from hemlets.inference.request import MOST_BOXES, ImageRequest, require_overlap
 
 if TYPE_CHECKING:
@@ -98,11 +99,13 @@ class PoseHandler:
         name: str,
         version: str,
         budget_s: float = math.inf,
+        log: PredictionLog | None = None,
     ) -> None:
         self.predictor = predictor
         self.detector = detector
         self.model = {"name": name, "version": version}
         self.budget_s = budget_s
+        self.log = log
 
     @classmethod
     def load(cls, context: _Context) -> PoseHandler:
@@ -130,6 +133,7 @@ class PoseHandler:
             name=model["modelName"],
             version=model["modelVersion"],
             budget_s=float(os.environ.get(BUDGET_VARIABLE, "inf")),
+            log=PredictionLog.from_env(),
         )
 
     def decode(self, fields: Mapping[str, Any]) -> Decoded:
@@ -250,7 +254,11 @@ class PoseHandler:
             for answer in mine:
                 if isinstance(answer, Exception):
                     raise answer
-            return self.encode(item, [a for a in mine if not isinstance(a, Exception)])
+            estimates = [a for a in mine if not isinstance(a, Exception)]
+            encoded = self.encode(item, estimates)
+            if self.log is not None and item.people:
+                self.log.add(item.people[0].image_HW3, estimates, version=self.model["version"])
+            return encoded
         except InputError as error:
             context.set_response_status(400, "Bad Request", i)
             return _error_json(error)

@@ -7,6 +7,7 @@ names the newest candidate, ``champion`` the one that serves.
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import shutil
 import tempfile
 import urllib.parse
@@ -24,6 +25,7 @@ from hemlets.core.redaction import redact_url
 from hemlets.core.workspace import Workspace
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
     from mlflow.models import ModelSignature
@@ -32,6 +34,8 @@ MODEL_NAME = "hemlets-posh"
 CHALLENGER = "challenger"
 CHAMPION = "champion"
 GATE_TAG = "gate_hash"
+ANSWER_TAG = "answer_version"
+"""The ``model_version`` that answers and predictions of the model carry."""
 ARCHIVE_TAG = "archive_hash"
 WITHDRAWN_TAG = "hemlets.withdrawn"
 WITHDRAWN_FOR_TAG = "hemlets.withdrawn_for"
@@ -45,6 +49,7 @@ REQUIRED_TAGS = (
     "stage_key",
     GATE_TAG,
 )
+WHEEL_VARIABLE = "HEMLETS_WHEEL"
 _HASH_TAG = "model_hash"
 _MODEL_FILES = ("model.safetensors", "model.json")
 _LONGEST_TAG = 5000
@@ -298,6 +303,11 @@ def tag_version(workspace: Workspace, version: ModelVersion, tags: Mapping[str, 
         client.set_model_version_tag(MODEL_NAME, str(version.version), name, value)
 
 
+def set_description(workspace: Workspace, version: ModelVersion, text: str) -> None:
+    """Set what the version's page says at its top, as Markdown."""
+    connect(workspace).client.update_model_version(MODEL_NAME, str(version.version), text)
+
+
 def untag_version(workspace: Workspace, version: ModelVersion, names: Iterable[str]) -> None:
     """Take tags from a version that has them."""
     client = connect(workspace).client
@@ -356,6 +366,7 @@ def _log(
     from mlflow.models import Model
 
     client = tracking.client
+    wheel = _wheel()
     # Made here, since Model.log alone would put it into MLflow's default experiment.
     empty = client.create_logged_model(
         tracking.experiment_id,
@@ -365,7 +376,7 @@ def _log(
         model_type="3D human pose and shape",
     )
     with warnings.catch_warnings():
-        # It asks for an input example, which the signature stands for.
+        # It advises on type hints of the script.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"mlflow\.pyfunc")
         Model.log(
             artifact_path=None,
@@ -374,17 +385,50 @@ def _log(
             run_id=run_id,
             model_id=empty.model_id,
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-            artifacts={"model": str(model_folder)},
+            artifacts={"model": str(model_folder)}
+            | ({} if wheel is None else {"wheel": str(wheel)}),
             signature=_signature(),
-            pip_requirements=_requirements(),
+            input_example=_input_example(),
+            pip_requirements=_requirements(wheel),
         )
     return client.get_logged_model(empty.model_id)
 
 
-def _requirements() -> list[str]:
+def _wheel() -> Path | None:
+    """The library's wheel that is stored with a model, so that a fresh environment can load it.
+
+    Raises:
+        AssetError: ``HEMLETS_WHEEL`` names no wheel.
+    """
+    given = os.environ.get(WHEEL_VARIABLE)
+    if not given:
+        return None
+    path = Path(given).expanduser()
+    if not (path.is_file() and path.suffix == ".whl" and path.name.startswith("hemlets-")):
+        raise AssetError.missing(
+            "the library's wheel", path, expected="a file that make wheel wrote",
+            remedy=f"correct {WHEEL_VARIABLE}, or run make wheel",
+        )  # fmt: skip
+    return path
+
+
+def _requirements(wheel: Path | None) -> list[str]:
     # A build's own mark (2.13.0+cpu) names a file that no index has.
     versions = {name: importlib.metadata.version(name) for name in _REQUIREMENTS}
-    return [f"{name}=={version.partition('+')[0]}" for name, version in versions.items()]
+    pinned = [f"{name}=={version.partition('+')[0]}" for name, version in versions.items()]
+    # Relative to the model's folder, where MLflow installs its requirements from.
+    return pinned if wheel is None else [f"artifacts/{wheel.name}", *pinned[1:]]
+
+
+def _input_example() -> pd.DataFrame:
+    """A grey picture: a request's form on the model's page."""
+    import numpy as np
+    import pandas as pd
+
+    from hemlets.data.table import encode_jpeg
+
+    image = encode_jpeg(np.full((64, 64, 3), 127, np.uint8))
+    return pd.DataFrame({"image": [image], "box": [[8.0, 4.0, 56.0, 60.0]]})
 
 
 def _signature() -> ModelSignature:

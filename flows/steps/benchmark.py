@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from flows.settings import BenchmarkConfig
 from flows.steps.ingest import Data, Progress
 from flows.steps.machine import machine
+from flows.steps.split_fingerprint import read_split_fingerprint
 from flows.storage.stage_cache import StageResult, StageStore
 from flows.tracking.figures import Figures
 from hemlets.core.code_hash import code_hash
@@ -17,7 +18,7 @@ from hemlets.core.files import sha256_folder
 if TYPE_CHECKING:
     from flows.tracking.run import Run
 
-_BASELINES: Final = ("mean-pose", "linear-lifter")
+_BASELINES: Final = frozenset(("mean-pose", "linear-lifter"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,10 @@ def summarize(scored: Benchmark) -> str:
     figures = Figures.read(scored.result.folder)
     model, mean_pose, lifter = (
         "unknown" if value is None else f"{value:.1f}"
-        for value in (figures.mean("test", name, "mpjpe_mm") for name in ("model", *_BASELINES))
+        for value in (
+            figures.mean("test", name, "mpjpe_mm")
+            for name in ("model", "mean-pose", "linear-lifter")
+        )
     )
     return f"test MPJPE {model} mm (mean pose {mean_pose}, linear lifter {lifter})"
 
@@ -100,13 +104,14 @@ def log_scores(run: Run, scored: Benchmark) -> None:
     figures = Figures.read(scored.result.folder)
     for split, predictors in figures.by_split.items():
         run.metrics(figures.logged(split))
-        for baseline in _BASELINES:
-            if baseline in predictors:
-                logged = figures.logged(split, baseline)
-                run.metrics({f"{baseline}/{name}": value for name, value in logged.items()})
+        for baseline in predictors.keys() & _BASELINES:
+            run.metrics(figures.logged(split, baseline))
+        guard = read_split_fingerprint(scored.result.folder, split)
+        run.params({f"rows.{split}": f"{guard.samples} rows, {guard.hash[:12]}"})
         folder = scored.result.folder / split
         run.files(sorted(folder.glob("*.png")), folder=f"pictures/{split}")
         run.files([scored.predictions(split)], folder=f"predictions/{split}")
+    run.params({"protocol": figures.protocol})
     run.metrics(person_metrics(read_person(scored.result.folder)))
     run.table("figures", figures.rows())
     bodies = read_bodies(scored.result.folder)

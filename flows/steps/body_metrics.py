@@ -164,15 +164,19 @@ def body_metrics(found: Bodies | None) -> dict[str, float]:
     if found is None:
         return {}
     metrics = {
-        f"bodies/{figure.row}/{figure.name}": figure.mean
+        f"bodies/{figure.row}.{_quantity(figure.name)}": figure.mean
         for figure in found.figures
         if figure.mean is not None
     }
     changes = {
-        f"bodies/{change.row}/over {change.other}/{change.key}": change.ratio
+        f"bodies/{change.row} over {change.other}.{change.key}": change.ratio
         for change in found.changes
     }
     return metrics | changes | {"bodies/samples": float(found.samples)}
+
+
+def _quantity(full_name: str) -> str:
+    return MetricName.parse(full_name).short.partition("/")[2]
 
 
 def body_table(found: Bodies) -> list[dict[str, Any]]:

@@ -141,14 +141,14 @@ def judge(
     return Verdict(decision=decision, facts=facts)
 
 
-def log_verdict(run: TrackedRun, verdict: Verdict) -> None:
+def log_verdict(run: TrackedRun, verdict: Verdict, figures: Figures) -> None:
     """Log the decision, its reasons and the figures of the gate."""
     decision, facts = verdict.decision, verdict.facts
     run.tag({"decision": str(decision.outcome), "reasons": "; ".join(decision.reasons)})
-    run.metrics({f"gate/{k}": v for k, v in facts["figures"].items() if v is not None})
-    for own in facts["own"]:
-        name = own_set("gate", own["name"])
-        run.metrics({f"{name}/{k}": v for k, v in own["figures"].items() if v is not None})
+    shown = {"gate": facts["figures"]}
+    shown |= {own_set("gate", own["name"]): own["figures"] for own in facts["own"]}
+    for name, values in shown.items():
+        run.metrics({figures.short(name, k): v for k, v in values.items() if v is not None})
     if facts["comparison"] is not None:
         run.metrics({"gate/regression_upper": facts["comparison"]["upper"]})
 

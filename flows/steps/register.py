@@ -13,7 +13,9 @@ from flows.steps.ingest import Data
 from flows.steps.previous_data import CONTENT_TAG, DATA_TAG, Previous
 from flows.steps.split_fingerprint import read_split_fingerprint
 from flows.storage.stage_cache import StageResult
+from hemlets.core.files import read_json
 from hemlets.core.workspace import Workspace
+from hemlets.models.model_folder import ModelCard
 
 METRIC_PROTOCOL: Final = "open-benchmark-1"
 
@@ -58,6 +60,7 @@ def register_challenger(
             "validation": f"passed {validation[:12]}",
             "metric_protocol": METRIC_PROTOCOL,
             "stage_key": model.key,
+            registry.ANSWER_TAG: _card(model).version,
             registry.GATE_TAG: gate.hash,
             "gate_samples": str(gate.samples),
             "profile": profile.name,
@@ -70,3 +73,8 @@ def register_challenger(
 
 def _model_folder(model: StageResult) -> Path:
     return model.folder / "model"
+
+
+def _card(model: StageResult) -> ModelCard:
+    path = _model_folder(model) / "model.json"
+    return ModelCard.from_mapping(read_json(path), where=str(path))

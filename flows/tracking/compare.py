@@ -1,4 +1,4 @@
-"""Benchmarks as MLflow runs keep them: logged with every name whole, fetched to be compared."""
+"""Benchmarks as MLflow runs keep them: logged by short names, fetched to be compared."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from hemlets.evaluation.metrics.names import MetricName
 from hemlets.evaluation.scoring.results import SAMPLES_FILE, SUMMARY_FILE, read_summary
 
 ARTIFACT_FOLDER: Final = "benchmark"
@@ -53,9 +54,10 @@ def fetch_run(run_id: str) -> tuple[Path, str] | None:
 
 
 def log_benchmark(run_id: str, folder: Path, *, uri: str) -> None:
-    """Log a benchmark's folder into a run: figures under their full names, files as artifacts.
+    """Log a benchmark's folder into a run: figures under their short names, files as artifacts.
 
-    The paper's cells of the same protocol are logged too, as ``paper-table-1/Avg/…``.
+    The full names are in the artifact. The paper's cells of the same protocol are logged too, as
+    ``paper-table-1/Avg.mpjpe_mm``.
 
     Args:
         run_id: of the run.
@@ -71,16 +73,23 @@ def log_benchmark(run_id: str, folder: Path, *, uri: str) -> None:
     summary, now = read_summary(folder), int(time.time() * 1000)
     names = {metric.key: metric.name for metric in summary.metrics}
     printed = {
-        f"paper-table-{f.table}/{_allowed(f.cell.column)}/{names[f.cell.key]}": float(f.cell.value)
+        f"paper-table-{f.table}/{_allowed(f.cell.column)}.{_quantity(names[f.cell.key])}": float(
+            f.cell.value
+        )
         for f in summary.paper
         # Only cells of the same protocol may be seen beside ours.
         if not f.why_apart
     }
-    figures = [Metric(name, value, now, 0) for name, value in (summary.logged | printed).items()]
+    logged = {MetricName.parse(name).short: value for name, value in summary.logged.items()}
+    figures = [Metric(name, value, now, 0) for name, value in (logged | printed).items()]
     client.log_batch(run_id, metrics=figures)
     client.set_tag(run_id, "hemlets.protocol", summary.protocol.name)
     client.set_tag(run_id, "hemlets.given", " ".join(summary.privileges) or "nothing")
     client.log_artifacts(run_id, str(folder), ARTIFACT_FOLDER)
+
+
+def _quantity(full_name: str) -> str:
+    return MetricName.parse(full_name).short.partition("/")[2]
 
 
 def _allowed(name: str) -> str:

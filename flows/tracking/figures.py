@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from hemlets.core.files import read_json
 from hemlets.evaluation.metrics.definitions import metric_label
+from hemlets.evaluation.metrics.names import MetricName
 
 MEAN_POSE_RATIO: Final = "mpjpe_over_mean_pose"
 LIFTER_RATIO: Final = "mpjpe_over_linear_lifter"
@@ -41,9 +42,30 @@ class Figures:
         return None if value is None else float(value)
 
     def logged(self, split: str, predictor: str = "model") -> dict[str, float]:
-        """Defined means by full metric name, as a tracker takes them."""
-        entries = self.by_split[split][predictor].values()
-        return {e["name"]: e["mean"] for e in entries if e["mean"] is not None}
+        """Defined means by short name, as a tracker takes them: ``test/mpjpe_mm``.
+
+        The figures of a baseline are in a section of their own: ``test-mean-pose/mpjpe_mm``.
+        """
+        figures = {}
+        for entry in self.by_split[split].get(predictor, {}).values():
+            samples, _, quantity = MetricName.parse(entry["name"]).short.partition("/")
+            section = samples if predictor == "model" else f"{samples}-{predictor}"
+            if entry["mean"] is not None:
+                figures[f"{section}/{quantity}"] = float(entry["mean"])
+        return figures
+
+    def short(self, split: str, key: str) -> str:
+        """Name in the tracker of a figure or a ratio, with the protocol's marks."""
+        model = self.by_split[split]["model"]
+        entry = model.get(key) or model["mpjpe_mm"]
+        _, _, quantity = MetricName.parse(entry["name"]).short.partition("/")
+        return f"{split}/{key}{quantity.removeprefix(quantity.partition('.')[0])}"
+
+    @property
+    def protocol(self) -> str:
+        """The protocol that the model's figures share, for parameters and tags."""
+        entry = next(iter(next(iter(self.by_split.values()))["model"].values()))
+        return MetricName.parse(entry["name"]).protocol
 
     def rows(self) -> list[dict[str, Any]]:
         """All figures as one table, a row each."""

@@ -95,7 +95,7 @@ class Tracking:
         given |= {"mlflow.parentRunId": parent.run_id} if parent else {}
         existing = self.find(key)
         if existing is None:
-            given |= {"mlflow.runName": name, STAGE_KEY_TAG: key}
+            given = _origin(given) | given | {"mlflow.runName": name, STAGE_KEY_TAG: key}
             created = self.client.create_run(
                 self.experiment_id, tags=shortened(given), run_name=name
             )
@@ -211,6 +211,17 @@ def connect(workspace: Workspace) -> Tracking:
             remedy="move the workspace back, or move its mlflow folder away to begin a new one",
         )
     return Tracking(uri=uri, experiment_id=experiment.experiment_id, client=client)
+
+
+def _origin(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags that fill MLflow's columns of source and user."""
+    import getpass
+
+    found = {"mlflow.source.name": "hemlets retrain", "mlflow.source.type": "PROJECT"}
+    with contextlib.suppress(Exception):  # A container's user may have no name.
+        found["mlflow.user"] = getpass.getuser()
+    commit = tags.get("code_version", "")
+    return found | ({"mlflow.source.git.commit": commit} if commit else {})
 
 
 def _expiry(holder: Owner) -> str:

@@ -106,6 +106,22 @@ class Run:
         for start in range(0, len(metrics), _METRICS_PER_BATCH):
             self.client.log_batch(self.run_id, metrics=metrics[start : start + _METRICS_PER_BATCH])
 
+    def dataset(self, version: str, context: str, source: str = "") -> None:
+        """Log a data version as the run's input.
+
+        Args:
+            version: Its name; the part behind the last dash is the digest.
+            context: What it is used for, e.g. ``training``.
+            source: Where its rows come from; DVC's remote when empty.
+        """
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        name, _, digest = version.rpartition("-")
+        place = json.dumps({"uri": source or f"dvc:{version}", "version": version})
+        entry = Dataset(name=name, digest=digest, source_type="dvc", source=place)
+        tag = InputTag("mlflow.data.context", context)
+        self.client.log_inputs(self.run_id, [DatasetInput(entry, [tag])])
+
     def files(self, paths: Iterable[Path], *, folder: str | None = None) -> None:
         """Store files.
 

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from pydantic import BaseModel
 
 from flows.profile import Profile
+from hemlets.core.config import Config
 
 _MEANINGS: Final = {
     "data.seed": "Of all that is drawn in rendering: the same seed gives the same people.",
@@ -128,7 +129,9 @@ def _plain(value: Any) -> str:
 
 @cache
 def _documented(kind: type[BaseModel]) -> dict[str, str]:
-    """What a class says of its fields: in its docstring, and in strings below the fields."""
+    """What a class and its bases say of their fields: in docstrings and in strings below them."""
+    bases = [base for base in kind.__bases__ if issubclass(base, Config) and base is not Config]
+    inherited = {name: text for base in bases for name, text in _documented(base).items()}
     doc = (inspect.getdoc(kind) or "").partition("Attributes:\n")[2]
     found = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", doc, re.MULTILINE))
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
@@ -141,4 +144,6 @@ def _documented(kind: type[BaseModel]) -> dict[str, str]:
             and isinstance(below.value, ast.Constant)
         ):
             found[field.target.id] = str(below.value.value)
-    return {name: " ".join(text.replace("`", "").split()) for name, text in found.items()}
+    return inherited | {
+        name: " ".join(text.replace("`", "").split()) for name, text in found.items()
+    }

@@ -206,7 +206,7 @@ def lend() -> Callable[..., None]:
 class Running:
     """``hemlets retrain`` as a person starts it: a process in a group of its own."""
 
-    def __init__(self, home: Path, url: str | None, folder: Path) -> None:
+    def __init__(self, home: Path, url: str | None, folder: Path, profile: Path = TINY) -> None:
         self.home = home
         environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
@@ -214,7 +214,7 @@ class Running:
         self._out, self._err = folder / "out.txt", folder / "err.txt"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [Path(sys.executable).with_name("hemlets"), "retrain", "--profile", str(TINY)],
+                [Path(sys.executable).with_name("hemlets"), "retrain", "--profile", str(profile)],
                 cwd=ROOT,
                 env=environment | flow_environment(home, url),
                 stdin=subprocess.DEVNULL,
@@ -300,11 +300,12 @@ def start(
     """Starts the command as a process; by default with a Prefect server of its own."""
     started: list[Running] = []
 
-    def run(workspace: Workspace, *, own_server: bool = True) -> Running:
+    def run(workspace: Workspace, *, own_server: bool = True, profile: Path = TINY) -> Running:
         running = Running(
             workspace.home,
             None if own_server else prefect_url,
             tmp_path_factory.mktemp("printed"),
+            profile,
         )
         started.append(running)
         return running

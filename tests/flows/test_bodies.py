@@ -53,7 +53,7 @@ def scored(made: Path, folder: Path, bodies: int, told: list[tuple[int, int]]) -
     score_model(
         folder, BenchmarkConfig(resamples=100, pictures=4, bodies=bodies),
         data_folder=made / "data", data_version="v", code_version="c",
-        model_folder=made / "model", splits=("gate", "test"),
+        model_folder=made / "model", judges={},
         progress=lambda done, total: told.append((done, total)),
     )  # fmt: skip
     return folder
@@ -124,9 +124,9 @@ def test_a_tracker_takes_every_defined_mean_under_its_row(bodies: Bodies) -> Non
     metrics = body_metrics(bodies)
     assert metrics["bodies/samples"] == STUDIED
     assert all(_METRIC_NAME.fullmatch(name) for name in metrics)
-    refined = [name for name in metrics if name.startswith("bodies/refined/per_vertex_mm/test/")]
+    refined = [name for name in metrics if name.startswith("bodies/refined.per_vertex_mm")]
     assert [metrics[name] for name in refined] == [figure(bodies, BodyRow.REFINED, "per_vertex_mm")]
-    assert any(name.startswith("bodies/refined/over predicted/") for name in metrics)
+    assert any(name.startswith("bodies/refined over predicted.") for name in metrics)
     assert len(body_table(bodies)) == len(bodies.figures)
 
 

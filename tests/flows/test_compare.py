@@ -5,6 +5,7 @@ import pytest
 from flows.tracking.compare import fetch_run, log_benchmark
 from hemlets.cli import main
 from hemlets.core.errors import DataError
+from hemlets.evaluation.metrics.names import MetricName
 from hemlets.evaluation.scoring.results import read_summary
 
 from ..evaluation.layouts import human36m, predictions_of, written
@@ -35,14 +36,15 @@ def test_a_tracked_benchmark_is_compared_by_its_run_id_under_its_full_names(
         run = client.create_run(experiment, run_name=name)
         log_benchmark(run.info.run_id, folder / "b", uri=uri)
         ids.append(run.info.run_id)
-    logged = read_summary(tmp_path / "one" / "b").logged
-    name = next(name for name in logged if "mean-of" not in name)
+    full = read_summary(tmp_path / "one" / "b").logged
+    logged = {MetricName.parse(name).short: value for name, value in full.items()}
+    name = next(name for name in logged if "mean-of" not in name).partition("/")[2]
     found = dict(client.get_run(ids[0]).data.metrics)
     # Table 1's 15 actions and their mean, and the same mean in Table 6 ("Pro.#1").
     paper = {key: value for key, value in found.items() if key.startswith("paper-table-")}
     assert len(paper) == 17
-    assert paper[f"paper-table-1/Direct/{name}"] == 34.4
-    assert paper[f"paper-table-1/Avg/{name}"] == paper[f"paper-table-6/Pro.1/{name}"] == 39.9
+    assert paper[f"paper-table-1/Direct.{name}"] == 34.4
+    assert paper[f"paper-table-1/Avg.{name}"] == paper[f"paper-table-6/Pro.1.{name}"] == 39.9
     assert {key: found[key] for key in found.keys() - paper.keys()} == pytest.approx(logged)
     assert main(["compare", *ids, "--out", str(tmp_path / "c.html")]) == 0
     said = capsys.readouterr().out

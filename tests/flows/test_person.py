@@ -46,7 +46,7 @@ def scored(data: Path, folder: Path, person: PersonThreshold | None) -> Path:
     )
     score_model(
         folder / "scored", CONFIG, data_folder=data, data_version="v", code_version="c",
-        model_folder=folder / "model", splits=("gate", "test"),
+        model_folder=folder / "model", judges={},
     )  # fmt: skip
     return folder / "scored"
 

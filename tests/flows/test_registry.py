@@ -350,3 +350,30 @@ def test_the_registry_works_the_same_through_a_server(tmp_path, folder, monkeypa
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert not (here.mlflow / "mlflow.db").exists()
     assert (there.mlflow / "mlflow.db").exists()
+
+
+def test_a_registered_model_carries_the_wheel_that_a_fresh_environment_installs(
+    workspace, run, folder, tmp_path, monkeypatch
+):
+    wheel = tmp_path / "hemlets-9.9.9-py3-none-any.whl"
+    wheel.write_bytes(b"a wheel")
+    monkeypatch.setenv("HEMLETS_WHEEL", str(wheel))
+    made = registry.register(
+        workspace, folder, run_id=run.run_id, tags=TAGS | {"stage_key": "wheel"}
+    )
+    stored = Path(registry._local(made.source))
+    named = (stored / "requirements.txt").read_text().splitlines()[0]
+    assert named == f"artifacts/{wheel.name}"
+    assert (stored / named).read_bytes() == b"a wheel"
+    assert (stored / "input_example.json").exists()
+
+
+@pytest.mark.parametrize("name", ["hemlets-1.0-py3-none-any.whl", "other.whl"])
+def test_a_wheel_that_is_not_there_is_refused(workspace, run, folder, tmp_path, monkeypatch, name):
+    if name == "other.whl":
+        (tmp_path / name).write_bytes(b"")
+    monkeypatch.setenv("HEMLETS_WHEEL", str(tmp_path / name))
+    with pytest.raises(AssetError, match="wheel"):
+        registry.register(
+            workspace, folder, run_id=run.run_id, tags=TAGS | {"stage_key": f"no {name}"}
+        )

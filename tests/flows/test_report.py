@@ -56,7 +56,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     score_model(
         folder / "benchmark", BenchmarkConfig(resamples=100, pictures=4, bodies=0),
         data_folder=folder / "data", data_version="v", code_version="c",
-        model_folder=folder / "model", splits=("gate", "test"),
+        model_folder=folder / "model", judges={},
     )  # fmt: skip
     return folder
 

@@ -19,6 +19,7 @@ from flows.registry import versions as registry
 from flows.steps.split_fingerprint import read_split_fingerprint
 from flows.tracking.mlflow_client import connect
 from hemlets.cli import main
+from hemlets.evaluation.metrics.names import MetricName
 from hemlets.evaluation.scoring.results import read_summary
 from hemlets.inference.champion import find_champion
 
@@ -124,7 +125,12 @@ class TestTheFirstRun:
         assert names == {f"benchmark/{path.name}" for path in kept.iterdir()}
         assert "benchmark/report.html" in names
         logged = read_summary(kept).logged
-        assert logged.items() <= run.data.metrics.items()
+        short = {MetricName.parse(name).short: value for name, value in logged.items()}
+        assert short.items() <= run.data.metrics.items()
+        assert {"test/mpjpe_mm", "gate/mpjpe_mm"} <= run.data.metrics.keys()
+        assert any(name.startswith("test-mean-pose/mpjpe_mm") for name in run.data.metrics)
+        assert run.data.params["protocol"] == "box:ground-truth depth:bone-length-prior flip:no"
+        assert run.data.params["rows.gate"].startswith("32 rows, ")
         assert run.data.tags["hemlets.protocol"] == "open"
         monkeypatch.setenv("HEMLETS_HOME", str(finished.workspace.home))
         page = tmp_path / "compare.html"

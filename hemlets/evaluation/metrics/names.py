@@ -12,6 +12,8 @@ from typing import Self
 from hemlets.core.errors import DataError
 from hemlets.evaluation.metrics.definitions import metric_of
 
+_JOINTS = re.compile(r"\d+j")
+_USUAL_ROOTS = ("pelvis", "centroid", "none")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 
 
@@ -65,6 +67,34 @@ class MetricName:
             f"{self.key}/{self.split}/{self.over}/root:{self.root}/align:{self.align}"
             f"/box:{self.box}/depth:{self.depth}/flip:{self.flip}"
         )
+
+    @property
+    def short(self) -> str:
+        """A stable short name for trackers: samples, quantity, and marks of an unusual protocol.
+
+        The usual protocol has 18 joints (17 without the pelvis for shares), the true box, depth
+        from bone lengths and no mirrored image. Unequal protocols have unequal short names.
+
+        Examples:
+            >>> MetricName.parse("mpjpe_mm/test/18j/root:pelvis/align:none/box:ground-truth"
+            ...                  "/depth:bone-length-prior/flip:yes").short
+            'test/mpjpe_mm.flip'
+        """
+        usual_joints = "17j-no-pelvis" if self.key.endswith("3d_150mm_pct") else "18j"
+        is_joints = _JOINTS.match(self.over) is not None
+        marks = [
+            self.over if is_joints and self.over != usual_joints else "",
+            "" if self.root in _USUAL_ROOTS else f"root-{self.root}",
+            "" if self.box == "ground-truth" else f"box-{self.box}",
+            "" if self.depth == "bone-length-prior" else f"depth-{self.depth}",
+            "flip" if self.flip == "yes" else "",
+        ]
+        return ".".join([f"{self.split}/{self.key}", *filter(None, marks)])
+
+    @property
+    def protocol(self) -> str:
+        """The protocol that all figures of one prediction share."""
+        return f"box:{self.box} depth:{self.depth} flip:{self.flip}"
 
     @property
     def unit(self) -> str:

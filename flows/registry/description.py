@@ -1,0 +1,58 @@
+"""The description of a model version: what it is, how good, made from what, and why promoted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flows.registry import versions as registry
+from flows.tracking.figures import Figures
+from flows.tracking.run import Run
+from hemlets.core.redaction import redact_url
+from hemlets.core.workspace import Workspace
+from hemlets.evaluation.metrics.definitions import format_value, metric_label
+
+_SHOWN = ("mpjpe_mm", "pa_mpjpe_mm", "per_vertex_mm", "joints2d_px")
+
+
+def describe_version(
+    workspace: Workspace, facts: Mapping[str, Any], figures: Figures, run: Run
+) -> None:
+    """Write the description of the judged version, as Markdown.
+
+    A model that is the champion already keeps the description of its promotion.
+
+    Args:
+        workspace: Whose registry.
+        facts: Of the verdict.
+        figures: Of its benchmark.
+        run: The retraining's run.
+    """
+    version = registry.version_by_number(workspace, facts["version"])
+    if facts["decision"] == "already champion":
+        return
+    registry.set_description(workspace, version, description(version.tags, facts, figures, run))
+
+
+def description(
+    tags: Mapping[str, str], facts: Mapping[str, Any], figures: Figures, run: Run
+) -> str:
+    """The text of a description; see `describe_version`."""
+    lines = [f"**{str(facts['decision']).capitalize()}**: 3D human pose and shape from one image."]
+    lines += ["", f"How good ({figures.protocol}):"]
+    for name, predictors in figures.by_split.items():
+        shown = [
+            f"{metric_label(key)} {format_value(key, predictors['model'][key]['mean'])}"
+            for key in _SHOWN
+            if predictors["model"].get(key, {}).get("mean") is not None
+        ]
+        lines.append(f"- {name}: {', '.join(shown)}")
+    sources = [f"{name.partition('.')[2]}: {text}" for name, text in sorted(tags.items())
+               if name.startswith("source.")]  # fmt: skip
+    lines += ["", "From what:"]
+    lines += [f"- data version {tags['data_version']}", *(f"- source {text}" for text in sources)]
+    lines += [f"- code {tags['code_version']}, profile {tags.get('profile', '')}"]
+    lines += [f"- validation {tags['validation']}", "", "Why:"]
+    lines += [f"- {reason}" for reason in facts["reasons"]]
+    lines += ["", f"Run: {run.run_id} ({redact_url(run.uri)})"]
+    return "\n".join(lines)
