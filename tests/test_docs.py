@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
 TOP_LEVEL = (
-    "hemlets", "flows", "serving", "data_checks", "infra", "docs", "examples", "tests",
+    "hemlets", "flows", "serving", "data_checks", "annotate", "infra", "docs", "examples", "tests",
 )  # fmt: skip
 # Spelt like names of Python, and none.
 NOT_PYTHON = {GROUP, "hemlets.predictions"}
@@ -113,7 +113,7 @@ def test_each_linked_file_exists(page: Path) -> None:
 @each_page
 def test_each_python_name_exists(page: Path) -> None:
     for word in code_words(page):
-        if not re.fullmatch(rf"({'|'.join(TOP_LEVEL[:4])})(\.\w+)+", word) or word in NOT_PYTHON:
+        if not re.fullmatch(rf"({'|'.join(TOP_LEVEL[:5])})(\.\w+)+", word) or word in NOT_PYTHON:
             continue
         if not word.endswith((".py", ".toml", ".lock", ".yaml", ".md")):
             assert resolves(word), f"{page.name}: {word}"

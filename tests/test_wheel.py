@@ -32,7 +32,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "source").mkdir()
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / "source" / name)
-    for name in ("hemlets", "flows", "serving", "data_checks"):
+    for name in ("hemlets", "flows", "serving", "data_checks", "annotate"):
         shutil.copytree(
             ROOT / name, folder / "source" / name, ignore=shutil.ignore_patterns("__pycache__")
         )

@@ -130,15 +130,18 @@ class Predictor:
             results += self._batch(requests[start : start + batch_size], start)
         return results
 
-    def _infer(self, crop_B3HW: Tensor) -> NetworkAnswer:
+    def outputs(self, crop_B3HW: Tensor, *, flip_test: bool = False) -> PoshOutput:
         """Run the network on normalised crops."""
         # A form prepared for the CPU has its precision in its weights.
         cast = self.device.type != "cpu" and self.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, cast):
             out: PoshOutput = (
-                flip_tta(self._model, crop_B3HW) if self.card.flip_test else self._model(crop_B3HW)
+                flip_tta(self._model, crop_B3HW) if flip_test else self._model(crop_B3HW)
             )
-            return read_out(out)
+            return out
+
+    def _infer(self, crop_B3HW: Tensor) -> NetworkAnswer:
+        return read_out(self.outputs(crop_B3HW, flip_test=self.card.flip_test))
 
     def _look(
         self, images_HW3: Sequence[npt.NDArray[np.uint8]], crops: list[Crop]

@@ -307,11 +307,11 @@ def test_a_reader_that_has_gone_ends_the_command_quietly(tmp_path: Path) -> None
     assert process.stderr.read() == b""
 
 
-@pytest.mark.parametrize("command", ["retrain", "serve", "data", "doctor"])
+@pytest.mark.parametrize("command", ["retrain", "serve", "data", "doctor", "annotate"])
 def test_a_foreign_package_of_the_same_name_on_the_path_hides_no_command(
     tmp_path: Path, command: str
 ) -> None:
-    for package in ("flows", "serving", "data_checks"):
+    for package in ("flows", "serving", "data_checks", "annotate"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text("raise SystemExit('a foreign package')")
     ended = subprocess.run(

@@ -15,7 +15,7 @@ WITHOUT_TORCH = (
     "hemlets", "hemlets.cli", "hemlets.core", "hemlets.body", "hemlets.data.table",
     "hemlets.data.readers", "hemlets.data.transforms", "hemlets.data.synthetic",
     "hemlets.evaluation", "hemlets.inference", "hemlets.reports.drawing", "hemlets.training",
-    "data_checks", "flows", "serving",
+    "data_checks", "flows", "serving", "annotate", "hemlets.annotation.store",
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ validity is False, the value is 0 and has no meaning.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -178,14 +178,19 @@ class Annotations:
         return cls(pa.table(arrays, schema=cls.schema))
 
     @classmethod
-    def read(cls, path: Path) -> Annotations:
+    def read(cls, path: Path, columns: Collection[str] | None = None) -> Annotations:
         """Read a table; check that it is whole and of this schema, not its values.
+
+        Args:
+            path: The Parquet file.
+            columns: Those that are read; all of them when omitted.
 
         Raises:
             DataError: The file is absent, damaged or has other columns or types.
         """
+        fields = [f for f in FIELDS if columns is None or f.name in columns]
         try:
-            table = pq.read_table(path)
+            table = pq.read_table(path, columns=None if columns is None else list(columns))
         except FileNotFoundError as error:
             raise DataError.missing("the annotation table", path) from error
         except (pa.ArrowInvalid, OSError) as error:
@@ -194,7 +199,7 @@ class Annotations:
                 path,
                 remedy="run ingest again, or check out the data version again",
             ) from error
-        for field in FIELDS:
+        for field in fields:
             if field.name not in table.column_names:
                 raise DataError("a column is missing", where=f"{path}: {field.name}")
             found = table.schema.field(field.name).type
@@ -205,7 +210,7 @@ class Annotations:
                     expected=str(field.arrow_type),
                 )
             _refuse_nulls(table.column(field.name), where=f"{path}: {field.name}")
-        return cls(table.select([f.name for f in FIELDS]).combine_chunks())
+        return cls(table.select([f.name for f in fields]).combine_chunks())
 
     def write(self, path: Path) -> None:
         """Write the table as Parquet, atomically and without timestamps."""

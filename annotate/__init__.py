@@ -1,0 +1,1 @@
+"""The annotation tool: a web page over `hemlets.annotation`, and the command that serves it."""

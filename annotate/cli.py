@@ -1,0 +1,178 @@
+"""``hemlets annotate``: label people in a browser, and what comes of the labels."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from hemlets.cli.options import ModelOption
+from hemlets.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from annotate.security import Access
+    from hemlets.annotation.questions import Mode
+    from hemlets.annotation.store import AnswerStore
+    from hemlets.annotation.tasks import Tasks
+
+_LABEL: Final = "label"
+
+
+class _LabelByDefault(TyperGroup):
+    """``hemlets annotate PATH`` is ``hemlets annotate label PATH``."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Take a first word that is no command as the path to label."""
+        if args and args[0] not in self.commands:
+            return _LABEL, self.commands[_LABEL], args
+        return super().resolve_command(ctx, args)
+
+
+annotate = typer.Typer(
+    cls=_LabelByDefault,
+    help="Label people as Forward, Backward or Unknown in a browser (section 5 of the paper).",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+Source = Annotated[
+    str, typer.Argument(metavar="PATH", help="A data version by folder or name, or photographs.")
+]
+StoreOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The log of answers; one of the workspace when omitted."),
+]
+ModeOption = Annotated[
+    Literal["fbi", "ordinal"],
+    typer.Option(help="14 parts (fbi), or 91 pairs of joints (ordinal) for comparison."),
+]
+GoldOption = Annotated[
+    str | None,
+    typer.Option(metavar="VERSION", help="Data version with 3D truth that is mixed in unseen."),
+]
+
+
+@annotate.command(_LABEL)
+def label(
+    source: Source,
+    store: StoreOption = None,
+    mode: ModeOption = "fbi",
+    gold: GoldOption = None,
+    queue: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Samples to label, a name a line, in this order."),
+    ] = None,
+    votes: Annotated[
+        int, typer.Option(min=0, help="Annotators who label each image; 0 for everybody.")
+    ] = 0,
+    model: ModelOption = None,
+    opinions: Annotated[
+        bool, typer.Option(help="Let the model look at the images, for its opinion on request.")
+    ] = True,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = 8085,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; beyond this machine a token is asked for.")
+    ] = "127.0.0.1",
+) -> None:
+    """Serve the page until Ctrl-C. Answers are kept; the page goes on where it stopped."""
+    from annotate.app import make_app
+    from hemlets.core.ports import free_port, require_free_port
+
+    port = port or free_port(host=host)
+    require_free_port(port, needed_by="the annotation page", host=host)
+    log, tasks, folder = open_source(source, store, mode, gold=gold, queue=queue)
+    access, address = _access(host, port)
+    preparing = None
+    if opinions or tasks.growing:
+        preparing = _prepare(folder, log.path, model)
+    typer.echo(f"{address}\nanswers go to {log.path}\nCtrl-C ends")
+    try:
+        _serve(make_app(tasks, log, access, votes=votes), host, port)
+    finally:
+        if preparing is not None:
+            preparing.terminate()
+            preparing.wait()
+        log.close()
+
+
+def open_source(
+    source: str,
+    store: Path | None,
+    mode: Mode,
+    *,
+    gold: str | None = None,
+    queue: Path | None = None,
+) -> tuple[AnswerStore, Tasks, Path]:
+    """The log, the tasks and the folder of what a command names.
+
+    Raises:
+        ConfigError: Neither a data version nor a folder of photographs, or nothing to label.
+        DataError: The log or the table can't be used.
+    """
+    from hemlets.annotation.queue import read_queue
+    from hemlets.annotation.store import AnswerStore
+    from hemlets.annotation.tasks import PhotoTasks, VersionTasks, photo_source
+    from hemlets.core.files import content_hash
+    from hemlets.core.workspace import Workspace
+    from hemlets.data.versions.committed import find_version
+    from hemlets.inference.images import several
+
+    workspace = Workspace.from_env()
+
+    def log_of(name: str, folder: Path) -> AnswerStore:
+        file = f"{folder.resolve().name}-{content_hash(name)[:10]}.sqlite"
+        return AnswerStore(store or workspace.home / "annotation" / file, source=name, mode=mode)
+
+    folder = Path(source)
+    if folder.is_dir() and not (folder / "annotations.parquet").exists():
+        if gold is not None or queue is not None:
+            raise ConfigError(
+                "photographs have neither truth nor a queue",
+                where="--gold, --queue",
+                remedy="make a data version of them first: hemlets annotate export",
+            )
+        several(folder)
+        log = log_of(photo_source(folder), folder)
+        return log, PhotoTasks(folder, log), folder
+    folder = find_version(source, workspace)
+    tasks = VersionTasks(
+        folder,
+        gold=None if gold is None else find_version(gold, workspace),
+        queue=None if queue is None else read_queue(queue),
+    )
+    return log_of(tasks.source, folder), tasks, folder
+
+
+def _access(host: str, port: int) -> tuple[Access, str]:
+    """Whom the server answers, and the address to open."""
+    from annotate.security import LOOPBACK, Access
+
+    if host in LOOPBACK:
+        shown = f"[{host}]" if ":" in host else host
+        return Access(), f"http://{shown}:{port}/"
+    token = secrets.token_urlsafe(24)
+    everywhere = host in ("0.0.0.0", "::")
+    name = socket.gethostname() if everywhere else host
+    # Who has the token may use any name of this machine.
+    return Access(hosts=(), token=token), f"http://{name}:{port}/?token={token}"
+
+
+def _prepare(folder: Path, log: Path, model: Path | None) -> subprocess.Popen[bytes]:
+    """Let the model look at the images, in a process of its own: the page stays quick."""
+    words = [sys.executable, "-m", "hemlets.annotation.prepare", str(folder), str(log)]
+    if model is not None:
+        words.append(str(model))
+    return subprocess.Popen(words)
+
+
+def _serve(app: Any, host: str, port: int) -> None:
+    import uvicorn
+
+    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False)

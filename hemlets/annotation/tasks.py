@@ -1,0 +1,311 @@
+"""Tasks for annotators: people of a data version, or of a folder of photographs.
+
+A task is found by its position, so that a list of 100,000 costs a page no more than one of ten.
+Frames with 3D truth are mixed in unseen, one in 13 as in section 5.2: a task shows nothing of
+where it comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.annotation.answers import State
+from hemlets.annotation.questions import MODES, Mode
+from hemlets.annotation.store import PREPARED, AnswerStore, FoundPerson
+from hemlets.core.errors import ConfigError, DataError
+from hemlets.core.files import sha256_file
+from hemlets.core.skeleton import FLIP_JOINTS, JOINTS, N_JOINTS
+from hemlets.data.table import Annotations, ShardReader, encode_jpeg
+from hemlets.data.versions.writer import SHARDS, TABLE
+
+GOLD_EVERY: Final = 13
+"""One frame with 3D truth in so many, as in section 5.2 (1,000 of 13,000)."""
+
+SPLITS: Final = ("train", "validation")
+"""Splits that are labelled: the gate and the test judge models and are never touched."""
+
+SCREEN_PX: Final = 1600
+"""Longest side of an image that is sent to a page."""
+
+_GOLD: Final = "gold/"
+_SEED: Final = 5_013
+_COLUMNS: Final = (
+    "sample_id", "split", "shard", "shard_row", "image_hash", "image_width", "image_height",
+    "box_xyxy", "joints2d_px", "valid2d", "joints3d_mm", "valid3d", "subject", "clip",
+)  # fmt: skip
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """A person to be labelled.
+
+    Attributes:
+        name: Name of the sample; never sent to a page.
+        width: Of the image, pixels.
+        height: Of the image, pixels.
+        box_xyxy: The person's box, pixels.
+        joints_J2: Pixels.
+        valid_J: Joints that have a place.
+        image_key: Changes when the image does.
+        found: Whether somebody was found; False for a photograph with a skeleton to be placed.
+    """
+
+    name: str
+    width: int
+    height: int
+    box_xyxy: tuple[float, float, float, float]
+    joints_J2: Array
+    valid_J: npt.NDArray[np.bool_]
+    image_key: str
+    found: bool = True
+
+    def asked(self, mode: Mode) -> list[str]:
+        """Names of the questions whose two joints have places."""
+        return [q.name for q in MODES[mode] if self.valid_J[q.parent] and self.valid_J[q.child]]
+
+    def corrected(self, state: State) -> Task:
+        """The task with an annotator's skeleton: left and right exchanged, then joints moved."""
+        order = list(FLIP_JOINTS if "swapped" in state.flags else range(N_JOINTS))
+        joints, valid = self.joints_J2[order].copy(), self.valid_J[order].copy()
+        for name, place in state.joints.items():
+            joints[JOINTS.index(name)] = place
+            valid[JOINTS.index(name)] = True
+        return replace(self, joints_J2=joints, valid_J=valid)
+
+
+class Tasks(Protocol):
+    """A list of tasks; it may grow while photographs are looked at."""
+
+    source: str
+
+    @property
+    def growing(self) -> bool:
+        """Whether more tasks may come."""
+
+    def __len__(self) -> int: ...
+
+    def task(self, position: int) -> Task:
+        """The task at a position."""
+
+    def image(self, position: int) -> bytes:
+        """Its image as JPEG, at most `SCREEN_PX` long."""
+
+
+def read_table(folder: Path) -> Annotations:
+    """The columns of a data version's table that labelling needs.
+
+    Raises:
+        DataError: There is no such table, or it is damaged.
+    """
+    return Annotations.read(folder / TABLE, _COLUMNS)
+
+
+class VersionTasks:
+    """People of a data version, in its order or in that of a queue.
+
+    Args:
+        folder: The data version.
+        gold: A data version with 3D truth that is mixed in. Without one, rows of ``folder`` that
+            have 3D are mixed into those that have none.
+        queue: Names of the samples to label, in order; all when omitted.
+        every: One gold frame in so many tasks; 0 for none.
+
+    Raises:
+        ConfigError: No row can be labelled.
+        DataError: A data version can't be read.
+    """
+
+    growing: bool = False
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        gold: Path | None = None,
+        queue: Sequence[str] | None = None,
+        every: int = GOLD_EVERY,
+    ) -> None:
+        self.source = f"version {sha256_file(folder / TABLE)}"
+        self.tables = [read_table(folder)]
+        self._readers = [ShardReader(folder / SHARDS)]
+        usable = _usable(self.tables[0])
+        truth = np.asarray(self.tables[0].valid3d.any(1))
+        if gold is not None and gold.resolve() != folder.resolve():
+            self.tables.append(read_table(gold))
+            self._readers.append(ShardReader(gold / SHARDS))
+            golden = np.flatnonzero(_usable(self.tables[1]) & self.tables[1].valid3d.any(1))
+            plain, number = np.flatnonzero(usable), 1
+        else:
+            mixed = bool((usable & truth).any() and (usable & ~truth).any())
+            golden = np.flatnonzero(usable & truth & mixed)
+            plain, number = np.flatnonzero(usable & ~truth if mixed else usable), 0
+        if queue is not None:
+            plain = _queued(self.tables[0], set(plain.tolist()), queue)
+        if not len(plain):
+            raise ConfigError(
+                "no row can be labelled",
+                where=folder / TABLE,
+                expected=f"people with 2D joints in the splits {' and '.join(SPLITS)}",
+                remedy="name a data version of photographs, or another queue",
+            )
+        golden = np.random.default_rng(_SEED).permutation(golden)
+        self._refs = _mix(plain, golden if every else golden[:0], number, every)
+
+    def __len__(self) -> int:
+        return len(self._refs)
+
+    def task(self, position: int) -> Task:
+        """The task at a position."""
+        number, row = map(int, self._refs[position])
+        table = self.tables[number]
+        return Task(
+            name=(_GOLD if number else "") + str(table.sample_id[row]),
+            width=int(table.image_width[row]),
+            height=int(table.image_height[row]),
+            box_xyxy=tuple(map(float, table.box_xyxy[row])),  # type: ignore[arg-type]
+            joints_J2=table.joints2d_px[row],
+            valid_J=table.valid2d[row],
+            image_key=str(table.image_hash[row])[:24],
+        )
+
+    def image(self, position: int) -> bytes:
+        """The image as JPEG.
+
+        Raises:
+            DataError: The shard is not there any more.
+        """
+        number, row = map(int, self._refs[position])
+        table = self.tables[number]
+        data = self._readers[number].jpeg(
+            str(table.shard[row]), int(table.shard_row[row]), str(table.sample_id[row])
+        )
+        return _for_screen(data, max(int(table.image_width[row]), int(table.image_height[row])))
+
+    def truth(self) -> dict[str, Array]:
+        """By task with 3D truth: joints (18, 3) in millimetres, NaN where they are not known."""
+        found = {}
+        for number, table in enumerate(self.tables):
+            known = np.flatnonzero(table.valid3d.any(1))
+            joints = np.where(table.valid3d[..., None], table.joints3d_mm, np.nan)
+            for row in known:
+                found[(_GOLD if number else "") + str(table.sample_id[row])] = joints[row]
+        return found
+
+
+class PhotoTasks:
+    """People of a folder's photographs, in the order in which the model found them.
+
+    Args:
+        folder: The photographs.
+        store: Gets the people from `hemlets.annotation.prepare`.
+    """
+
+    def __init__(self, folder: Path, store: AnswerStore) -> None:
+        self.source = photo_source(folder)
+        self.folder, self._store = folder, store
+        self._image = lru_cache(maxsize=48)(self._read)
+
+    def __len__(self) -> int:
+        return self._store.count_people()
+
+    @property
+    def growing(self) -> bool:
+        """Whether the model still looks for people."""
+        return self._store.noted(PREPARED) != "yes"
+
+    def _person(self, position: int) -> FoundPerson:
+        found = self._store.person(position)
+        if found is None:
+            raise DataError.missing("the person", f"position {position}")
+        return found
+
+    def task(self, position: int) -> Task:
+        """The task at a position."""
+        person = self._person(position)
+        content = person.content
+        joints = np.array(content["joints"], np.float32)
+        return Task(
+            name=person.task,
+            width=content["width"],
+            height=content["height"],
+            box_xyxy=tuple(content["box"]),
+            joints_J2=joints,
+            valid_J=np.ones(len(joints), bool),
+            image_key=content["hash"][:24],
+            found=content["found"],
+        )
+
+    def image(self, position: int) -> bytes:
+        """The photograph as JPEG.
+
+        Raises:
+            InputError: It is not there any more, or is no image.
+        """
+        return self._image(self._person(position).photo)
+
+    def _read(self, photo: str) -> bytes:
+        from hemlets.data.versions.images import resolve_inside
+        from hemlets.inference.images import read_photo
+
+        return encode_jpeg(shrunk(read_photo(resolve_inside(self.folder, photo)), SCREEN_PX))
+
+
+def photo_source(folder: Path) -> str:
+    """Name of a folder of photographs in a log."""
+    return f"photos {folder.resolve()}"
+
+
+def shrunk(image_HW3: npt.NDArray[np.uint8], longest: int) -> npt.NDArray[np.uint8]:
+    """The image with its longer side at most ``longest`` pixels."""
+    import cv2
+
+    height, width = image_HW3.shape[:2]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return image_HW3
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    return np.asarray(cv2.resize(image_HW3, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+@lru_cache(maxsize=48)
+def _for_screen(data: bytes, longest: int) -> bytes:
+    if longest <= SCREEN_PX:
+        return data
+    from hemlets.data.table import decode_image
+
+    return encode_jpeg(shrunk(decode_image(data), SCREEN_PX))
+
+
+def _usable(table: Annotations) -> npt.NDArray[np.bool_]:
+    return np.asarray(
+        np.isin(table.column("split").astype(str), SPLITS) & (table.valid2d.sum(1) >= 2)
+    )
+
+
+def _queued(table: Annotations, usable: set[int], queue: Iterable[str]) -> Array:
+    """Rows of a queue's samples; those that are not there or not to be labelled are left out."""
+    rows = (table.row_of.get(name) for name in queue)
+    return np.array([row for row in rows if row in usable], np.int64)
+
+
+def _mix(plain: Array, golden: Array, number: int, every: int) -> Array:
+    """(N, 2) table number and row: ``plain`` with one of ``golden`` at a random place a block."""
+    rng = np.random.default_rng(_SEED + 1)
+    refs: list[tuple[int, int]] = []
+    waiting = list(map(int, golden))[::-1]
+    block = max(every - 1, 1)
+    for start in range(0, len(plain), block):
+        rows = [(0, int(row)) for row in plain[start : start + block]]
+        if waiting:
+            rows.insert(int(rng.integers(0, len(rows) + 1)), (number, waiting.pop()))
+        refs += rows
+    return np.array(refs, np.int64)
