@@ -13,13 +13,13 @@ import typer
 from typer.core import TyperGroup
 
 from hemlets.cli.options import ModelOption
-from hemlets.core.errors import ConfigError
+from hemlets.core.errors import ConfigError, ValidationFailed
 
 if TYPE_CHECKING:
     from annotate.security import Access
     from hemlets.annotation.questions import Mode
     from hemlets.annotation.store import AnswerStore
-    from hemlets.annotation.tasks import Tasks
+    from hemlets.annotation.tasks import PhotoTasks, VersionTasks
 
 _LABEL: Final = "label"
 
@@ -102,6 +102,102 @@ def label(
         log.close()
 
 
+@annotate.command("report")
+def report(
+    source: Source,
+    store: StoreOption = None,
+    mode: ModeOption = "fbi",
+    gold: GoldOption = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the HTML page goes.")] = Path(
+        "annotation.html"
+    ),
+    rates: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Gets the measured rates as TOML, for simulated annotators."
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure the labels: errors and skips by tilt, part and annotator, times, agreement."""
+    from hemlets.annotation.labelled import read_labelled
+    from hemlets.annotation.study import measured_rates, study, suspicions
+    from hemlets.cli.terminal import print_json
+    from hemlets.core.files import atomic_path
+    from hemlets.reports.annotation_page import write_annotation_page
+
+    log, tasks, folder = open_source(source, store, mode, gold=gold)
+    with log:
+        labelled = read_labelled(log, tasks.asked(log.tasks(), mode))
+    if not labelled:
+        raise ConfigError(
+            "nothing is labelled yet", where=log.path, remedy=f"hemlets annotate {source}"
+        )
+    found = study(labelled, tasks.truth(), mode)
+    write_annotation_page(out, found, source=str(folder))
+    if rates is not None:
+        text = measured_rates(found)
+        if not text:
+            raise ConfigError(
+                "no answered image has known 3D, so there are no rates",
+                where=f"--rates {rates}",
+                remedy="label with --gold VERSION, and name it here, too",
+            )
+        with atomic_path(rates) as scratch:
+            scratch.write_text(text, encoding="utf-8")
+    if json:
+        print_json(found.to_json())
+        return
+    for line in suspicions(found):
+        typer.echo(f"warning: {line}", err=True)
+    typer.echo(f"wrote {out}")
+
+
+@annotate.command("export")
+def export(
+    source: Source,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Gets the data version.")],
+    store: StoreOption = None,
+    gold: GoldOption = None,
+    method: Annotated[
+        Literal["majority", "dawid-skene"],
+        typer.Option(help="How the labels of several annotators become one."),
+    ] = "majority",
+    answers: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Gets the whole log as JSON lines.")
+    ] = None,
+    suspicious: Annotated[
+        bool, typer.Option("--suspicious", help="Export answers that nobody can have meant, too.")
+    ] = False,
+) -> None:
+    """Make a data version of the labels, which ingest reads as the dataset fbi."""
+    from hemlets.annotation.export import export_version, write_answers
+    from hemlets.annotation.labelled import read_labelled
+    from hemlets.annotation.study import study, suspicions
+    from hemlets.core.wording import counted
+
+    log, tasks, folder = open_source(source, store, "fbi", gold=gold)
+    with log:
+        labelled = read_labelled(log, tasks.asked(log.tasks(), "fbi"))
+        if answers is not None:
+            typer.echo(f"wrote {counted(write_answers(answers, log), 'event')} to {answers}")
+        doubts = suspicions(study(labelled, {}, "fbi")) if labelled else []
+        if doubts and not suspicious:
+            raise ValidationFailed(
+                "; ".join(doubts),
+                where=log.path,
+                remedy="look at `hemlets annotate report`; --suspicious exports them all the same",
+            )
+        done = export_version(tasks, folder, labelled, out, method=method)
+    rows = sum(done.ingested.samples.values())
+    typer.echo(f"{counted(done.labels, 'label')} of {counted(rows, 'person', 'people')}")
+    if done.contradictions:
+        typer.echo(f"{counted(len(done.contradictions), 'part')} answered Forward and Backward")
+    for name in done.gone:
+        typer.echo(f"left out, the photograph can't be read any more: {name}", err=True)
+    typer.echo(f"wrote {out}")
+
+
 def open_source(
     source: str,
     store: Path | None,
@@ -109,7 +205,7 @@ def open_source(
     *,
     gold: str | None = None,
     queue: Path | None = None,
-) -> tuple[AnswerStore, Tasks, Path]:
+) -> tuple[AnswerStore, PhotoTasks | VersionTasks, Path]:
     """The log, the tasks and the folder of what a command names.
 
     Raises:

@@ -373,6 +373,8 @@ function toggleMoving() {
   if (!current) return;
   moving = !moving;
   light(question);
+  // The keyboard starts at the part in question.
+  if (moving) stage.svg.querySelector(`[data-joint="${setup.questions[question].child}"]`)?.focus();
 }
 
 async function saveJoint(number, [x, y]) {

@@ -170,38 +170,41 @@ class AnswerStore:
         Raises:
             InputError: Another event had the same key.
         """
+        with self._writing() as base:
+            return self._add(base, event, asked)
+
+    def add_many(self, events: Iterable[Event], asked: Sequence[str]) -> None:
+        """Add events of tasks with the same questions in one transaction."""
+        with self._writing() as base:
+            for event in events:
+                self._add(base, event, asked)
+
+    def _add(self, base: sqlite3.Connection, event: Event, asked: Iterable[str]) -> Added:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         row = (
             event.key, self.mode, event.task, event.annotator, event.kind, event.question,
             event.value,
         )  # fmt: skip
-        shown = json.dumps(event.shown, sort_keys=True)
-        with self._writing() as base:
-            known = base.execute(
-                "SELECT key, mode, task, annotator, kind, question, value FROM answers "
-                "WHERE key = ?",
-                (event.key,),
-            ).fetchone()
-            if known is None:
-                base.execute(
-                    "INSERT INTO answers (key, mode, task, annotator, kind, question, value, "
-                    "elapsed_ms, time, shown) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (*row, event.elapsed_ms, now, shown),
-                )
-            elif known != row:
-                raise InputError(
-                    "another answer has this key", where="key", remedy="reload the page"
-                )
-            events = list(self._events(base, event.task, event.annotator))
-            place = next(i for i, one in enumerate(events) if one.key == event.key)
-            state = state_of(events, asked, self.mode)
-            key = (event.annotator, self.mode, event.task)
-            if state.done:
-                base.execute("INSERT OR IGNORE INTO finished VALUES (?, ?, ?)", key)
-            else:
-                base.execute(
-                    "DELETE FROM finished WHERE annotator = ? AND mode = ? AND task = ?", key
-                )
+        known = base.execute(
+            "SELECT key, mode, task, annotator, kind, question, value FROM answers WHERE key = ?",
+            (event.key,),
+        ).fetchone()
+        if known is None:
+            base.execute(
+                "INSERT INTO answers (key, mode, task, annotator, kind, question, value, "
+                "elapsed_ms, time, shown) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*row, event.elapsed_ms, now, json.dumps(event.shown, sort_keys=True)),
+            )
+        elif known != row:
+            raise InputError("another answer has this key", where="key", remedy="reload the page")
+        events = list(self._events(base, event.task, event.annotator))
+        place = next(i for i, one in enumerate(events) if one.key == event.key)
+        state = state_of(events, asked, self.mode)
+        key = (event.annotator, self.mode, event.task)
+        if state.done:
+            base.execute("INSERT OR IGNORE INTO finished VALUES (?, ?, ?)", key)
+        else:
+            base.execute("DELETE FROM finished WHERE annotator = ? AND mode = ? AND task = ?", key)
         return Added(state, events[place - 1].number if place else 0)
 
     def state(self, task: str, annotator: str, asked: Iterable[str]) -> State:
@@ -228,10 +231,9 @@ class AnswerStore:
             yield from map(_event, rows)
             last = rows[-1][-1]
 
-    def annotators(self) -> list[str]:
-        """Names of those who answered."""
-        rows = self._rows("SELECT DISTINCT annotator FROM answers WHERE mode = ?", (self.mode,))
-        return sorted(row[0] for row in rows)
+    def tasks(self) -> list[str]:
+        """Tasks of which there are events."""
+        return [row[0] for row in self._rows("SELECT DISTINCT task FROM answers")]
 
     def finished(self, annotator: str) -> set[str]:
         """Tasks that an annotator has finished."""

@@ -166,6 +166,14 @@ class VersionTasks:
     def task(self, position: int) -> Task:
         """The task at a position."""
         number, row = map(int, self._refs[position])
+        return self._at(number, row)
+
+    def named(self, names: Iterable[str]) -> dict[str, Task]:
+        """Tasks of the data version by name, without frames that were mixed in from another."""
+        rows = self.tables[0].row_of
+        return {name: self._at(0, rows[name]) for name in names if name in rows}
+
+    def _at(self, number: int, row: int) -> Task:
         table = self.tables[number]
         return Task(
             name=(_GOLD if number else "") + str(table.sample_id[row]),
@@ -189,6 +197,16 @@ class VersionTasks:
             str(table.shard[row]), int(table.shard_row[row]), str(table.sample_id[row])
         )
         return _for_screen(data, max(int(table.image_width[row]), int(table.image_height[row])))
+
+    def asked(self, names: Iterable[str], mode: Mode) -> dict[str, list[str]]:
+        """Questions by task, of mixed-in frames, too."""
+        found = {}
+        for name in names:
+            number = int(name.startswith(_GOLD) and len(self.tables) > 1)
+            row = self.tables[number].row_of.get(name.removeprefix(_GOLD) if number else name)
+            if row is not None:
+                found[name] = self._at(number, row).asked(mode)
+        return found
 
     def truth(self) -> dict[str, Array]:
         """By task with 3D truth: joints (18, 3) in millimetres, NaN where they are not known."""
@@ -230,7 +248,22 @@ class PhotoTasks:
 
     def task(self, position: int) -> Task:
         """The task at a position."""
-        person = self._person(position)
+        return self._task(self._person(position))
+
+    def named(self, names: Iterable[str]) -> dict[str, Task]:
+        """Tasks by name."""
+        wanted = set(names)
+        return {p.task: self._task(p) for p in self._store.people() if p.task in wanted}
+
+    def asked(self, names: Iterable[str], mode: Mode) -> dict[str, list[str]]:
+        """Questions by task."""
+        return {name: task.asked(mode) for name, task in self.named(names).items()}
+
+    def truth(self) -> dict[str, Array]:
+        """Nothing: photographs have no 3D."""
+        return {}
+
+    def _task(self, person: FoundPerson) -> Task:
         content = person.content
         joints = np.array(content["joints"], np.float32)
         return Task(
@@ -251,6 +284,14 @@ class PhotoTasks:
             InputError: It is not there any more, or is no image.
         """
         return self._image(self._person(position).photo)
+
+    def photo(self, name: str) -> bytes:
+        """The photograph of a task as JPEG.
+
+        Raises:
+            InputError: It is not there any more.
+        """
+        return self._image(name.removeprefix("photos/").rpartition("/")[0])
 
     def _read(self, photo: str) -> bytes:
         from hemlets.data.versions.images import resolve_inside

@@ -86,7 +86,9 @@ def combine(parts: Sequence[Part], folder: Path) -> None:
                 if own not in content:
                     raise DataError.missing("the image shard", source, remedy=_AGAIN)
                 shards[name] = content[own]
-                _place(source, folder / SHARDS / name, content[own])
+                target = folder / SHARDS / name
+                if not target.exists() or sha256_file(target) != content[own]:
+                    place_file(source, target)
         writer.finish(writer.write_table(tables), shards, hashes=shards)
 
 
@@ -196,9 +198,8 @@ def _require_sound(table: Annotations, parts: Sequence[Part], rows: Sequence[int
         )
 
 
-def _place(source: Path, target: Path, content: str) -> None:
-    if target.exists() and sha256_file(target) == content:
-        return
+def place_file(source: Path, target: Path) -> None:
+    """Link a file where both are on the same disk, else copy it; whole or not at all."""
     with atomic_path(target) as scratch:
         scratch.unlink(missing_ok=True)
         try:
