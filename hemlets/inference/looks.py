@@ -125,5 +125,6 @@ def _around_joints(crop: Crop, answer: NetworkAnswer, volume: VolumeSpec) -> Cro
     low, high = points.min(0), points.max(0)
     side = _MARGIN * float((high - low).max()) * crop.side_px / crop.size_px
     x, y = crop.to_image((low + high) / 2)
-    side = float(np.clip(side, *(share * crop.side_px for share in _SIDES)))
+    smallest, largest = (share * crop.side_px for share in _SIDES)
+    side = min(max(side, smallest), largest)
     return replace(crop, centre_px=(float(x), float(y)), side_px=side)

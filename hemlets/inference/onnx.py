@@ -20,6 +20,7 @@ from hemlets.core.files import atomic_path
 from hemlets.inference.looks import NetworkAnswer
 from hemlets.inference.predictor import Predictor, read_out
 from hemlets.models.flip_tta import flip_sum
+from hemlets.models.fused import Precision
 from hemlets.models.model_folder import ModelCard, load_model
 from hemlets.models.posh import HemletsPosh
 
@@ -113,21 +114,26 @@ class OnnxPredictor(Predictor):
         *,
         device: str | torch.device = "cpu",
         flip_test: bool | None = None,
+        precision: Precision | None = None,
         second_look: bool | None = None,
     ) -> Self:
         """Load a file, which stands in for a model folder.
 
         Raises:
-            CheckpointError: The file is none of ours, or was exported with another flip test.
+            CheckpointError: The file is none of ours, or was exported with another flip test or
+                precision.
         """
         predictor = cls(folder)
-        if flip_test not in (None, predictor.card.flip_test):
-            raise CheckpointError(
-                "the flip test is a part of the exported network",
-                where=folder,
-                expected=f"flip_test={predictor.card.flip_test}",
-                remedy="export a model whose card says otherwise",
-            )
+        made = {"flip_test": predictor.card.flip_test, "precision": predictor.precision}
+        asked = {"flip_test": flip_test, "precision": precision}
+        for name, value in made.items():
+            if asked[name] not in (None, value):
+                raise CheckpointError(
+                    f"{name} is a part of the exported network",
+                    where=folder,
+                    expected=f"{name}={value}",
+                    remedy="export a model whose card says otherwise",
+                )
         if second_look is not None:
             predictor.card = predictor.card.model_copy(update={"second_look": second_look})
         return predictor
