@@ -18,17 +18,21 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from hemlets.core.skeleton import Joint
-from hemlets.data.table import Annotations
+from hemlets.data.table import Annotations, ShardReader, stored_images
+from hemlets.data.transforms import Crop
+from hemlets.inference.looks import NetworkAnswer, look_again
+from hemlets.inference.predictor import read_out
 from hemlets.models import HemletsPosh
 from hemlets.models.codecs import PERSON_STATISTIC, person_confidence
 from hemlets.models.codecs.bones import BoneLengths
 from hemlets.models.codecs.decode import lengths_at_depth
-from hemlets.models.crops import ImageJoints, joints_in_images
+from hemlets.models.crops import ImageJoints, joints_in_images, network_input
 from hemlets.models.flip_tta import flip_tta
 from hemlets.models.model_folder import PersonThreshold
-from hemlets.models.pose import joint_confidence
+from hemlets.training.objectives import shrunk
 from hemlets.training.row_crops import row_crops
 
 Array = npt.NDArray[np.floating]
@@ -108,6 +112,7 @@ def calibrate(
     shrink: int,
     device: torch.device,
     batch_size: int = 64,
+    second_look: bool = False,
 ) -> Calibration:
     """Predict images in float32, as they are predicted later.
 
@@ -119,12 +124,13 @@ def calibrate(
         shrink: What crops were averaged down by in training.
         device: Where the model is.
         batch_size: Crops that go through the model together.
+        second_look: Whether predictions will look again at people whom the model is unsure of.
     """
     was_training = model.training
     model.eval()
     look = partial(
         _look, model, shards=shards, flip_test=flip_test, shrink=shrink, device=device,
-        batch_size=batch_size,
+        batch_size=batch_size, second_look=second_look,
     )  # fmt: skip
     seen, empty = look(rows.people), look(rows.backgrounds)
     looked = [(rows.people, seen), (rows.beside, look(rows.beside))]
@@ -228,6 +234,7 @@ def _look(
     shrink: int,
     device: torch.device,
     batch_size: int,
+    second_look: bool,
 ) -> _Seen | None:
     """Joints and, from heatmaps, the persons' confidences of all rows."""
     if not len(rows):
@@ -235,17 +242,28 @@ def _look(
     volume = model.pose.config.volume
     joints: list[ImageJoints] = []
     confidences: list[Array] = []
+    reader = ShardReader(shards)
+
+    @torch.inference_mode()
+    def answer(image_B3HW: Tensor) -> NetworkAnswer:
+        return read_out(flip_tta(model, image_B3HW) if flip_test else model(image_B3HW))
+
     batches = row_crops(
         rows, shards, crop_px=volume.crop_px, device=device, shrink=shrink, batch_size=batch_size
     )
     for batch in batches:
-        with torch.inference_mode():
-            image_B3HW = batch.image_B3HW
-            out = flip_tta(model, image_B3HW) if flip_test else model(image_B3HW)
-        joints.append(joints_in_images(out.decoded.voxel_BJ3, volume, batch.crops))
-        sure_BJ = joint_confidence(out.pose)
-        if sure_BJ is not None:
-            confidences.append(person_confidence(sure_BJ.cpu().numpy()))
+        crops, seen = batch.crops, answer(batch.image_B3HW)
+        if second_look and model.pose.config.keypoints:
+
+            def look(numbers: Sequence[int], crops: Sequence[Crop], start: int) -> NetworkAnswer:
+                images = stored_images(rows, (start + number for number in numbers), reader)
+                return answer(shrunk(network_input(images, crops, device), shrink))
+
+            again = partial(look, start=batch.rows.start)
+            crops, seen = look_again(crops, seen, volume, again)
+        joints.append(joints_in_images(seen.voxel_BJ3, volume, crops))
+        if not seen.confidence_BJ.isnan().all():
+            confidences.append(person_confidence(seen.confidence_BJ.cpu().numpy()))
     return _Seen(
         ImageJoints(*(np.concatenate(parts) for parts in zip(*joints, strict=True))),
         np.concatenate(confidences) if confidences else None,

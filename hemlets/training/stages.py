@@ -137,6 +137,7 @@ class _FromImages(Stage):
             flip_test=self.job.inference.flip_test,
             shrink=self.job.training.shrink,
             device=device,
+            second_look=self.job.inference.second_look,
         )
         if self.job.losses.supervision not in ("2d", "both"):
             # Its heatmaps, whose peaks the confidence is, were never trained.

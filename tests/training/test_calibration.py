@@ -13,7 +13,15 @@ import torch
 
 from hemlets.data.table import Annotations, ShardReader, ShardWriter, stored_images
 from hemlets.data.transforms import AugmentationConfig, normalise, square_crop
-from hemlets.models import HemletsPosh, PoseNetwork, PoseNetworkConfig, ShapeNetworkConfig
+from hemlets.inference.looks import NetworkAnswer
+from hemlets.inference.predictor import read_out
+from hemlets.models import (
+    HemletsPosh,
+    PoseNetwork,
+    PoseNetworkConfig,
+    PoshOutput,
+    ShapeNetworkConfig,
+)
 from hemlets.models.codecs import PERSON_STATISTIC, VolumeSpec, person_confidence
 from hemlets.models.codecs.bones import BoneLengths
 from hemlets.models.codecs.decode import lengths_at_depth
@@ -153,6 +161,36 @@ def look_at(
     return calibrate(
         model, rows, folder / "shards", flip_test=flip, shrink=1, device=CPU, batch_size=4
     )
+
+
+def test_the_model_is_read_by_its_second_looks_where_it_will_take_them(
+    mixed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    config = PoseNetworkConfig(
+        backbone="movenet_thunder", crop_px=128, volume_cells=16, branch_channels=16,
+        fusion_channels=16, keypoints=True,
+    )  # fmt: skip
+    model = HemletsPosh(config, ShapeNetworkConfig(hidden=32, blocks=0)).eval()
+    table = Annotations.read(mixed / "annotations.parquet")
+    rows = CalibrationRows(
+        people=table.split("validation").take(np.arange(3)),
+        backgrounds=table.split("nowhere"), beside=table.split("nowhere"), shares={},
+    )  # fmt: skip
+    looked: list[int] = []
+
+    def counted(out: PoshOutput) -> NetworkAnswer:
+        looked.append(len(out.decoded.voxel_BJ3))
+        return read_out(out)
+
+    monkeypatch.setattr("hemlets.training.calibration.read_out", counted)
+    for second_look, expected in ((False, [3]), (True, [3, 9, 3])):
+        looked.clear()
+        calibrate(
+            model, rows, mixed / "shards", flip_test=False, shrink=1, device=CPU,
+            second_look=second_look,
+        )  # fmt: skip
+        assert looked == expected
 
 
 def test_the_model_is_read_by_what_it_predicts_with_and_without_the_flip_test(mixed: Path) -> None:
