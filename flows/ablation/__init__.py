@@ -1,1 +1,1 @@
-"""The paper's ablations on the open data: which arms there are, their runs, and the comparison."""
+"""Evidence for or against HEMlets: the paper's ablations on features of a frozen encoder."""

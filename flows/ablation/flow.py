@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.ablation.arms import Arm
+from flows.ablation.arms import in_order
 from flows.ablation.report import write_report
 from flows.ablation.results import Results, Row
 from flows.ablation.runs import Bench, Planned
 from flows.steps.progress import Progress
-from flows.tracking.history import LiveHistory
 from flows.tracking.mlflow_client import Tracking, connect
 from flows.tracking.run import Run
 from hemlets.core.files import content_hash, lock
@@ -50,6 +49,7 @@ class _Context:
 
 @task(name="ablation run", persist_result=False, cache_policy=NO_CACHE)
 def _run(context: _Context, planned: Planned) -> None:
+    study = context.bench.study
     with (
         context.progress.stage(planned.name) as bar,
         context.tracking.run(
@@ -58,24 +58,13 @@ def _run(context: _Context, planned: Planned) -> None:
             parent=context.parent,
             tags={"hemlets.stage": "ablation", "arm": planned.arm.name},
         ) as run,
-        LiveHistory(run, planned.job.out / "history.jsonl") as live,
     ):
-
-        def told(training: dict[str, Any]) -> None:
-            bar.training(training)
-            if not run.finished:
-                live.send()
-
-        row = context.bench.run(planned, told)
+        row = context.bench.run(planned, lambda done, of: bar.training({"step": done, "steps": of}))
         if not run.finished:
-            job = planned.job.model_dump(mode="json", exclude={"data", "out", "initial"})
-            run.params({"job": job, "labels": planned.arm.labels, "seed": planned.seed})
-            live.send_all()
-            run.metrics({f"test/{name}": value for name, value in row.figures.items()})
-            run.files([planned.job.out / "predictions.parquet"])
-            pictures = sorted((planned.job.out / "pictures").glob("*.png"))
-            run.files(pictures[-1:], folder="pictures")
-        # Last of all: what has a row is never done again.
+            arm = {name: str(value) for name, value in asdict(planned.arm).items()}
+            run.params({"arm": arm, "seed": planned.seed, "samples": study.samples})
+            run.metrics({f"test/{n}": v for n, v in row.figures.items() if math.isfinite(v)})
+        # Last: a run with a row is never repeated.
         context.results.add(row)
         bar.result(False, f"test MPJPE {row.figures['mpjpe_mm']:.1f} mm")
 
@@ -83,29 +72,28 @@ def _run(context: _Context, planned: Planned) -> None:
 @flow(name="ablate", persist_result=False, validate_parameters=False)
 def ablate(
     bench: Bench,
-    arms: Sequence[Arm],
-    seeds: Sequence[int],
+    arms: Collection[str],
+    seeds: int,
     *,
     workspace: Workspace,
     results: Path,
     most: int | None = None,
 ) -> Outcome:
-    """Do the runs that have no row yet, seed by seed, and write the report.
+    """Do the runs that have no row yet, comparison by comparison, and write the page.
 
     The parent's run in MLflow stays open to later calls until every run has its row.
 
     Args:
         bench: Study, data and folder.
-        arms: That are compared.
-        seeds: Each arm's.
+        arms: Names of those that are compared.
+        seeds: Runs of each arm.
         workspace: Whose tracker is written to.
         results: The file of rows.
-        most: End after so many runs; the next call goes on.
+        most: End after this number of runs; the next call goes on.
     """
     with lock(workspace.locks / "ablate.lock", "an ablation in this workspace"):
         table = Results.read(results)
-        # Whole comparisons early: every arm under the first seed, then under the next.
-        planned = [bench.plan(arm, seed) for seed in seeds for arm in arms]
+        planned = [bench.plan(arm, seed) for arm, seed in in_order(arms, seeds)]
         missing = [run for run in planned if run.key not in table.rows]
         now = missing if most is None else missing[:most]
         tracking = connect(workspace)
@@ -119,12 +107,12 @@ def ablate(
             for run in now:
                 _run(context, run)
             rows = tuple(table.rows[run.key] for run in planned if run.key in table.rows)
-            report = write_report(bench.study, rows, results.parent, results.stem)
+            report = write_report(bench.study, rows, results.parent, results.stem, seeds)
             if not parent.finished:
                 parent.params({"study": bench.study.model_dump(mode="json")})
                 parent.files([path for path in (results, *report) if path.exists()])
                 _log_means(parent, rows)
-            # One that is left half done is adopted by the next call; a finished one is not.
+            # A study that is left half done is adopted by the next call; a finished one is not.
             ended = "KILLED" if len(now) < len(missing) else "FINISHED"
         finally:
             if not parent.finished:
@@ -136,7 +124,9 @@ def _log_means(parent: Run, rows: Sequence[Row]) -> None:
     by_arm: dict[str, list[float]] = {}
     for row in rows:
         by_arm.setdefault(row.arm, []).append(row.figures["mpjpe_mm"])
-    means: dict[str, Any] = {
-        f"mpjpe_mm/{arm.replace('+', '_with_')}": sum(v) / len(v) for arm, v in by_arm.items()
-    }
-    parent.metrics(means)
+    parent.metrics({f"mpjpe_mm/{_plain(arm)}": sum(v) / len(v) for arm, v in by_arm.items()})
+
+
+def _plain(arm: str) -> str:
+    """An arm's name in the letters that MLflow takes."""
+    return arm.replace("+", "_with_").replace("@", "_at_").replace(", ", "_")

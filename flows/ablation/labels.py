@@ -1,117 +1,62 @@
-"""What is known of the training data in an ablation's arm.
-
-Half of the training rows, drawn once, stay whole. Of the other half the depth is hidden, and with
-it everything that follows from it; an arm may be given relations of their parts back, right or
-wrong as people's are.
-"""
+"""The training annotations of an arm: 3D joints of a share of the people, weak labels of others."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.core.files import content_hash, sha256_file
-from hemlets.core.skeleton import PART_CHILD, PART_PARENT
+from flows.ablation.arms import Rest
 from hemlets.data.table import FIELDS, Annotations
-
-Labels = Literal["half-3d", "half-2d", "half-relations", "half-ordinal", "all-3d"]
-"""What the second half knows: it is left out; 2D joints; those with relations of which some are
-wrong; those with ordinal relations of which more are wrong; everything."""
-
-FBI_ERROR: Final = 0.074
-"""Share of wrong relations that the paper measured for annotators (section 5)."""
-
-ORDINAL_ERROR: Final = 0.15
-"""Twice that: who is asked which of two joints is nearer has no middle to choose."""
-
-_LEVEL_MM: Final = 20.0
-"""Depths nearer to each other than this look equal to one who compares joints."""
+from hemlets.data.weak_labels import DEFAULT, read_annotators
 
 _SEED: Final = 20_741
 
-_VERSION: Final = 1
-"""Counts up when the same table is given other labels than before: old ones are not taken up."""
 
-Array = npt.NDArray[Any]
-
-
-def relabelled(annotations: Annotations, labels: Labels) -> Annotations:
-    """The table as an arm sees it; the other splits than ``train`` stay as they are.
-
-    The same rows are hidden, and the same parts wrong, whatever the arm and the seed of its runs.
-    """
-    rng = np.random.default_rng(_SEED)
-    train = annotations.column("split") == "train"
-    order = rng.permutation(int(train.sum()))
-    second = np.zeros(len(annotations), bool)
-    second[np.flatnonzero(train)[order[len(order) // 2 :]]] = True
-    if labels == "half-3d":
-        return annotations.take(~second)
-    if labels == "all-3d":
-        return annotations
-    columns: dict[str, Any] = {f.name: annotations.column(f.name).copy() for f in FIELDS}
-    known = columns["relations_valid"]
-    given, given_known = np.zeros_like(columns["relations"]), np.zeros_like(known)
-    if labels == "half-relations":
-        given, given_known = _with_errors(columns["relations"], FBI_ERROR, rng), known
-    elif labels == "half-ordinal":
-        ordered = _ordinal(columns["joints3d_mm"])
-        given, given_known = _with_errors(ordered, ORDINAL_ERROR, rng), known
-    for name, hidden in (
-        ("joints3d_mm", 0),
-        ("valid3d", False),
-        ("theta", 0),
-        ("betas", 0),
-        ("transl_mm", 0),
-        ("smpl_valid", False),
-        ("transl_valid", False),
-    ):
-        columns[name][second] = hidden
-    columns["relations"][second] = given[second]
-    columns["relations_valid"][second] = given_known[second]
-    source = {"half-relations": "fbi", "half-ordinal": "ordinal"}.get(labels, "")
-    columns["relations_source"][second] = source
-    return Annotations.from_columns(columns)
+def has_depth(count: int, share_pct: int) -> npt.NDArray[np.bool_]:
+    """People whose 3D joints are known: a smaller share is part of every larger one."""
+    order = np.random.default_rng(_SEED).permutation(count)
+    known = np.zeros(count, bool)
+    known[order[: max(1, round(count * share_pct / 100))]] = True
+    return known
 
 
-def _ordinal(joints_NJ3_mm: Array) -> Array:
-    """Which end of a part is nearer, by depth alone: no limit of 30°."""
-    depth = joints_NJ3_mm[:, PART_PARENT, 2] - joints_NJ3_mm[:, PART_CHILD, 2]
-    return np.where(np.abs(depth) > _LEVEL_MM, np.sign(depth), 0).astype(np.int8)
+def relabelled(
+    rows: Annotations, share_pct: int, rest: Rest, *, annotators: Path = DEFAULT
+) -> Annotations:
+    """Hide the depth of all people but a share, and label their parts as annotators would.
 
-
-def _with_errors(relations_NK: Array, share: float, rng: np.random.Generator) -> Array:
-    """Relations of which a share is one of the two others."""
-    wrong = rng.random(relations_NK.shape) < share
-    # One or two further on in the circle of −1, 0 and +1.
-    other = (relations_NK + 1 + rng.integers(1, 3, relations_NK.shape)) % 3 - 1
-    return np.where(wrong, other, relations_NK).astype(np.int8)
-
-
-def write_labels(data: Path, folder: Path, labels: Labels) -> Path:
-    """A data version with an arm's labels over another one's images; kept if it is there.
+    Rows and their order stay. The same people are hidden and the same parts wrong in every arm,
+    whatever its seed. Where both schemes label a part, FBI's answer counts.
 
     Args:
-        data: The data version.
-        folder: Gets a folder for each kind of labels of each table, named by a hash of both.
-        labels: What the training rows know.
+        rows: The training people, all with 3D joints.
+        share_pct: Of people whose 3D joints stay.
+        rest: Labels of the others.
+        annotators: Rates of skips and errors, see `hemlets.data.weak_labels`.
     """
-    source = data / "annotations.parquet"
-    # Another data version in the same workspace has rows of its own.
-    origin = content_hash({"annotations": sha256_file(source), "version": _VERSION})
-    own = folder / f"{labels}-{origin[:16]}"
-    own.mkdir(parents=True, exist_ok=True)
-    # The images are where they lie now: a data version may have been moved.
-    shards = own / "shards"
-    shards.unlink(missing_ok=True)
-    shards.symlink_to((data / "shards").resolve())
-    table = own / "annotations.parquet"
-    if not table.exists():
-        # Masks are the bulk of a table and nothing here looks at them.
-        whole = Annotations.read(source)
-        columns = {f.name: whole.column(f.name) for f in FIELDS} | {"mask": [b""] * len(whole)}
-        relabelled(Annotations.from_columns(columns), labels).write(table)
-    return own
+    hidden = ~has_depth(len(rows), share_pct)
+    if not hidden.any():
+        return rows
+    columns: dict[str, Any] = {f.name: rows.column(f.name).copy() for f in FIELDS}
+    values = np.zeros_like(columns["relations"])
+    known = np.zeros_like(columns["relations_valid"])
+    schemes = read_annotators(annotators)
+    # FBI last, over what the other scheme says.
+    for number, scheme in enumerate(("ordinal", "fbi")):
+        if scheme in rest.split("+"):
+            label = schemes[scheme].label  # type: ignore[index]
+            rng = np.random.default_rng((_SEED, number))
+            found = label(rows.joints3d_mm, rows.valid3d, rng, scheme=scheme)  # type: ignore[arg-type]
+            values = np.where(found.valid_NK, found.values_NK, values)
+            known |= found.valid_NK
+    for name in (
+        "joints3d_mm", "valid3d", "theta", "betas", "transl_mm", "smpl_valid", "transl_valid",
+    ):  # fmt: skip
+        columns[name][hidden] = 0
+    columns["relations"][hidden] = values[hidden]
+    columns["relations_valid"][hidden] = known[hidden]
+    columns["relations_source"][hidden] = rest if known.any() else ""
+    return Annotations.from_columns(columns)

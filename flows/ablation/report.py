@@ -1,133 +1,228 @@
-"""The tables and the learning curves of an ablation, for a note or a page."""
+"""The page of evidence: two sentences, the tables behind them, and a figure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from flows.ablation.arms import COMPARISONS, Comparison
-from flows.ablation.comparison import Difference, compare
+import numpy as np
+
+from flows.ablation.arms import ARMS, COMPARISONS, SHARES_PCT, Comparison
+from flows.ablation.comparison import compare
+from flows.ablation.evidence import (
+    ENOUGH_PAIRS,
+    budget_sentence,
+    interval,
+    supervision_sentence,
+    unit,
+    use_sentence,
+)
 from flows.ablation.results import Row
+from flows.ablation.scoring import FIGURES
 from flows.ablation.study import Study
 from hemlets.core.files import atomic_path
 from hemlets.evaluation.paper import paper_tables
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 _SHOWN: Final = {
     "mpjpe_mm": "MPJPE",
     "pa_mpjpe_mm": "PA-MPJPE",
-    "depth_mm": "depth",
+    "pck3d_150mm_pct": "3DPCK, %",
     "relations_right_pct": "relations right, %",
+    "sign_right_pct": "signs right, %",
 }
-_HALVES: Final = {
-    "mpjpe_flat_mm": "flatter poses",
-    "mpjpe_foreshortened_mm": "deeper poses",
+_DEEPER: Final = {
+    "maps_sign_right_pct": "signs right in the HEMlets, %",
+    "tilt_0_30_mm": "0–30°",
+    "tilt_30_60_mm": "30–60°",
+    "tilt_60_90_mm": "60–90°",
+    "photo_pa_mpjpe_mm": "PA-MPJPE on photographs",
+    "photo_pck_torso_pct": "PCK on photographs, %",
+    "cut_mpjpe_mm": "maps cut",
+    "shuffled_mpjpe_mm": "another person's maps",
+    "swapped_mpjpe_mm": "near and far exchanged",
+    "swapped_sign_right_pct": "signs right then, %",
 }
 
 
-def markdown(study: Study, rows: Sequence[Row]) -> str:
-    """All comparisons that have runs, as Markdown."""
-    crop = study.pose.crop_px // study.shrink
-    lines = [
-        "# Ablations on the open data",
-        "",
-        f"Small form ({study.pose.backbone}, crops of {crop}²), {study.samples:,} training samples "
-        f"a run, every run from the same start ({study.start}). Millimetres over 18 joints "
-        "relative to the pelvis; annotated boxes; the distance from the mean bone length of "
-        "predicted skeletons, never from the test sample. A difference below 0 is better than "
-        "the table's first row; behind it stands the 95 % interval of Student's t over pairs of "
-        "equal seeds. In deeper poses more parts than in the median one are tilted by more than "
-        "30° towards the camera or away from it; flatter poses are the others.",
-        "",
-    ]
-    for comparison in COMPARISONS:
-        table = _table(comparison, rows)
-        if table:
-            lines += [f"## {comparison.title}", "", *table, "", _paper(comparison), ""]
-    return "\n".join(lines)
+def markdown(study: Study, rows: Sequence[Row], *, seeds: int, picture: str) -> str:
+    """The page.
+
+    Args:
+        study: Settings.
+        rows: Finished runs.
+        seeds: Planned runs of each arm.
+        picture: File name of the figure.
+    """
+    tables = [table for c in COMPARISONS if (table := _section(c, rows))]
+    maps = [_line(name, rows, _DEEPER) for name in ARMS if any(r.arm == name for r in rows)]
+    return "\n".join(
+        [
+            "# Evidence for and against HEMlets",
+            "",
+            f"<!-- Written by `hemlets ablate` from the rows of {len(rows)} runs. -->",
+            "",
+            supervision_sentence(rows),
+            "",
+            use_sentence(rows),
+            "",
+            f"![Differences of paired runs and validation losses]({picture})",
+            "",
+            "## How it was measured",
+            "",
+            f"{len(rows)} of {len(ARMS) * seeds} planned runs are done. {budget_sentence(rows)} "
+            f"Each run trains a slim head ({study.pose.branch_channels} channels in each branch, "
+            f"{study.pose.volume_cells}³ volumes) on features of the frozen MoveNet encoder for "
+            f"{study.samples:,} crops of {study.data.samples.train:,} rendered people, by the "
+            f"paper's losses alone: α = {study.alpha}, L_3D in voxels, no marginal term. In arms "
+            "with people without 3D joints, half of each batch has 3D joints. Annotators are "
+            "simulated with the rates of `hemlets/data/weak_labels.toml`. Scored are "
+            f"{study.test_samples:,} test people in motions that no training person has, in "
+            "annotated boxes; the distance comes from the bone lengths of predicted skeletons on "
+            "the validation split.",
+            "",
+            "Differences are those to the first row of a table, with the 95 % interval of "
+            f"Student's t over pairs of equal seeds. An interval from fewer than {ENOUGH_PAIRS} "
+            "pairs decides nothing, and one that holds 0 shows no difference. The intervals are "
+            "not corrected for the number of comparisons. A part's sign is right where its child "
+            "is rightly nearer or farther than its parent, over parts tilted by more than 30°.",
+            "",
+            *(line for table in tables for line in table),
+            "## The maps at test time, error by tilt, photographs",
+            "",
+            "MPJPE with maps changed on their way to the volume, without training anew: cut "
+            "(zeros), those of another person, near and far layers exchanged. Errors by tilt are "
+            "those of the children of parts. Photographs are four frames with 3D joints and 41 "
+            "of LSPET with 2D joints.",
+            "",
+            _head(["arm", "runs", *_DEEPER.values()]),
+            *maps,
+            "",
+        ]
+    )
 
 
-def _table(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
-    names = {**_SHOWN, **_HALVES}
-    found = compare(comparison, rows, names)
+def _head(names: Sequence[str]) -> str:
+    return f"| {' | '.join(names)} |\n|{'---|' * len(names)}"
+
+
+def _cell(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.1f}"
+
+
+def _line(arm: str, rows: Sequence[Row], names: dict[str, str]) -> str:
+    own = [row.figures for row in rows if row.arm == arm]
+    cells = [_cell(float(np.mean([figures[name] for figures in own]))) for name in names]
+    return f"| {' | '.join([arm, str(len(own)), *cells])} |"
+
+
+def _section(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
+    found = compare(comparison, rows, FIGURES)
     if not found:
         return []
-    heads = [
-        "arm",
-        "seeds",
-        *_SHOWN.values(),
-        "MPJPE minus the first row's",
-        *(f"MPJPE, {title} (minus the first row's)" for title in _HALVES.values()),
-    ]
-    table = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    decisive = comparison.figure
+    shown = {**_SHOWN, **({decisive: "validation loss"} if decisive not in _SHOWN else {})}
+    title = f"{shown[decisive].removesuffix(', %')} minus the first row's, {unit(decisive)}"
+    lines = [f"## {comparison.title}", "", _head(["arm", "runs", *shown.values(), title])]
     for line in found:
         first = line.arm == comparison.arms[0]
         cells = [
             line.arm,
             str(line.seeds),
-            *(f"{line.means[name]:.1f}" for name in _SHOWN),
-            "" if first else _interval(line.differences["mpjpe_mm"]),
-            *(
-                f"{line.means[name]:.1f}"
-                + ("" if first else f" ({_interval(line.differences[name])})")
-                for name in _HALVES
-            ),
+            *(f"{line.means[name]:.{2 if name == 'validation_loss' else 1}f}" for name in shown),
+            ""
+            if first
+            else interval(line.differences[decisive], 3 if unit(decisive) == "voxels" else 1),
         ]
-        table.append(f"| {' | '.join(cells)} |")
-    return table
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, "", *_paper(comparison)]
 
 
-def _interval(difference: Difference) -> str:
-    if math.isnan(difference.mean):
-        return "no pair"
-    if math.isnan(difference.low):
-        return f"{difference.mean:+.1f}, one pair"
-    return f"{difference.mean:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"
-
-
-def _paper(comparison: Comparison) -> str:
-    """The paper's own figures of the same question, as far as they could be read."""
+def _paper(comparison: Comparison) -> list[str]:
+    """The paper's own figures of the same question."""
+    if not comparison.paper:
+        return []
     if not comparison.paper.startswith("Table"):
-        return f"The paper's {comparison.paper}: a drawing, no figure of which could be read."
+        return [
+            f"The paper's {comparison.paper} draws validation losses without figures: 5s and 2s "
+            "converge worse than HEMlets there.",
+            "",
+        ]
     number = int(comparison.paper.split()[1].rstrip(","))
     table = next(table for table in paper_tables() if table.number == number)
     cells = "; ".join(f"{row.method}: {', '.join(row.values)}" for row in table.printed)
-    return f"The paper's {comparison.paper}, on other data and by its own protocol: {cells}."
+    return [f"The paper's {comparison.paper}, on other data and by its own protocol: {cells}.", ""]
 
 
-def write_report(study: Study, rows: Sequence[Row], folder: Path, name: str) -> list[Path]:
-    """Write ``NAME.md`` and a picture of the learning curves, ``NAME.png``."""
+def write_report(
+    study: Study, rows: Sequence[Row], folder: Path, name: str, seeds: int
+) -> list[Path]:
+    """Write ``NAME.md`` and its figure, ``NAME.png``."""
     folder.mkdir(parents=True, exist_ok=True)
     page, picture = folder / f"{name}.md", folder / f"{name}.png"
     with atomic_path(page) as scratch:
-        scratch.write_text(markdown(study, rows))
-    _curves(rows, picture)
+        scratch.write_text(markdown(study, rows, seeds=seeds, picture=picture.name))
+    _draw(rows, picture)
     return [page, picture]
 
 
-def _curves(rows: Sequence[Row], path: Path) -> None:
-    import numpy as np
+def _draw(rows: Sequence[Row], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 8), layout="constrained")
-    axes = figure.subplots(2, 2).ravel()
-    for axis, comparison in zip(axes, COMPARISONS, strict=True):
-        for arm in comparison.arms:
-            curves = [row.curve for row in rows if row.arm == arm and row.curve]
-            if not curves:
-                continue
-            points = min(len(curve) for curve in curves)
-            samples = [at for at, _ in curves[0][:points]]
-            error = np.array([[mm for _, mm in curve[:points]] for curve in curves])
-            (line,) = axis.plot(samples, error.mean(0), marker="o", label=arm)
-            axis.fill_between(
-                samples, error.min(0), error.max(0), alpha=0.15, color=line.get_color()
-            )
-        axis.set_title(comparison.title, fontsize=10)
-        axis.set_xlabel("training samples")
-        axis.set_ylabel("validation MPJPE, mm")
-        if axis.has_data():
-            axis.legend(fontsize=8)
+    figure = Figure(figsize=(12, 9), layout="constrained")
+    for axis, comparison in zip(figure.subplots(2, 2).ravel()[:2], COMPARISONS[:2], strict=True):
+        _differences(axis, comparison, rows)
+    below = figure.axes[2:]
+    _shares(below[0], rows)
+    _curves(below[1], next(c for c in COMPARISONS if c.name == "states"), rows)
     with atomic_path(path) as scratch:
         figure.savefig(scratch, format="png", dpi=110, metadata={"Software": None})
+
+
+def _differences(axis: Axes, comparison: Comparison, rows: Sequence[Row]) -> None:
+    found = compare(comparison, rows, ["mpjpe_mm"])[1:]
+    for place, line in enumerate(found):
+        d = line.differences["mpjpe_mm"]
+        axis.plot([d.low, d.high], [place, place], color="#0072b2", linewidth=3)
+        axis.plot([d.mean], [place], "o", color="#0072b2")
+    axis.axvline(0, color="#24292f", linewidth=1)
+    axis.set_yticks(range(len(found)), [f"{line.arm} ({line.seeds})" for line in found])
+    axis.invert_yaxis()
+    axis.set_title(comparison.title, fontsize=10)
+    axis.set_xlabel("MPJPE minus the baseline's, mm, 95 % interval (pairs)")
+
+
+def _shares(axis: Axes, rows: Sequence[Row]) -> None:
+    names = (("baseline", "+2d"), ("full", "+2d"), ("full", "+fbi"))
+    for name, rest in names:
+        shares = (*SHARES_PCT, 100)
+        arms = {s: name if s == 100 else f"{name}@{s}{rest}" for s in shares}
+        errors = {s: [r.figures["mpjpe_mm"] for r in rows if r.arm == a] for s, a in arms.items()}
+        done = sorted(s for s in shares if errors[s])
+        axis.plot(done, [np.mean(errors[s]) for s in done], marker="o", label=f"{name}{rest}")
+    axis.set_xscale("log")
+    axis.set_title("Share of people with 3D joints", fontsize=10)
+    axis.set_xlabel("per cent")
+    axis.set_ylabel("MPJPE, mm")
+    axis.legend(fontsize=8)
+
+
+def _curves(axis: Axes, comparison: Comparison, rows: Sequence[Row]) -> None:
+    for arm in comparison.arms:
+        curves = [row.curve for row in rows if row.arm == arm and row.curve]
+        if not curves:
+            continue
+        points = min(len(curve) for curve in curves)
+        samples = [at for at, _ in curves[0][:points]]
+        loss = np.array([[value for _, value in curve[:points]] for curve in curves])
+        (line,) = axis.plot(samples, loss.mean(0), marker="o", label=arm)
+        axis.fill_between(samples, loss.min(0), loss.max(0), alpha=0.15, color=line.get_color())
+    axis.set_title(comparison.title, fontsize=10)
+    axis.set_xlabel("training samples")
+    axis.set_ylabel("validation loss (L_3D), voxels a joint")
+    if axis.has_data():
+        axis.legend(fontsize=8)

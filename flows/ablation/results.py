@@ -12,21 +12,10 @@ from flows.ablation.scoring import FIGURES
 from hemlets.core.errors import DataError
 from hemlets.core.files import atomic_path
 
-_SETTINGS: Final = (
-    "key",
-    "arm",
-    "seed",
-    "supervision",
-    "labels",
-    "states",
-    "samples",
-    "start",
-    "crop_px",
-    "precision",
-    "test_samples",
-)
-_CURVE: Final = "curve_samples_mm"
-COLUMNS: Final = (*_SETTINGS, *FIGURES, "seconds", _CURVE)
+_CURVE: Final = "curve_samples_loss"
+COLUMNS: Final = (
+    "key", "arm", "seed", "samples", "test_samples", "mean_pose_mm", *FIGURES, "seconds", _CURVE,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,27 +25,38 @@ class Row:
     Attributes:
         key: Hash of all that its figures depend on.
         arm: Name.
-        seed: Of order, augmentation and the random part of the start.
-        settings: The other settings, for readers.
+        seed: Of order and start.
+        samples: Training samples.
+        test_samples: People that it was scored on.
+        mean_pose_mm: MPJPE of the mean pose on the same people.
         figures: On the test split.
-        seconds: That it took.
-        curve: Validation MPJPE after so many samples.
+        seconds: Duration.
+        curve: Validation loss after a number of samples.
     """
 
     key: str
     arm: str
     seed: int
-    settings: dict[str, str]
+    samples: int
+    test_samples: int
+    mean_pose_mm: float
     figures: dict[str, float]
     seconds: float
     curve: tuple[tuple[int, float], ...] = ()
 
     def to_csv(self) -> dict[str, str]:
         """The row by column."""
-        figures = {name: f"{self.figures[name]:.3f}" for name in FIGURES}
-        curve = " ".join(f"{samples}:{mm:.1f}" for samples, mm in self.curve)
-        own = {"key": self.key, "arm": self.arm, "seed": str(self.seed)}
-        return own | self.settings | figures | {"seconds": f"{self.seconds:.0f}", _CURVE: curve}
+        return {
+            "key": self.key,
+            "arm": self.arm,
+            "seed": str(self.seed),
+            "samples": str(self.samples),
+            "test_samples": str(self.test_samples),
+            "mean_pose_mm": f"{self.mean_pose_mm:.3f}",
+            **{name: f"{self.figures[name]:.4f}" for name in FIGURES},
+            "seconds": f"{self.seconds:.0f}",
+            _CURVE: " ".join(f"{samples}:{loss:.4f}" for samples, loss in self.curve),
+        }
 
     @classmethod
     def from_csv(cls, values: dict[str, str]) -> Row:
@@ -66,10 +66,12 @@ class Row:
             key=values["key"],
             arm=values["arm"],
             seed=int(values["seed"]),
-            settings={name: values[name] for name in _SETTINGS[3:]},
+            samples=int(values["samples"]),
+            test_samples=int(values["test_samples"]),
+            mean_pose_mm=float(values["mean_pose_mm"]),
             figures={name: float(values[name]) for name in FIGURES},
             seconds=float(values["seconds"]),
-            curve=tuple((int(samples), float(mm)) for samples, mm in points),
+            curve=tuple((int(samples), float(loss)) for samples, loss in points),
         )
 
 

@@ -1,4 +1,4 @@
-"""One run of a study: train an arm under a seed, score it, and keep its row."""
+"""One run of a study: train an arm under a seed and score it."""
 
 from __future__ import annotations
 
@@ -7,40 +7,38 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 
 from flows.ablation.arms import Arm
-from flows.ablation.labels import write_labels
+from flows.ablation.photographs import Photographs, no_photographs
 from flows.ablation.results import Row
-from flows.ablation.scoring import figures, predict, score_arm
+from flows.ablation.scoring import figures, find, predicted_bones
 from flows.ablation.study import Study
+from flows.ablation.training import Encoded, encode, evaluated_batches, train_head, validation_loss
 from flows.steps.split_fingerprint import SplitFingerprint
-from flows.steps.training_process import run_training
-from flows.tracking.history import read_history
 from hemlets.core.errors import DataError
+from hemlets.core.files import sha256_file
 from hemlets.data.table import Annotations
-from hemlets.training.config import StageJob
-
-_VALIDATION = "validation/mpjpe_mm"
+from hemlets.evaluation.metrics.joints import mpjpe_mm
+from hemlets.models import PoseNetwork
+from hemlets.models.backbones.pretrained import backbone_file
 
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A run that is to be, or has been.
+    """A run to be done, or done.
 
     Attributes:
         key: Of its row.
         arm: What is trained.
         seed: Its seed.
-        job: How.
     """
 
     key: str
     arm: Arm
     seed: int
-    job: StageJob
 
     @property
     def name(self) -> str:
@@ -50,89 +48,116 @@ class Planned:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Where the runs of a study happen.
+    """Data and features of a study's runs.
 
     Attributes:
         study: Shared settings.
         data: Data version with train, validation and test rows.
-        folder: For labels, weights and runs; may be deleted when the study is done.
-        starter: The bundled weights.
+        folder: For features; may be deleted when the study is done.
+        photos: Folder of photographs (`hemlets.evaluation.photos`), or None.
     """
 
     study: Study
     data: Path
     folder: Path
-    starter: Path
+    photos: Path | None = None
 
     def plan(self, arm: Arm, seed: int) -> Planned:
-        """A run's job and key; writes the arm's labels and the start where they are not there."""
-        job = self.study.job(
-            arm,
-            seed,
-            data=write_labels(self.data, self.folder / "labels", arm.labels),
-            out=Path(),
-            initial_pose=self.starter if self.study.start == "starter" else None,
-        )
-        key = self.study.key(job, SplitFingerprint.of(self.test_rows).hash)
-        out = self.folder / "runs" / key
-        return Planned(key=key, arm=arm, seed=seed, job=job.model_copy(update={"out": out}))
+        """The run of an arm under a seed."""
+        return Planned(key=self.study.key(arm, seed, self._files), arm=arm, seed=seed)
 
     def run(
-        self, planned: Planned, progress: Callable[[dict[str, Any]], None] | None = None
+        self, planned: Planned, progress: Callable[[int, int], None] = lambda done, of: None
     ) -> Row:
-        """Train, from where an earlier attempt was stopped, and score."""
-        start = time.perf_counter()
-        out = planned.job.out
-        run_training(
-            planned.job,
-            processes=1,
-            job_file=out.with_suffix(".json"),
-            log=out.with_suffix(".log"),
-            progress=progress,
-        )
+        """Train and score."""
         study, arm = self.study, planned.arm
-        rows = self.test_rows
-        predictions = predict(out / "model", rows, self.data / "shards", shrink=study.shrink)
-        predictions.write(out / "predictions.parquet")
-        scores = score_arm(predictions, rows)
+        start = time.perf_counter()
+        seen = evaluated_batches(self.validation)
+        curve: list[tuple[int, float]] = []
+
+        def point(samples: int, network: PoseNetwork) -> None:
+            progress(samples, study.samples)
+            curve.append((samples, validation_loss(find(network, seen).voxel_BJ3, seen)))
+
+        network = train_head(
+            study, arm, planned.seed, self.train, self.data / "shards", point=point
+        )
+        bones = predicted_bones(find(network, seen), network, self.validation.rows)
+        found = figures(network, self.test, bones, maps=arm.supervision in ("hemlets", "both"))
+        found["validation_loss"] = curve[-1][1]
+        photos = self._photographs
+        found |= photos.figures(network, bones) if photos else no_photographs()
         return Row(
             key=planned.key,
             arm=arm.name,
             seed=planned.seed,
-            settings={
-                "supervision": arm.supervision,
-                "labels": arm.labels,
-                "states": str(arm.states),
-                "samples": str(study.samples),
-                "start": study.start,
-                "crop_px": str(study.pose.crop_px // study.shrink),
-                "precision": study.precision,
-                "test_samples": str(len(rows)),
-            },
-            figures=figures(scores, rows, crop_px=study.pose.crop_px),
+            samples=study.samples,
+            test_samples=len(self.test.rows),
+            mean_pose_mm=self.mean_pose_mm,
+            figures=found,
             seconds=time.perf_counter() - start,
-            curve=self._curve(out / "history.jsonl"),
+            curve=tuple(curve),
         )
 
     @cached_property
-    def test_rows(self) -> Annotations:
-        """The rows that every run is scored on: evenly over the test split.
+    def mean_pose_mm(self) -> float:
+        """MPJPE of the mean training pose on the test people."""
+        train, test = self.rows("train").joints3d_mm, self.rows("test").joints3d_mm
+        mean = (train - train[:, :1]).astype(np.float64).mean(0, keepdims=True)
+        return float(mpjpe_mm(np.repeat(mean, len(test), 0), test).mean())
+
+    @cached_property
+    def train(self) -> Encoded:
+        """Training people and their features."""
+        return self._encoded("train")
+
+    @cached_property
+    def validation(self) -> Encoded:
+        """Validation people and their features."""
+        return self._encoded("validation")
+
+    @cached_property
+    def test(self) -> Encoded:
+        """Test people and their features."""
+        return self._encoded("test")
+
+    def rows(self, split: str) -> Annotations:
+        """The people of a split that are used: evenly over it.
 
         Raises:
-            DataError: No test row knows its joints in 3D and its camera.
+            DataError: Nobody in the split has all joints in 3D and a camera.
         """
-        rows = Annotations.read(self.data / "annotations.parquet").split("test")
+        rows = self._table.split(split)
         rows = rows.take(rows.valid3d.all(1) & rows.valid2d.all(1) & rows.camera_valid)
         if not len(rows):
             raise DataError(
-                "no test row has all joints in 3D and a camera", where=self.data, expected="some"
+                f"no {split} row has all joints in 3D and a camera",
+                where=self.data,
+                expected="some",
             )
-        count = min(len(rows), self.study.test_samples)
+        most = {"validation": self.study.validation_samples, "test": self.study.test_samples}
+        count = min(len(rows), most.get(split, len(rows)))
         return rows.take(np.linspace(0, len(rows) - 1, count).astype(np.int64))
 
-    def _curve(self, history: Path) -> tuple[tuple[int, float], ...]:
-        return tuple(
-            (step * self.study.batch_size, value)
-            for name, value, step in read_history(history)
-            if name == _VALIDATION
+    def _encoded(self, split: str) -> Encoded:
+        torch.set_num_threads(self.study.threads)
+        return encode(
+            self.study,
+            self.rows(split),
+            self.data / "shards",
+            self.folder / "features",
+            augmentation=self.study.augmentation if split == "train" else None,
         )
+
+    @cached_property
+    def _table(self) -> Annotations:
+        return Annotations.read(self.data / "annotations.parquet")
+
+    @cached_property
+    def _files(self) -> dict[str, str]:
+        rows = {s: SplitFingerprint.of(self.rows(s)).hash for s in ("train", "validation", "test")}
+        return rows | {"encoder": sha256_file(backbone_file("bundled", self.study.pose.backbone))}
+
+    @cached_property
+    def _photographs(self) -> Photographs | None:
+        return Photographs.encoded(self.study, self.photos) if self.photos else None

@@ -1,14 +1,22 @@
-"""The test figures of a trained arm: its predictions go through the project's one scorer."""
+"""The figures of a trained arm: its joints through the project's one scorer, and its maps.
+
+Shape suffixes: B people, J 18 joints, K 14 parts, L layers a part, H W map.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Final
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from hemlets.core.skeleton import N_JOINTS, depth_relations
+from flows.ablation.training import CPU, Encoded, evaluated_batches
+from hemlets.core.skeleton import N_JOINTS, N_PARTS, PART_CHILD, PART_PARENT, depth_relations
 from hemlets.data.table import Annotations
 from hemlets.data.transforms import square_crop
 from hemlets.evaluation import (
@@ -20,53 +28,135 @@ from hemlets.evaluation import (
     split_protocol,
 )
 from hemlets.evaluation.protocols import Measure
-from hemlets.models.codecs.decode import metric_joints
-from hemlets.models.crops import joints_in_images
-from hemlets.models.model_folder import load_model
-from hemlets.training.row_crops import row_crops
+from hemlets.models import PoseNetwork
+from hemlets.models.codecs import layers
+from hemlets.models.codecs.bones import BoneLengths
+from hemlets.models.codecs.decode import lengths_at_depth, metric_joints
+from hemlets.models.crops import ImageJoints, joints_in_images
+from hemlets.training.features import FeatureBatch, unflattened
+from hemlets.training.precision import resolve_precision
 
-_MEASURES: Final = ("mpjpe_mm", "pa_mpjpe_mm", "depth_mm", "joints2d_px", "relations_right_pct")
-FIGURES: Final = (*_MEASURES, "mpjpe_flat_mm", "mpjpe_foreshortened_mm")
-"""Means over the test samples; the last two over the half with the fewest parts that point
-towards or away from the camera, and over the other half. Pixels are of the crop."""
+Change = Literal["none", "cut", "shuffled", "swapped"]
+"""Of the intermediate maps on their way to the volume: none; zeros; those of another person;
+the HEMlets' near and far layers exchanged."""
+
+_MEASURES: Final = (
+    "mpjpe_mm", "pa_mpjpe_mm", "pck3d_150mm_pct", "depth_mm", "joints2d_px", "relations_right_pct",
+)  # fmt: skip
+_TILTS: Final = ("tilt_0_30_mm", "tilt_30_60_mm", "tilt_60_90_mm")
+FIGURES: Final = (
+    *_MEASURES,
+    *_TILTS,
+    "validation_loss",
+    "sign_right_pct",
+    "maps_sign_right_pct",
+    "cut_mpjpe_mm",
+    "shuffled_mpjpe_mm",
+    "swapped_mpjpe_mm",
+    "swapped_sign_right_pct",
+    "photo_pa_mpjpe_mm",
+    "photo_pck_torso_pct",
+)
+"""Means over the test people; 2D pixels are of the crop. ``tilt``: errors of the children of parts
+by their tilt. ``sign``: share of parts tilted by more than 30° whose child is rightly nearer or
+farther, of the volume and of the HEMlets. ``cut``, ``shuffled``, ``swapped``: see `Change`.
+``photo``: photographs, NaN without a folder of them."""
+
+Array = npt.NDArray[Any]
 
 
-def predict(
-    model_folder: Path, rows: Annotations, shards: Path, *, shrink: int, batch_size: int = 64
-) -> Predictions:
-    """Poses of rows with cameras, in annotated boxes; bodies are not predicted.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """What a network makes of people.
 
-    The distance comes from the bone lengths that the model's skeletons have on the validation
-    split, never from the test sample.
+    Attributes:
+        voxel_BJ3: Joints in voxels.
+        polarity_BK: Peak of each part's near layers less that of its far ones.
     """
-    model, card = load_model(model_folder)
-    volume = card.pose.volume
-    joints, roots, pixels = [], [], []
-    batches = row_crops(
-        rows, shards, crop_px=volume.crop_px, device=torch.device("cpu"), shrink=shrink,
-        batch_size=batch_size,
-    )  # fmt: skip
-    for part, crops, image_B3HW in batches:
-        with torch.inference_mode():
-            voxels = model.pose.decode(model.pose(image_B3HW)).voxel_BJ3
-        found = joints_in_images(voxels, volume, crops)
-        camera = rows.camera[part]
-        found_mm, root_mm = metric_joints(found.image_px_BJ2, found.depth_mm_BJ, camera, card.bones)
-        joints.append(found_mm)
-        roots.append(root_mm)
-        pixels.append(found.image_px_BJ2)
+
+    voxel_BJ3: Tensor
+    polarity_BK: Array
+
+
+@contextlib.contextmanager
+def _changed(network: PoseNetwork, change: Change) -> Iterator[None]:
+    """Change the maps between the branch that makes them and the encoder that reads them."""
+
+    def hook(_module: object, _inputs: object, maps: Tensor) -> Tensor:
+        if change == "cut":
+            return torch.zeros_like(maps)
+        if change == "shuffled":
+            return maps.roll(1, 0)
+        parts = layers(network.config.states) * N_PARTS
+        swapped = maps[:, :parts].unflatten(1, (N_PARTS, -1)).flip(2).flatten(1, 2)
+        return torch.cat([swapped, maps[:, parts:]], 1)
+
+    if change == "none":
+        yield
+        return
+    handle = network.heatmap_head.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def find(network: PoseNetwork, batches: list[FeatureBatch], change: Change = "none") -> Found:
+    """Run a head on features."""
+    precision = resolve_precision("auto", CPU)
+    voxels, polarities = [], []
+    for batch in batches:
+        with (
+            _changed(network, change),
+            torch.inference_mode(),
+            torch.autocast("cpu", precision, enabled=precision != torch.float32),
+        ):
+            output = network.head(unflattened(batch, network))
+            assert output.triplet_BKLHW is not None
+        voxels.append(network.decode(output).voxel_BJ3)
+        peak_BKL = output.triplet_BKLHW.float().amax((3, 4))
+        middle = peak_BKL.shape[2] // 2
+        near, far = peak_BKL[..., middle + 1 :].amax(2), peak_BKL[..., :middle].amax(2)
+        polarities.append((near - far).numpy())
+    return Found(voxel_BJ3=torch.cat(voxels), polarity_BK=np.concatenate(polarities))
+
+
+def _in_images(found: Found, network: PoseNetwork, rows: Annotations) -> ImageJoints:
+    volume = network.config.volume
+    crops = [square_crop(box, volume.crop_px) for box in rows.box_xyxy]
+    return joints_in_images(found.voxel_BJ3, volume, crops)
+
+
+def predicted_bones(found: Found, network: PoseNetwork, rows: Annotations) -> BoneLengths:
+    """Lengths that a network's skeletons have on the validation split, at their true distance."""
+    seen = _in_images(found, network, rows)
+    distance = rows.joints3d_mm[:, 0, 2]
+    return BoneLengths.measured(
+        lengths_at_depth(seen.image_px_BJ2, seen.depth_mm_BJ, rows.camera, distance)
+    )
+
+
+def predictions(
+    found: Found, network: PoseNetwork, rows: Annotations, bones: BoneLengths
+) -> Predictions:
+    """Poses of people with cameras in annotated boxes; no bodies.
+
+    The distance comes from the bone lengths, never from the person's truth.
+    """
+    seen = _in_images(found, network, rows)
+    joints_mm, root_mm = metric_joints(seen.image_px_BJ2, seen.depth_mm_BJ, rows.camera, bones)
     count = len(rows)
     info = PredictionsInfo(
         model_version="arm", data_version="", split=str(rows.column("split")[0]),
-        precision="float32", depth_source="bone-length-prior", box_source="ground-truth",
+        precision="bfloat16", depth_source="bone-length-prior", box_source="ground-truth",
         flip_test=False, code_version="", absent=("confidence", "theta", "betas"),
     )  # fmt: skip
     return Predictions(
         info=info,
         sample_id=rows.sample_id,
-        joints3d_mm=np.concatenate(joints).astype(np.float32),
-        root_mm=np.concatenate(roots).astype(np.float32),
-        joints2d_px=np.concatenate(pixels).astype(np.float32),
+        joints3d_mm=joints_mm.astype(np.float32),
+        root_mm=root_mm.astype(np.float32),
+        joints2d_px=seen.image_px_BJ2.astype(np.float32),
         confidence=np.zeros((count, N_JOINTS), np.float32),
         theta=np.zeros((count, 24, 3), np.float32),
         betas=np.zeros((count, 10), np.float32),
@@ -75,28 +165,63 @@ def predict(
     )
 
 
-def score_arm(predictions: Predictions, rows: Annotations) -> SampleScores:
-    """Errors by sample under the measures of the study."""
+def scores_of(predicted: Predictions, rows: Annotations) -> SampleScores:
+    """Errors by person."""
     measures = tuple(Measure(key=key) for key in _MEASURES)
-    protocol = split_protocol(predictions.info.split).model_copy(
+    protocol = split_protocol(predicted.info.split).model_copy(
         update={"measures": measures, "tables": ()}
     )
-    return score(predictions, Truth.of(rows, protocol), protocol)
+    return score(predicted, Truth.of(rows, protocol), protocol)
 
 
-def figures(scores: SampleScores, rows: Annotations, *, crop_px: int) -> dict[str, float]:
-    """Means of an arm, by the names of ``FIGURES``; NaN where no sample has one.
+def sign_right_pct(polarity_BK: Array, joints_BJ3_mm: Array) -> float:
+    """Share of parts tilted by more than 30° whose child is rightly nearer or farther.
 
     Args:
-        scores: of all rows, in their order.
-        rows: the test rows, with all joints known.
-        crop_px: side of the crops that pixel errors are converted to.
+        polarity_BK: Positive where the child is thought nearer than its parent.
+        joints_BJ3_mm: The truth.
     """
-    side_px = np.array([square_crop(box, crop_px).side_px for box in rows.box_xyxy])
+    relation = depth_relations(joints_BJ3_mm)[0]
+    right = np.sign(polarity_BK) == relation
+    return float(100 * right[relation != 0].mean()) if relation.any() else float("nan")
+
+
+def polarity_of(found: Found) -> Array:
+    """How much nearer each part's child is than its parent in the volume, voxels."""
+    z_BJ = found.voxel_BJ3[..., 2].numpy()
+    return np.asarray(z_BJ[:, list(PART_PARENT)] - z_BJ[:, list(PART_CHILD)])
+
+
+def figures(
+    network: PoseNetwork, test: Encoded, bones: BoneLengths, *, maps: bool
+) -> dict[str, float]:
+    """Figures of an arm on test people by name, those of the validation split and photos apart.
+
+    Args:
+        network: A trained head.
+        test: People with all joints and cameras.
+        bones: Of the network's skeletons.
+        maps: The HEMlets were supervised, so that their signs mean something.
+    """
+    rows, batches = test.rows, evaluated_batches(test)
+    truth = rows.joints3d_mm
+    found = find(network, batches)
+    scores = scores_of(predictions(found, network, rows, bones), rows)
     values = {key: scores.of(key) for key in _MEASURES}
-    values["joints2d_px"] = values["joints2d_px"] * crop_px / side_px
-    foreshortened = (depth_relations(rows.joints3d_mm)[0] != 0).sum(1)
-    many = foreshortened > np.median(foreshortened)
-    values["mpjpe_flat_mm"] = values["mpjpe_mm"][~many]
-    values["mpjpe_foreshortened_mm"] = values["mpjpe_mm"][many]
-    return {name: float(v.mean()) if v.size else float("nan") for name, v in values.items()}
+    side_px = np.array([square_crop(box, 1).side_px for box in rows.box_xyxy])
+    values["joints2d_px"] = values["joints2d_px"] * network.config.crop_px / side_px
+    result = {name: float(np.nanmean(v)) for name, v in values.items()}
+    for name, errors in zip(_TILTS, scores.tilt_errors_mm.T, strict=True):
+        result[name] = float(np.nanmean(errors)) if not np.isnan(errors).all() else float("nan")
+    result["sign_right_pct"] = sign_right_pct(polarity_of(found), truth)
+    result["maps_sign_right_pct"] = (
+        sign_right_pct(found.polarity_BK, truth) if maps else float("nan")
+    )
+    changes: tuple[Change, ...] = ("cut", "shuffled", "swapped")
+    for change in changes:
+        other = find(network, batches, change)
+        error = scores_of(predictions(other, network, rows, bones), rows).of("mpjpe_mm")
+        result[f"{change}_mpjpe_mm"] = float(error.mean())
+        if change == "swapped":
+            result["swapped_sign_right_pct"] = sign_right_pct(polarity_of(other), truth)
+    return result

@@ -1,142 +1,111 @@
-"""A study: the settings that all its runs share, and the job of each."""
+"""The settings that all runs of a study share."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from flows.ablation.arms import Arm
 from hemlets.core.config import Config
-from hemlets.core.files import content_hash, sha256_file
+from hemlets.core.files import content_hash
 from hemlets.data.synthetic.config import OpenDataConfig, SplitSizes
 from hemlets.data.transforms import AugmentationConfig
-from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
-from hemlets.models.backbones.pretrained import backbone_file
-from hemlets.training.config import LossConfig, StageJob, TrainingConfig
-
-_LATER: Final[dict[str, dict[str, Any]]] = {
-    "pose": {"depth_cells": None, "keypoints": False},
-    "training": {"feature_crops": 0},
-    "job": {"features": None},
-}
-"""Settings that are younger than the first rows, with the values at which nothing differs: they
-count in a row's key only at other values."""
-
-
-def _without_later_settings(values: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in values.items() if k not in later or v != later[k]}
+from hemlets.data.weak_labels import read_annotators
+from hemlets.models import PoseNetworkConfig
+from hemlets.training.config import LossConfig, TrainingConfig
 
 
 class Study(Config):
-    """What every run of an ablation has in common.
+    """Settings of every run. The losses are the paper's alone: no marginal term.
 
     Attributes:
-        samples: That a run sees, augmented anew each time: the budget.
-        start: Weights that every run begins with. ``imagenet``: of the backbone alone, as the
-            paper has it; ``starter``: the bundled ones, which have seen HEMlets and depth
-            already; ``random``: none.
-        shrink: 2 trains and scores on crops of half the side, at a quarter of the cost.
+        samples: Training samples of a run: the budget.
         curve: Points of the learning curve.
-        test_samples: Of the test split that a run is scored on.
-        data: What is rendered where no data version is given.
+        crops: Augmented crops of each training person, whose features are computed once.
+        validation_samples: People that the curve and the metric scale are measured on.
+        test_samples: People that a run is scored on.
+        annotators: Rates of the simulated annotators; None is `hemlets.data.weak_labels.DEFAULT`.
+        data: Rendered people, where no data version is given.
+        pose: The network: a slim head on the frozen encoder.
     """
 
     samples: int = Field(15_000, ge=1)
-    start: Literal["imagenet", "starter", "random"] = "imagenet"
-    shrink: Literal[1, 2] = 2
     batch_size: int = Field(32, ge=2)
     optimiser: Literal["adamw", "muon"] = "muon"
     learning_rate: float = Field(2e-3, gt=0)
-    alpha: float = Field(0.3, ge=0)
+    alpha: float = Field(0.05, ge=0)
     threads: int = Field(1, ge=1)
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
-    curve: int = Field(6, ge=1)
-    validation_samples: int = Field(512, ge=1)
-    test_samples: int = Field(2048, ge=1)
+    curve: int = Field(5, ge=1)
+    crops: int = Field(1, ge=1)
+    validation_samples: int = Field(256, ge=2)
+    test_samples: int = Field(1024, ge=1)
+    annotators: Path | None = None
     data: OpenDataConfig = OpenDataConfig(
-        seed=7,
-        # They would teach the arms with heatmaps only, and thin out the others' batches.
+        seed=15,
         background_share=0.0,
-        samples=SplitSizes(train=16_384, validation=512, gate=0, test=2048),
+        image_px=256,
+        samples=SplitSizes(train=4096, validation=512, gate=0, test=1024),
     )
-    pose: PoseNetworkConfig = PoseNetworkConfig(backbone="efficientnet_lite0", lateral=True)
-    shape: ShapeNetworkConfig = ShapeNetworkConfig(hidden=32, blocks=0)
-    augmentation: AugmentationConfig = AugmentationConfig(
-        rotation_deg=15.0, scale_min=0.85, scale_max=1.15, colour=0.15
+    pose: PoseNetworkConfig = PoseNetworkConfig(
+        backbone="movenet_thunder",
+        crop_px=192,
+        volume_cells=24,
+        branch_channels=32,
+        fusion_channels=64,
+        lateral=True,
     )
+    augmentation: AugmentationConfig = AugmentationConfig()
 
     @property
     def steps(self) -> int:
-        """Batches that make up the budget."""
+        """Batches of a run."""
         return math.ceil(self.samples / self.batch_size)
 
-    def job(
-        self,
-        arm: Arm,
-        seed: int,
-        *,
-        data: Path,
-        out: Path,
-        initial_pose: Path | None,
-    ) -> StageJob:
-        """What trains an arm under a seed."""
-        every = max(1, self.steps // self.curve)
-        pretrained = self.start == "imagenet"
-        return StageJob(
-            stage="pose",
-            pose=self.pose.model_copy(update={"states": arm.states}),
-            shape=self.shape,
-            losses=LossConfig(alpha=self.alpha, supervision=arm.supervision),
-            augmentation=self.augmentation,
-            training=TrainingConfig(
-                steps=self.steps,
-                batch_size=self.batch_size,
-                optimiser=self.optimiser,
-                learning_rate=self.learning_rate,
-                warmup=0.05,
-                ema=0.99,
-                precision=self.precision,
-                threads=self.threads,
-                shrink=self.shrink,
-                backbone_weights="imagenet" if pretrained else None,
-                backbone_rate=0.2 if pretrained else 1.0,
-                frozen_levels=1 if pretrained else 0,
-                seed=seed,
-                log_every=every,
-                validate_every=every,
-                validation_samples=self.validation_samples,
-                checkpoint_every=max(1, min(50, self.steps)),
-            ),
-            data=data,
-            out=out,
-            initial_pose=initial_pose,
+    def losses(self, arm: Arm) -> LossConfig:
+        """The paper's losses with an arm's supervision."""
+        return LossConfig(
+            alpha=self.alpha,
+            supervision=arm.supervision,
+            joint_units=arm.joint_units,
+            marginal=0.0,
         )
 
-    def key(self, job: StageJob, test: str) -> str:
-        """Hash of all that a run's figures depend on but the machine: the row that it fills.
+    def training(self, seed: int) -> TrainingConfig:
+        """Optimiser and schedule."""
+        return TrainingConfig(
+            steps=self.steps,
+            batch_size=self.batch_size,
+            optimiser=self.optimiser,
+            learning_rate=self.learning_rate,
+            warmup=0.05,
+            ema=0.99,
+            precision=self.precision,
+            threads=self.threads,
+            seed=seed,
+        )
+
+    def network(self, arm: Arm) -> PoseNetworkConfig:
+        """The network with an arm's states."""
+        return self.pose.model_copy(update={"states": arm.states})
+
+    def key(self, arm: Arm, seed: int, files: dict[str, str]) -> str:
+        """Hash of all that a run's figures depend on but the machine: the name of its row.
 
         Args:
-            job: Of the run; its data and start must be in place.
-            test: Hash of the rows that it is scored on.
+            arm: What is trained.
+            seed: Of its start and order.
+            files: Hashes of the rows and of the encoder.
         """
-        training = _without_later_settings(job.training.model_dump(mode="json"), _LATER["training"])
-        weights = job.training.backbone_weights
-        backbone = weights and sha256_file(backbone_file(weights, job.pose.backbone))
-        ingredients: dict[str, Any] = job.model_dump(
-            mode="json",
-            exclude={"training", "data", "out", "initial", "initial_pose", "render_workers"},
+        own: dict[str, Any] = self.model_dump(
+            mode="json", exclude={"data", "annotators", "threads"}
         )
-        ingredients = _without_later_settings(ingredients, _LATER["job"])
-        ingredients["pose"] = _without_later_settings(ingredients["pose"], _LATER["pose"])
-        return content_hash(
-            {
-                **ingredients,
-                "training": {**training, "backbone_weights": backbone},
-                "initial_pose": job.initial_pose and sha256_file(job.initial_pose),
-                "annotations": sha256_file(job.data / "annotations.parquet"),
-                "test": test,
-            }
-        )[:20]
+        rates = {}
+        if arm.rest not in ("absent", "2d"):
+            found = read_annotators(*([self.annotators] if self.annotators else []))
+            rates = {name: found[name].hash for name in sorted(found)}
+        return content_hash([own, asdict(arm), seed, rates, files])[:20]

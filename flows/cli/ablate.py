@@ -26,6 +26,14 @@ def ablate(
         Path | None,
         typer.Option(help="Folder of a data version; by default people are rendered."),
     ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(help="Folder of photographs as the benchmark of photographs takes it."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="TOML with annotators' rates of skips and errors by tilt."),
+    ] = None,
     results: Annotated[
         Path | None,
         typer.Option(help="CSV with a row a finished run; what has a row is not run again."),
@@ -38,10 +46,11 @@ def ablate(
         typer.Option("--home", help="Workspace folder; by default HEMLETS_HOME or ./workspace."),
     ] = None,
 ) -> None:
-    """Train and compare the paper's ablations under one budget.
+    """Train and compare the paper's ablations on features of the frozen encoder.
 
-    Supervision of the intermediate maps with and without 2D-only data (Table 4), two, three and
-    five states (Figure 9), and weak labels (Table 5). A stopped ablation goes on with the same
+    Supervision of the intermediate maps with and without 2D-only data (Table 4), weak labels
+    (Table 5), two, three and five states (Figure 9), shares of 3D labels and units of L_3D. The
+    page says what the intervals of paired runs carry. A stopped ablation goes on with the same
     command.
     """
     from flows.ablation.arms import ARMS
@@ -55,13 +64,15 @@ def ablate(
             f"there is no arm {', '.join(unknown)}", expected=f"some of {', '.join(ARMS)}"
         )
     study = Study.from_mapping(_settings(samples, overrides or []), where="--set")
+    if labels is not None:
+        study = study.model_copy(update={"annotators": labels.resolve()})
     if home is not None:
         os.environ["HEMLETS_HOME"] = str(home.resolve())
     workspace = Workspace.from_env()
     from flows.services.prefect_session import prefect_session
 
     with prefect_session(workspace):
-        _run(study, arms or list(ARMS), seeds, data, results, most, workspace)
+        _run(study, arms or list(ARMS), seeds, data, photos, results, most, workspace)
 
 
 def _settings(samples: int, overrides: list[str]) -> dict[str, object]:
@@ -90,18 +101,17 @@ def _run(
     names: list[str],
     seeds: int,
     data: Path | None,
+    photos: Path | None,
     results: Path | None,
     most: int | None,
     workspace: object,
 ) -> None:
     from rich.console import Console
 
-    from flows.ablation.arms import ARMS
     from flows.ablation.flow import ablate as flow
     from flows.ablation.runs import Bench
     from flows.ablation.study import Study
     from flows.services.user_errors import find_user_error
-    from hemlets.assets import asset_path
     from hemlets.core.workspace import Workspace
     from hemlets.data.synthetic import build_open_data
 
@@ -117,10 +127,10 @@ def _run(
                 study=study,
                 data=data.resolve(),
                 folder=folder,
-                starter=asset_path("starter/model.safetensors"),
+                photos=photos and photos.resolve(),
             ),
-            [ARMS[name] for name in names],
-            range(seeds),
+            names,
+            seeds,
             workspace=workspace,
             results=(results or folder / "ablations.csv").resolve(),
             most=most,

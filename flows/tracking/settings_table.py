@@ -52,6 +52,8 @@ _MEANINGS: Final = {
     "inference.precision": "Arithmetic of predictions; float32 on a processor that lacks it.",
     "train_pose.steps": "Updates of the weights.",
     "train_pose.batch_size": "Images of a step, over all processes together.",
+    "train_pose.mix": "Weight of each source in every batch; empty mixes one 3D and one 2D source "
+    "half and half.",
     "train_pose.learning_rate": "The learning rate's peak.",
     "train_pose.optimiser": "The rule that gradients become updates by.",
     "train_pose.final_rate": "Learning rate at the end, as a share of its peak.",

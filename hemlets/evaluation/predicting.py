@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
-import cv2
 import numpy as np
 
 from hemlets.body import BodyModel
@@ -20,7 +19,7 @@ from hemlets.evaluation.protocols.oracle_inputs import PUT_IN
 from hemlets.inference.predictor import Predictor
 from hemlets.inference.types import BodyEstimate, Camera, PredictionRequest
 from hemlets.models.codecs.bones import BoneLengths
-from hemlets.models.codecs.decode import metric_joints
+from hemlets.models.codecs.decode import metric_joints, undistorted_px
 
 RootDepth = Literal["bones", "truth"]
 """Where the pelvis' distance comes from: the lengths of predicted parts, or the annotation."""
@@ -169,8 +168,7 @@ def without_distortion(
     """Estimates whose joints in space lie on the rays of the distorted lens.
 
     A predicted pixel is one of the stored image. Where the dataset states the lens' distortion,
-    the ray through that pixel is found by undoing it; joints in the image stay as they are. On the
-    cameras of Human3.6M this moves a joint by 1 to 6 mm.
+    the ray through that pixel is found by undoing it; joints in the image stay as they are.
 
     Args:
         estimates: of the rows, in their order.
@@ -180,16 +178,11 @@ def without_distortion(
     distortion = rows.column("distortion")
     result = list(estimates)
     for row in np.flatnonzero(distortion.any(1) & rows.camera_valid):
-        estimate = estimates[int(row)]
-        fx, fy, cx, cy = rows.camera[row].astype(np.float64)
-        matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
-        pixels_J12 = estimate.joints2d_px.astype(np.float64)[:, None]
-        straight_J12 = cv2.undistortPoints(
-            pixels_J12, matrix, distortion[row].astype(np.float64), P=matrix
-        )
+        estimate, own = estimates[int(row)], slice(row, row + 1)
+        camera = rows.camera[own].astype(np.float64)
+        straight = undistorted_px(estimate.joints2d_px[None], camera, distortion[own])
         depth_mm = estimate.joints3d_mm[None, :, 2].astype(np.float64)
-        camera = np.array([[fx, fy, cx, cy]])
-        joints, root = metric_joints(straight_J12[None, :, 0], depth_mm, camera, bones)
+        joints, root = metric_joints(straight, depth_mm, camera, bones)
         result[int(row)] = replace(
             estimate, joints3d_mm=joints[0].astype(np.float32), root_mm=root[0].astype(np.float32)
         )

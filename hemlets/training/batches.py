@@ -18,9 +18,19 @@ from hemlets.body import mirror_theta
 from hemlets.core.errors import ConfigError
 from hemlets.core.skeleton import FLIP_JOINTS, FLIP_PARTS, PART_CHILD, PART_PARENT, Joint
 from hemlets.data.table import Annotations, ShardReader
-from hemlets.data.transforms import AugmentationConfig, Crop, draw_augmentation, square_crop
+from hemlets.data.transforms import (
+    Augmentation,
+    AugmentationConfig,
+    Crop,
+    draw_augmentation,
+    square_crop,
+)
 from hemlets.data.transforms.stored import extract_stored
 from hemlets.models.codecs import VolumeSpec, crop_views, from_view, into_view, steepness
+from hemlets.training.mixing import MixedSource, batch_counts
+
+_SHUFFLE = 77
+"""Keeps the order within a batch apart from the order of a pass."""
 
 
 class AnyBatch(Protocol):
@@ -101,6 +111,20 @@ class ImageReader(Protocol):
         ...
 
 
+class _View(NamedTuple):
+    """How a sample is seen in an epoch.
+
+    Attributes:
+        crop: Augmented crop.
+        points_px: Joints in it, relabelled where it is mirrored.
+        draw: The augmentation; None without one.
+    """
+
+    crop: Crop
+    points_px: npt.NDArray[np.floating]
+    draw: Augmentation | None
+
+
 class Samples:
     """The samples of one split, cropped and augmented by (seed, epoch, index).
 
@@ -157,8 +181,18 @@ class Samples:
 
     def batch(self, indices: npt.NDArray[np.integer], epoch: int) -> Batch:
         """The samples of some indices in one epoch."""
-        found = [self._sample(int(index), epoch) for index in indices]
-        images, joints, crops = zip(*found, strict=True)
+        views = [self._view(int(index), epoch) for index in indices]
+        images = [self._pixels(int(i), view) for i, view in zip(indices, views, strict=True)]
+        return Batch(torch.from_numpy(np.stack(images)), **self._targets(indices, views))
+
+    def targets(self, indices: npt.NDArray[np.integer], epoch: int) -> dict[str, Tensor]:
+        """What :meth:`batch` gives beside the images, which are not read."""
+        return self._targets(indices, [self._view(int(index), epoch) for index in indices])
+
+    def _targets(
+        self, indices: npt.NDArray[np.integer], views: Sequence[_View]
+    ) -> dict[str, Tensor]:
+        crops = [view.crop for view in views]
         flips = np.array([crop.flip for crop in crops])
         flip_joints, flip_parts = np.array(FLIP_JOINTS), np.array(FLIP_PARTS)
 
@@ -170,31 +204,24 @@ class Samples:
         depth = self._joints3d[indices, :, 2]
         depth = depth - depth[:, [Joint.PELVIS]]
         depth[flips] = depth[flips][:, flip_joints]
-        points_BJ2 = torch.from_numpy(np.stack(joints).astype(np.float32))
-        return Batch(
-            image_BHW3=torch.from_numpy(np.stack(images)),
-            voxel_BJ3=self.volume.to_voxels(points_BJ2, torch.from_numpy(depth)),
-            known2d_BJ=flipped(self._valid2d, flip_joints),
-            known3d_BJ=flipped(self._valid3d, flip_joints),
-            relation_BK=flipped(self._relations, flip_parts),
-            steep_BK=flipped(self._steep, flip_parts),
-            relation_known_BK=flipped(self._relations_valid, flip_parts),
-            rotation_BR33=self._turned(indices, crops),
-            betas_BS=torch.from_numpy(self._betas[indices]),
-            smpl_known_B=torch.from_numpy(self._smpl_valid[indices].astype(np.float32)),
-            absent_B=torch.from_numpy(self._absent[indices].astype(np.float32)),
-        )
+        points_BJ2 = torch.from_numpy(np.stack([v.points_px for v in views]).astype(np.float32))
+        return {
+            "voxel_BJ3": self.volume.to_voxels(points_BJ2, torch.from_numpy(depth)),
+            "known2d_BJ": flipped(self._valid2d, flip_joints),
+            "known3d_BJ": flipped(self._valid3d, flip_joints),
+            "relation_BK": flipped(self._relations, flip_parts),
+            "steep_BK": flipped(self._steep, flip_parts),
+            "relation_known_BK": flipped(self._relations_valid, flip_parts),
+            "rotation_BR33": self._turned(indices, crops),
+            "betas_BS": torch.from_numpy(self._betas[indices]),
+            "smpl_known_B": torch.from_numpy(self._smpl_valid[indices].astype(np.float32)),
+            "absent_B": torch.from_numpy(self._absent[indices].astype(np.float32)),
+        }
 
-    def _sample(
-        self, index: int, epoch: int
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.floating], Crop]:
-        """An image, its joints in pixels of the crop, and the crop that both were made with."""
-        name = self._ids[index]
-        data = self._reader.jpeg(self._shard[index], int(self._row[index]), name)
+    def _view(self, index: int, epoch: int) -> _View:
         crop = square_crop(self._box[index], self.volume.crop_px)
         if self.augmentation is None:
-            points = crop.to_crop(self._joints2d[index])
-            return extract_stored(data, crop, where=name), points, crop
+            return _View(crop, crop.to_crop(self._joints2d[index]), None)
         key = self.seed, epoch, int(self._keys[index])
         draw = draw_augmentation(self.augmentation, key)
         dx, dy = (s * crop.side_px for s in draw.shift)
@@ -206,10 +233,13 @@ class Samples:
             flip=draw.flip,
         )
         points = crop.to_crop(self._joints2d[index])
-        if draw.flip:
-            points = points[list(FLIP_JOINTS)]
-        pixels = draw.cover(draw.colour(extract_stored(data, crop, where=name)))
-        return pixels, points, crop
+        return _View(crop, points[list(FLIP_JOINTS)] if draw.flip else points, draw)
+
+    def _pixels(self, index: int, view: _View) -> npt.NDArray[np.uint8]:
+        name = self._ids[index]
+        data = self._reader.jpeg(self._shard[index], int(self._row[index]), name)
+        pixels = extract_stored(data, view.crop, where=name)
+        return pixels if view.draw is None else view.draw.cover(view.draw.colour(pixels))
 
     def _turned(self, indices: npt.NDArray[np.integer], crops: Sequence[Crop]) -> Tensor:
         """θ as matrices, the root in the crops' views, turned and mirrored as they are."""
@@ -227,11 +257,22 @@ class Samples:
 class Loader(Generic[B]):
     """Endless training batches from a given step on, made one ahead in a thread.
 
-    The order of an epoch is a permutation drawn from (seed, epoch); every rank takes its
-    stride of the same global batch, so the samples of a step depend on the step alone.
+    The order of each pass over a source is a permutation drawn from (seed, pass, source). Every
+    rank takes its stride of the same global batch. So the samples of a step depend on the step
+    alone.
+
+    Args:
+        samples: What is drawn from.
+        batch_size: Global.
+        seed: Of the order.
+        rank: Of this process.
+        world_size: Number of processes.
+        accumulate: Parts that a batch is divided into.
+        sources: Which have a fixed share of every batch (`hemlets.training.mixing`); a small one
+            is repeated more often. None: one source that holds everything.
 
     Raises:
-        ConfigError: The batch does not fit the processes or the samples.
+        ConfigError: The batch does not fit the processes, the samples or the sources.
     """
 
     def __init__(
@@ -243,6 +284,7 @@ class Loader(Generic[B]):
         rank: int = 0,
         world_size: int = 1,
         accumulate: int = 1,
+        sources: Sequence[MixedSource] = (),
     ) -> None:
         if batch_size % (world_size * accumulate):
             raise ConfigError(
@@ -261,14 +303,40 @@ class Loader(Generic[B]):
         self.samples = samples
         self.batch_size, self.seed = batch_size, seed
         self.rank, self.world_size = rank, world_size
-        self.steps_an_epoch = len(samples) // batch_size
+        self._members = [source.members for source in sources] or [np.arange(len(samples))]
+        shares = [source.share for source in sources] or [1.0]
+        self._counts = batch_counts(shares, batch_size)
+        # A pass ends with the last full batch, unless the source does not fill one.
+        self._passes = [
+            len(members) - len(members) % count if len(members) >= count else len(members)
+            for members, count in zip(self._members, self._counts, strict=True)
+        ]
+        # Of the source that is repeated most often: augmentation is drawn by the epoch.
+        self.steps_an_epoch = max(
+            1, min(n // count for n, count in zip(self._passes, self._counts, strict=True))
+        )
 
     def indices(self, step: int) -> tuple[npt.NDArray[np.integer], int]:
         """This rank's sample indices of a step, and the epoch."""
-        epoch, position = divmod(step, self.steps_an_epoch)
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.samples))
-        chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
-        return chosen[self.rank :: self.world_size], epoch
+        chosen = np.concatenate([self._drawn(source, step) for source in range(len(self._members))])
+        if len(self._members) > 1:
+            # Each process and each part of a batch gets its share of every source.
+            chosen = np.random.default_rng((self.seed, step, _SHUFFLE)).permutation(chosen)
+        return chosen[self.rank :: self.world_size], step // self.steps_an_epoch
+
+    def _drawn(self, source: int, step: int) -> npt.NDArray[np.integer]:
+        """Indices of one source's samples in a step's global batch."""
+        count, length = self._counts[source], self._passes[source]
+        number, place = divmod(np.arange(step * count, (step + 1) * count), length)
+        # The only source, or the first, is drawn as before there were several.
+        key = (source,) if source else ()
+        parts = []
+        for one in np.unique(number):
+            order = np.random.default_rng((self.seed, int(one), *key)).permutation(
+                len(self._members[source])
+            )
+            parts.append(self._members[source][order[place[number == one]]])
+        return np.concatenate(parts)
 
     def batches(self, start: int, stop: int) -> Iterator[B]:
         """Batches of the steps from ``start`` to before ``stop``."""

@@ -28,7 +28,7 @@ from hemlets.inference.predictor import read_out
 from hemlets.models import HemletsPosh
 from hemlets.models.codecs import PERSON_STATISTIC, person_confidence
 from hemlets.models.codecs.bones import BoneLengths
-from hemlets.models.codecs.decode import lengths_at_depth
+from hemlets.models.codecs.decode import lengths_at_depth, undistorted_px
 from hemlets.models.crops import ImageJoints, joints_in_images, network_input
 from hemlets.models.flip_tta import flip_tta
 from hemlets.models.model_folder import PersonThreshold
@@ -191,7 +191,9 @@ def _bones(
         for source in sorted(set(rows.source[whole].tolist())):
             own = whole & (rows.source == source)
             lengths[source] = lengths_at_depth(
-                seen.joints.image_px_BJ2[own],
+                undistorted_px(
+                    seen.joints.image_px_BJ2[own], rows.camera[own], rows.column("distortion")[own]
+                ),
                 seen.joints.depth_mm_BJ[own],
                 rows.camera[own],
                 rows.joints3d_mm[own, Joint.PELVIS, 2],

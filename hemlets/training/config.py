@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -32,6 +32,12 @@ class LossConfig(Config):
         marginal: Of the cross-entropy on the volume's marginals, which is not in the paper;
             0 is the paper's own loss.
         marginal_sigma: Width of that term's targets in voxels.
+        joint_units: Of L_3D, equation (6), and so of alpha's meaning. ``voxels``: cells of the
+            volume, so that alpha weighs squared heatmap errors against cells. ``normalised``:
+            fractions of each axis, as the authors' released code has them (coordinates of -0.5
+            to 0.5): L_3D is smaller by the number of cells, and the same alpha gives the
+            intermediate maps so many times the weight (64 in the paper's network: alpha L_int
+            is 0.11 of L_3D at random weights in voxels, and 7.2 of it normalised).
         theta: Of L_θ in equation (11).
         betas: Of L_β in equation (11).
         posed_joints: Of the distances, in metres, between the joints of the predicted body and
@@ -46,6 +52,7 @@ class LossConfig(Config):
     supervision: Supervision = "both"
     marginal: float = Field(1.0, ge=0)
     marginal_sigma: float = Field(1.0, gt=0)
+    joint_units: Literal["voxels", "normalised"] = "voxels"
     theta: float = Field(1.0, ge=0)
     betas: float = Field(1.0, ge=0)
     posed_joints: float = Field(0.0, ge=0)
@@ -57,6 +64,9 @@ class TrainingConfig(Config):
 
     Attributes:
         batch_size: Global: over all processes.
+        mix: Weight of each source (``source`` of the rows) in every batch; sources that it lacks
+            are not trained on. Empty: one source with 3D joints and one without are mixed half
+            and half, as in the paper; of more sources all rows are drawn alike.
         learning_rate: Peak of the schedule.
         warmup: Share of the steps with a rising rate; it falls by a cosine after that.
         ema: Decay of the weights' moving average, which is what is evaluated and kept.
@@ -92,6 +102,7 @@ class TrainingConfig(Config):
 
     steps: int = Field(ge=1)
     batch_size: int = Field(32, ge=2)
+    mix: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     optimiser: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0, le=1)
     final_rate: float = Field(0.01, ge=0, le=1)

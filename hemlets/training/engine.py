@@ -37,6 +37,7 @@ from hemlets.training.finish import CHECKPOINT, MODEL, finished_figures, save_tr
 from hemlets.training.group import Group, explain_rank_failure
 from hemlets.training.identity import Identity
 from hemlets.training.memory import explain_out_of_memory
+from hemlets.training.mixing import MixedSource, mixed_sources
 from hemlets.training.precision import resolve_precision
 from hemlets.training.reporting import PROGRESS, Reporter, Rows
 from hemlets.training.run import Run, learning_rate
@@ -143,13 +144,17 @@ def _train(
 def _loader(
     job: StageJob, group: Group, stage: Stage, rows: TrainingRows, stream: RenderStream | None
 ) -> Loader[Any]:
+    config = job.training
     samples: Source[Any]
+    sources: list[MixedSource] = []
     if stream is not None:
         samples = streamed_samples(stream, job, rank=group.rank, world_size=group.size)
     else:
         # People first: a row's number draws its augmentation.
-        samples = stage.samples(Annotations.concatenate([rows.train, rows.scenes]))
-    config = job.training
+        seen = Annotations.concatenate([rows.train, rows.scenes])
+        samples = stage.samples(seen)
+        if job.stage != "shape":
+            sources = mixed_sources(seen, config.mix)
     return Loader(
         samples,
         batch_size=config.batch_size,
@@ -157,6 +162,7 @@ def _loader(
         rank=group.rank,
         world_size=group.size,
         accumulate=config.accumulate,
+        sources=sources,
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -223,6 +224,16 @@ class FeatureSamples:
 
     def __len__(self) -> int:
         return self._samples
+
+    def with_targets(self, samples: Samples) -> FeatureSamples:
+        """The same features with the targets of other annotations of the same rows."""
+        rows = np.arange(len(samples))
+        parts = [samples.targets(rows, crop) for crop in range(self._crops)]
+        own = copy(self)
+        own._targets = self._targets | {
+            name: torch.cat([part[name] for part in parts]) for name in parts[0]
+        }
+        return own
 
     def batch(self, indices: Indices, epoch: int) -> FeatureBatch:
         """The samples of some indices in one epoch."""

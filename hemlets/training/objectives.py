@@ -89,9 +89,15 @@ class PoseObjective(nn.Module):
         """
         config = self.network.config
         cells = config.volume_cells
+        units_3 = decoded.voxel_BJ3.new_ones(3)
+        if self.weights.joint_units == "normalised":
+            units_3 = units_3 / units_3.new_tensor(config.volume.shape_xyz)
         terms = {
             "joints": joint_loss(
-                decoded.voxel_BJ3, batch.voxel_BJ3, batch.known2d_BJ, batch.known3d_BJ
+                decoded.voxel_BJ3 * units_3,
+                batch.voxel_BJ3 * units_3,
+                batch.known2d_BJ,
+                batch.known3d_BJ,
             )
         }
         total = terms["joints"]

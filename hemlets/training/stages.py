@@ -340,6 +340,7 @@ def _encoded(job: StageJob, crops: Samples, group: Group) -> FeatureSamples:
         "volume": job.pose.volume.shape_xyz,
         "rows": Identity.of(job).annotations,
         "count": len(crops),
+        "sources": sorted(training.mix),
         "augmentation": job.augmentation.model_dump(exclude={"joint_noise_m"}),
         "seed": training.seed,
         "crops": training.feature_crops,

@@ -16,6 +16,7 @@ from hemlets.models.model_folder import CARD
 from hemlets.training.calibration import CalibrationRows
 from hemlets.training.config import StageJob
 from hemlets.training.identity import table_of
+from hemlets.training.mixing import mixed_rows
 
 _BONE_LENGTH_RANGE_MM = (500.0, 10_000.0)
 
@@ -45,11 +46,15 @@ class TrainingRows(NamedTuple):
         """Read a job's table.
 
         Raises:
+            ConfigError: A source of the mix has no row.
             DataError: A split has no rows, or the skeletons are not in millimetres.
         """
         annotations = Annotations.read(table_of(job))
-        train = annotations.split("train")
+        every = annotations.split("train")
+        mix = job.training.mix
+        train = mixed_rows(every, mix)
         scenes = annotations.split("train-background")
+        scenes = scenes.take(np.isin(scenes.source.astype(str), list(mix))) if mix else scenes
         calibration = CalibrationRows.chosen(
             train,
             annotations.split("validation"),
@@ -67,7 +72,9 @@ class TrainingRows(NamedTuple):
             )
         if not learns_from_scenes(job):
             scenes = scenes.take(np.zeros(len(scenes), bool))
-        return cls(train, scenes, calibration, _true_bones(train, table_of(job)))
+        # A dataset without whole skeletons takes its scale from those beside it.
+        scale = train if train.valid3d.all(1).any() else every
+        return cls(train, scenes, calibration, _true_bones(scale, table_of(job)))
 
 
 def learns_from_scenes(job: StageJob) -> bool:

@@ -18,7 +18,7 @@ from hemlets.data.transforms import Crop
 from hemlets.models import DecodedVolume, HemletsPosh, PoseNetwork, ShapeNetwork, ShapeOutput
 from hemlets.models.codecs import VolumeSpec, crop_views, into_view
 from hemlets.models.codecs.bones import BoneLengths
-from hemlets.models.codecs.decode import lengths_at_depth, metric_joints
+from hemlets.models.codecs.decode import lengths_at_depth, metric_joints, undistorted_px
 from hemlets.models.crops import joints_in_images
 from hemlets.training.row_crops import row_crops
 from hemlets.training.shape_samples import ShapeSamples, teaches_shape
@@ -113,7 +113,9 @@ def _metric_errors(image_px_BJ2: Array, depth_mm_BJ: Array, a: Annotations) -> d
     errors: dict[str, Array] = {"depth_mm": np.abs(relative - truth3d[..., 2])[valid]}
     whole = valid.all(1) & a.camera_valid
     if whole.any():
-        args = image_px_BJ2[whole], depth_mm_BJ[whole], a.camera[whole]
+        lens = a.column("distortion")[whole]
+        straight_px = undistorted_px(image_px_BJ2[whole], a.camera[whole], lens)
+        args = straight_px, depth_mm_BJ[whole], a.camera[whole]
         lengths = lengths_at_depth(*args, a.joints3d_mm[whole, Joint.PELVIS, 2])
         errors["bone_length_mm"] = lengths.sum(-1)
         if len(lengths) > 1:

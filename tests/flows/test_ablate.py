@@ -1,4 +1,4 @@
-"""Ablations: what the arms know, how they are compared, and runs that are gone on from."""
+"""Ablations: what the arms know, how they are compared, what a page may claim, and resumption."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ import csv
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from flows.ablation.arms import ARMS, COMPARISONS, Comparison
+from flows.ablation.arms import ARMS, COMPARISONS, Arm, Comparison, Rest, in_order
 from flows.ablation.comparison import compare, paired_difference
-from flows.ablation.labels import FBI_ERROR, ORDINAL_ERROR, Labels, relabelled, write_labels
+from flows.ablation.evidence import budget_sentence, claim, supervision_sentence, use_sentence
+from flows.ablation.labels import has_depth, relabelled
 from flows.ablation.report import markdown
 from flows.ablation.results import COLUMNS, Results, Row
-from flows.ablation.scoring import FIGURES
+from flows.ablation.runs import Bench
+from flows.ablation.scoring import FIGURES, find, sign_right_pct
 from flows.ablation.study import Study
-from flows.steps.split_fingerprint import SplitFingerprint
+from flows.ablation.training import evaluated_batches, head
 from hemlets.core.errors import DataError
-from hemlets.core.skeleton import PART_CHILD, PART_PARENT
+from hemlets.core.skeleton import PART_CHILD, PART_PARENT, depth_relations
 from hemlets.core.workspace import Workspace
 from hemlets.data.synthetic import OpenDataConfig, SplitSizes, build_open_data
 from hemlets.data.table import FIELDS, Annotations
@@ -33,9 +36,14 @@ SMALL: dict[str, Any] = {
     "curve": 2,
     "validation_samples": 4,
     "test_samples": 8,
-    "shrink": 1,
-    "start": "random",
-    "pose": {"crop_px": 64, "volume_cells": 16, "branch_channels": 16, "fusion_channels": 32},
+    "pose": {
+        "backbone": "movenet_thunder",
+        "crop_px": 64,
+        "volume_cells": 16,
+        "branch_channels": 16,
+        "fusion_channels": 16,
+        "lateral": True,
+    },
 }
 
 
@@ -48,124 +56,79 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def table(data: Path) -> Annotations:
-    return Annotations.read(data / "annotations.parquet")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For the features that runs share."""
+    return tmp_path_factory.mktemp("features")
 
 
-def _second(table: Annotations) -> Any:
-    """Rows that lose their depth."""
-    kept = set(relabelled(table, "half-3d").sample_id)
-    return np.array([name not in kept for name in table.sample_id])
+@pytest.fixture(scope="module")
+def people(data: Path) -> Annotations:
+    return Annotations.read(data / "annotations.parquet").split("train")
 
 
-def test_half_of_the_training_rows_stay_whole_and_the_other_splits_untouched(
-    table: Annotations,
+def _bench(data: Path, folder: Path, **changes: Any) -> Bench:
+    return Bench(study=Study.from_mapping(SMALL | changes), data=data, folder=folder)
+
+
+def test_a_smaller_share_of_people_with_depth_is_part_of_every_larger_one() -> None:
+    shares = [has_depth(1000, share) for share in (1, 3, 10, 30, 100)]
+    assert [int(known.sum()) for known in shares] == [10, 30, 100, 300, 1000]
+    for smaller, larger in pairwise(shares):
+        assert not (smaller & ~larger).any()
+
+
+@pytest.mark.parametrize("rest", ["2d", "fbi", "ordinal", "fbi+ordinal"])
+def test_hidden_people_keep_their_image_joints_and_nothing_of_their_depth(
+    people: Annotations, rest: Rest
 ) -> None:
-    second = _second(table)
-    assert second.sum() == 20
-    assert not second[table.column("split") != "train"].any()
-    for labels in ("half-2d", "half-relations", "half-ordinal"):
-        found = relabelled(table, labels)
-        assert found.take(~second).table.equals(table.take(~second).table)
+    found = relabelled(people, 50, rest)
+    known = has_depth(len(people), 50)
+    assert found.take(known).table.equals(people.take(known).table)
+    hidden = found.take(~known)
+    assert hidden.valid2d.all()
+    for name in ("valid3d", "smpl_valid", "joints3d_mm", "theta"):
+        assert not hidden.column(name).any()
+    assert hidden.relations_valid.any() == (rest != "2d")
+    assert not hidden.relations[~hidden.relations_valid].any()
 
 
-@pytest.mark.parametrize("labels", ["half-2d", "half-relations", "half-ordinal"])
-def test_the_other_half_keeps_its_image_joints_and_nothing_of_its_depth(
-    table: Annotations, labels: Labels
-) -> None:
-    found = relabelled(table, labels).take(_second(table))
-    assert found.valid2d.all()
-    assert not found.valid3d.any()
-    assert not found.smpl_valid.any()
-    assert not found.joints3d_mm.any()
-    assert not found.theta.any()
-    assert found.relations_valid.any() == (labels != "half-2d")
-
-
-def _many() -> Annotations:
-    """A table of many rows, for shares: only what relabelling looks at varies."""
-    from hemlets.core.skeleton import depth_relations
-    from hemlets.data.table import FIELDS
-
-    rows = 4000
-    joints = np.random.default_rng(0).normal(0, 200, (rows, 18, 3))
-    plain = {"string": [""] * rows, "binary": [b""] * rows}
-    values: dict[str, Any] = {
-        f.name: np.zeros((rows, *f.shape), f.dtype.to_pandas_dtype())
-        if f.shape
-        else plain.get(str(f.dtype), np.zeros(rows))
-        for f in FIELDS
-    }
-    values |= {name: np.ones(rows, bool) for name in ("smpl_valid", "transl_valid")}
-    values["camera_valid"] = np.ones(rows, bool)
-    relations, known = depth_relations(joints)
-    values |= {"split": ["train"] * rows, "joints3d_mm": joints, "relations": relations}
-    values |= {"relations_valid": known, "sample_id": [str(i) for i in range(rows)]}
-    return Annotations.from_columns(values)
-
-
-def test_the_share_of_wrong_relations_is_the_papers() -> None:
-    table = _many()
-    second = _second(table)
-    found = relabelled(table, "half-relations")
-    wrong = found.relations[second] != table.relations[second]
-    assert wrong.mean() == pytest.approx(FBI_ERROR, abs=0.005)
-    assert set(np.unique(found.relations)) == {-1, 0, 1}
-
-
-def test_ordinal_relations_know_no_thirty_degrees() -> None:
-    table = _many()
-    second = _second(table)
-    found = relabelled(table, "half-ordinal").relations[second]
-    depth = (
-        table.joints3d_mm[second][:, PART_PARENT, 2] - (table.joints3d_mm[second][:, PART_CHILD, 2])
+def test_ordinal_labels_fill_what_fbi_annotators_skip(people: Annotations) -> None:
+    hidden = ~has_depth(len(people), 50)
+    fbi, ordinal, both = (
+        relabelled(people, 50, rest).take(hidden) for rest in ("fbi", "ordinal", "fbi+ordinal")
     )
-    clear = np.abs(depth) > 20.0
-    wrong = found[clear] != np.sign(depth[clear])
-    assert wrong.mean() == pytest.approx(ORDINAL_ERROR, abs=0.005)
-    assert (found == 0).mean() < 0.2 < (table.relations == 0).mean()
+    assert not fbi.relations_valid.all()
+    assert both.relations_valid.all()
+    expected = np.where(fbi.relations_valid, fbi.relations, ordinal.relations)
+    assert np.array_equal(both.relations, expected)
+    assert (fbi.relations[fbi.relations_valid] != 0).all()
 
 
-def _other_than(data: Path, folder: Path) -> Path:
-    """A data version of the same images with other rows."""
-    table = Annotations.read(data / "annotations.parquet")
-    fewer = table.take(np.arange(len(table)) % 4 != 0)
-    fewer.write(folder / "annotations.parquet")
-    (folder / "shards").symlink_to(data / "shards")
-    return folder
-
-
-def test_the_labels_of_a_data_version_are_never_taken_for_anothers(
-    data: Path, table: Annotations, tmp_path: Path
+def test_measured_rates_change_the_labels_and_the_key_of_weakly_labelled_arms_only(
+    data: Path, folder: Path, people: Annotations, tmp_path: Path
 ) -> None:
-    other = _other_than(data, tmp_path / "other")
-    labels = tmp_path / "labels"
-    one, two, again = (write_labels(d, labels, "half-2d") for d in (data, other, data))
-    assert one == again
-    written = Annotations.read(one / "annotations.parquet")
-    assert list(written.sample_id) == list(table.sample_id)
-    fewer = Annotations.read(other / "annotations.parquet")
-    found = Annotations.read(two / "annotations.parquet")
-    assert list(found.sample_id) == list(fewer.sample_id)
+    rates = tmp_path / "rates.toml"
+    rates.write_text("[fbi]\ntilt_deg = [0.0, 90.0]\nskip = [1.0]\nerror = [0.0]\n")
+    hidden = ~has_depth(len(people), 50)
+    assert not relabelled(people, 50, "fbi", annotators=rates).take(hidden).relations_valid.any()
+    plain = _bench(data, folder)
+    measured = replace(plain, study=plain.study.model_copy(update={"annotators": rates}))
+    for name, same in (("full@30+fbi", False), ("full@30+2d", True)):
+        keys = {bench.plan(ARMS[name], 0).key for bench in (plain, measured)}
+        assert (len(keys) == 1) == same
 
 
-def test_a_data_version_that_was_moved_keeps_its_labels_and_its_images_are_found(
-    data: Path, tmp_path: Path
-) -> None:
-    labels, moved = tmp_path / "labels", tmp_path / "moved"
-    first = write_labels(data, labels, "half-3d")
-    before = (first / "annotations.parquet").read_bytes()
-    moved.mkdir()
-    (moved / "annotations.parquet").write_bytes((data / "annotations.parquet").read_bytes())
-    (moved / "shards").mkdir()
-    assert write_labels(moved, labels, "half-3d") == first
-    assert (first / "annotations.parquet").read_bytes() == before
-    assert (first / "shards").resolve() == moved / "shards"
-
-
-def test_every_arm_is_in_a_comparison_and_has_labels_of_its_own() -> None:
+def test_every_arm_is_in_a_comparison_and_differs_from_every_other() -> None:
     assert {name for comparison in COMPARISONS for name in comparison.arms} == set(ARMS)
-    assert len({(a.labels, a.supervision, a.states) for a in ARMS.values()}) == len(ARMS)
+    assert len({replace(arm, name="") for arm in ARMS.values()}) == len(ARMS)
+
+
+def test_runs_go_comparison_by_comparison_and_none_twice() -> None:
+    runs = in_order(ARMS, 3)
+    assert len(set(runs)) == len(runs) == 3 * len(ARMS)
+    first = COMPARISONS[0].arms
+    assert [arm.name for arm, _ in runs[:12]] == [*first] * 3
+    assert [seed for _, seed in runs[:12]] == [0] * 4 + [1] * 4 + [2] * 4
 
 
 def test_what_a_seed_does_to_both_arms_falls_out_of_their_difference() -> None:
@@ -188,19 +151,22 @@ def test_seeds_that_one_arm_lacks_are_left_out_and_one_pair_has_no_interval() ->
     assert math.isnan(found.low)
 
 
-def _row(arm: str, seed: int, mpjpe_mm: float) -> Row:
-    settings = dict.fromkeys(
-        ("supervision", "labels", "states", "samples", "start", "crop_px", "precision"), "x"
-    )
+def _row(arm: str, seed: int, mpjpe_mm: float, **figures: float) -> Row:
     return Row(
         key=f"{arm}{seed}",
         arm=arm,
         seed=seed,
-        settings=settings | {"test_samples": "8"},
-        figures=dict.fromkeys(FIGURES, mpjpe_mm),
+        samples=16,
+        test_samples=8,
+        mean_pose_mm=360.0,
+        figures=dict.fromkeys(FIGURES, mpjpe_mm) | figures,
         seconds=1.0,
-        curve=((8, 300.0), (16, 200.5)),
+        curve=((8, 3.0), (16, 2.5)),
     )
+
+
+def _rows(errors: dict[str, list[float]]) -> list[Row]:
+    return [_row(arm, seed, e) for arm, es in errors.items() for seed, e in enumerate(es)]
 
 
 def test_rows_survive_their_file(tmp_path: Path) -> None:
@@ -229,12 +195,95 @@ def test_lines_are_held_against_the_tables_first_arm() -> None:
     assert second.differences["mpjpe_mm"].mean == -2.0
 
 
-def test_the_page_has_a_table_for_each_question_with_runs_and_the_papers_place() -> None:
-    text = markdown(Study(), [_row("full", 0, 100.0), _row("2s", 0, 99.0)])
+@pytest.mark.parametrize(
+    ("ours", "verdict"),
+    [
+        ([90.0, 81.0, 86.0], "better"),
+        ([110.0, 101.0, 106.0], "worse"),
+        ([90.0, 110.0, 96.0], "open"),
+        ([90.0, 81.0], "untested"),
+        ([], "untested"),
+    ],
+)
+def test_a_verdict_needs_three_pairs_and_an_interval_without_zero(
+    ours: list[float], verdict: str
+) -> None:
+    rows = _rows({"full": ours, "2d-heatmaps": [100.0, 91.0, 96.5]})
+    assert claim(rows, "full", "2d-heatmaps").verdict == verdict
+
+
+def test_a_larger_share_is_better_and_a_larger_error_worse() -> None:
+    rows = _rows({"full": [60.0, 61.0, 62.5], "2d-heatmaps": [50.0, 51.0, 52.0]})
+    assert claim(rows, "full", "2d-heatmaps", "pck3d_150mm_pct").verdict == "better"
+    assert claim(rows, "full", "2d-heatmaps", "mpjpe_mm").verdict == "worse"
+
+
+def test_the_sentence_claims_what_the_intervals_carry_and_no_more() -> None:
+    rows = _rows({"full": [90.0, 81.0, 86.0], "2d-heatmaps": [100.0, 91.0, 96.5]})
+    sentence = supervision_sentence(rows)
+    assert "lowers the error (-10.2 [-10.9, -9.4] mm) with 3D joints of everybody" in sentence
+    assert sentence.count("is not decided yet") == 2
+    assert supervision_sentence(rows[1:]).count("is not decided yet") == 3
+
+
+def test_the_volume_uses_the_maps_only_where_changing_them_hurts() -> None:
+    def rows(shuffled: float, signs: float) -> list[Row]:
+        return [
+            _row(
+                "full", seed, 100.0 + seed,
+                shuffled_mpjpe_mm=shuffled + 1.1 * seed,
+                sign_right_pct=80.0, swapped_sign_right_pct=signs + 0.1 * seed,
+            )
+            for seed in range(3)
+        ]  # fmt: skip
+
+    assert "uses the maps" in use_sentence(rows(150.0, 40.0))
+    assert "reads depth from them" in use_sentence(rows(150.0, 40.0))
+    assert "does not show to read depth" in use_sentence(rows(150.0, 79.9))
+    assert "is not shown to use the maps" in use_sentence(rows(99.9, 80.0))
+    assert "not decided yet (2 runs)" in use_sentence(rows(150.0, 40.0)[:2])
+
+
+def test_a_baseline_above_half_of_the_mean_poses_error_is_admitted() -> None:
+    assert "NOT below half" in budget_sentence([_row("baseline", 0, 181.0)])
+    assert ": below half" in budget_sentence([_row("baseline", 0, 179.0)])
+
+
+def test_the_page_has_a_table_for_each_question_with_runs_and_how_many_there_are() -> None:
+    rows = [_row("full", 0, 100.0), _row("2s", 0, 99.0), _row("full@30+2d", 0, 101.0)]
+    text = markdown(Study(), rows, seeds=3, picture="x.png")
     assert "## States of a part's depth" in text
-    assert "-1.0, one pair" in text
-    assert "Figure 9" in text
-    assert "15,000 training samples" in text
+    assert "-1.000, one pair" in text
+    assert f"3 of {3 * len(ARMS)} planned runs are done" in text
+    assert "w/ FBI [38] + Ordinal [30]" in text
+
+
+def test_signs_count_over_steep_parts_only() -> None:
+    joints = np.random.default_rng(0).normal(0, 200, (50, 18, 3))
+    relation = depth_relations(joints)[0]
+    nearer = joints[:, PART_PARENT, 2] - joints[:, PART_CHILD, 2]
+    assert sign_right_pct(nearer, joints) == 100.0
+    assert sign_right_pct(np.where(relation == 0, -nearer, nearer), joints) == 100.0
+    assert sign_right_pct(-nearer, joints) == 0.0
+
+
+def test_changed_maps_reach_the_volume_and_leave_the_network_as_it_was(
+    data: Path, folder: Path
+) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    bench = _bench(data, folder)
+    network = head(bench.study.network(ARMS["full"])).eval()
+    torch.nn.init.normal_(network.heatmap_head.weight, std=1.0)
+    batches = evaluated_batches(bench.test)
+    plain = find(network, batches)
+    for change in ("cut", "shuffled", "swapped"):
+        other = find(network, batches, change)  # type: ignore[arg-type]
+        assert not torch.allclose(other.voxel_BJ3, plain.voxel_BJ3)
+    swapped = find(network, batches, "swapped")
+    np.testing.assert_allclose(swapped.polarity_BK, -plain.polarity_BK)
+    assert torch.equal(find(network, batches).voxel_BJ3, plain.voxel_BJ3)
 
 
 @pytest.fixture(scope="module")
@@ -251,25 +300,18 @@ def flow_home(tmp_path_factory: pytest.TempPathFactory, prefect_url: str) -> Ite
 
 @pytest.mark.services
 def test_a_stopped_ablation_goes_on_and_does_nothing_twice(
-    flow_home: Path, data: Path, tmp_path: Path
+    flow_home: Path, data: Path, folder: Path, tmp_path: Path
 ) -> None:
     from flows.ablation.flow import ablate
-    from flows.ablation.runs import Bench
     from flows.tracking.mlflow_client import connect
-    from hemlets.assets import asset_path
 
     workspace = Workspace(home=flow_home)
-    bench = Bench(
-        study=Study.from_mapping(SMALL),
-        data=data,
-        folder=tmp_path / "runs",
-        starter=asset_path("starter/model.safetensors"),
-    )
-    arms = [ARMS["full+2d"], ARMS["full+3d"]]
+    bench = _bench(data, folder)
     results = tmp_path / "rows.csv"
 
     def call(most: int | None) -> Any:
-        return ablate(bench, arms, [0], workspace=workspace, results=results, most=most)
+        arms = ["full@30+fbi", "full"]
+        return ablate(bench, arms, 1, workspace=workspace, results=results, most=most)
 
     first = call(1)
     assert (first.done, first.left) == (1, 1)
@@ -279,10 +321,9 @@ def test_a_stopped_ablation_goes_on_and_does_nothing_twice(
     assert results.read_text().startswith(begun)
     third = call(None)
     assert (third.done, third.left) == (0, 0)
-    assert [row.arm for row in third.rows] == ["full+2d", "full+3d"]
-    assert len({row.key for row in third.rows}) == 2
+    assert [row.arm for row in third.rows] == ["full", "full@30+fbi"]
     for row in third.rows:
-        assert all(math.isfinite(row.figures[name]) for name in ("mpjpe_mm", "depth_mm"))
+        assert all(math.isfinite(row.figures[name]) for name in ("mpjpe_mm", "cut_mpjpe_mm"))
         assert [samples for samples, _ in row.curve] == [8, 16]
     assert all(path.stat().st_size > 500 for path in third.report)
 
@@ -291,48 +332,49 @@ def test_a_stopped_ablation_goes_on_and_does_nothing_twice(
     parents = [run for run in runs if run.info.run_name == "ablation"]
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     assert [run.info.status for run in parents] == ["FINISHED"]
-    assert {run.info.run_name for run in children} == {"full+2d, seed 0", "full+3d, seed 0"}
+    assert {run.info.run_name for run in children} == {"full@30+fbi, seed 0", "full, seed 0"}
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parents[0].info.run_id}
     assert all("test/mpjpe_mm" in run.data.metrics for run in children)
 
 
-def test_a_runs_key_follows_what_it_depends_on(data: Path, tmp_path: Path) -> None:
-    from flows.ablation.runs import Bench
-    from hemlets.assets import asset_path
+def test_a_run_gives_the_same_figures_again(data: Path, folder: Path) -> None:
+    bench = _bench(data, folder)
+    planned = bench.plan(ARMS["full@30+fbi"], 1)
+    one, two = bench.run(planned), _bench(data, folder).run(planned)
+    assert one.curve == two.curve
+    assert one.figures["mpjpe_mm"] == two.figures["mpjpe_mm"]
 
-    def key(arm: str = "full", seed: int = 0, **changes: Any) -> str:
-        bench = Bench(
-            study=Study.from_mapping(SMALL | changes),
-            data=data,
-            folder=tmp_path,
-            starter=asset_path("starter/model.safetensors"),
-        )
-        return bench.plan(ARMS[arm], seed).key
 
-    keys = [key(), key("2s"), key("full+2d"), key(seed=1), key(samples=24), key(test_samples=4)]
-    lite = {"backbone": "efficientnet_lite0", "crop_px": 64, "volume_cells": 16}
-    keys += [key(pose=lite), key(pose=lite, start="imagenet")]
+def test_weak_labels_and_supervision_change_what_is_learnt(data: Path, folder: Path) -> None:
+    bench = _bench(data, folder)
+    names = ["baseline@30+2d", "full@30+2d", "full@30+fbi", "full", "full, normalised", "5s"]
+    curves = {bench.run(bench.plan(ARMS[name], 0)).curve for name in names}
+    assert len(curves) == len(names)
+
+
+def test_a_runs_key_follows_what_it_depends_on(data: Path, folder: Path) -> None:
+    def key(arm: Arm = ARMS["full"], seed: int = 0, **changes: Any) -> str:
+        return _bench(data, folder, **changes).plan(arm, seed).key
+
+    keys = [key(), *(key(ARMS[name]) for name in ARMS if name != "full"), key(seed=1)]
+    keys += [key(samples=24), key(test_samples=4), key(alpha=0.3), key(crops=2)]
     assert len(set(keys)) == len(keys)
-    assert key() == keys[0]
+    assert key() == keys[0] == key(threads=2)
 
 
-def test_a_runs_key_is_of_its_rows_and_labels_not_of_the_folder_that_they_lie_in(
-    data: Path, table: Annotations, tmp_path: Path
-) -> None:
-    from flows.ablation.runs import Bench
-    from hemlets.assets import asset_path
+def test_a_runs_key_is_of_its_people_not_of_their_folder(data: Path, tmp_path: Path) -> None:
+    moved, fewer = tmp_path / "moved", tmp_path / "fewer"
+    table = Annotations.read(data / "annotations.parquet")
+    table.write(moved / "annotations.parquet")
+    table.take(np.arange(len(table)) % 4 != 0).write(fewer / "annotations.parquet")
+    keys = [_bench(d, tmp_path).plan(ARMS["full"], 0).key for d in (data, moved, fewer)]
+    assert keys[0] == keys[1] != keys[2]
 
-    study, arm = Study.from_mapping(SMALL), ARMS["full+2d"]
-    bench = Bench(
-        study=study, data=data, folder=tmp_path / "a",
-        starter=asset_path("starter/model.safetensors"),
-    )  # fmt: skip
-    planned = bench.plan(arm, 0)
-    # The labels as they are made, in a folder of any name.
-    plain = tmp_path / "plain"
-    columns = {f.name: table.column(f.name) for f in FIELDS} | {"mask": [b""] * len(table)}
-    relabelled(Annotations.from_columns(columns), arm.labels).write(plain / "annotations.parquet")
-    job = study.job(arm, 0, data=plain, out=Path(), initial_pose=None)
-    assert study.key(job, SplitFingerprint.of(bench.test_rows).hash) == planned.key
-    other = replace(bench, data=_other_than(data, tmp_path / "other"))
-    assert other.plan(arm, 0).key != planned.key
+
+def test_a_split_without_3d_joints_is_named(data: Path, tmp_path: Path) -> None:
+    table = Annotations.read(data / "annotations.parquet")
+    columns = {f.name: table.column(f.name).copy() for f in FIELDS}
+    columns["valid3d"][:] = False
+    Annotations.from_columns(columns).write(tmp_path / "annotations.parquet")
+    with pytest.raises(DataError, match="no train row has all joints in 3D"):
+        _bench(tmp_path, tmp_path).rows("train")

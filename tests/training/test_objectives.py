@@ -75,3 +75,34 @@ def test_laterals_bring_detail_past_the_coarsest_level():
         moved = [levels[0] + 1, *levels[1:]]
         same = torch.equal(network.feature_branch(levels), network.feature_branch(moved))
         assert same != lateral
+
+
+def test_normalised_joints_weigh_the_maps_by_the_number_of_cells():
+    torch.manual_seed(0)
+    network = PoseNetwork(CONFIG).eval()
+    output = network(torch.randn(2, 3, 64, 64))
+    targets = batch(8 + torch.randn(2, 18, 3))
+    found = {}
+    for units in ("voxels", "normalised"):
+        objective = PoseObjective(network, LossConfig(marginal=0.0, joint_units=units))
+        found[units] = objective.terms(output, network.decode(output), targets)
+    voxels, normalised = found["voxels"], found["normalised"]
+    # Coordinates of -0.5 to 0.5 over 16 cells.
+    assert torch.isclose(voxels["joints"], 16 * normalised["joints"])
+    for name in ("hemlets", "heatmaps"):
+        assert torch.equal(voxels[name], normalised[name])
+    maps = 0.05 * (voxels["hemlets"] + voxels["heatmaps"])
+    assert torch.isclose(normalised["total"], normalised["joints"] + maps)
+
+
+def test_each_axis_is_normalised_by_its_own_cells():
+    torch.manual_seed(0)
+    network = PoseNetwork(CONFIG.model_copy(update={"depth_cells": 32})).eval()
+    output = network(torch.randn(1, 3, 64, 64))
+    decoded = network.decode(output)
+    moved = decoded.voxel_BJ3.detach().clone()
+    moved[:, :, 0] += 1.0
+    moved[:, :, 2] += 1.0
+    objective = PoseObjective(network, LossConfig(marginal=0.0, joint_units="normalised"))
+    joints = objective.terms(output, decoded, batch(moved))["joints"]
+    assert torch.isclose(joints, torch.tensor(18 * (1 / 16 + 1 / 32)), rtol=1e-4)

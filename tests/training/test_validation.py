@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
 
-from hemlets.training.validation import _held_out_errors
+import cv2
+import numpy as np
+import pytest
+
+from hemlets.core.skeleton import Joint
+from hemlets.data.table import FIELDS, Annotations
+from hemlets.models.codecs.bones import part_lengths
+from hemlets.models.crops import ImageJoints
+from hemlets.training.calibration import _bones, _Seen
+from hemlets.training.validation import _held_out_errors, _metric_errors
 
 
 def test_a_samples_own_true_distance_does_not_place_its_skeleton() -> None:
@@ -24,3 +33,44 @@ def test_a_samples_own_true_distance_does_not_place_its_skeleton() -> None:
         changed = np.abs(errors(other) - before).max(1) > 1e-6
         assert not changed[row]
         assert changed[(row + 1) % 6]
+
+
+class TestALensWithDistortion:
+    """A network that sees every joint where the lens shows it."""
+
+    @pytest.fixture(scope="class")
+    def rows(self, data: Path) -> Annotations:
+        table = Annotations.read(data / "annotations.parquet").split("validation")
+        lens = np.tile(np.float32([-0.2, 0.25, -0.0014, -0.001, -0.003]), (len(table), 1))
+        columns = {f.name: table.column(f.name) for f in FIELDS}
+        return Annotations.from_columns(columns | {"distortion": lens})
+
+    @staticmethod
+    def seen(rows: Annotations) -> tuple[np.ndarray, np.ndarray]:
+        pixels = []
+        for joints, camera, lens in zip(
+            rows.joints3d_mm, rows.camera, rows.column("distortion"), strict=True
+        ):
+            fx, fy, cx, cy = camera.astype(float)
+            matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+            still = np.zeros(3)
+            found = cv2.projectPoints(
+                joints.astype(float), still, still, matrix, lens.astype(float)
+            )
+            pixels.append(found[0][:, 0])
+        depth = rows.joints3d_mm[..., 2].astype(float)
+        return np.stack(pixels), depth - depth[:, [Joint.PELVIS]]
+
+    def test_calibration_measures_lengths_along_the_undistorted_rays(
+        self, rows: Annotations
+    ) -> None:
+        pixels, depth_mm = self.seen(rows)
+        bones, _ = _bones([(rows, _Seen(ImageJoints(pixels, pixels, depth_mm), None))], {})
+        assert bones is not None
+        true_mm = part_lengths(rows.joints3d_mm.astype(float)).mean(0)
+        np.testing.assert_allclose(bones.mean_mm, true_mm, atol=0.05)
+
+    def test_validation_finds_no_error_in_what_the_lens_bends(self, rows: Annotations) -> None:
+        errors = _metric_errors(*self.seen(rows), rows)
+        true_mm = part_lengths(rows.joints3d_mm.astype(float)).sum(1)
+        np.testing.assert_allclose(errors["bone_length_mm"], true_mm, atol=0.5)

@@ -23,7 +23,7 @@ def heatmap_loss(predicted_BJHW: Tensor, target_BJHW: Tensor, known_BJ: Tensor) 
 def joint_loss(
     voxel_BJ3: Tensor, target_BJ3: Tensor, known2d_BJ: Tensor, known3d_BJ: Tensor
 ) -> Tensor:
-    """L_3D = Σ |Δx| + |Δy| + λ|Δz| in voxels, equation (6).
+    """L_3D = Σ |Δx| + |Δy| + λ|Δz| in the joints' units, equation (6).
 
     λ is 1 for a joint with 3D annotation and 0 for one with 2D annotation only.
     """

@@ -1,0 +1,155 @@
+"""What the runs show: sentences that claim no more than the intervals of paired runs carry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from flows.ablation.arms import SHARES_PCT
+from flows.ablation.comparison import Difference, paired_difference
+from flows.ablation.results import Row
+
+ENOUGH_PAIRS: Final = 3
+"""Fewer pairs of equal seeds decide nothing."""
+BUDGET: Final = 0.5
+"""The baseline's error must be below this share of the mean pose's: before that no arm has learnt
+depth, and arms can't differ."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """An arm held against another.
+
+    Attributes:
+        arm: The one.
+        reference: The other.
+        figure: Compared figure.
+        difference: Of the pairs of equal seeds, arm minus reference.
+    """
+
+    arm: str
+    reference: str
+    figure: str
+    difference: Difference
+
+    @property
+    def verdict(self) -> str:
+        """``better``, ``worse``, ``open`` (the interval holds 0), ``untested`` (too few pairs)."""
+        d = self.difference
+        if d.pairs < ENOUGH_PAIRS or math.isnan(d.low):
+            return "untested"
+        if d.low <= 0 <= d.high:
+            return "open"
+        return "better" if (d.mean > 0) == higher_is_better(self.figure) else "worse"
+
+    @property
+    def interval(self) -> str:
+        """Mean and interval, with the unit."""
+        return f"{interval(self.difference)} {unit(self.figure)}"
+
+
+def higher_is_better(figure: str) -> bool:
+    """Whether a larger value of a figure of the runs is better."""
+    return figure.endswith("_pct")
+
+
+def unit(figure: str) -> str:
+    """Unit of a figure of the runs."""
+    if figure == "validation_loss":
+        return "voxels"
+    return "points" if figure.endswith("_pct") else figure.rsplit("_", 1)[-1]
+
+
+def interval(difference: Difference, digits: int = 1) -> str:
+    """Mean and 95 % interval of a difference."""
+    mean, low, high = (
+        f"{v:+.{digits}f}" for v in (difference.mean, difference.low, difference.high)
+    )
+    if math.isnan(difference.mean):
+        return "no pair"
+    return f"{mean}, one pair" if math.isnan(difference.low) else f"{mean} [{low}, {high}]"
+
+
+def claim(rows: Sequence[Row], arm: str, reference: str, figure: str = "mpjpe_mm") -> Claim:
+    """Compare two arms over their common seeds."""
+
+    def values(name: str) -> dict[int, float]:
+        return {row.seed: row.figures[figure] for row in rows if row.arm == name}
+
+    return Claim(
+        arm=arm,
+        reference=reference,
+        figure=figure,
+        difference=paired_difference(values(arm), values(reference)),
+    )
+
+
+def within_run(rows: Sequence[Row], arm: str, figure: str, reference: str) -> Difference:
+    """Difference of two figures of the same runs of an arm, over its seeds."""
+    own = [row for row in rows if row.arm == arm]
+    return paired_difference(
+        {row.seed: row.figures[figure] for row in own},
+        {row.seed: row.figures[reference] for row in own},
+    )
+
+
+def budget_sentence(rows: Sequence[Row]) -> str:
+    """Whether the baseline has learnt enough for arms to differ."""
+    base = [row for row in rows if row.arm == "baseline"]
+    if not base:
+        return "The baseline has no run yet, so that nothing is known of the budget."
+    error, mean_pose = np.mean([r.figures["mpjpe_mm"] for r in base]), base[0].mean_pose_mm
+    share = error / mean_pose
+    kept = "below" if share < BUDGET else "NOT below"
+    return (
+        f"The baseline's error is {error:.1f} mm, {share:.0%} of the mean pose's "
+        f"{mean_pose:.1f} mm: {kept} half, the budget's rule."
+    )
+
+
+_WORDS: Final = {
+    "better": "lowers the error ({})",
+    "worse": "raises the error ({})",
+    "open": "shows no difference ({}: the interval holds 0)",
+    "untested": f"is not decided yet (fewer than {ENOUGH_PAIRS} pairs of runs)",
+}
+
+
+def _said(claim: Claim) -> str:
+    return _WORDS[claim.verdict].format(claim.interval)
+
+
+def supervision_sentence(rows: Sequence[Row]) -> str:
+    """Whether L_HEM helps, with 3D data alone and with 2D data."""
+    alone = claim(rows, "full", "2d-heatmaps")
+    mixed = claim(rows, "full@30+2d", "2d-heatmaps@30+2d")
+    base = claim(rows, "full", "baseline")
+    return (
+        f"Adding L_HEM to L_3D and L_2D {_said(alone)} with 3D joints of everybody and "
+        f"{_said(mixed)} with 3D joints of 30 % and 2D joints of the others; against the baseline "
+        f"without supervision of the maps the full loss {_said(base)}."
+    )
+
+
+def use_sentence(rows: Sequence[Row]) -> str:
+    """Whether the volume uses the maps, and from which share of 3D labels relations matter."""
+    used = within_run(rows, "full", "shuffled_mpjpe_mm", "mpjpe_mm")
+    swapped = within_run(rows, "full", "swapped_sign_right_pct", "sign_right_pct")
+    if used.pairs < ENOUGH_PAIRS:
+        maps = f"Whether the volume uses the maps is not decided yet ({used.pairs} runs)"
+    elif used.low > 0:
+        maps = f"The volume uses the maps (another person's maps: {interval(used)} mm)"
+        depth = "reads depth from them" if swapped.high < 0 else "does not show to read depth there"
+        maps += f" and {depth} (near and far layers exchanged: {interval(swapped)} points of signs)"
+    else:
+        maps = f"The volume is not shown to use the maps (another person's: {interval(used)} mm)"
+    found = [(s, claim(rows, f"full@{s}+fbi", f"full@{s}+2d")) for s in SHARES_PCT]
+    tested = [(s, c) for s, c in found if c.verdict != "untested"]
+    if not tested:
+        return f"{maps}; what weak labels add is not decided yet."
+    parts = [f"at {s} % {_said(c)}" for s, c in tested]
+    return f"{maps}; giving FBI labels to people without 3D joints {', '.join(parts)}."
