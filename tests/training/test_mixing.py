@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,11 @@ import pytest
 from hemlets.core.errors import ConfigError
 from hemlets.data.table import FIELDS, Annotations
 from hemlets.training.batches import Loader
+from hemlets.training.engine import _loader as _loader_of
+from hemlets.training.group import Group
 from hemlets.training.mixing import MixedSource, batch_counts, mixed_rows, mixed_sources
+from hemlets.training.stages import stage_of
+from hemlets.training.training_rows import TrainingRows
 
 LARGE, SMALL = np.arange(300), np.arange(300, 320)
 
@@ -136,3 +141,40 @@ def test_sources_outside_the_mix_are_not_trained_on(data: Path) -> None:
 def test_a_source_of_the_mix_without_rows_is_named(data: Path) -> None:
     with pytest.raises(ConfigError, match=r"(?s)no training row of mpii.*human36m"):
         mixed_rows(_rows(data, ["human36m"] * 4), {"human36m": 0.5, "mpii": 0.5})
+
+
+class TestInTheEngine:
+    @pytest.fixture
+    def folder(self, data: Path, tmp_path: Path) -> Path:
+        """As the shared data version, with a third of the training rows from two other sources."""
+        table = Annotations.read(data / "annotations.parquet")
+        columns = {f.name: table.column(f.name).copy() for f in FIELDS}
+        train = np.flatnonzero(table.column("split") == "train")
+        source = np.full(len(table), "studio", object)
+        source[train[::6]], source[train[1::6]] = "flat", "other"
+        columns["valid3d"][train[::6]] = False
+        Annotations.from_columns(columns | {"source": source}).write(
+            tmp_path / "data" / "annotations.parquet"
+        )
+        (tmp_path / "data" / "shards").symlink_to(data / "shards")
+        return tmp_path / "data"
+
+    def test_a_stage_draws_its_batches_by_the_mix_and_from_nothing_else(
+        self, folder: Path, tmp_path: Path, job_for: Callable[..., Any]
+    ) -> None:
+        mix = {"studio": 0.75, "flat": 0.25}
+        training = {"steps": 4, "batch_size": 8, "mix": mix}
+        job = job_for(tmp_path / "run", data=folder, training=training)
+        rows = TrainingRows.read(job)
+        assert set(rows.train.source) == {"studio", "flat"}
+        loader = _loader_of(job, Group(), stage_of(job, Group()), rows, None)
+        for step in range(4):
+            chosen, _ = loader.indices(step)
+            assert (rows.train.source[chosen] == "flat").sum() == 2
+
+    def test_the_scale_of_a_source_without_whole_skeletons_comes_from_the_others(
+        self, folder: Path, tmp_path: Path, job_for: Callable[..., Any]
+    ) -> None:
+        job = job_for(tmp_path / "run", data=folder, training={"steps": 1, "mix": {"flat": 1.0}})
+        whole = job_for(tmp_path / "run", data=folder, training={"steps": 1})
+        assert TrainingRows.read(job).true_bones == TrainingRows.read(whole).true_bones
