@@ -50,7 +50,7 @@ def predict(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="OpenPose's JSON of the photo: who is in it is predicted.",
+            help="JSON of OpenPose, AlphaPose or MediaPipe: who is in it is predicted.",
         ),
     ] = None,
     refine: RefineOption = False,
@@ -136,7 +136,7 @@ def _of_openpose(file: Path, size: tuple[int, int]) -> list[Detection]:
         typer.echo(f"{file.name}: left out {reason}", err=True)
     if not found.people:
         raise InputError(
-            "OpenPose found nobody who can be used",
+            "the file has nobody who can be used",
             where=file,
             expected="a person of whom there is enough for a box, inside the image",
         )

@@ -155,7 +155,8 @@ def read_json(path: Path) -> Any:
         DataError: The file is absent, can't be read or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        # Editors of Windows put a byte order mark in front.
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise DataError("the file does not exist", where=path) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -1,12 +1,18 @@
-"""People from OpenPose's JSON, the paper's way of finding them.
+"""People from a JSON file of OpenPose, the paper's way of finding them, AlphaPose or MediaPipe.
 
-OpenPose (Cao et al. 2019) writes one file an image: ``{"people": [{"pose_keypoints_2d": [x, y,
-confidence, …]}]}`` with 25 (BODY_25) or 18 (COCO) keypoints, 0, 0, 0 for one that was not found.
+- OpenPose (Cao et al. 2019): ``{"people": [{"pose_keypoints_2d": [x, y, confidence, …]}]}`` with
+  25 (BODY_25) or 18 (COCO) keypoints, 0, 0, 0 for one that was not found.
+- AlphaPose, and results in COCO's form: ``[{"image_id": …, "keypoints": [x, y, score, …]}]`` with
+  17 (COCO), 26 or 136 (Halpe) keypoints, of one image.
+- MediaPipe: 33 landmarks ``{"x": …, "y": …, "visibility": …}`` a person, as fractions of the
+  image; alone, in a list of people, or under ``landmarks`` or ``pose_landmarks``.
+
+Coordinates from 0 to 1 are fractions of the image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +25,8 @@ from hemlets.core.files import read_json
 from hemlets.core.skeleton import JOINTS, N_JOINTS, Joint
 from hemlets.inference.people import Detection
 from hemlets.inference.types import Box
+
+Array = npt.NDArray[np.float64]
 
 # Its neck is the middle of the shoulders, which is our thorax.
 _BODY_25: Final[Mapping[Joint, int]] = {
@@ -35,7 +43,32 @@ _COCO_18: Final[Mapping[Joint, int]] = {
     Joint.RIGHT_HIP: 8, Joint.RIGHT_KNEE: 9, Joint.RIGHT_ANKLE: 10,
     Joint.LEFT_HIP: 11, Joint.LEFT_KNEE: 12, Joint.LEFT_ANKLE: 13,
 }  # fmt: skip
-_MAPS: Final = {25: _BODY_25, 18: _COCO_18}
+_COCO_17: Final[Mapping[Joint, int]] = {
+    Joint.NOSE: 0,
+    Joint.LEFT_SHOULDER: 5, Joint.LEFT_ELBOW: 7, Joint.LEFT_WRIST: 9,
+    Joint.RIGHT_SHOULDER: 6, Joint.RIGHT_ELBOW: 8, Joint.RIGHT_WRIST: 10,
+    Joint.LEFT_HIP: 11, Joint.LEFT_KNEE: 13, Joint.LEFT_ANKLE: 15,
+    Joint.RIGHT_HIP: 12, Joint.RIGHT_KNEE: 14, Joint.RIGHT_ANKLE: 16,
+}  # fmt: skip
+_MEDIAPIPE: Final[Mapping[Joint, int]] = {
+    Joint.NOSE: 0,
+    Joint.LEFT_SHOULDER: 11, Joint.LEFT_ELBOW: 13, Joint.LEFT_WRIST: 15,
+    Joint.RIGHT_SHOULDER: 12, Joint.RIGHT_ELBOW: 14, Joint.RIGHT_WRIST: 16,
+    Joint.LEFT_HIP: 23, Joint.LEFT_KNEE: 25, Joint.LEFT_ANKLE: 27,
+    Joint.RIGHT_HIP: 24, Joint.RIGHT_KNEE: 26, Joint.RIGHT_ANKLE: 28,
+}  # fmt: skip
+_OPENPOSE_MAPS: Final = {25: _BODY_25, 18: _COCO_18}
+# Halpe's keypoints begin with COCO's.
+_LIST_MAPS: Final = {17: _COCO_17, 26: _COCO_17, 136: _COCO_17}
+_LANDMARKS: Final = 33
+_MIDDLES: Final = {
+    Joint.PELVIS: (Joint.LEFT_HIP, Joint.RIGHT_HIP),
+    Joint.THORAX: (Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER),
+}
+_FORMS: Final = (
+    '{"people": [{"pose_keypoints_2d": …}]} of OpenPose, [{"image_id": …, "keypoints": …}] of '
+    "AlphaPose, or MediaPipe's 33 landmarks"
+)
 
 _SURE: Final = 0.1
 """Keypoints below this confidence are taken as not found."""
@@ -46,8 +79,6 @@ _FEWEST: Final = 4
 _LARGEST_NORMALISED: Final = 1.5
 """Coordinates up to here can't be a person's pixels: OpenPose normalises to 0–1 or −1–1."""
 
-_NORMALISED: Final = "normalised to the image's size"
-
 _MARGIN: Final = 0.1
 _ABOVE_FACE: Final = 0.12
 """Share of the box's longer side: the skull above the eyes, where no keypoint is."""
@@ -55,7 +86,7 @@ _ABOVE_FACE: Final = 0.12
 
 @dataclass(frozen=True, kw_only=True)
 class OpenPoseImage:
-    """What OpenPose found in one image.
+    """Whom a file of keypoints has in one image.
 
     Attributes:
         people: The surest first; joints that were not found are named in each.
@@ -70,35 +101,32 @@ def read_openpose(path: Path, *, size: tuple[int, int] | None = None) -> OpenPos
     """Read one file; a person who can't be used is left out, with the reason.
 
     Args:
-        path: OpenPose's JSON of one image.
+        path: The JSON of one image.
         size: Width and height of the image, where known: who is outside of it is left out.
 
     Raises:
-        InputError: The file is absent or not OpenPose's, or its coordinates are not pixels.
+        InputError: The file is absent, of another form or of several images, or its coordinates
+            are normalised in a way that can't be undone.
     """
     try:
         content = read_json(path)
     except DataError as error:
-        raise InputError(error.what, where=path, expected="OpenPose's JSON") from error
-    people = content.get("people") if isinstance(content, dict) else None
-    if not isinstance(people, list):
-        raise InputError(
-            "the file has no list of people", where=path, expected='{"people": [...]} of OpenPose'
-        )
+        raise InputError(error.what, where=path, expected=_FORMS) from error
     usable: list[Detection] = []
     left_out: list[str] = []
-    for i, entry in enumerate(people):
+    found: list[tuple[int, _Keypoints]] = []
+    entries, read = _entries(content, path)
+    for i, entry in enumerate(entries):
         try:
-            usable.append(_person(entry, size))
+            found.append((i, read(entry)))
         except _UnusableError as reason:
             left_out.append(f"people[{i}]: {reason}")
-    if people and not usable and all(_NORMALISED in reason for reason in left_out):
-        raise InputError(
-            f"the coordinates are {_NORMALISED}",
-            where=path,
-            expected="pixels",
-            remedy="run OpenPose with --keypoint_scale 0",
-        )
+    scale = _scale([keypoints for _, keypoints in found], size, path)
+    for i, keypoints in found:
+        try:
+            usable.append(_person(keypoints.points * scale, keypoints.mapping, size))
+        except _UnusableError as reason:
+            left_out.append(f"people[{i}]: {reason}")
     usable.sort(key=lambda person: -person.score)
     return OpenPoseImage(people=tuple(usable), left_out=tuple(left_out))
 
@@ -107,34 +135,113 @@ class _UnusableError(Exception):
     """Why a person can't be used."""
 
 
-def _person(entry: Any, size: tuple[int, int] | None) -> Detection:
+@dataclass(frozen=True)
+class _Keypoints:
+    """A person's x, y, confidence, and which of them are our joints."""
+
+    points: Array
+    mapping: Mapping[Joint, int]
+    normalised: bool = False
+    """Known to be fractions of the image, whatever the values."""
+
+
+def _entries(content: Any, path: Path) -> tuple[list[Any], Callable[[Any], _Keypoints]]:
+    """The people of a file, and what reads one of them."""
+    if isinstance(content, dict) and isinstance(content.get("people"), list):
+        return content["people"], _of_openpose
+    if isinstance(content, dict):
+        content = content.get("pose_landmarks", content.get("landmarks"))
+    if isinstance(content, list) and content:
+        first = content[0]
+        if isinstance(first, dict) and "keypoints" in first:
+            images = list(dict.fromkeys(str(e.get("image_id")) for e in content if type(e) is dict))
+            if len(images) > 1:
+                raise InputError(
+                    f"the file has people of {len(images)} images, such as {images[0][:80]} and "
+                    f"{images[1][:80]}",
+                    where=path,
+                    expected="those of one image",
+                    remedy="write the people of each image into a file of its own",
+                )
+            return content, _of_list
+        if isinstance(first, dict) and "x" in first:
+            return [content], _of_mediapipe
+        if isinstance(first, list) and first and isinstance(first[0], dict) and "x" in first[0]:
+            return content, _of_mediapipe
+    raise InputError("the file has no list of people", where=path, expected=_FORMS)
+
+
+def _of_openpose(entry: Any) -> _Keypoints:
     values = entry.get("pose_keypoints_2d") if isinstance(entry, dict) else None
+    return _flat(values, "pose_keypoints_2d", _OPENPOSE_MAPS, "25 (BODY_25) or 18 (COCO)")
+
+
+def _of_list(entry: Any) -> _Keypoints:
+    values = entry.get("keypoints") if isinstance(entry, dict) else None
+    return _flat(values, "keypoints", _LIST_MAPS, "17 (COCO), 26 or 136 (Halpe)")
+
+
+def _flat(
+    values: Any, name: str, maps: Mapping[int, Mapping[Joint, int]], known: str
+) -> _Keypoints:
     try:
         points = np.asarray(values, np.float64).reshape(-1, 3)
     except (TypeError, ValueError):
-        raise _UnusableError("pose_keypoints_2d is no list of x, y, confidence") from None
+        raise _UnusableError(f"{name} is no list of x, y, confidence") from None
     if len(points) == 0:
-        raise _UnusableError("pose_keypoints_2d is empty: no body, only face or hands")
-    if len(points) not in _MAPS:
-        raise _UnusableError(
-            f"pose_keypoints_2d has {len(points)} keypoints, not 25 (BODY_25) or 18 (COCO)"
-        )
+        raise _UnusableError(f"{name} is empty: no body, only face or hands")
+    if len(points) not in maps:
+        raise _UnusableError(f"{name} has {len(points)} keypoints, not {known}")
     if not np.isfinite(points).all():
-        raise _UnusableError("pose_keypoints_2d has numbers that are not finite")
+        raise _UnusableError(f"{name} has numbers that are not finite")
+    return _Keypoints(points, maps[len(points)])
+
+
+def _of_mediapipe(entry: Any) -> _Keypoints:
+    try:
+        points = np.array(
+            [(mark["x"], mark["y"], mark.get("visibility", 1.0)) for mark in entry], np.float64
+        )
+    except (TypeError, ValueError, KeyError, AttributeError):
+        raise _UnusableError("no list of landmarks with x and y") from None
+    if len(points) != _LANDMARKS or not np.isfinite(points).all():
+        raise _UnusableError(f"{len(points)} landmarks, not {_LANDMARKS} that are finite")
+    return _Keypoints(points, _MEDIAPIPE, normalised=True)
+
+
+def _scale(found: Sequence[_Keypoints], size: tuple[int, int] | None, path: Path) -> Array:
+    """What x, y and confidence are multiplied by to be pixels, the same for all of a file."""
+    sure = [k.points[k.points[:, 2] >= _SURE, :2] for k in found]
+    sure = [points for points in sure if len(points) >= _FEWEST]
+    fractions = any(k.normalised for k in found)
+    if not fractions and (
+        not sure or max(np.abs(points).max() for points in sure) > _LARGEST_NORMALISED
+    ):
+        return np.ones(3)
+    negative = not fractions and min(points.min() for points in sure) < 0
+    if size is None or negative:
+        raise InputError(
+            "the coordinates are normalised to the image's size"
+            + (", from -1 to 1" if negative else ""),
+            where=path,
+            expected="pixels, or fractions of an image whose size is known",
+            remedy="run OpenPose with --keypoint_scale 0",
+        )
+    return np.array([*size, 1.0])
+
+
+def _person(points: Array, mapping: Mapping[Joint, int], size: tuple[int, int] | None) -> Detection:
     sure = points[:, 2] >= _SURE
     if sure.sum() < _FEWEST:
         raise _UnusableError(f"fewer than {_FEWEST} keypoints were found")
-    if np.abs(points[sure, :2]).max() <= _LARGEST_NORMALISED:
-        raise _UnusableError(_NORMALISED)
     joints = np.full((N_JOINTS, 2), np.nan, np.float32)
-    mapping = _MAPS[len(points)]
     for joint, number in mapping.items():
         if sure[number]:
             joints[joint] = points[number, :2]
-    hips = joints[[Joint.LEFT_HIP, Joint.RIGHT_HIP]]
-    if len(points) == 18:
-        joints[Joint.PELVIS] = hips.mean(0)
-    looked_for = [*mapping, Joint.PELVIS]
+    for middle, ends in _MIDDLES.items():
+        if middle not in mapping:
+            joints[middle] = joints[list(ends)].mean(0)
+    looked_for = {*mapping, *_MIDDLES}
     missing = sorted({j for j in looked_for if not np.isfinite(joints[j]).all()})
     box = _box(points[sure, :2])
     if box is None:

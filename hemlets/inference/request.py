@@ -32,6 +32,11 @@ BOX_FORM: Final = "[left, top, right, bottom] in pixels, left < right and top < 
 CAMERA_FORM: Final = '{"fx": …, "fy": …, "cx": …, "cy": …} in pixels'
 
 _LARGEST: Final = 1e6
+_LARGEST_NORMALISED: Final = 1.5
+_LARGEST_BOX: Final = 5
+"""A person may be cut by the image's edge; more is a box of another image, or in other units."""
+
+_TINY_IMAGE_PX: Final = 20
 _FOCAL_PX: Final = (1.0, 1e6)
 """Shorter ones overflow float32 on the way to metres; no lens is near either end."""
 
@@ -186,12 +191,27 @@ _SHAPE_ERRORS: Final = ("missing", "extra_forbidden", "model_type", "model_attri
 
 
 def require_overlap(box: Box, width: int, height: int, where: str) -> None:
-    """Refuse a box that shows nothing of its image.
+    """Refuse a box that shows nothing of its image, or is in other units.
 
     Raises:
-        InputError: It covers less than a pixel.
+        InputError: It covers less than a pixel, looks normalised, or is far larger than the image.
     """
     left, top, right, bottom = box
+    if max(map(abs, box)) <= _LARGEST_NORMALISED and min(width, height) > _TINY_IMAGE_PX:
+        raise InputError(
+            f"the box {[round(value, 3) for value in box]} looks normalised by the image size",
+            where=where,
+            expected=f"pixels of the {width}×{height} image",
+            remedy="multiply it by the image's width and height",
+        )
+    if right - left > _LARGEST_BOX * width and bottom - top > _LARGEST_BOX * height:
+        raise InputError(
+            f"the box {[round(value, 1) for value in box]} is over {_LARGEST_BOX} times as large "
+            "as the image",
+            where=where,
+            expected=f"pixels of the {width}×{height} image",
+            remedy="scale it to this image, or leave it out: people are found then",
+        )
     if min(right, width) - max(left, 0) < 1 or min(bottom, height) - max(top, 0) < 1:
         raise InputError(
             f"the box {[round(value, 1) for value in box]} shows nothing of the image",

@@ -203,8 +203,78 @@ def test_a_person_who_cannot_be_used_is_left_out_with_the_reason_and_the_others_
     assert reason in told
 
 
-def test_coordinates_from_0_to_1_are_refused_as_normalised(tmp_path):
+def test_normalised_coordinates_are_refused_where_the_image_is_not_known(tmp_path):
     file = written(tmp_path, keypoints(scale=1 / 640))
     with pytest.raises(InputError, match="normalised") as caught:
         read_openpose(file)
     assert "--keypoint_scale 0" in caught.value.remedy
+
+
+def test_fractions_of_the_image_become_its_pixels(tmp_path):
+    (expected,) = read_openpose(written(tmp_path, keypoints())).people
+    (person,) = read_openpose(written(tmp_path, keypoints(scale=1 / 640)), size=(640, 640)).people
+    np.testing.assert_allclose(person.joints2d_px, expected.joints2d_px, atol=1e-3)
+    np.testing.assert_allclose(person.box_xyxy, expected.box_xyxy, atol=1e-3)
+
+
+def test_coordinates_from_minus_1_to_1_are_refused_although_the_image_is_known(tmp_path):
+    values = np.array(keypoints(scale=1 / 640)).reshape(-1, 3)
+    values[:, :2] = 2 * values[:, :2] - 1
+    file = written(tmp_path, values.ravel().tolist())
+    with pytest.raises(InputError, match="from -1 to 1"):
+        read_openpose(file, size=(640, 640))
+
+
+def coco_17() -> np.ndarray:
+    """The same person as `keypoints` has, in COCO's order."""
+    points = np.array(keypoints()).reshape(-1, 3)
+    order = [0, 0, 0, 0, 0, 5, 2, 6, 3, 7, 4, 12, 9, 13, 10, 14, 11]
+    return points[order]
+
+
+@pytest.mark.parametrize("more", [0, 9, 119])
+def test_alphaposes_people_of_one_image_are_read(tmp_path, more):
+    (expected,) = read_openpose(written(tmp_path, keypoints())).people
+    points = np.concatenate([coco_17(), np.zeros((more, 3))])
+    file = tmp_path / "alphapose.json"
+    entry = {"image_id": "a.jpg", "category_id": 1, "keypoints": points.ravel().tolist()}
+    file.write_text(json.dumps([{**entry, "score": 2.9}]))
+    (person,) = read_openpose(file, size=(640, 480)).people
+    for joint in (Joint.LEFT_WRIST, Joint.RIGHT_ANKLE, Joint.RIGHT_HIP, Joint.LEFT_KNEE):
+        np.testing.assert_allclose(
+            person.joints2d_px[joint], expected.joints2d_px[joint], atol=1e-4
+        )
+    shoulders = person.joints2d_px[[Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER]].mean(0)
+    np.testing.assert_allclose(person.joints2d_px[Joint.THORAX], shoulders)
+
+
+def test_alphaposes_file_of_several_images_is_refused_with_two_of_them(tmp_path):
+    file = tmp_path / "alphapose-results.json"
+    entries = [{"image_id": name, "keypoints": [0] * 51} for name in ("a.jpg", "b.jpg")]
+    file.write_text(json.dumps(entries))
+    with pytest.raises(InputError, match=r"a\.jpg and b\.jpg"):
+        read_openpose(file, size=(640, 480))
+
+
+@pytest.mark.parametrize("form", ["alone", "people", "landmarks", "pose_landmarks"])
+def test_mediapipes_landmarks_are_fractions_of_the_image(tmp_path, form):
+    points = np.array(keypoints()).reshape(-1, 3)
+    marks = [{"x": 0.1, "y": 0.1, "z": 0.0, "visibility": 0.0} for _ in range(33)]
+    for ours, theirs in ((0, 0), (5, 11), (2, 12), (12, 23), (9, 24), (13, 25), (10, 26)):
+        x, y, _ = points[ours]
+        marks[theirs] = {"x": x / 640, "y": y / 480, "z": -0.1}
+    content = {"alone": marks, "people": [marks], "landmarks": {"landmarks": marks},
+               "pose_landmarks": {"pose_landmarks": [marks]}}[form]  # fmt: skip
+    file = tmp_path / "mediapipe.json"
+    file.write_text(json.dumps(content))
+    (person,) = read_openpose(file, size=(640, 480)).people
+    np.testing.assert_allclose(person.joints2d_px[Joint.LEFT_KNEE], points[13, :2], atol=1e-3)
+    assert "left_ankle" in person.missing
+    with pytest.raises(InputError, match="normalised"):
+        read_openpose(file)
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path):
+    file = written(tmp_path, keypoints())
+    file.write_text("\ufeff" + file.read_text(), encoding="utf-8")
+    assert len(read_openpose(file).people) == 1

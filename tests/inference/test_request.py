@@ -10,7 +10,7 @@ import pytest
 
 from hemlets.core.errors import InputError
 from hemlets.inference import Camera
-from hemlets.inference.request import ImageRequest, parse_box, parse_camera
+from hemlets.inference.request import ImageRequest, parse_box, parse_camera, require_overlap
 
 CAMERA = Camera(fx=900.0, fy=910.0, cx=320.0, cy=240.0)
 BOX = (1.0, 2.0, 30.0, 40.0)
@@ -92,3 +92,26 @@ def test_the_number_of_boxes_can_be_limited(count: int) -> None:
 def test_a_misspelt_field_is_not_ignored() -> None:
     with pytest.raises(InputError, match="'bbox'"):
         ImageRequest.parse({"bbox": BOX})
+
+
+@pytest.mark.parametrize(
+    ("box", "what"),
+    [
+        ((0.1, 0.2, 0.6, 0.9), "looks normalised"),
+        ((0.0, 0.0, 1.0, 1.0), "looks normalised"),
+        ((-5000.0, -5000.0, 9000.0, 9000.0), "5 times as large"),
+        ((0.0, 0.0, 9000.0, 9000.0), "5 times as large"),
+        ((700.0, 0.0, 800.0, 100.0), "shows nothing"),
+        ((100.0, 100.0, 100.5, 100.5), "shows nothing"),
+    ],
+)
+def test_a_box_in_other_units_or_elsewhere_is_refused_by_what_it_looks_like(
+    box: tuple[float, float, float, float], what: str
+) -> None:
+    with pytest.raises(InputError, match=what):
+        require_overlap(box, 640, 480, "box")
+
+
+def test_a_person_may_reach_far_past_the_image() -> None:
+    require_overlap((-600.0, -900.0, 900.0, 1400.0), 640, 480, "box")
+    require_overlap((0.0, 0.0, 1.5, 1.5), 10, 10, "box")

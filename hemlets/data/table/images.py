@@ -28,6 +28,28 @@ _ORIENTATION: Final = 0x112
 _MAX_EXTRANEOUS_BYTES: Final = 64
 """Some cameras pad a JPEG by a few bytes, which decoders skip; more is a piece of another file."""
 
+_KNOWN: Final = {
+    b"GIF8": "a GIF",
+    b"%PDF": "a PDF",
+    b"ftypavif": "an AVIF image",
+    b"<svg": "an SVG",
+    b"jP  \r\n": "a JPEG 2000 image",
+    b"\xff\x4f\xff\x51": "a JPEG 2000 image",
+    b"JXL ": "a JPEG XL image",
+    b"\xff\x0a": "a JPEG XL image",
+    b"ftypcrx": "a camera's raw image",
+    b"CR\x02": "a camera's raw image",
+    b"FUJIFILM": "a camera's raw image",
+    b"8BPS": "a Photoshop file",
+    b"#?RADIANCE": "an HDR image",
+    b"v/1\x01": "an OpenEXR image",
+}
+_NOT_IMAGES: Final = {
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+    b"version https://git-lfs": "a pointer of Git LFS",
+}
+
 _HEIF_BRANDS: Final = frozenset({b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1"})
 
 _UPRIGHT: Final[dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]]] = {
@@ -58,7 +80,10 @@ def decode_image(data: bytes, *, where: str = "image") -> npt.NDArray[np.uint8]:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=_FORMATS) as header:
                 width, height = header.size
-                is_jpeg = header.format == "JPEG"
+                is_jpeg = header.format in ("JPEG", "MPO")
+                # A JPEG's further images are thumbnails and depth; the first is the photo.
+                several = not is_jpeg and getattr(header, "is_animated", False)
+                bands = header.mode
                 orientation = header.getexif().get(_ORIENTATION, 1) if is_jpeg else 1
     except Image.DecompressionBombError as error:
         pixels = re.search(r"\d+", str(error))
@@ -67,6 +92,20 @@ def decode_image(data: bytes, *, where: str = "image") -> npt.NDArray[np.uint8]:
         raise _unreadable(data, where) from None
     if width * height > MAX_PIXELS:
         raise _too_large(f"{width}×{height}", where)
+    if several:
+        raise InputError(
+            "the file holds several images or is animated",
+            where=where,
+            expected="one image",
+            remedy="save the image that is meant as a file of its own",
+        )
+    if bands == "F":
+        raise InputError(
+            "the image holds floating-point numbers, whose black and white are not known",
+            where=where,
+            expected="8 or 16 bits a channel",
+            remedy="save it with 8 or 16 bits",
+        )
     if not is_jpeg:
         return _decode_by_opencv(data, where)
     _require_few_scans(data, width * height, where)
@@ -153,8 +192,17 @@ def _unreadable(data: bytes, where: str) -> InputError:
             expected=expected,
             remedy="convert it to JPEG, for example with `heif-convert PHOTO.heic PHOTO.jpg`",
         )
-    starts = {b"GIF8": "a GIF", b"%PDF": "a PDF", b"ftypavif": "an AVIF image", b"<svg": "an SVG"}
-    known = next((name for start, name in starts.items() if start in data[:16]), None)
+    if not data:
+        return InputError("the image is empty: it has no bytes", where=where, expected=expected)
+    for start, what in _NOT_IMAGES.items():
+        if data[:32].lstrip().lower().startswith(start):
+            return InputError(
+                f"this is {what}, not an image",
+                where=where,
+                expected=expected,
+                remedy="download the image itself",
+            )
+    known = next((name for start, name in _KNOWN.items() if start in data[:16]), None)
     return InputError(
         f"{known} can't be read" if known else f"not an image that can be read ({len(data)} bytes)",
         where=where,

@@ -204,9 +204,52 @@ def test_an_image_beyond_pillows_own_limit_is_called_too_large(
 @pytest.mark.parametrize(
     ("start", "name"),
     [(b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"), (b"GIF89a", "GIF"), (b"%PDF-1.7", "PDF"),
-     (b"\0\0\0\x1cftypavif", "AVIF")],
+     (b"\0\0\0\x1cftypavif", "AVIF"), (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+     (b"\0\0\0\x0cJXL \r\n", "JPEG XL"), (b"II*\0\x10\0\0\0CR\x02\0", "raw"),
+     (b"\0\0\0\x18ftypcrx ", "raw"), (b"8BPS\0\1", "Photoshop")],
 )  # fmt: skip
 def test_a_known_format_that_cant_be_read_is_named_with_a_remedy(start: bytes, name: str) -> None:
     with pytest.raises(InputError, match=name) as caught:
         decode_image(start + bytes(100))
     assert "convert" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"", "no bytes"),
+        (b"\n<!DOCTYPE html><html>404</html>", "web page"),
+        (b"<HTML><body>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS"),
+    ],
+)
+def test_what_came_in_place_of_an_image_is_named(data: bytes, what: str) -> None:
+    with pytest.raises(InputError, match=what):
+        decode_image(data)
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "PNG", "TIFF"])
+def test_a_file_of_several_images_is_refused(picture: Image.Image, kind: str) -> None:
+    data = _encoded(picture, kind, save_all=True, append_images=[picture.rotate(90)])
+    with pytest.raises(InputError, match="several images"):
+        decode_image(data)
+
+
+def test_the_first_image_of_a_stereo_cameras_file_is_the_photo(picture: Image.Image) -> None:
+    data = _encoded(picture, "MPO", save_all=True, append_images=[picture.rotate(90)])
+    alone = _encoded(picture, "MPO")
+    assert np.array_equal(decode_image(data), decode_image(alone))
+
+
+def test_floating_point_pixels_are_refused_by_name(picture: Image.Image) -> None:
+    with pytest.raises(InputError, match="floating-point"):
+        decode_image(_encoded(picture.convert("F"), "TIFF"))
+
+
+def test_a_stereo_cameras_file_is_held_to_what_other_jpegs_are(picture: Image.Image) -> None:
+    exif = Image.Exif()
+    exif[0x112] = 6
+    data = _encoded(picture, "MPO", save_all=True, append_images=[picture], exif=exif)
+    assert decode_image(data).shape[:2] == picture.size
+    with pytest.raises(InputError, match="cut or damaged"):
+        decode_image(data[: data.index(b"\xff\xd9", len(data) // 4) - 40] + b"\xff\xd9")
