@@ -111,7 +111,13 @@ def encode(
     own = folder / content_hash(decided)[:20]
     own.mkdir(parents=True, exist_ok=True)
     features = compute_features(
-        network, crops, count, folder=own, precision=precision, group=Group(), told=progress
+        network,
+        crops,
+        count,
+        folder=own,
+        precision=precision,
+        group=Group(),
+        report_progress=progress,
     )
     # Targets in the files are those of the volume that they were first computed for.
     return Encoded(rows=rows, crops=crops, features=features.with_targets(crops))

@@ -1,7 +1,6 @@
-"""Whether a challenger becomes the champion: a pure decision, then one that is carried out.
+"""Decide whether a challenger becomes the champion, and carry the decision out.
 
-What is missing or not a finite number counts against the challenger: a promotion must be shown
-to be safe, never assumed.
+A missing or non-finite figure counts against the challenger.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ REPLACED_BY_TAG: Final = "hemlets.replaced_by"
 
 
 class Bound(Config):
-    """What a metric may at most, or must at least, be. The bound itself passes.
+    """Limits of a metric, inclusive.
 
     Attributes:
         max: Upper limit, for errors.
@@ -61,15 +60,14 @@ class Bound(Config):
 
 
 class Limits(Config):
-    """What a challenger must reach on one set of gate rows.
+    """Requirements on a challenger for one set of gate rows.
 
     Attributes:
-        floors: Bounds by metric name. Every one of these metrics must be there.
-        max_regression: The largest value that the upper end of the paired bootstrap interval of
-            challenger ÷ champion − 1 may have: 0.01 allows a challenger that is at worst 1 %
-            worse.
-        min_gate_samples: Gate samples that a promotion needs. A profile that asks for fewer than
-            the default weakens the gate, which the decision's reasons then say.
+        floors: Bounds by metric name. All of these metrics are required.
+        max_regression: Largest allowed upper end of the paired bootstrap interval of
+            challenger ÷ champion − 1; 0.01 allows a challenger that is at worst 1 % worse.
+        min_gate_samples: Gate samples that a promotion needs. Fewer than the default weaken the
+            gate, which is then named among the decision's reasons.
     """
 
     floors: dict[str, Bound] = Field(min_length=1)
@@ -78,7 +76,7 @@ class Limits(Config):
 
 
 class PromotionRules(Limits):
-    """When a challenger is good enough; see `Limits` for the rendered people's gate.
+    """`Limits` of the rendered gate, and whether it decides.
 
     Attributes:
         rendered_decides: Whether the rendered gate decides. If not, only the gates of the profile's
@@ -89,11 +87,11 @@ class PromotionRules(Limits):
 
 
 class Judge(Limits):
-    """Held-out rows of one's own data that decide, too.
+    """Limits on held-out rows of the user's own data.
 
     Attributes:
         held_out: Data version that ``hemlets data hold-out`` committed: frozen by its hash.
-        metric: Error that challenger and champion are compared by.
+        metric: Error by which challenger and champion are compared.
     """
 
     held_out: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*\.held-out-[0-9a-f]{12}$")
@@ -104,7 +102,7 @@ class Judge(Limits):
 
     @property
     def name(self) -> str:
-        """The dataset that the rows are of."""
+        """Name of the dataset of the rows."""
         return self.held_out.rpartition(".held-out-")[0]
 
 
@@ -120,10 +118,10 @@ class Comparison:
         champion_version: The champion's version number.
         champion_hash: Hash of the champion's model folder.
         challenger_hash: Hash of the challenger's model folder.
-        champion_gate: Hash of the gate rows that the champion was registered with; empty where
-            its tags say nothing. The figures above are of the present rows in any case.
-        problem: Why the two can't be compared; None where they were.
-        notes: How the two differ in what is a part of a model, one sentence each.
+        champion_gate: Hash of the gate rows that the champion was registered with; empty if
+            unknown. The figures above are always of the present rows.
+        problem: Why the two can't be compared; None if they were compared.
+        notes: Differences between the two models, one sentence each.
     """
 
     metric: str
@@ -140,13 +138,13 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """A challenger on the held-out rows of one's own data.
+    """Figures of a challenger on held-out rows of the user's own data.
 
     Attributes:
         judge: The rules.
         metrics: Figures of the metrics that have a floor or are compared.
-        comparison: The challenger against the champion, None where there is no champion.
-        gate: The rows; None where there are none.
+        comparison: Challenger against champion; None if there is no champion.
+        gate: The rows; None if there are none.
     """
 
     judge: Judge
@@ -155,7 +153,7 @@ class Judged:
     gate: SplitFingerprint | None
 
     def failures(self) -> list[str]:
-        """What speaks against the challenger, one sentence each."""
+        """List the reasons against the challenger, one sentence each."""
         return [
             f"{self.judge.name}: {failure}"
             for failure in (
@@ -167,13 +165,13 @@ class Judged:
         ]
 
     def merits(self) -> list[str]:
-        """What speaks for it."""
+        """List the reasons for the challenger, one sentence each."""
         merits = _merits(self.judge, self.metrics, self.comparison)
         return [f"{self.judge.name}: {merit}" for merit in merits]
 
 
 class Outcome(StrEnum):
-    """What becomes of a challenger."""
+    """Outcome of a challenger's evaluation."""
 
     PROMOTED = "promoted"
     REJECTED = "rejected"
@@ -185,13 +183,12 @@ class Decision:
     """An outcome and every reason for it.
 
     Attributes:
-        outcome: What becomes of the challenger.
-        reasons: One sentence each. For a rejection everything that failed, not only the first;
-            then whatever makes the gate another or a weaker one than usual.
-        champion_version: The champion it was held against, None where there was none.
-        failures: Those of the reasons that speak against the model. A rejection has some; so
-            may a model that already is the champion, and then something is wrong with what is
-            being served.
+        outcome: The outcome.
+        reasons: One sentence each. A rejection lists every failure; then notes about a changed or
+            weakened gate follow.
+        champion_version: The champion that it was compared with; None if there was none.
+        failures: The reasons against the model. A model that already is the champion may have
+            some too: then something is wrong with the served model.
     """
 
     outcome: Outcome
@@ -201,7 +198,7 @@ class Decision:
 
     @property
     def promote(self) -> bool:
-        """Whether the alias ``champion`` is to move."""
+        """Whether the alias ``champion`` must move."""
         return self.outcome is Outcome.PROMOTED
 
 
@@ -220,15 +217,15 @@ def decide(
 
     Args:
         rules: Floors and the allowed regression.
-        challenger_metrics: The challenger's figures by name. Every figure must be finite, also
-            one that has no floor.
-        comparison: The challenger against the champion, None where there is no champion.
-        canary_passed: Whether the served answers equalled the saved predictions; None when it
-            was not tried.
-        gate: The rows that the figures are of; None where that is not known.
-        gaps: Figures that are missing on a part of the rows, one sentence each.
+        challenger_metrics: The challenger's figures by name. All must be finite, also those
+            without a floor.
+        comparison: Challenger against champion; None if there is no champion.
+        canary_passed: Whether the served answers equalled the saved predictions; None if not
+            tested.
+        gate: The rows of the figures; None if unknown.
+        gaps: Figures that are missing on some rows, one sentence each.
         own: The challenger on the user's own held-out rows.
-        withdrawn: Why a person took this model out of service; None where nobody did.
+        withdrawn: Why this model was withdrawn from service; None if it was not.
     """
     rendered = [
         *_too_few(rules, gate),
@@ -285,10 +282,10 @@ def decide(
 
 @contextlib.contextmanager
 def promotion_lock(workspace: Workspace) -> Iterator[None]:
-    """Hold what every change of the champion holds; a process that holds it may enter again.
+    """Hold the reentrant lock that every change of the champion requires.
 
     Raises:
-        WorkspaceError: Another process of this workspace has held it for minutes.
+        WorkspaceError: Another process of this workspace held it for five minutes.
     """
     # A champion's files may be downloaded under it.
     with lock(workspace.locks / "promotion.lock", "a promotion", timeout_s=300, again=True):
@@ -296,24 +293,19 @@ def promotion_lock(workspace: Workspace) -> Iterator[None]:
 
 
 def apply(decision: Decision, workspace: Workspace, version: registry.ModelVersion) -> Decision:
-    """Carry a decision out: tags first, the alias last, so that a crash promotes nothing unsaid.
+    """Carry out a decision: tags first, the alias last, so that a crash promotes nothing untagged.
 
-    May be repeated. A promotion that was decided against another champion than the present one
-    is turned into a rejection, since nobody compared these two.
-
-    Args:
-        decision: From :func:`decide`.
-        workspace: Whose registry.
-        version: The challenger.
+    May be repeated. If the champion has changed since the comparison, a promotion becomes a
+    rejection.
 
     Returns:
-        What was carried out, which is what was decided unless the champion changed meanwhile.
+        The decision that was carried out.
     """
     with promotion_lock(workspace):
         current = registry.champion(workspace)
         number = None if current is None else current.version
         if number == version.version and decision.outcome is not Outcome.REJECTED:
-            # Its tags say why it was promoted; a rerun must not write over them.
+            # A rerun must not overwrite the tags with the reasons of the promotion.
             return decision
         if decision.promote and number != decision.champion_version:
             compared = (
@@ -466,12 +458,12 @@ def _canary(passed: bool | None) -> list[str]:
 
 
 def _passed(rules: Limits, metrics: Mapping[str, float | None]) -> str:
-    kept = [
+    met = [
         f"{metric_label(name)} is {format_value(name, value)} ({_limits(name, bound)})"
         for name, bound in sorted(rules.floors.items())
         if (value := metrics.get(name)) is not None
     ]
-    return f"every limit is kept: {', '.join(kept)}"
+    return f"every limit is met: {', '.join(met)}"
 
 
 def _merits(

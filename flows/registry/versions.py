@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.tracking.mlflow_client import STAGE_KEY_TAG, Tracking, connect
+from flows.tracking.run import shorten_tags
 from hemlets.core.errors import AssetError, CheckpointError, ConfigError, PromotionError
 from hemlets.core.files import atomic_folder, lock, sha256_file, sha256_folder
 from hemlets.core.redaction import redact_url
@@ -126,7 +127,7 @@ def register(
             version = found[-1]
         else:
             every = {**tags, _HASH_TAG: model_hash}
-            version = _create(tracking, model_folder, run_id, _short(every))
+            version = _create(tracking, model_folder, run_id, shorten_tags(every, _LONGEST_TAG))
         if CHALLENGER not in version.aliases:
             tracking.client.set_registered_model_alias(MODEL_NAME, CHALLENGER, str(version.version))
     return _get(tracking, version.version)
@@ -209,14 +210,9 @@ def model_folder_of(workspace: Workspace, version: ModelVersion) -> Path:
 
 
 def attach_archive(workspace: Workspace, version: ModelVersion, archive: Path) -> None:
-    """Store the archive that was tried through an endpoint with its version, and its hash as tag.
+    """Store a tested TorchServe archive (``.mar``) with its version, and its hash as a tag.
 
-    Nothing happens where that very archive is stored already.
-
-    Args:
-        workspace: Whose registry.
-        version: The model in the archive.
-        archive: The ``.mar`` file; the bytes that were tested are the bytes that are served.
+    Does nothing if the same bytes are stored already.
     """
     digest = sha256_file(archive)
     if version.tags.get(ARCHIVE_TAG) == digest:
@@ -224,12 +220,12 @@ def attach_archive(workspace: Workspace, version: ModelVersion, archive: Path) -
     folder = f"archive/{digest[:12]}"
     connect(workspace).client.log_artifact(version.run_id, str(archive), folder)
     # The hash comes last: without it the archive does not count as stored.
-    noted = {_ARCHIVE_PATH_TAG: f"{folder}/{archive.name}", ARCHIVE_TAG: digest}
-    tag_version(workspace, version, noted)
+    tags = {_ARCHIVE_PATH_TAG: f"{folder}/{archive.name}", ARCHIVE_TAG: digest}
+    tag_version(workspace, version, tags)
 
 
 def archive_of(workspace: Workspace, version: ModelVersion) -> Path | None:
-    """The tested archive of a version on this machine, verified; None where none was stored.
+    """Return the tested archive of a version on this machine, verified; None if not stored.
 
     Local artifacts are used where they lie; those of a server are downloaded once.
 
@@ -272,7 +268,7 @@ def archive_of(workspace: Workspace, version: ModelVersion) -> Path | None:
 
 
 def set_champion(workspace: Workspace, version: ModelVersion) -> None:
-    """Point the alias ``champion`` to a version. Nothing happens where it points there already."""
+    """Point the alias ``champion`` to a version."""
     tracking = connect(workspace)
     current = _by_alias(tracking, CHAMPION)
     if current is None or current.version != version.version:
@@ -280,13 +276,7 @@ def set_champion(workspace: Workspace, version: ModelVersion) -> None:
 
 
 def reject(workspace: Workspace, version: ModelVersion, reasons: Sequence[str]) -> None:
-    """Note on a version why it was rejected. No alias moves.
-
-    Args:
-        workspace: Whose registry.
-        version: The challenger.
-        reasons: At least one sentence.
-    """
+    """Tag a version with the reasons of its rejection, at least one. No alias moves."""
     if not reasons:
         raise PromotionError(
             "a rejection needs a reason", where=f"{MODEL_NAME} version {version.version}"
@@ -297,9 +287,9 @@ def reject(workspace: Workspace, version: ModelVersion, reasons: Sequence[str]) 
 
 
 def tag_version(workspace: Workspace, version: ModelVersion, tags: Mapping[str, str]) -> None:
-    """Set tags on a version; an existing one is replaced."""
+    """Set tags on a version; existing tags are replaced."""
     client = connect(workspace).client
-    for name, value in _short(tags).items():
+    for name, value in shorten_tags(tags, _LONGEST_TAG).items():
         client.set_model_version_tag(MODEL_NAME, str(version.version), name, value)
 
 
@@ -309,7 +299,7 @@ def set_description(workspace: Workspace, version: ModelVersion, text: str) -> N
 
 
 def untag_version(workspace: Workspace, version: ModelVersion, names: Iterable[str]) -> None:
-    """Take tags from a version that has them."""
+    """Remove tags from a version; absent tags are ignored."""
     client = connect(workspace).client
     for name in names:
         if name in version.tags:
@@ -344,7 +334,7 @@ def _create(
 
 
 def _logged(tracking: Tracking, stage_key: str, model_hash: str) -> LoggedModel | None:
-    # A process killed between logging and registering leaves a whole model without a version.
+    # A process killed between logging and registering leaves a complete model without a version.
     found = tracking.client.search_logged_models(
         [tracking.experiment_id],
         filter_string=f"tags.`{STAGE_KEY_TAG}` = '{stage_key}'",
@@ -473,7 +463,7 @@ def _artifact_path(stored: Path) -> str:
 
 def _search(tracking: Tracking, query: str) -> list[ModelVersion]:
     found = [_version(item) for item in tracking.client.search_model_versions(query)]
-    # A search leaves the aliases out.
+    # A search does not return aliases.
     return [_get(tracking, item.version) for item in sorted(found, key=lambda v: v.version)]
 
 
@@ -520,9 +510,3 @@ def _version(found: MlflowVersion) -> ModelVersion:
         tags=tags,
         aliases=tuple(found.aliases or ()),
     )
-
-
-def _short(tags: Mapping[str, str]) -> dict[str, str]:
-    return {
-        k: v if len(v) <= _LONGEST_TAG else v[: _LONGEST_TAG - 1] + "…" for k, v in tags.items()
-    }

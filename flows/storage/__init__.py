@@ -1,1 +1,1 @@
-"""What is stored between runs: stage cache, data versions, retention."""
+"""Storage between runs: stage cache, data versions, retention."""

@@ -18,29 +18,27 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
 
 
-def collect_garbage(workspace: Workspace, forgotten: Iterable[str], kept: Iterable[str]) -> int:
+def collect_garbage(workspace: Workspace, forgotten: Iterable[str], retained: Iterable[str]) -> int:
     """Forget versions and remove their files from the cache and the workspace's own remote.
-
-    A remote that the settings name may be shared, so it is left alone.
 
     Args:
         workspace: The workspace.
-        forgotten: Names of the versions that go.
-        kept: Names of those that stay.
+        forgotten: Names of the versions to forget.
+        retained: Names of the other versions.
 
     Returns:
         Bytes that were freed.
 
     Raises:
-        WorkspaceError: The list of a remaining version's files is lost, so that DVC can't tell
-            which files it needs.
+        WorkspaceError: The file list of a retained version is lost, so that DVC can't tell which
+            files that version needs.
     """
     from dvc.exceptions import DvcException
 
     before = _bytes(workspace)
     for version in forgotten:
         data_versions.forget(workspace, version)
-    with _shown_to_dvc(workspace, kept):
+    with _visible_to_dvc(workspace, retained):
         repo = data_versions.open_repository(workspace)
         try:
             _require_lists(repo, workspace)
@@ -77,13 +75,13 @@ def _bytes(workspace: Workspace) -> int:
 
 
 @contextlib.contextmanager
-def _shown_to_dvc(workspace: Workspace, kept: Iterable[str]) -> Iterator[None]:
-    """Show DVC the versions that stay, because it looks at the current ones only."""
+def _visible_to_dvc(workspace: Workspace, retained: Iterable[str]) -> Iterator[None]:
+    """Add a temporary note for every retained version: DVC only reads the current notes."""
     from ruamel.yaml import YAML
 
     made: list[Path] = []
     try:
-        for version in kept:
+        for version in retained:
             note = workspace.data / "beside" / f"{version}.dvc"
             if note.exists():
                 continue

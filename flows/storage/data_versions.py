@@ -1,9 +1,8 @@
-"""Data versions by DVC: shards and tables, never single images.
+"""Commit, check out and export data versions with DVC: shards and tables, never single images.
 
-The repository has no source control of its own (``--no-scm``), so the small ``.dvc`` note of each
-version is stored by name under ``versions/`` and in the remote's index
-(`flows.storage.version_index`). With the note and the remote, a version comes back. The remote is a
-folder of the workspace, or what `DataSettings` names.
+The repository has no source control (``--no-scm``). The ``.dvc`` note of each version is stored by
+name under ``versions/`` and in the remote's index (`flows.storage.version_index`); note and remote
+suffice to restore a version. The remote is a folder of the workspace, or set by `DataSettings`.
 """
 
 from __future__ import annotations
@@ -39,19 +38,14 @@ _CONFIG: Final = "[core]\n    no_scm = True\n    analytics = False\n"
 
 
 def versions(workspace: Workspace, name: str | None = None) -> list[str]:
-    """Names of the versions that this workspace knows, oldest first.
-
-    Args:
-        workspace: Whose data repository.
-        name: Only those of one dataset.
-    """
+    """List the versions that this workspace knows, oldest first; ``name`` selects one dataset."""
     folder = workspace.data / "versions"
     files = sorted(folder.glob("*.dvc"), key=lambda path: (path.stat().st_mtime_ns, path.name))
     return [path.stem for path in files if name is None or _dataset(path.stem) == name]
 
 
 def remote_versions(workspace: Workspace) -> list[str]:
-    """Names of the versions in the remote, oldest first, whichever machine pushed them.
+    """List the versions in the remote, oldest first, from any machine.
 
     Raises:
         WorkspaceError: The remote can't be read.
@@ -67,21 +61,21 @@ def commit(
     name: str = OPEN_RENDERED,
     content: str | None = None,
 ) -> str:
-    """Make a folder the current version of a dataset, pushed to the remote.
+    """Make a folder the current version of a dataset and push it to the remote.
 
     The same bytes give the same version, which is committed once.
 
     Args:
-        workspace: Whose data repository.
+        workspace: The workspace with the data repository.
         folder: The data version.
-        name: Of the dataset.
-        content: Hash of the folder's content; where it is known, nothing is copied again.
+        name: Name of the dataset.
+        content: Hash of the folder's content; if it was committed before, nothing is copied.
 
     Returns:
-        The version's name: the dataset's, and DVC's hash of the folder.
+        The version's name: the dataset's name and DVC's hash of the folder.
 
     Raises:
-        ConfigError: A name that can't be a folder's.
+        ConfigError: The name can't be a folder name.
         WorkspaceError: The remote can't be written.
     """
     if not _NAME.fullmatch(name):
@@ -113,12 +107,7 @@ def commit(
 
 
 def publish(workspace: Workspace, folder: Path, *, name: str) -> str:
-    """`commit` by hand: a new version is announced to the Prefect server, if one is set.
-
-    Raises:
-        ConfigError: As for `commit`.
-        WorkspaceError: As for `commit`.
-    """
+    """`commit` by hand, and send an event about a new version to the Prefect server, if set."""
     known = versions(workspace)
     version = commit(workspace, folder, name=name)
     if version not in known and os.environ.get("PREFECT_API_URL"):
@@ -132,7 +121,7 @@ def publish(workspace: Workspace, folder: Path, *, name: str) -> str:
 def _push(
     repo: Repo, target: Path, version: str, note: str, index: VersionIndex, workspace: Workspace
 ) -> None:
-    """Push a version's files, then its note, then know it here: each implies those before it."""
+    """Push a version's files, then its note, then store the note here, in this order."""
     path = _note_path(workspace, version)
     if _is_note(path) and index.read(version) is not None:
         return
@@ -144,7 +133,7 @@ def _push(
 
 
 def checkout(workspace: Workspace, version: str) -> Path:
-    """Bring a version back into ``data/DATASET``, from the remote where needed.
+    """Check a version out into ``data/DATASET``; fetch it from the remote if needed.
 
     Raises:
         DataError: No such version; the known ones are named.
@@ -154,7 +143,7 @@ def checkout(workspace: Workspace, version: str) -> Path:
 
 
 def export(workspace: Workspace, version: str) -> Path:
-    """Bring a version into a folder of its own, beside the current one.
+    """Check a version out into a folder of its own; the current version stays.
 
     Raises:
         DataError: No such version; the known ones are named.
@@ -170,9 +159,9 @@ def export(workspace: Workspace, version: str) -> Path:
 
 
 def forget(workspace: Workspace, version: str) -> None:
-    """Remove a version's name from the workspace and from the index of its own remote.
+    """Remove a version's name from the workspace and from the index of the workspace's own remote.
 
-    Its files stay until they are collected. A remote that others may share stays as it is.
+    The files stay until garbage collection. A remote set by the settings may be shared: unchanged.
     """
     _note_path(workspace, version).unlink(missing_ok=True)
     for known in (workspace.data / "versions").glob("*.txt"):
@@ -183,11 +172,10 @@ def forget(workspace: Workspace, version: str) -> None:
 
 
 def open_repository(workspace: Workspace) -> Repo:
-    """Open the workspace's DVC repository, made where there is none; the caller closes it.
+    """Open the workspace's DVC repository; create it if absent. The caller closes it.
 
-    The remote and all that keeps another project's settings out are given to DVC each time. They
-    are not written into its configuration: DVC can't write letters beyond ASCII there, and leaves
-    an empty file where it tries.
+    The settings are passed on every call instead of being stored in DVC's configuration: DVC can't
+    write characters beyond ASCII there, and leaves an empty file when it tries.
 
     Raises:
         ConfigError: The remote is neither a folder nor in a bucket.
@@ -204,7 +192,7 @@ def open_repository(workspace: Workspace) -> Repo:
     logging.getLogger("dvc").setLevel(logging.ERROR)
     (own / "tmp").mkdir(parents=True, exist_ok=True)
     _heal_config(own / "config")
-    # The notes name the same folder once a version, which DVC takes for a clash.
+    # The notes of several versions name the same folder, which DVC reports as an overlap.
     ignored = workspace.data / ".dvcignore"
     if not ignored.exists() or ignored.read_text(encoding="utf-8") != _IGNORED:
         with atomic_path(ignored) as scratch:
@@ -220,7 +208,7 @@ def open_repository(workspace: Workspace) -> Repo:
 
 
 def _heal_config(path: Path) -> None:
-    """Write DVC's configuration where it is absent or was cut to nothing.
+    """Write DVC's configuration if it is absent or empty.
 
     Raises:
         WorkspaceError: It is neither empty nor DVC's.
@@ -248,11 +236,11 @@ def _heal_config(path: Path) -> None:
 
 
 def _remote(workspace: Workspace) -> dict[str, str]:
-    """DVC's settings of the remote as it is set now: it may have moved since the last version."""
+    """Return DVC's settings of the present remote, which may differ from the last version's."""
     settings = DataSettings.of(workspace)
     remote = {"url": settings.remote or str(workspace.data_remote)}
     if is_s3_url(remote["url"]):
-        # Servers other than Amazon's answer part requests without checksums of the part.
+        # Servers other than Amazon's answer range requests without a checksum of the range.
         os.environ.setdefault("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
         os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
         os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
@@ -292,7 +280,7 @@ def _note_path(workspace: Workspace, version: str) -> Path:
 
 
 def _note(workspace: Workspace, version: str) -> str:
-    """A version's note, from the remote's index where the workspace has none.
+    """Return a version's note, from the remote's index if the workspace has none.
 
     Raises:
         DataError: No such version, here or in the remote.
@@ -318,7 +306,7 @@ def _note(workspace: Workspace, version: str) -> str:
 
 
 def _is_note(path: Path) -> bool:
-    """Whether a note is there and whole."""
+    """Return whether a note exists and is complete."""
     try:
         return bool(_md5(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, UnicodeDecodeError, DataError):
@@ -347,17 +335,17 @@ def _dvc_file(target: Path) -> Path:
 
 
 def _md5(note: str) -> str:
-    """DVC's hash of the folder that a note is about.
+    """Read DVC's hash of the folder from a note.
 
     Raises:
-        DataError: This is no whole note.
+        DataError: The note is incomplete.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
         out = YAML(typ="safe").load(note)["outs"][0]
-        # The path is the note's last line.
+        # The path is the note's last line: with it, the note is complete.
         md5, _ = str(out["md5"]), out["path"]
     except (YAMLError, TypeError, KeyError, IndexError) as error:
         raise DataError("DVC's note of the version is damaged") from error

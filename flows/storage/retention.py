@@ -1,8 +1,8 @@
-"""Retention: which results and data versions a workspace keeps, and the removal of the rest.
+"""Retention: which results and data versions a workspace retains; removal of the rest.
 
-Kept is what the newest runs asked for, what recent runs asked for, and what the champion and its
-predecessor were made from, so that the next retraining finds its cache and a rollback its files.
-MLflow's runs, reports, ingested datasets and data versions that somebody committed by hand stay.
+Retained are the results that the newest and recent runs used, and those that the champion and its
+predecessor were made from. So the next retraining finds its cache and a rollback its files.
+MLflow's runs, reports, ingested datasets and data versions committed by hand are never removed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Place = tuple[str, str]
 """Stage and key of a result."""
 
 _TRAINED: Final = "train-posh"
-"""The stage whose key a registered model carries."""
+"""A registered model carries the key of this stage."""
 _STAGE_LOG: Final = re.compile(r"(?P<stage>[a-z-]+)-(?P<key>[0-9a-f]{20})\.(json|log)")
 _SERVER_LOG_BYTES: Final = 1_000_000
 _DAY_NS: Final = 86_400 * 10**9
@@ -44,9 +44,8 @@ class Leftover:
     """A file or folder that nothing needs.
 
     Attributes:
-        path: Where it is.
         why: What it is.
-        bytes: What its removal frees.
+        bytes: Bytes freed by its removal.
     """
 
     path: Path
@@ -56,27 +55,27 @@ class Leftover:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a cleaning removes.
+    """The removals of one cleaning.
 
     Attributes:
-        leftovers: Files and folders.
-        logs: Logs of servers, of which only the end is kept.
-        versions: Data versions that are forgotten.
-        kept_versions: Those that stay.
-        in_use: Folders of running servers, which are left alone.
-        data_bytes: What DVC has freed; 0 before it is carried out.
+        leftovers: Files and folders to remove.
+        logs: Server logs to truncate to their end.
+        versions: Data versions to forget.
+        retained_versions: The other data versions.
+        in_use: Folders of running servers; not touched.
+        data_bytes: Bytes freed by DVC; 0 before the plan is carried out.
     """
 
     leftovers: tuple[Leftover, ...]
     logs: tuple[Leftover, ...]
     versions: tuple[str, ...]
-    kept_versions: tuple[str, ...]
+    retained_versions: tuple[str, ...]
     in_use: tuple[Path, ...]
     data_bytes: int = 0
 
     @property
     def bytes(self) -> int:
-        """What is freed in all."""
+        """Bytes freed in total."""
         return sum(item.bytes for item in (*self.leftovers, *self.logs)) + self.data_bytes
 
 
@@ -84,49 +83,47 @@ def plan(workspace: Workspace, keep: int, days: float = 0) -> Plan:
     """Find what nothing needs. Changes nothing.
 
     Args:
-        workspace: Where to look.
-        keep: How many of the newest runs are kept. Runs that asked for the same count once.
-        days: Runs younger than this are kept too.
+        workspace: The workspace.
+        keep: Number of newest runs to retain. Runs with the same results count once.
+        days: Runs younger than this are retained too.
 
     Raises:
         WorkspaceError: The model registry, which knows the champion, can't be reached.
     """
-    notes = list(_notes(workspace))
-    newest = _newest(notes, keep, time.time_ns() - int(days * _DAY_NS))
+    records = list(_run_records(workspace))
+    newest = _newest(records, keep, time.time_ns() - int(days * _DAY_NS))
     models = _champions(workspace)
     manifests = dict(_manifests(workspace))
-    kept = set().union(*newest, *(_made(model, notes, manifests) for model in models))
-    found = [*_stages(workspace, kept), *_downloads(workspace, models)]
-    first = {asked: path for path, asked in reversed(notes)}
-    found += [
-        (path, "note of what a run asked for")
-        for path, asked in notes
-        if not asked or first[asked] != path or not asked <= kept
+    retained = set().union(*newest, *(_lineage(model, records, manifests) for model in models))
+    leftovers = [*_stages(workspace, retained), *_downloads(workspace, models)]
+    first = {used: path for path, used in reversed(records)}
+    leftovers += [
+        (path, "record of the results that a run used")
+        for path, used in records
+        if not used or first[used] != path or not used <= retained
     ]
     left, running = _servers(workspace)
-    known, kept_versions = versions(workspace), _kept_versions(workspace, manifests, kept, models)
-    beside = (workspace.data / "beside").glob("[!.]*")
-    found += [
+    known, retained_versions = (
+        versions(workspace),
+        _retained_versions(workspace, manifests, retained, models),
+    )
+    exports = (workspace.data / "beside").glob("[!.]*")
+    leftovers += [
         (path, "copy of a data version")
-        for path in sorted(beside)
-        if path.name.removesuffix(".dvc") not in kept_versions
+        for path in sorted(exports)
+        if path.name.removesuffix(".dvc") not in retained_versions
     ]
     return Plan(
-        leftovers=tuple(_measured([*found, *left])),
-        logs=tuple(_long_logs(workspace)),
-        versions=tuple(name for name in known if name not in kept_versions),
-        kept_versions=tuple(name for name in known if name in kept_versions),
+        leftovers=tuple(_measured([*leftovers, *left])),
+        logs=tuple(_oversized_logs(workspace)),
+        versions=tuple(name for name in known if name not in retained_versions),
+        retained_versions=tuple(name for name in known if name in retained_versions),
         in_use=tuple(running),
     )
 
 
 def clean(workspace: Workspace, keep: int, days: float = 0) -> Plan:
-    """Remove what nothing needs, and return what that was.
-
-    Args:
-        workspace: What is cleaned.
-        keep: As for :func:`plan`.
-        days: As for :func:`plan`.
+    """Carry out :func:`plan` and return it.
 
     Raises:
         WorkspaceError: Something writes into the workspace, or the registry can't be reached.
@@ -145,15 +142,15 @@ def clean(workspace: Workspace, keep: int, days: float = 0) -> Plan:
                 if free:
                     _remove(item.path)
         for item in todo.logs:
-            _keep_end(item.path)
+            _truncate_log(item.path)
         freed = 0
         if todo.versions:
-            freed = collect_garbage(workspace, todo.versions, todo.kept_versions)
+            freed = collect_garbage(workspace, todo.versions, todo.retained_versions)
     return replace(todo, data_bytes=freed)
 
 
-def _notes(workspace: Workspace) -> Iterator[tuple[Path, frozenset[Place]]]:
-    """What each run asked for, the newest first."""
+def _run_records(workspace: Workspace) -> Iterator[tuple[Path, frozenset[Place]]]:
+    """Yield the results that each run used, newest run first."""
     for path in sorted((workspace.stages / RUNS).glob("*.json"), reverse=True):
         try:
             yield path, frozenset((str(stage), str(key)) for stage, key in read_json(path))
@@ -162,46 +159,49 @@ def _notes(workspace: Workspace) -> Iterator[tuple[Path, frozenset[Place]]]:
 
 
 def _newest(
-    notes: Iterable[tuple[Path, frozenset[Place]]], keep: int, since_ns: int
+    records: Iterable[tuple[Path, frozenset[Place]]], keep: int, since_ns: int
 ) -> list[frozenset[Place]]:
     newest: list[frozenset[Place]] = []
-    for path, asked in notes:
+    for path, used in records:
         young = int(path.stem.partition("-")[0]) > since_ns
-        interrupted = [other for other in newest if other < asked]
-        if any(asked <= other for other in newest):
+        interrupted = [other for other in newest if other < used]
+        if any(used <= other for other in newest):
             continue
         if interrupted:
-            # An earlier run got further in the same way: it stands for the interrupted one.
-            newest[newest.index(interrupted[0])] = asked
+            # An earlier run used all these results and more: it replaces the interrupted run.
+            newest[newest.index(interrupted[0])] = used
         elif len(newest) < keep or young:
-            newest.append(asked)
+            newest.append(used)
     return newest
 
 
 def _champions(workspace: Workspace) -> list[ModelVersion]:
-    """The champion and its predecessors, up to the one that a rollback would go to."""
+    """Return the champion and its predecessors, up to the rollback target."""
     from flows.registry import versions as registry
     from flows.registry.rules import REPLACED_TAG
 
     if not os.environ.get("MLFLOW_TRACKING_URI") and not workspace.mlflow.exists():
         return []
-    found: list[ModelVersion] = []
+    chain: list[ModelVersion] = []
     version = registry.champion(workspace)
     known = {} if version is None else {str(v.version): v for v in registry.versions(workspace)}
-    while version is not None and version not in found:
-        found.append(version)
-        if len(found) > 1 and registry.WITHDRAWN_TAG not in version.tags:
+    while version is not None and version not in chain:
+        chain.append(version)
+        if len(chain) > 1 and registry.WITHDRAWN_TAG not in version.tags:
             break
         version = known.get(version.tags.get(REPLACED_TAG, ""))
-    return found
+    return chain
 
 
-def _made(
+def _lineage(
     model: ModelVersion,
-    notes: Iterable[tuple[Path, frozenset[Place]]],
+    records: Iterable[tuple[Path, frozenset[Place]]],
     manifests: Mapping[Place, Mapping[str, Any]],
 ) -> set[Place]:
-    """Results that a model was made from and judged by, each from the newest run that used it."""
+    """Return the results that a model was trained and evaluated with.
+
+    Where several runs used the model, each stage's result is from the newest of them.
+    """
     from flows.registry.versions import ARCHIVE_TAG
 
     trained = (_TRAINED, model.stage_key)
@@ -214,22 +214,22 @@ def _made(
     }
     made.add(trained)
     seen: set[str] = set()
-    for _, asked in notes:
-        if trained in asked:
-            made |= {place for place in asked if place[0] not in seen}
-            seen |= {stage for stage, _ in asked}
+    for _, used in records:
+        if trained in used:
+            made |= {place for place in used if place[0] not in seen}
+            seen |= {stage for stage, _ in used}
     return made
 
 
-def _kept_versions(
+def _retained_versions(
     workspace: Workspace,
     manifests: Mapping[Place, Mapping[str, Any]],
-    kept: set[Place],
+    retained: set[Place],
     models: Iterable[ModelVersion],
 ) -> set[str]:
-    notes = (workspace.data / "versions").glob("*.txt")
-    by_content = {note.stem.rpartition("-")[2]: note.read_text().strip() for note in notes}
-    contents = {manifests[place].get("content") for place in kept if place in manifests}
+    names = (workspace.data / "versions").glob("*.txt")
+    by_content = {path.stem.rpartition("-")[2]: path.read_text().strip() for path in names}
+    contents = {manifests[place].get("content") for place in retained if place in manifests}
     tags = [item for model in models for item in model.tags.items()]
     by_hand = set(versions(workspace)) - set(by_content.values())
     needed = {version for content, version in by_content.items() if content in contents}
@@ -246,24 +246,24 @@ def _manifests(workspace: Workspace) -> Iterator[tuple[Place, Mapping[str, Any]]
             yield (path.parent.parent.name, path.parent.name), read_json(path)
 
 
-_Found = tuple[Path, str]
+_Candidate = tuple[Path, str]
 
 
-def _stages(workspace: Workspace, kept: set[Place]) -> Iterator[_Found]:
+def _stages(workspace: Workspace, retained: set[Place]) -> Iterator[_Candidate]:
     for stage in _folders(workspace.stages):
         for folder in _folders(stage):
             if folder.name.endswith(DAMAGED):
                 yield folder, "damaged result of a stage"
-            elif (stage.name, folder.name.removesuffix(PARTIAL)) not in kept:
+            elif (stage.name, folder.name.removesuffix(PARTIAL)) not in retained:
                 whole = (folder / MANIFEST).exists()
                 yield folder, "result of a stage" if whole else "unfinished result of a stage"
     for path in sorted(workspace.logs.glob("*")):
         match = _STAGE_LOG.fullmatch(path.name)
-        if match and (match["stage"], match["key"]) not in kept:
+        if match and (match["stage"], match["key"]) not in retained:
             yield path, "log of a stage"
 
 
-def _downloads(workspace: Workspace, models: Iterable[ModelVersion]) -> Iterator[_Found]:
+def _downloads(workspace: Workspace, models: Iterable[ModelVersion]) -> Iterator[_Candidate]:
     from flows.registry.versions import ARCHIVE_TAG
 
     needed = {model.model_hash for model in models}
@@ -273,21 +273,21 @@ def _downloads(workspace: Workspace, models: Iterable[ModelVersion]) -> Iterator
             yield path, "download from the model registry"
 
 
-def _servers(workspace: Workspace) -> tuple[list[_Found], list[Path]]:
-    """What ended servers have left, and the folders of running ones."""
-    left: list[_Found] = []
+def _servers(workspace: Workspace) -> tuple[list[_Candidate], list[Path]]:
+    """Return the leftovers of ended servers, and the folders of running servers."""
+    left: list[_Candidate] = []
     running = []
     for folder in sorted(workspace.serving.glob("serve-*")):
-        if _runs(folder):
+        if _is_running(folder):
             running.append(folder)
         else:
-            # The lock of its start stays: another server may be about to take it.
+            # The start lock is retained: another server may be about to acquire it.
             inside = (path for path in sorted(folder.iterdir()) if path.stem != "start")
             left += [(path, "left by a server that has ended") for path in inside]
     return left, running
 
 
-def _runs(folder: Path) -> bool:
+def _is_running(folder: Path) -> bool:
     from serving.torchserve import TorchServe
 
     try:
@@ -299,28 +299,28 @@ def _runs(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def _not_starting(path: Path) -> Iterator[bool]:
-    """Whether a leftover may be removed: not while a server starts, or has started, there."""
+    """Yield whether a leftover may be removed: False while a server starts or runs there."""
     folder = path.parent
     if not folder.name.startswith("serve-"):
         yield True
         return
     try:
         with lock(folder / "start.lock", "a start of this TorchServe"):
-            yield not _runs(folder)
+            yield not _is_running(folder)
     except WorkspaceError:
         yield False
 
 
-def _long_logs(workspace: Workspace) -> Iterator[Leftover]:
+def _oversized_logs(workspace: Workspace) -> Iterator[Leftover]:
     for path in sorted(workspace.logs.glob("*-server.log")):
         excess = path.stat().st_size - _SERVER_LOG_BYTES
         if excess > 0:
             yield Leftover(path=path, why="all but the end of a server's log", bytes=excess)
 
 
-def _measured(found: Iterable[_Found]) -> Iterator[Leftover]:
-    """With what each frees: files that another name still links to free nothing."""
-    for path, why in found:
+def _measured(leftovers: Iterable[_Candidate]) -> Iterator[Leftover]:
+    """Measure the bytes that each removal frees; files with other hard links free nothing."""
+    for path, why in leftovers:
         files = [path] if path.is_file() else path.rglob("*")
         status = [file.lstat() for file in files if file.is_file() and not file.is_symlink()]
         freed = sum(item.st_size for item in status if item.st_nlink == 1)
@@ -333,7 +333,7 @@ def _remove(path: Path) -> None:
             path.unlink(missing_ok=True)
             return
         if (path / MANIFEST).exists():
-            # A result is whole or absent, also if this process is killed half-way.
+            # Rename first, so that a killed process leaves no partly removed result.
             aside = path.with_name(f"{path.name.removesuffix(DAMAGED)}{DAMAGED}")
             if aside != path:
                 shutil.rmtree(aside, ignore_errors=True)
@@ -343,8 +343,8 @@ def _remove(path: Path) -> None:
         raise WorkspaceError.unwritable("the removal", error, path) from error
 
 
-def _keep_end(path: Path) -> None:
-    """Shorten a log in place, because a running server may be writing to it."""
+def _truncate_log(path: Path) -> None:
+    """Shorten a log in place: a running server may be writing to it."""
     with path.open("rb+") as log:
         log.seek(-_SERVER_LOG_BYTES, 2)
         end = log.read().partition(b"\n")[2]

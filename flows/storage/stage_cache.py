@@ -33,10 +33,7 @@ class StageResult:
     """A complete result.
 
     Attributes:
-        stage: Name of the step.
-        key: Its key.
-        folder: Folder with the files.
-        content: Hash over the names and bytes of its files, which later steps depend on.
+        content: Hash over the names and bytes of the files that later steps depend on.
         cached: The result existed before.
     """
 
@@ -52,8 +49,8 @@ class StageStore:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self._asked: list[tuple[str, str]] = []
-        self._notes = workspace.stages / RUNS / f"{time.time_ns()}-{os.getpid()}.json"
+        self._used: list[tuple[str, str]] = []
+        self._record = workspace.stages / RUNS / f"{time.time_ns()}-{os.getpid()}.json"
 
     @staticmethod
     def key(stage: str, **ingredients: Any) -> str:
@@ -65,7 +62,7 @@ class StageStore:
         return self.workspace.stages / stage / key
 
     def find(self, stage: str, key: str) -> StageResult | None:
-        """Find the complete result of a key, with its files verified; None if absent.
+        """Find the complete result of a key and verify its files; None if absent.
 
         A result with a missing or changed file is renamed and counts as absent.
         """
@@ -87,7 +84,7 @@ class StageStore:
         )
 
     def holding(self, stage: str, content: str) -> StageResult | None:
-        """Find a complete result by its content, whatever its key is; None if absent."""
+        """Find a complete result by its content hash, under any key; None if absent."""
         for manifest in sorted((self.workspace.stages / stage).glob(f"*/{MANIFEST}")):
             key = manifest.parent.name
             if "." not in key and self._content(manifest) == content:
@@ -127,7 +124,7 @@ class StageStore:
             WorkspaceError: Another process is building this step.
         """
         with lock(self.workspace.locks / f"{stage}.lock", f"stage {stage}"):
-            self._note(stage, key)
+            self._record_use(stage, key)
             found = self.find(stage, key)
             if found is not None and reusable(found.folder):
                 return found
@@ -145,10 +142,10 @@ class StageStore:
             partial.replace(folder)
             return StageResult(stage=stage, key=key, folder=folder, content=content, cached=False)
 
-    def _note(self, stage: str, key: str) -> None:
-        if (stage, key) not in self._asked:
-            self._asked.append((stage, key))
-            write_json(self._notes, self._asked)
+    def _record_use(self, stage: str, key: str) -> None:
+        if (stage, key) not in self._used:
+            self._used.append((stage, key))
+            write_json(self._record, self._used)
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -157,6 +154,6 @@ def _digests(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
         and path.name != MANIFEST
-        # Locks and what a killed writer left.
+        # Locks and scratch files of killed writers.
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     }

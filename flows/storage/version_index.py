@@ -1,7 +1,7 @@
-"""The index of committed versions in the remote: one small object a version, beside DVC's files.
+"""The index of committed versions in the remote: one small object per version.
 
-DVC's remote holds files by their hash alone. With the index, a version that was pushed can be
-listed and fetched by name from a machine that has nothing but the remote's address.
+DVC's remote stores files by hash. With the index, a machine that has only the remote's address
+can list and fetch versions by name.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class VersionIndex(Protocol):
     """Notes of versions by name."""
 
     def names(self) -> list[str]:
-        """Versions in the remote, oldest first."""
+        """List the versions in the remote, oldest first."""
         ...
 
     def read(self, version: str) -> str | None:
-        """A version's note; None where the remote has no such version."""
+        """Return a version's note; None if the remote has no such version."""
         ...
 
     def write(self, version: str, note: str) -> None:
-        """Add a version whose files are in the remote already."""
+        """Add a version whose files have been pushed."""
         ...
 
     def remove(self, version: str) -> None:
@@ -41,7 +41,7 @@ class VersionIndex(Protocol):
 
 
 def version_index(workspace: Workspace) -> VersionIndex:
-    """The index in the workspace's remote: a folder or a prefix of a bucket."""
+    """Open the index in the workspace's remote: a folder or a bucket's prefix."""
     settings = DataSettings.of(workspace)
     remote = settings.remote or str(workspace.data_remote)
     if is_s3_url(remote):

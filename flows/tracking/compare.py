@@ -15,9 +15,9 @@ ARTIFACT_FOLDER: Final = "benchmark"
 
 
 def fetch_run(run_id: str) -> tuple[Path, str] | None:
-    """A run's benchmark as a folder, and the run's name; None where there is no such run.
+    """Download a run's benchmark; return the temporary folder and the run's name.
 
-    The folder is a temporary one, for as long as the process lives.
+    Returns None if there is no such run.
 
     Raises:
         DataError: The run has no benchmark.
@@ -30,7 +30,7 @@ def fetch_run(run_id: str) -> tuple[Path, str] | None:
     from hemlets.core.workspace import Workspace
 
     uri = tracking_uri(Workspace.from_env())
-    # A question must not make a database where there is none.
+    # A query must not create a database.
     if "/" in run_id or (uri.startswith("sqlite:///") and not Path(uri[10:]).exists()):
         return None
     client = mlflow.MlflowClient(tracking_uri=uri)
@@ -77,7 +77,7 @@ def log_benchmark(run_id: str, folder: Path, *, uri: str) -> None:
             f.cell.value
         )
         for f in summary.paper
-        # Only cells of the same protocol may be seen beside ours.
+        # Cells of another protocol are not comparable with ours.
         if not f.why_apart
     }
     logged = {MetricName.parse(name).short: value for name, value in summary.logged.items()}
@@ -93,5 +93,5 @@ def _quantity(full_name: str) -> str:
 
 
 def _allowed(name: str) -> str:
-    """A name without the characters that MLflow refuses in names of metrics."""
+    """Remove the characters that MLflow refuses in metric names."""
     return re.sub(r"[^\w\-. ]", "", name)

@@ -1,4 +1,4 @@
-"""A benchmark's stored figures: what its folder says without scoring or resampling anew."""
+"""Read a benchmark's stored figures without scoring or resampling again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Figures:
 
     @classmethod
     def read(cls, folder: Path) -> Figures:
-        """The figures of a benchmark's folder.
+        """Read the figures of a benchmark's folder.
 
         Raises:
             DataError: They are absent or damaged.
@@ -68,7 +68,7 @@ class Figures:
         return MetricName.parse(entry["name"]).protocol
 
     def rows(self) -> list[dict[str, Any]]:
-        """All figures as one table, a row each."""
+        """Return all figures as one table, one row per figure."""
         return [
             {"split": split, "predictor": predictor, "metric": entry["name"],
              **{k: v for k, v in entry.items() if k != "name"}}
@@ -78,7 +78,7 @@ class Figures:
         ]  # fmt: skip
 
     def for_floors(self, split: str = "gate") -> dict[str, float | None]:
-        """The model's means and its ratios to the baselines, which floors are set for."""
+        """Return the model's means and its ratios to the baselines; floors apply to these."""
         means = {key: self.mean(split, "model", key) for key in self.by_split[split]["model"]}
         own = means.get("mpjpe_mm")
         for ratio, baseline in _BASELINES.items():
@@ -87,10 +87,10 @@ class Figures:
         return means
 
     def gaps(self, split: str = "gate") -> list[str]:
-        """Metrics that the model lacks on samples where a baseline has them, one sentence each.
+        """Describe metrics that the model lacks on samples where a baseline has them.
 
-        A baseline gives a number wherever there is a truth, so what the model lacks beyond that
-        is the model's own failure, and a mean over the rest would hide it.
+        A baseline has a value wherever there is ground truth. A value that the model lacks is
+        therefore a failure of the model, which a mean over the other samples would hide.
         """
         predictors = self.by_split[split]
         gaps = []

@@ -1,4 +1,4 @@
-"""A training's history on its way to MLflow, during the training and at its end."""
+"""Send a training's history to MLflow, during the training and at its end."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ Point = tuple[str, float, int]
 def read_history(path: Path) -> list[Point]:
     """Read a training history: JSON lines of ``{"step": …, metric: number, …}``.
 
-    Values that are not numbers are skipped, and so is an incomplete last line, which a killed
-    trainer leaves behind.
+    Values that are not numbers are skipped, and so is an incomplete last line of a killed trainer.
 
     Raises:
         DataError: The file is absent, or a line is not such an object.
@@ -52,9 +51,9 @@ def read_history(path: Path) -> list[Point]:
 
 
 class LiveHistory:
-    """Sends new points of a growing history to its run, at most every few seconds.
+    """Sends new points of a growing history to its run, at most once per interval.
 
-    As a context manager it sends the rest if its block is left by an exception.
+    As a context manager, it sends the remaining points if the block raises.
 
     Args:
         run: The run of the training.
@@ -85,7 +84,7 @@ class LiveHistory:
             self.send_all()
 
     def send_all(self) -> None:
-        """Send every point that was not sent.
+        """Send all points that were not sent before.
 
         Raises:
             DataError: The history is damaged.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from flows.tracking.owner import EXPIRY_S, Owner, heartbeat
-from flows.tracking.run import Run, shortened
+from flows.tracking.run import Run, shorten_tags
 from hemlets.core.errors import WorkspaceError
 from hemlets.core.redaction import redact_url
 from hemlets.core.workspace import Workspace
@@ -78,8 +78,8 @@ class Tracking:
     ) -> Run:
         """Start the run of a key, or continue the one that exists.
 
-        A finished run is returned as it is. One that failed, was killed, or whose process is gone
-        is adopted: set running again and owned by this process.
+        A finished run is returned unchanged. A run that failed, was killed, or whose process is
+        gone is adopted: it is set running again and owned by this process.
 
         Args:
             key: Content hash of what the run computes.
@@ -97,7 +97,7 @@ class Tracking:
         if existing is None:
             given = _origin(given) | given | {"mlflow.runName": name, STAGE_KEY_TAG: key}
             created = self.client.create_run(
-                self.experiment_id, tags=shortened(given), run_name=name
+                self.experiment_id, tags=shorten_tags(given), run_name=name
             )
             return self._run(created, key)
         if existing.finished:
@@ -114,8 +114,8 @@ class Tracking:
                 remedy=f"wait for that process or end it{_expiry(holder)}",
             )
         takeovers = int(record.data.tags.get(_TAKEOVERS_TAG, "0")) + 1
-        # The owner comes before the status: a crash in between must not leave a running run that
-        # nobody owns.
+        # Set the owner before the status: a crash in between must not leave a running run
+        # without an owner.
         existing.tag({**given, _TAKEOVERS_TAG: str(takeovers)})
         self.client.update_run(existing.run_id, status="RUNNING")
         return existing
@@ -143,7 +143,7 @@ class Tracking:
                 yield current
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
-            # The error of the block matters more than one of the tracker.
+            # An error of the tracker must not replace the error of the block.
             with contextlib.suppress(Exception):
                 current.tag({"hemlets.error": redact_url(str(error)) or type(error).__name__})
                 current.finish("KILLED" if interrupted else "FAILED")

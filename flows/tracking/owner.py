@@ -1,7 +1,7 @@
-"""Which process writes a run, and whether that process still lives.
+"""Record which process writes a run, and find out whether it is still alive.
 
-A process of this machine is looked up by its id. One of another machine or container counts as
-alive while its heartbeat, a tag that it renews every minute, is younger than ten minutes.
+A process of this machine is looked up by its id. A process of another machine or container counts
+as alive while its heartbeat, a tag renewed every minute, is younger than ten minutes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EXPIRY_S: Final = 600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Owner:
-    """A process, told apart from a later one with the same id.
+    """A process, identified by id, start time and host.
 
     Attributes:
         pid: Process id.
@@ -82,7 +82,7 @@ class Owner:
         return self.heartbeat_s + EXPIRY_S
 
     def may_be_alive(self) -> bool:
-        """Whether the process still runs, as far as this machine can tell."""
+        """Return whether the process may still be running."""
         if self.elsewhere:
             return time.time() < self.expires_s
         try:
@@ -110,5 +110,5 @@ def heartbeat(client: MlflowClient, run_id: str) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        # A renewal that is under way must not follow the end of the run.
+        # A pending renewal must not follow the end of the run.
         renewing.join(_LAST_RENEWAL_S)

@@ -1,7 +1,6 @@
-"""Compute the key that a retraining is tracked under: all that its steps and decision depend on.
+"""Compute the key of a retraining: a hash of everything that its steps and decision depend on.
 
-A rerun with the same key finds the MLflow run of the first time; whatever can give another result
-gives another key.
+A rerun with the same key continues the same MLflow run.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class RetrainingKey:
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """Tags that name the retraining in the model version that it registers."""
+        """Tags of the model version that the retraining registers."""
         return {_KEY_TAG: self.key, _INPUTS_TAG: self.inputs}
 
 
@@ -49,10 +48,6 @@ def retraining_key(workspace: Workspace, profile: Profile) -> RetrainingKey:
 
     The key includes the current champion, because data and challenger are compared with it. If
     this retraining produced that champion, its original key is used again.
-
-    Args:
-        workspace: The workspace with the registry and the ingested datasets.
-        profile: The profile that is followed.
     """
     inputs = content_hash(
         {
@@ -78,15 +73,15 @@ def retraining_key(workspace: Workspace, profile: Profile) -> RetrainingKey:
 
 
 def pipeline_code() -> str:
-    """Hash of all code that the outcome of a retraining depends on.
+    """Hash all code that the outcome of a retraining depends on.
 
-    A retraining calls it first, so that the code of every step is read at its start.
+    A retraining calls this first, so that the code of every step is read at its start.
     """
     return code_hash("flows.retrain", "hemlets.training.__main__")
 
 
 def _training(profile: Profile, stage: Stage) -> dict[str, str] | None:
-    """What identifies a training before its data exist; None if the step will refuse its files."""
+    """Return a training's identity without its data; None if the step will refuse its files."""
     from hemlets.training.identity import Identity
 
     try:
@@ -97,7 +92,7 @@ def _training(profile: Profile, stage: Stage) -> dict[str, str] | None:
 
 
 def _datasets(workspace: Workspace, profile: Profile) -> list[Any] | None:
-    """Names and contents of the ingested datasets; None if the ingest will refuse them."""
+    """List name and content of each ingested dataset; None if the ingest will refuse them."""
     try:
         parts = profile_parts(workspace, profile)
     except HemletsError:

@@ -50,7 +50,7 @@ class Run:
         from mlflow.entities import RunTag
 
         self.client.log_batch(
-            self.run_id, tags=[RunTag(name, text) for name, text in shortened(tags).items()]
+            self.run_id, tags=[RunTag(name, text) for name, text in shorten_tags(tags).items()]
         )
 
     def params(self, config: Mapping[str, Any]) -> None:
@@ -81,10 +81,7 @@ class Run:
         self.log_points([(name, value, 0) for name, value in values.items()])
 
     def log_points(self, points: Sequence[tuple[str, float, int]]) -> None:
-        """Log values of metrics at steps.
-
-        Args:
-            points: Name, value and step of each.
+        """Log points: metric name, value, step.
 
         Raises:
             DataError: MLflow refuses a name.
@@ -123,11 +120,7 @@ class Run:
         self.client.log_inputs(self.run_id, [DatasetInput(entry, [tag])])
 
     def files(self, paths: Iterable[Path], *, folder: str | None = None) -> None:
-        """Store files.
-
-        Args:
-            paths: The files.
-            folder: Folder among the run's artifacts.
+        """Store files in a folder of the run's artifacts.
 
         Raises:
             DataError: A file does not exist.
@@ -153,7 +146,7 @@ class Run:
         self.client.log_text(self.run_id, text.getvalue(), f"tables/{name}.csv")
 
     def link(self, step: str, run: Run) -> None:
-        """Note which run a step's result came from, which may belong to an earlier retraining."""
+        """Record the run that produced a step's result; it may be of an earlier retraining."""
         self.tag({f"hemlets.run.{step}": run.run_id})
 
     def finish(self, status: str = "FINISHED") -> None:
@@ -162,7 +155,7 @@ class Run:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested mappings as one level of dotted names; lists and other values as JSON text."""
+    """Flatten nested mappings to dotted names; lists and other values become JSON text."""
     flat: dict[str, str] = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
@@ -173,9 +166,9 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def shortened(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags with values that are cut to MLflow's limit."""
-    return {key: _cut(value, _LONGEST_TAG) for key, value in tags.items()}
+def shorten_tags(tags: Mapping[str, str], longest: int = _LONGEST_TAG) -> dict[str, str]:
+    """Cut the values of tags to MLflow's limit, by default that of a run's tags."""
+    return {key: _cut(value, longest) for key, value in tags.items()}
 
 
 def _cut(text: str, longest: int) -> str:

@@ -1,4 +1,4 @@
-"""Every setting of a profile with its value and its meaning, for readers of a page."""
+"""Tabulate every setting of a profile with its value and meaning, for the report."""
 
 from __future__ import annotations
 
@@ -67,12 +67,11 @@ _MEANINGS: Final = {
     "canary.theta_tolerance_rad": "Largest difference of θ from the saved prediction, radians.",
     "canary.betas_tolerance": "Largest difference of β from the saved prediction.",
 }
-"""What the settings' own classes leave to their names, or say for those who know the paper."""
+"""Meanings of settings whose classes don't document them for readers of a report."""
 
-_ON_TOP: Final = frozenset({"name", "description"})
-"""What a page says at its head."""
+_IN_HEADING: Final = frozenset({"name", "description"})
 
-_Told = dict[type[BaseModel], tuple[BaseModel, str]]
+_FirstUses = dict[type[BaseModel], tuple[BaseModel, str]]
 
 
 class Setting(NamedTuple):
@@ -84,17 +83,17 @@ class Setting(NamedTuple):
 
 
 def settings_of(profile: Profile) -> list[Setting]:
-    """All settings in the profile's order.
+    """List all settings in the profile's order.
 
-    Where a second part has the same settings as an earlier one, only those that differ follow.
+    A part of the same class as an earlier part is listed by its differences only.
     """
     return _rows(profile, "", {})
 
 
-def _rows(part: BaseModel, prefix: str, told: _Told) -> list[Setting]:
+def _rows(part: BaseModel, prefix: str, first_uses: _FirstUses) -> list[Setting]:
     meanings = _documented(type(part))
     rows = []
-    earlier, before = told.setdefault(type(part), (part, prefix))
+    earlier, before = first_uses.setdefault(type(part), (part, prefix))
     if earlier is not part:
         rows.append(
             Setting(f"{prefix}…", f"as {before.rstrip('.')}", "Where nothing else follows.")
@@ -102,8 +101,8 @@ def _rows(part: BaseModel, prefix: str, told: _Told) -> list[Setting]:
     for name in type(part).model_fields:
         key, value = f"{prefix}{name}", getattr(part, name)
         if isinstance(value, BaseModel):
-            rows += _rows(value, f"{key}.", told)
-        elif key in _ON_TOP:
+            rows += _rows(value, f"{key}.", first_uses)
+        elif key in _IN_HEADING:
             continue
         elif earlier is part:
             rows.append(Setting(key, _plain(value), _MEANINGS.get(key) or meanings.get(name, "")))
@@ -131,11 +130,11 @@ def _plain(value: Any) -> str:
 
 @cache
 def _documented(kind: type[BaseModel]) -> dict[str, str]:
-    """What a class and its bases say of their fields: in docstrings and in strings below them."""
+    """Read the documentation of the fields of a class and its bases: docstrings, strings below."""
     bases = [base for base in kind.__bases__ if issubclass(base, Config) and base is not Config]
     inherited = {name: text for base in bases for name, text in _documented(base).items()}
     doc = (inspect.getdoc(kind) or "").partition("Attributes:\n")[2]
-    found = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", doc, re.MULTILINE))
+    texts = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", doc, re.MULTILINE))
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(tree, ast.ClassDef)
     for field, below in zip(tree.body, tree.body[1:], strict=False):
@@ -145,7 +144,7 @@ def _documented(kind: type[BaseModel]) -> dict[str, str]:
             and isinstance(below, ast.Expr)
             and isinstance(below.value, ast.Constant)
         ):
-            found[field.target.id] = str(below.value.value)
+            texts[field.target.id] = str(below.value.value)
     return inherited | {
-        name: " ".join(text.replace("`", "").split()) for name, text in found.items()
+        name: " ".join(text.replace("`", "").split()) for name, text in texts.items()
     }

@@ -37,7 +37,7 @@ class AnyBatch(Protocol):
     """A named tuple of tensors whose first dimension is the batch."""
 
     def to(self, device: torch.device) -> Self:
-        """The batch on a device."""
+        """Move the batch to a device."""
         ...
 
     def _asdict(self) -> dict[str, Tensor]: ...
@@ -48,17 +48,17 @@ B_co = TypeVar("B_co", bound=AnyBatch, covariant=True)
 
 
 class Source(Protocol[B_co]):
-    """Numbered samples, each the same whenever it is asked for in the same epoch."""
+    """Numbered samples; a sample is a function of (epoch, index)."""
 
     def __len__(self) -> int: ...
 
     def batch(self, indices: npt.NDArray[np.integer], epoch: int) -> B_co:
-        """The samples of some indices in one epoch."""
+        """Make the batch of some indices in an epoch."""
         ...
 
 
 def micro_batches(batch: B, parts: int) -> list[B]:
-    """A batch cut into equal parts, in order."""
+    """Cut a batch into equal parts, in order."""
     if parts == 1:
         return [batch]
     columns = {name: value.chunk(parts) for name, value in batch._asdict().items()}
@@ -83,7 +83,7 @@ class Batch(NamedTuple):
         rotation_BR33: SMPL θ as matrices; the root's in the crop's view.
         betas_BS: SMPL β.
         smpl_known_B: 1 where θ and β are known.
-        absent_B: 1 where there is no person: no heatmap has a peak then, which is known of all.
+        absent_B: 1 where there is no person; the targets of all heatmaps are then 0.
     """
 
     image_BHW3: Tensor
@@ -99,15 +99,15 @@ class Batch(NamedTuple):
     absent_B: Tensor
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on a device."""
+        """Move the batch to a device."""
         return Batch(*(value.to(device, non_blocking=True) for value in self))
 
 
 class ImageReader(Protocol):
-    """Gives the stored bytes of images, as `ShardReader` does."""
+    """Source of the stored bytes of images, such as `ShardReader`."""
 
     def jpeg(self, shard: str, row: int, sample_id: str | None = None) -> bytes:
-        """The bytes of one image."""
+        """Return the stored bytes of one image."""
         ...
 
 
@@ -128,19 +128,18 @@ class _View(NamedTuple):
 class Samples:
     """The samples of one split, cropped and augmented by (seed, epoch, index).
 
-    People whose depth nobody knows but by the relations of their parts (FBI labels, ordinal pairs)
-    teach depth by the triplets alone. As in the paper they are images with annotated 2D joints,
-    which the triplets' Gaussians stand at (equation (2)), so that x and y are as well known as
-    those of any other 2D data and train L_2D and, with λ = 0, L_3D (equations (4) and (6)). A
-    relation between joints that are not annotated in the image has no triplet and teaches nothing.
+    People whose depth is known only by relations (FBI labels, ordinal pairs) train depth by the
+    triplets alone. Like other 2D data they train L_2D and, with λ = 0, L_3D (equations (4) and
+    (6)). The triplets' Gaussians stand at the annotated 2D joints (equation (2)): a relation
+    between joints that are not annotated in the image is not used.
 
     Args:
         annotations: The rows.
-        shards: Folder of their image shards, or what gives their images otherwise.
-        volume: What targets are in.
-        seed: Of the augmentation.
-        augmentation: None shows every sample as it is.
-        keys: The number that each row's augmentation is drawn by, instead of its own.
+        shards: Folder of their image shards, or another reader of their images.
+        volume: Voxel grid of the targets.
+        seed: Seed of the augmentation.
+        augmentation: None disables augmentation.
+        keys: Number per row that seeds its augmentation; by default the row's position.
     """
 
     def __init__(
@@ -242,7 +241,7 @@ class Samples:
         return pixels if view.draw is None else view.draw.cover(view.draw.colour(pixels))
 
     def _turned(self, indices: npt.NDArray[np.integer], crops: Sequence[Crop]) -> Tensor:
-        """θ as matrices, the root in the crops' views, turned and mirrored as they are."""
+        """Rotate and mirror θ (matrices, root in the crop's view) like the crops."""
         centre = np.array([crop.centre_px for crop in crops])
         view = crop_views(centre, self._camera[indices], self._camera_valid[indices])
         angle = np.array([crop.angle_rad for crop in crops], np.float32)
@@ -255,7 +254,7 @@ class Samples:
 
 
 class Loader(Generic[B]):
-    """Endless training batches from a given step on, made one ahead in a thread.
+    """Endless training batches from a given step on; a thread prepares the next batch.
 
     The order of each pass over a source is a permutation drawn from (seed, pass, source). Every
     rank takes its stride of the same global batch. So the samples of a step depend on the step
@@ -339,7 +338,7 @@ class Loader(Generic[B]):
         return np.concatenate(parts)
 
     def batches(self, start: int, stop: int) -> Iterator[B]:
-        """Batches of the steps from ``start`` to before ``stop``."""
+        """Yield the batches of steps ``start`` to ``stop - 1``."""
 
         def make(step: int) -> B:
             return self.samples.batch(*self.indices(step))

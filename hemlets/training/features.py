@@ -1,11 +1,10 @@
-"""Features of a frozen backbone, computed once for all training crops.
+"""Precompute a frozen backbone's features for all training crops.
 
-Where the backbone learns nothing, most of a step's arithmetic gives the same every time. The rest
-of the network is then trained from features on disk. Augmentation is part of the crops, and so of
-the features: each sample has as many augmented crops as `TrainingConfig.feature_crops`, which the
-epochs show in turn.
+A frozen backbone gives the same features at every step, so the rest of the network is trained from
+features on disk. Each sample has `TrainingConfig.feature_crops` augmented crops, which the epochs
+cycle through.
 
-Shape suffixes: B batch, F features of a crop: its levels, channels last, one after the other.
+Shape suffixes: B batch, F features of a crop: its levels, channels last, concatenated.
 """
 
 from __future__ import annotations
@@ -21,29 +20,26 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from hemlets.core.errors import TrainingError
 from hemlets.core.files import atomic_path, require_free_space
 from hemlets.data.transforms import normalise
 from hemlets.models.pose import Encoded, PoseNetwork
 from hemlets.training.batches import Samples
-from hemlets.training.group import Group
+from hemlets.training.group import Group, missing_shared_file
 
 CHUNK: Final = 256
-"""Crops in a file: what a killed process has to compute again, at most."""
+"""Crops per file: the most that a killed process has to compute again."""
 _STEP: Final = 16
-"""Crops that go through the backbone together."""
+"""Crops per forward pass of the backbone."""
 
 Indices = npt.NDArray[np.integer[Any]]
 
 
 class FeatureBatch(NamedTuple):
-    """Encoded crops with their targets.
+    """Encoded crops with the targets of `hemlets.training.batches.Batch`.
 
     Attributes:
         feature_BF: float16.
-        keypoints_BK3: The backbone's keypoints; (B, 0, 3) from a backbone that gives none.
-
-    The others are those of `hemlets.training.batches.Batch`.
+        keypoints_BK3: The backbone's keypoints; (B, 0, 3) if it has none.
     """
 
     feature_BF: Tensor
@@ -60,12 +56,12 @@ class FeatureBatch(NamedTuple):
     absent_B: Tensor
 
     def to(self, device: torch.device) -> FeatureBatch:
-        """The batch on a device."""
+        """Move the batch to a device."""
         return FeatureBatch(*(value.to(device, non_blocking=True) for value in self))
 
 
-def flattened(encoded: Encoded) -> tuple[Tensor, Tensor]:
-    """Features (B, F) in float16 and keypoints (B, K, 3), K = 0 where there are none."""
+def flatten_features(encoded: Encoded) -> tuple[Tensor, Tensor]:
+    """Return features (B, F) in float16 and keypoints (B, K, 3); K = 0 without keypoints."""
     levels = [level.permute(0, 2, 3, 1).flatten(1).half() for level in encoded.levels]
     keypoints = encoded.keypoints_BK3
     if keypoints is None:
@@ -73,8 +69,8 @@ def flattened(encoded: Encoded) -> tuple[Tensor, Tensor]:
     return torch.cat(levels, 1), keypoints.float()
 
 
-def unflattened(batch: FeatureBatch, network: PoseNetwork) -> Encoded:
-    """The inverse of :func:`flattened`, for the network whose backbone gave the features."""
+def unflatten_features(batch: FeatureBatch, network: PoseNetwork) -> Encoded:
+    """Invert :func:`flatten_features` for the network of the same backbone."""
     config, count = network.config, network.n_levels
     channels = network.level_channels
     sides = [config.volume_cells >> level for level in range(count)]
@@ -105,31 +101,31 @@ def compute_features(
     folder: Path,
     precision: torch.dtype,
     group: Group,
-    told: Callable[[int], None] = lambda computed: None,
+    report_progress: Callable[[int], None] = lambda computed: None,
 ) -> FeatureSamples:
-    """Compute the features of all samples, or what an earlier process left of them.
+    """Compute the features of all samples that no earlier process computed.
 
     The processes share the work.
 
     Args:
-        network: Whose backbone is run.
+        network: The network whose backbone is run.
         samples: Crops with targets.
         crops: Augmented crops of each sample: those of the first epochs.
-        folder: Of these very features: the caller names it after all that decides them.
-        precision: Of the backbone's arithmetic.
-        group: Who computes.
-        told: Called with how many crops are done, now and then.
+        folder: Folder of these features, named by a hash of everything that they depend on.
+        precision: Precision of the backbone.
+        group: The processes.
+        report_progress: Called with the number of finished crops.
 
     Raises:
-        SystemExit: Code 75 where the group was asked to end.
-        TrainingError: What another process computed is not there.
+        SystemExit: Code 75 if a stop was requested.
+        TrainingError: A file of another process is missing.
         WorkspaceError: The disk is too small.
     """
     total = crops * len(samples)
     chunks = [range(start, min(start + CHUNK, total)) for start in range(0, total, CHUNK)]
     files = [folder / f"{number:06d}.safetensors" for number in range(len(chunks))]
     # As process 0 sees it: all must count alike.
-    missing = group.gathered([n for n, file in enumerate(files) if not file.exists()])[0]
+    missing = group.all_gather([n for n, file in enumerate(files) if not file.exists()])[0]
     was_training = network.training
     network.eval().to(group.device)
     if missing and group.rank == 0:
@@ -141,19 +137,21 @@ def compute_features(
             parts = []
             for step in _steps(chunks[number], len(samples)):
                 parts.append(_features(network, samples, *step, precision))
-                if group.size == 1 and group.asked_to_end():
+                if group.size == 1 and group.stop_requested():
                     group.end()
             _write(files[number], parts)
-        if group.asked_to_end():
+        if group.stop_requested():
             group.end()
-        told(total - sum(len(chunks[number]) for number in missing[first + group.size :]))
+        report_progress(
+            total - sum(len(chunks[number]) for number in missing[first + group.size :])
+        )
     network.train(was_training)
     group.barrier()
     return FeatureSamples(files, len(samples), crops)
 
 
 def _steps(chunk: range, samples: int) -> list[tuple[Indices, int]]:
-    """Indices and epoch of what goes through the backbone together; never of two epochs."""
+    """Return indices and epoch of each forward pass; never of two epochs."""
     steps: list[tuple[Indices, int]] = []
     start = chunk.start
     while start < chunk.stop:
@@ -173,7 +171,7 @@ def _features(
     image_B3HW = normalise(batch.image_BHW3.to(device))
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
         encoded = network.encode(image_B3HW.contiguous(memory_format=torch.channels_last))
-    feature_BF, keypoints_BK3 = flattened(encoded)
+    feature_BF, keypoints_BK3 = flatten_features(encoded)
     _, *targets = batch
     return FeatureBatch(feature_BF.cpu(), keypoints_BK3.cpu(), *targets)
 
@@ -188,15 +186,15 @@ def _write(path: Path, parts: list[FeatureBatch]) -> None:
 
 
 class FeatureSamples:
-    """Computed features as training samples. Features stay on disk, mapped into memory.
+    """Computed features as training samples, memory-mapped from disk.
 
     Args:
-        files: In order.
-        samples: How many there are.
-        crops: Augmented crops of each.
+        files: The files, in order.
+        samples: Number of samples.
+        crops: Augmented crops of each sample.
 
     Raises:
-        TrainingError: A file is not there.
+        TrainingError: A file is missing.
     """
 
     def __init__(self, files: list[Path], samples: int, crops: int) -> None:
@@ -209,12 +207,7 @@ class FeatureSamples:
             try:
                 opened = safe_open(file, framework="pt")
             except FileNotFoundError as error:
-                raise TrainingError(
-                    "what another process computed is not there",
-                    where=file,
-                    expected="a folder that all processes of the run see",
-                    remedy="put the run's folder on a disk that all machines share",
-                ) from error
+                raise missing_shared_file("computed", file) from error
             self._files.append(opened.get_slice("feature_BF"))  # type: ignore[no-untyped-call]
             names = FeatureBatch._fields[1:]
             targets.append(
@@ -236,7 +229,7 @@ class FeatureSamples:
         return own
 
     def batch(self, indices: Indices, epoch: int) -> FeatureBatch:
-        """The samples of some indices in one epoch."""
+        """Load the batch of some indices in an epoch."""
         numbers = epoch % self._crops * self._samples + np.asarray(indices, np.int64)
         rows = [self._files[n // CHUNK][n % CHUNK : n % CHUNK + 1] for n in numbers.tolist()]
         chosen = torch.from_numpy(numbers)

@@ -1,4 +1,4 @@
-"""The end of a training: the model folder, the record of the run, and what is no longer used."""
+"""Finish a training: write model folder and run record, delete intermediate files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from hemlets.training.config import TUNING, WARM_UP, StageJob
 from hemlets.training.identity import Identity
 from hemlets.training.run import BONES_FROM, Run
 from hemlets.training.stages import BEFORE_TUNING, FEATURES, PREDICTIONS
-from hemlets.training.training_rows import TrainingRows, clipped_share, trained_families
+from hemlets.training.training_rows import TrainingRows, share_outside_volume, trained_families
 
 CHECKPOINT, FINISHED, MODEL = "checkpoint.pt", "finished.json", "model"
 
 
 def finished_figures(job: StageJob, identity: Identity) -> dict[str, float] | None:
-    """Figures of this very run where it has ended already, its model being whole."""
+    """Return the figures of this run if it has finished and its model is complete."""
     if (job.out / CHECKPOINT).exists() or not (job.out / FINISHED).exists():
         return None
     record = read_json(job.out / FINISHED)
@@ -36,7 +36,7 @@ def finished_figures(job: StageJob, identity: Identity) -> dict[str, float] | No
 def save_trained(
     job: StageJob, run: Run, weights: dict[str, Tensor], rows: TrainingRows, identity: Identity
 ) -> None:
-    """Write the model and the record of the run, then delete what only going on needs."""
+    """Write the model and the run record, then delete files needed only for resuming."""
     standing, bones = run.standing, rows.true_bones
     config = job.training
     card = save_model(
@@ -56,7 +56,7 @@ def save_trained(
             "precision": str(run.precision).removeprefix("torch."),
             "validation": standing.figures,
             "families": trained_families(rows.train, job),
-            "depth_clipped_share": clipped_share(rows.train, job.pose.volume.depth_range_mm),
+            "depth_clipped_share": share_outside_volume(rows.train, job.pose.volume.depth_range_mm),
         },
     )
     figures = {"weights_sha256": card.weights_sha256, "figures": standing.figures}
@@ -69,9 +69,9 @@ def save_trained(
 
 
 def _within(found: BoneLengths, true: BoneLengths) -> BoneLengths:
-    """Predicted lengths, not below half of people's own nor above 1.1 of them.
+    """Clip predicted lengths to 0.5 to 1.1 of the true lengths.
 
-    A network that has learnt next to nothing folds its skeletons into a point.
+    An untrained network collapses its skeletons to a point.
     """
     mean_K, true_K = np.array(found.mean_mm), np.array(true.mean_mm)
     mean_K = np.clip(mean_K, 0.5 * true_K, 1.1 * true_K)

@@ -1,4 +1,4 @@
-"""The processes of one run: how they are joined, what they agree on, how they end together."""
+"""The group of processes of one run: join, synchronise, compare inputs, end together."""
 
 from __future__ import annotations
 
@@ -16,28 +16,27 @@ from torch import nn
 from hemlets.core.errors import TrainingError
 
 STOPPED_EXIT_CODE = 75
-"""Asked to end and saved: run the same command to go on (EX_TEMPFAIL)."""
+"""Stopped on request and saved; the same command resumes (EX_TEMPFAIL)."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Group:
-    """One process or several that train a run together, as one of them sees it.
+    """The process group of a run, as seen by one process.
 
-    They give what one process gives, up to rounding, but for BatchNorm's statistics. On GPUs
-    these are those of the global batch. On CPUs torch can't share them: each process normalises
-    by its own share of the batch, and process 0's running statistics are kept; freeze BatchNorm
-    (``training.freeze_batch_norm``) where that matters.
+    Any number of processes gives the same result up to rounding, except for BatchNorm's statistics.
+    On GPUs these are of the global batch. On CPUs torch can't share them: each process normalises
+    by its own share of the batch, and process 0's running statistics are saved; set
+    ``training.freeze_batch_norm`` where that matters.
 
-    Every method but `parallel` and `lend_threads` must be called by all processes at the
-    same point.
+    All processes must call every method but `parallel` and `lend_threads` at the same point.
 
     Attributes:
         rank: Number of this process; 0 writes.
-        size: Processes.
-        device: What this process computes on.
-        signals: Numbers of the signals that have asked this process to end.
+        size: Number of processes.
+        device: Device of this process.
+        signals: Stop signals that this process received.
     """
 
     rank: int = 0
@@ -47,7 +46,7 @@ class Group:
 
     @classmethod
     def joined(cls, signals: list[int]) -> Self:
-        """The group that ``torchrun`` started this process for, once all of it is there."""
+        """Join the group that ``torchrun`` started this process for; wait for all."""
         rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         device = torch.device("cpu")
         if torch.cuda.is_available():
@@ -60,20 +59,20 @@ class Group:
         return group
 
     def barrier(self) -> None:
-        """Wait until all processes are here."""
+        """Wait for all processes."""
         if self.size > 1:
             dist.barrier()
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so in any process."""
+        """Return whether the flag is set in any process."""
         if self.size == 1:
             return flag
         value = torch.tensor(float(flag), device=self.device)
         dist.all_reduce(value, dist.ReduceOp.MAX)
         return bool(value.item())
 
-    def gathered(self, value: T) -> list[T]:
-        """A small value of each process, by rank."""
+    def all_gather(self, value: T) -> list[T]:
+        """Collect a small value from each process, by rank."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -81,16 +80,16 @@ class Group:
         return values
 
     def agree(self, values: Mapping[str, object], *, where: Path) -> None:
-        """Make sure that all processes read the same.
+        """Require that all processes read the same values.
 
         Args:
-            values: By what people call them.
+            values: Values by their names in messages.
             where: The run's folder, for the message.
 
         Raises:
-            TrainingError: In every process, where two differ.
+            TrainingError: In every process, if two differ.
         """
-        first, *others = self.gathered(dict(values))
+        first, *others = self.all_gather(dict(values))
         for rank, other in enumerate(others, 1):
             for name, value in first.items():
                 if other[name] != value:
@@ -103,12 +102,12 @@ class Group:
                         "same path on all machines, and run the command again",
                     )
 
-    def asked_to_end(self) -> bool:
-        """Whether any process was."""
+    def stop_requested(self) -> bool:
+        """Return whether any process received a stop signal."""
         return self.any(bool(self.signals))
 
     def end(self) -> None:
-        """End together, what is to be kept being saved.
+        """End together, after saving.
 
         Raises:
             SystemExit: With code 75.
@@ -119,10 +118,10 @@ class Group:
 
     @contextlib.contextmanager
     def lend_threads(self, threads: int) -> Iterator[None]:
-        """Have the threads of all processes of this machine while only this one works.
+        """Use the threads of all processes of this machine while only this process works.
 
         Args:
-            threads: Each process' own, which this one has again afterwards.
+            threads: Threads of each process, restored afterwards.
         """
         if self.device.type != "cpu":
             yield
@@ -134,7 +133,7 @@ class Group:
             torch.set_num_threads(threads)
 
     def parallel(self, objective: nn.Module) -> nn.Module:
-        """An objective whose gradients are averaged over the processes."""
+        """Wrap an objective so that its gradients are averaged over the processes."""
         if self.size == 1:
             return objective
         if self.device.type != "cuda":
@@ -146,10 +145,10 @@ class Group:
 
 @contextlib.contextmanager
 def explain_rank_failure() -> Iterator[None]:
-    """Say what happened where another process of the group ended in the block.
+    """Replace the error of a lost process by one that names the cause and the remedy.
 
     Raises:
-        TrainingError: One did.
+        TrainingError: Another process ended or can't be reached.
     """
     try:
         yield
@@ -164,10 +163,20 @@ def explain_rank_failure() -> Iterator[None]:
         ) from error
 
 
-def with_global_statistics(module: nn.Module) -> nn.Module:
-    """Have BatchNorm take its statistics from all processes' samples; on GPUs only.
+def missing_shared_file(action: str, path: Path) -> TrainingError:
+    """Make the error of a file that another process wrote and this process does not find."""
+    return TrainingError(
+        f"what another process {action} is not there",
+        where=path,
+        expected="a folder that all processes of the run see",
+        remedy="put the run's folder on a disk that all machines share",
+    )
 
-    Parameters, buffers and their names stay, as does what is frozen.
+
+def with_global_statistics(module: nn.Module) -> nn.Module:
+    """Convert BatchNorm to statistics over all processes; GPUs only.
+
+    Parameters, buffers, their names and frozen modules stay unchanged.
     """
     converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
     return converted

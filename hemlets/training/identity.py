@@ -1,4 +1,4 @@
-"""What a run is: hashes of all that decides its weights, wherever its files are."""
+"""The identity of a run: hashes of everything that determines its weights."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _NAMES: Final = {
 
 
 def table_of(job: StageJob) -> Path:
-    """The annotation table that a job learns from."""
+    """Return the path of a job's annotation table."""
     return job.data / "annotations.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Two runs of the same identity end with the same weights, on the same machine.
+    """Hashes that identify a run: equal identities give equal weights on the same machine.
 
-    Every field is a SHA-256 or, where the job has no such file, empty.
+    Every field is a SHA-256, or empty if the job has no such file.
 
     Attributes:
-        settings: Of the job but for what only says where a file is, or who renders.
+        settings: Of the job, without file locations and rendering workers.
         annotations: Of the annotation table, which holds the hashes of its images.
-        initial: Of the weights that the run starts from, and of the model card beside them.
-        initial_pose: Of the weights that its pose network starts from, and of their card.
+        initial: Of the initial weights and their model card.
+        initial_pose: Of the pose network's initial weights and their model card.
         backbone: Of the ImageNet weights.
-        body: Of the body model that θ and β of the data belong to.
+        body: Of the body model of the data's θ and β.
     """
 
     settings: str
@@ -52,19 +52,19 @@ class Identity:
 
     @classmethod
     def of(cls, job: StageJob) -> Self:
-        """Read the files that a job names.
+        """Hash the files that a job names.
 
         Raises:
-            CheckpointError: Weights that it starts from do not exist.
+            CheckpointError: Initial weights do not exist.
         """
         return cls._of(job, annotations=sha256_file(table_of(job)))
 
     @classmethod
     def without_data(cls, job: StageJob) -> Self:
-        """The identity as far as it is known before there is a data version to train on.
+        """Hash everything but the annotation table, for a data version that does not exist yet.
 
         Raises:
-            CheckpointError: Weights that it starts from do not exist.
+            CheckpointError: Initial weights do not exist.
         """
         return cls._of(job, annotations="")
 
@@ -82,21 +82,21 @@ class Identity:
 
     @property
     def key(self) -> str:
-        """One short hash for all of it."""
+        """Short hash of all fields."""
         return content_hash(asdict(self))[:20]
 
     @property
     def record(self) -> dict[str, str]:
-        """Hashes by field, to be written down."""
+        """Hashes by field, for storage."""
         return asdict(self)
 
     @property
     def described(self) -> dict[str, str]:
-        """Hashes by what people call the fields."""
+        """Hashes by the fields' names in messages."""
         return {_NAMES[field]: value for field, value in asdict(self).items()}
 
     def changed(self, record: Mapping[str, Any]) -> list[str]:
-        """What people call the fields that a record has otherwise."""
+        """Return the message names of fields that differ from a record."""
         return [
             _NAMES[field] for field, value in asdict(self).items() if record.get(field) != value
         ]

@@ -1,4 +1,4 @@
-"""What to do where memory does not suffice."""
+"""Explain out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _SIGNS = (
 
 @contextlib.contextmanager
 def explain_out_of_memory(config: TrainingConfig, processes: int) -> Iterator[None]:
-    """Say which setting to change where the block runs out of memory.
+    """Replace an out-of-memory error by one that names the setting to change.
 
     Args:
-        config: Of the run.
-        processes: That share a batch.
+        config: Settings of the run.
+        processes: Processes that share a batch.
 
     Raises:
-        TrainingError: There was not enough.
+        TrainingError: Memory did not suffice.
     """
     try:
         yield
@@ -51,7 +51,7 @@ def explain_out_of_memory(config: TrainingConfig, processes: int) -> Iterator[No
 
 
 def _more_parts(config: TrainingConfig, processes: int) -> int | None:
-    """The least cut of a batch into twice as many parts or more that comes out even."""
+    """Return the smallest even split of a batch into at least twice as many parts."""
     share = config.batch_size // processes
     cuts = range(2 * config.accumulate, share + 1)
     return next((parts for parts in cuts if config.batch_size % (processes * parts) == 0), None)

@@ -1,4 +1,4 @@
-"""The moving average of a network's weights, which is what is evaluated and kept."""
+"""Exponential moving average of a network's weights, which is evaluated and saved."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 class ExponentialMovingAverage:
-    """Exponential moving average of parameters and buffers, with a short memory at first."""
+    """Moving average of parameters and buffers; its memory is shorter in early steps."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -15,7 +15,7 @@ class ExponentialMovingAverage:
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Move towards the weights after a step."""
+        """Update the average after a step."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
         mine, theirs = [], []
         for name, value in network.state_dict().items():

@@ -1,4 +1,4 @@
-"""What each stage minimises."""
+"""The objectives that the stages minimise."""
 
 from __future__ import annotations
 
@@ -28,28 +28,23 @@ from hemlets.models.losses import (
 from hemlets.models.posh import body_from
 from hemlets.training.batches import Batch
 from hemlets.training.config import LossConfig
-from hemlets.training.features import FeatureBatch, unflattened
+from hemlets.training.features import FeatureBatch, unflatten_features
 from hemlets.training.shape_samples import ShapeBatch
 
 if TYPE_CHECKING:
     from hemlets.body.posed_joints import PosedJoints
 
 
-def shrunk(image_B3HW: Tensor, factor: int) -> Tensor:
-    """Crops averaged down by a whole factor.
-
-    The network is convolutional, so that a first phase on small crops teaches the same weights
-    at a fraction of the cost.
-    """
+def downscale(image_B3HW: Tensor, factor: int) -> Tensor:
+    """Average crops down by a whole factor, for a cheap first phase of training."""
     return image_B3HW if factor == 1 else torch.nn.functional.avg_pool2d(image_B3HW, factor)
 
 
 class PoseObjective(nn.Module):
     """L_tot = α·(L_HEM + L_2D) + L_3D, equations (7) and (8), and the marginal term.
 
-    ``forward`` gives the terms as sums over the batch, unweighted, with their weighted sum
-    under ``total``; the engine divides by the global batch. An image without a person has all
-    heatmaps zero for its target, and no other term.
+    ``forward`` returns unweighted terms summed over the batch, and their weighted sum ``total``;
+    the engine divides by the global batch. An image without a person trains heatmaps of 0 only.
     """
 
     def __init__(self, network: PoseNetwork, losses: LossConfig, *, shrink: int = 1) -> None:
@@ -59,17 +54,17 @@ class PoseObjective(nn.Module):
         self.shrink = shrink
 
     def forward(self, batch: Batch | FeatureBatch) -> dict[str, Tensor]:
-        """Loss terms of a batch."""
+        """Compute the loss terms of a batch."""
         output = self.output(batch)
         with torch.autocast(output.volume_BJDHW.device.type, enabled=False):
             alone, refined = _decoded(self.network, output)
             return self.terms(output, alone, batch, refined)
 
     def output(self, batch: Batch | FeatureBatch) -> PoseOutput:
-        """What the network makes of a batch of crops, or of their features."""
+        """Run the network on a batch of crops or of their features."""
         if isinstance(batch, FeatureBatch):
-            return self.network.head(unflattened(batch, self.network))
-        found: PoseOutput = self.network(shrunk(normalise(batch.image_BHW3), self.shrink))
+            return self.network.head(unflatten_features(batch, self.network))
+        found: PoseOutput = self.network(downscale(normalise(batch.image_BHW3), self.shrink))
         return found
 
     def terms(
@@ -79,11 +74,11 @@ class PoseObjective(nn.Module):
         batch: Batch | FeatureBatch,
         refined: DecodedVolume | None = None,
     ) -> dict[str, Tensor]:
-        """Loss terms of the network's output.
+        """Compute the loss terms of the network's output.
 
         Args:
-            output: Of the network.
-            decoded: From the volume alone, which is taught without the backbone's keypoints.
+            output: Output of the network.
+            decoded: Decoded from the volume alone: it is trained without the backbone's keypoints.
             batch: The targets.
             refined: What a network's refinement makes of it.
         """
@@ -167,7 +162,7 @@ class BodyObjective(nn.Module):
     def forward(
         self, found: ShapeOutput, rotation_BR33: Tensor, betas_BS: Tensor, known_B: Tensor
     ) -> dict[str, Tensor]:
-        """Loss terms of predicted bodies, where the true ones are known."""
+        """Compute the loss terms of predicted bodies with known truth."""
         weights = self.weights
         terms = {
             "theta": rotation_loss(found.rotation_BR33, rotation_BR33, known_B),
@@ -187,7 +182,7 @@ class BodyObjective(nn.Module):
 
 
 class PoshObjective(nn.Module):
-    """L_mesh = L_θ + L_β + L_tot, equation (11), end to end; and the term on posed joints."""
+    """L_mesh = L_θ + L_β + L_tot, equation (11), and the term on posed joints."""
 
     def __init__(self, network: HemletsPosh, losses: LossConfig, *, shrink: int = 1) -> None:
         super().__init__()
@@ -196,7 +191,7 @@ class PoshObjective(nn.Module):
         self._body = BodyObjective(losses).to(_device(network))
 
     def forward(self, batch: Batch | FeatureBatch) -> dict[str, Tensor]:
-        """Loss terms of a batch."""
+        """Compute the loss terms of a batch."""
         pose = self._pose.output(batch)
         with torch.autocast(pose.volume_BJDHW.device.type, enabled=False):
             alone, refined = _decoded(self.network.pose, pose)
@@ -210,7 +205,7 @@ class PoshObjective(nn.Module):
 
 
 class ShapeObjective(nn.Module):
-    """The body's terms, from joints without image features."""
+    """The terms of `BodyObjective`, from joints without image features."""
 
     def __init__(self, network: ShapeNetwork, losses: LossConfig) -> None:
         super().__init__()
@@ -218,7 +213,7 @@ class ShapeObjective(nn.Module):
         self._body = BodyObjective(losses).to(_device(network))
 
     def forward(self, batch: ShapeBatch) -> dict[str, Tensor]:
-        """Loss terms of a batch."""
+        """Compute the loss terms of a batch."""
         joints = batch.joints_BJ3_m
         features = joints.new_zeros(len(joints), self.network.feature_channels)
         with torch.autocast(joints.device.type, enabled=False):

@@ -1,7 +1,8 @@
-"""The optimiser of a network: AdamW throughout, or Muon for convolutions with AdamW beside it."""
+"""Optimiser and learning-rate schedule: AdamW, or Muon for convolutions and AdamW for the rest."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import torch
@@ -10,18 +11,27 @@ from torch import Tensor, nn
 from hemlets.training.config import TrainingConfig
 
 _EDGES: Final = ("backbone.conv1.weight", "backbone._conv_stem.weight", "_head.weight")
-"""Ends of the names of the first convolutions and the output heads."""
+"""Suffixes of the names of the first convolutions and the output heads."""
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """Compute a step's rate: linear warm-up, then a cosine decay to ``final_rate`` of the peak."""
+    warmup = config.warmup * config.steps
+    if step < warmup:
+        return config.learning_rate * (step + 1) / (warmup + 1)
+    progress = (step - warmup) / max(config.steps - warmup, 1)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return config.learning_rate * (config.final_rate + (1 - config.final_rate) * cosine)
 
 
 class StageOptimiser:
-    """Steps every parameter of a network.
+    """Optimiser of all trainable parameters of a network.
 
-    Muon (Jordan et al. 2024) orthogonalises the momentum of a weight matrix. From random
-    weights it learns markedly faster a sample than AdamW; it takes convolutions as matrices of
-    their first dimension (output channels; of a transposed convolution its input channels) by
-    the rest. The first convolution, the output heads, linear layers, norms
-    and biases stay with AdamW, as its authors advise; so do depthwise convolutions, which are
-    no matrices, and a backbone with a rate of its own, whose weights are to be kept in the main.
+    Muon (Jordan et al. 2024) orthogonalises the momentum of a weight matrix and learns faster per
+    sample than AdamW from random weights. Convolutions are matrices of their first dimension by the
+    rest. As its authors advise, the first convolution, output heads, linear layers, norms and
+    biases use AdamW. So do depthwise convolutions, which are no matrices, and a backbone with its
+    own rate.
     """
 
     def __init__(self, network: nn.Module, config: TrainingConfig) -> None:
@@ -70,13 +80,13 @@ class StageOptimiser:
         )
 
     def set_rate(self, rate: float) -> None:
-        """The learning rate of the next step."""
+        """Set the learning rate of the next step."""
         for optimiser in self._all:
             for group in optimiser.param_groups:
                 group["lr"] = rate * group.get("factor", 1.0)
 
     def step(self) -> None:
-        """Move the parameters by their gradients and drop these."""
+        """Update the parameters and clear their gradients."""
         for parameter, flat in self._pairs:
             assert parameter.grad is not None
             flat.grad = _matrix(parameter.grad)
@@ -87,12 +97,12 @@ class StageOptimiser:
             parameter.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """State for a checkpoint."""
+        """Return the state for a checkpoint."""
         muon = None if self._muon is None else self._muon.state_dict()
         return {"adamw": self._adamw.state_dict(), "muon": muon}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`."""
+        """Restore the state of a checkpoint."""
         self._adamw.load_state_dict(state["adamw"])
         if self._muon is not None:
             self._muon.load_state_dict(state["muon"])
@@ -103,7 +113,7 @@ class StageOptimiser:
 
 
 def _matrix(weight: Tensor) -> Tensor:
-    """A convolution's weight as a matrix over the same memory, channels last or not."""
+    """View a convolution's weight as a matrix over the same memory."""
     if not weight.is_contiguous():
         weight = weight.permute(0, 2, 3, 1)
     return weight.view(weight.shape[0], -1)

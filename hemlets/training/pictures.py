@@ -1,4 +1,4 @@
-"""What the network sees on a few validation samples, beside the truth."""
+"""Draw predictions and ground truth of a few validation samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hemlets.data.table import Annotations, ShardReader, stored_images
 from hemlets.data.transforms import square_crop
 from hemlets.models import HemletsPosh, PoseNetwork
 from hemlets.models.crops import joints_in_images, network_input
-from hemlets.training.objectives import shrunk
+from hemlets.training.objectives import downscale
 
 TILES: Final = 8
 _TILE_PX: Final = 192
@@ -29,7 +29,7 @@ def validation_picture(
     device: torch.device,
     shrink: int = 1,
 ) -> Image:
-    """Crops of the first samples, the truth's skeleton drawn thin and the network's bold."""
+    """Draw crops of the first samples: thin true skeletons, bold predictions."""
     import cv2
 
     from hemlets.reports.drawing import draw_bones, sheet
@@ -42,7 +42,7 @@ def validation_picture(
     was_training = pose.training
     pose.eval()
     with torch.inference_mode():
-        image_B3HW = shrunk(network_input(images, crops, device), shrink)
+        image_B3HW = downscale(network_input(images, crops, device), shrink)
         found = joints_in_images(pose.decode(pose(image_B3HW)).voxel_BJ3, pose.config.volume, crops)
     pose.train(was_training)
     tiles = []

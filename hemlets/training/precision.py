@@ -1,4 +1,4 @@
-"""The arithmetic that a training runs in."""
+"""Numerical precision of a training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hemlets.core.errors import ConfigError
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The type that ``precision`` means on a device."""
+    """Resolve ``precision`` to a torch type for a device."""
     if precision == "float32":
         return torch.float32
     has = (

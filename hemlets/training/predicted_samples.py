@@ -1,10 +1,9 @@
-"""What the shape network learns last: the joints that its own pose network predicts.
+"""Training samples for the shape network: joints predicted by its own pose network.
 
-A pose network errs in its own ways: it draws what is unsure together, confuses sides, and guesses
-depths. Which body is then most likely can't be learnt from exact joints nor from ones with noise,
-and end to end the shape network overfits to image features long before. So the pose network looks
-at training images once, each at random turned and scaled and together with its mirror image, and
-the shape network learns from what it says of them: thousands of samples a second.
+A pose network has errors of its own: uncertain joints contract, sides are swapped, depths are
+guessed. Neither exact nor noisy joints teach the most likely body for such input, and end to end
+the shape network overfits to image features first. So the pose network predicts augmented training
+images and their mirror images once, and the shape network trains on thousands of them a second.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ from torch import Tensor
 
 from hemlets.data.transforms import AugmentationConfig
 from hemlets.training.predictions import LOOKS, PredictedBodies
-from hemlets.training.shape_samples import Draws, ShapeBatch, draw_moves, moved
+from hemlets.training.shape_samples import Draws, ShapeBatch, apply_draws, sample_draws
 
 
 class PredictedSamples:
-    """Predicted joints, one look at a time, varied by (seed, epoch, index).
+    """Predicted joints, one view at a time, augmented by (seed, epoch, index).
 
     Args:
-        bodies: Predicted from crops that are turned and scaled themselves.
-        seed: Of the variation.
-        augmentation: Joints are turned and scaled by half of what crops are, and mirrored as
-            often; without noise, since their errors are the network's own.
+        bodies: Predictions from augmented crops.
+        seed: Seed of the augmentation.
+        augmentation: Joints are rotated and scaled by half of the crops' ranges and mirrored as
+            often, without noise.
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class PredictedSamples:
         return len(self._bodies.betas_NS)
 
     def batch(self, indices: npt.NDArray[np.integer], epoch: int) -> ShapeBatch:
-        """The samples of some indices in one epoch."""
+        """Make the batch of some indices in an epoch."""
         draws, look_N = self._draws_of(epoch)
         chosen = torch.from_numpy(np.asarray(indices, np.int64))
         exact = ShapeBatch(
@@ -56,12 +55,12 @@ class PredictedSamples:
             self._bodies.rotation_NR33[chosen],
             self._bodies.betas_NS[chosen],
         )
-        return moved(exact, Draws(*(values[chosen] for values in draws)))
+        return apply_draws(exact, Draws(*(values[chosen] for values in draws)))
 
     def _draws_of(self, epoch: int) -> tuple[Draws, Tensor]:
         if self._draws is None or self._epoch != epoch:
             key = self.seed, epoch
             look = np.random.default_rng((*key, 1)).integers(LOOKS, size=len(self))
-            self._draws = draw_moves(self._augmentation, key, len(self)), torch.from_numpy(look)
+            self._draws = sample_draws(self._augmentation, key, len(self)), torch.from_numpy(look)
             self._epoch = epoch
         return self._draws

@@ -1,4 +1,4 @@
-"""What a pose network says of training images: predicted once, kept until it was learnt from."""
+"""Predict the joints of training images once, and cache them for the shape stage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hemlets.core.errors import TrainingError
 from hemlets.core.files import atomic_path
 from hemlets.core.skeleton import FLIP_JOINTS
 from hemlets.data.transforms import normalise
@@ -19,23 +18,23 @@ from hemlets.models import HemletsPosh
 from hemlets.models.fused import FusedModel, can_prepare
 from hemlets.models.posh import nominal_metres
 from hemlets.training.batches import Samples
-from hemlets.training.group import Group
-from hemlets.training.objectives import shrunk
+from hemlets.training.group import Group, missing_shared_file
+from hemlets.training.objectives import downscale
 
 LOOKS = 3
-"""At a crop, at its mirror image, and their average, which the flip test regresses a body from."""
+"""The crop, its mirror image, and their average, which the flip test uses."""
 
 _CHUNK = 16
-"""Batches that are kept together: what a killed process has to predict again, at most."""
+"""Batches per file: the most that a killed process has to predict again."""
 
 Indices = npt.NDArray[np.integer[Any]]
 
 
 class PredictedBodies(NamedTuple):
-    """Predicted joints with the true bodies that they belong to.
+    """Predicted joints and the true bodies.
 
     Attributes:
-        looks_NLJ3_m: By look, relative to the pelvis, in nominal metres of the crop.
+        looks_NLJ3_m: By view (`LOOKS`), relative to the pelvis, in nominal metres of the crop.
         rotation_NR33: SMPL θ as matrices; the root's in the crop's view.
         betas_NS: SMPL β.
     """
@@ -53,53 +52,53 @@ def predict_bodies(
     shrink: int,
     keep: Path,
     group: Group,
-    told: Callable[[int], None] = lambda predicted: None,
+    report_progress: Callable[[int], None] = lambda predicted: None,
     batch_size: int = 32,
 ) -> PredictedBodies:
-    """Predict so many samples, spread evenly over them, or each several times.
+    """Predict ``count`` samples that no earlier process predicted; processes share the work.
 
-    The processes share the work. What was predicted is kept, so that whoever comes again with
-    the same folder predicts the rest only.
+    The samples are spread evenly, or repeated with the next epoch's augmentation.
 
     Args:
-        model: As it is to predict later; it stays as it is.
-        samples: Of people whose body is known, not mirrored.
-        count: A sample that comes again does so with its next epoch's augmentation.
-        shrink: What crops are averaged down by.
-        keep: Folder of these very predictions: of this model, these samples and this count.
-        group: Who predicts.
-        told: Called with how many samples are predicted, now and then.
-        batch_size: Crops with their mirror images that go through the model together.
+        model: The model; unchanged.
+        samples: Samples with known bodies, not mirrored.
+        count: Number of predictions.
+        shrink: Downscaling factor of crops.
+        keep: Folder of the predictions of this model, these samples and this count.
+        group: The processes.
+        report_progress: Called with the number of predicted samples.
+        batch_size: Crops per forward pass, each with its mirror image.
 
     Raises:
-        SystemExit: Code 75 where the group was asked to end.
-        TrainingError: What another process predicted is not there.
+        SystemExit: Code 75 if a stop was requested.
+        TrainingError: A file of another process is missing.
     """
     batches = _batches(len(samples), count, batch_size)
     chunks = [batches[start : start + _CHUNK] for start in range(0, len(batches), _CHUNK)]
     files = [keep / f"{number:05d}.safetensors" for number in range(len(chunks))]
     sizes = [sum(len(indices) for _, indices in chunk) for chunk in chunks]
     # As process 0 sees it: all must count alike.
-    missing = group.gathered([n for n, file in enumerate(files) if not file.exists()])[0]
-    look = _looker(model, samples, shrink, group.device) if missing else None
+    missing = group.all_gather([n for n, file in enumerate(files) if not file.exists()])[0]
+    predict = _predictor(model, samples, shrink, group.device) if missing else None
     for first in range(0, len(missing), group.size):
         own = missing[first : first + group.size][group.rank : group.rank + 1]
         found: list[PredictedBodies] = []
         for position in range(_CHUNK):
             for number in own:
-                if look is not None and position < len(chunks[number]):
-                    found.append(look(*chunks[number][position]))
-            if group.asked_to_end():
+                if predict is not None and position < len(chunks[number]):
+                    found.append(predict(*chunks[number][position]))
+            if group.stop_requested():
                 group.end()
         for number in own:
             _write(files[number], _joined(found))
-        told(count - sum(sizes[number] for number in missing[first + group.size :]))
+        remaining = missing[first + group.size :]
+        report_progress(count - sum(sizes[number] for number in remaining))
     group.barrier()
     return _joined([_read(file) for file in files])
 
 
 def _batches(available: int, count: int, batch_size: int) -> list[tuple[int, Indices]]:
-    """Epoch and indices of each batch."""
+    """Return epoch and indices of each batch."""
     epochs, rest = divmod(count, available)
     spread = np.linspace(0, available - 1, rest).astype(np.int64)
     orders = [*[np.arange(available)] * epochs, spread]
@@ -110,26 +109,26 @@ def _batches(available: int, count: int, batch_size: int) -> list[tuple[int, Ind
     ]
 
 
-def _looker(
+def _predictor(
     model: HemletsPosh, samples: Samples, shrink: int, device: torch.device
 ) -> Callable[[int, Indices], PredictedBodies]:
-    """What predicts the samples of some indices in one epoch."""
+    """Return a function that predicts the samples of some indices in an epoch."""
     network: HemletsPosh | FusedModel = model.eval().to(device)
     if device.type == "cpu" and can_prepare("bfloat16"):
         network = FusedModel(model, "bfloat16")
 
-    def look(epoch: int, indices: Indices) -> PredictedBodies:
+    def predict(epoch: int, indices: Indices) -> PredictedBodies:
         batch = samples.batch(indices, epoch)
-        image_B3HW = shrunk(normalise(batch.image_BHW3.to(device)), shrink)
+        image_B3HW = downscale(normalise(batch.image_BHW3.to(device)), shrink)
         looks = _looks(network, image_B3HW)
         return PredictedBodies(looks.cpu(), batch.rotation_BR33, batch.betas_BS)
 
-    return look
+    return predict
 
 
 @torch.inference_mode()
 def _looks(network: HemletsPosh | FusedModel, image_B3HW: Tensor) -> Tensor:
-    """Joints (B, 3, 18, 3) of each look, those of the mirror image mirrored back."""
+    """Predict joints (B, 3, 18, 3) of each view; the mirror image's are mirrored back."""
     images = torch.cat([image_B3HW, image_B3HW.flip(-1)])
     voxel = network(images.contiguous(memory_format=torch.channels_last)).decoded.voxel_BJ3
     one, other = nominal_metres(voxel.float(), network.volume).chunk(2)
@@ -154,9 +153,4 @@ def _read(path: Path) -> PredictedBodies:
     try:
         return PredictedBodies(**load_file(path))
     except FileNotFoundError as error:
-        raise TrainingError(
-            "what another process predicted is not there",
-            where=path,
-            expected="a folder that all processes of the run see",
-            remedy="put the run's folder on a disk that all machines share",
-        ) from error
+        raise missing_shared_file("predicted", path) from error

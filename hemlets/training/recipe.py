@@ -1,7 +1,7 @@
-"""Trains the starter weights: ``python -m hemlets.training.recipe RECIPE.toml FOLDER``.
+"""Train the starter weights: ``python -m hemlets.training.recipe RECIPE.toml FOLDER``.
 
-Renders the data, runs the phases one after the other, each from the weights of the one before,
-and writes the last one's model in half precision. Whatever ends it, the same command goes on.
+Renders the data and runs the phases, each from the weights of the previous phase. Writes the last
+model in half precision. The same command resumes after any end.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Phase(Config):
     """One phase of the recipe.
 
     Attributes:
-        stage: What is trained; the last phase trains both networks, ``posh``.
-        crop_px: Side of its crops where that is not the recipe's: smaller ones teach the same
+        stage: The stage to train; the last phase is ``posh``.
+        crop_px: Side of the crops, if it differs from the recipe's: smaller crops train the same
             weights at a fraction of the cost.
     """
 
@@ -51,11 +51,7 @@ class Recipe(Config):
 
 
 def run(recipe: Recipe, folder: Path, *, workers: int = 2) -> Path:
-    """Run a recipe to its end.
-
-    Returns:
-        The folder of the finished model, in half precision.
-    """
+    """Run a recipe to its end; return the folder of the half-precision model."""
     from hemlets.data.synthetic import build_open_data
     from hemlets.training.engine import train
 
@@ -66,7 +62,7 @@ def run(recipe: Recipe, folder: Path, *, workers: int = 2) -> Path:
         out = folder / phase.name
         pose = resized(recipe.pose, phase.crop_px or recipe.pose.crop_px)
         if weights is not None:
-            weights = _carried_over(weights, folder / f"{phase.name}.safetensors", pose)
+            weights = _transfer_weights(weights, folder / f"{phase.name}.safetensors", pose)
         job = StageJob(
             stage=phase.stage,
             pose=pose,
@@ -91,13 +87,13 @@ def run(recipe: Recipe, folder: Path, *, workers: int = 2) -> Path:
         inference=card.inference,
         training=card.training,
         half=True,
-        bundled_encoder=_leaves_encoder_alone(recipe),
+        bundled_encoder=_keeps_bundled_encoder(recipe),
     )
     return folder / "starter"
 
 
-def _leaves_encoder_alone(recipe: Recipe) -> bool:
-    """Whether the model ends with the encoder that hemlets comes with."""
+def _keeps_bundled_encoder(recipe: Recipe) -> bool:
+    """Return whether the finished model has the bundled encoder."""
     trained = [phase.training for phase in recipe.phases if phase.stage != "shape"]
     return recipe.pose.backbone == "movenet_thunder" and all(
         training.backbone_weights == "bundled" and training.frozen_levels == 4
@@ -105,8 +101,8 @@ def _leaves_encoder_alone(recipe: Recipe) -> bool:
     )
 
 
-def _carried_over(weights: Path, to: Path, pose: PoseNetworkConfig) -> Path:
-    """The weights as a network for other crops starts from them."""
+def _transfer_weights(weights: Path, to: Path, pose: PoseNetworkConfig) -> Path:
+    """Convert weights for a network with another crop size."""
     state = with_depth_cells(load_weights(weights), pose.volume.shape_xyz[2])
     with atomic_path(to) as path:
         save_file({name: value.contiguous() for name, value in state.items()}, path)
@@ -114,7 +110,7 @@ def _carried_over(weights: Path, to: Path, pose: PoseNetworkConfig) -> Path:
 
 
 def main(argv: list[str]) -> int:
-    """Command line of the module."""
+    """Run the module's command line."""
     try:
         path, folder = Path(argv[0]), Path(argv[1])
         recipe = Recipe.from_mapping(read_toml(path), where=str(path))

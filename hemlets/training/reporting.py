@@ -1,4 +1,4 @@
-"""Where a run's figures and pictures go. The engine knows no tracker: others plug theirs in."""
+"""Report a run's figures and pictures; the engine knows no tracker."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ import numpy as np
 import numpy.typing as npt
 
 PROGRESS = "progress.json"
-"""In a run's folder: the last row of figures, or how many images its network has looked at."""
+"""File in a run's folder: last row of figures, or progress before the first step."""
 
 
 class Reporter(Protocol):
-    """Takes what rank 0 has to say, a few times a minute and never once a step.
+    """Receives figures and pictures on rank 0, a few times a minute.
 
-    All of it also lies in the run's folder (``history.jsonl`` and ``pictures/``), so that one
-    who comes later, or after a crash, misses nothing.
+    The run's folder holds all of them too (``history.jsonl`` and ``pictures/``).
     """
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Named figures after a step: means of the losses since the last call, and more."""
+        """Receive named figures of a step, such as mean losses since the last call."""
         ...
 
     def picture(self, step: int, name: str, image_HW3: npt.NDArray[np.uint8]) -> None:
-        """An RGB picture of what the network sees, with each validation."""
+        """Receive an RGB picture of predictions at a validation."""
         ...
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Hands each row of figures to a function, ``step`` and ``steps`` among them."""
+    """Passes each row of figures, with ``step`` and ``steps``, to a function."""
 
     take: Callable[[dict[str, float]], None]
 
@@ -40,4 +39,4 @@ class Rows:
         self.take({"step": step, **values})
 
     def picture(self, step: int, name: str, image_HW3: npt.NDArray[np.uint8]) -> None:
-        """Pictures lie in the run's folder."""
+        """Ignore the picture, which is in the run's folder."""

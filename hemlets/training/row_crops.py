@@ -1,4 +1,4 @@
-"""Annotated rows as network input, batch by batch."""
+"""Load annotated rows as network input, batch by batch."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch import Tensor
 from hemlets.data.table import Annotations, ShardReader, stored_images
 from hemlets.data.transforms import Crop, square_crop
 from hemlets.models.crops import network_input
-from hemlets.training.objectives import shrunk
+from hemlets.training.objectives import downscale
 
 
 class RowCrops(NamedTuple):
     """A batch of rows.
 
     Attributes:
-        rows: place of the batch in the table.
-        crops: square crops of the annotated boxes.
-        image_B3HW: normalised pixels of the crops, on the device.
+        rows: Position of the batch in the table.
+        crops: Square crops of the annotated boxes.
+        image_B3HW: Normalised pixels of the crops, on the device.
     """
 
     rows: slice
@@ -38,19 +38,10 @@ def row_crops(
     shrink: int = 1,
     batch_size: int = 64,
 ) -> Iterator[RowCrops]:
-    """Crops of all rows in their order, a batch of images in memory at a time.
-
-    Args:
-        annotations: rows with boxes.
-        shards: folder of their images.
-        crop_px: side of the crops.
-        device: of the network.
-        shrink: factor by which crops are averaged down, as in training.
-        batch_size: rows of a batch.
-    """
+    """Yield the crops of all rows in order; ``shrink`` is the downscaling factor."""
     reader = ShardReader(shards)
     for start in range(0, len(annotations), batch_size):
         rows = range(start, min(start + batch_size, len(annotations)))
         crops = [square_crop(box, crop_px) for box in annotations.box_xyxy[start : rows.stop]]
         pixels = network_input(stored_images(annotations, rows, reader), crops, device)
-        yield RowCrops(slice(start, rows.stop), crops, shrunk(pixels, shrink))
+        yield RowCrops(slice(start, rows.stop), crops, downscale(pixels, shrink))

@@ -1,4 +1,4 @@
-"""A stage's networks, optimiser and sums while it trains, saved and restored as one."""
+"""The state of a stage in training: networks, optimiser, running sums; saved and restored."""
 
 from __future__ import annotations
 
@@ -24,66 +24,56 @@ from hemlets.training.config import StageJob, TrainingConfig
 from hemlets.training.group import Group
 from hemlets.training.identity import Identity
 from hemlets.training.moving_average import ExponentialMovingAverage
-from hemlets.training.optimisers import StageOptimiser
-from hemlets.training.safeguards import Step, usual
+from hemlets.training.optimisers import StageOptimiser, learning_rate
+from hemlets.training.safeguards import Step, update_running_mean
 from hemlets.training.stages import Stage, initial_model
 
 BONES_FROM = "bones_measured_on"
-"""In the card: rows by source and split that the lengths of predicted parts were measured on."""
+"""Model card field: rows by source and split of the measured part lengths."""
 _CALIBRATION = TypeAdapter(Calibration)
-
-
-def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Linear rise over the warm-up, then a cosine down to ``final_rate`` of the peak."""
-    warmup = config.warmup * config.steps
-    if step < warmup:
-        return config.learning_rate * (step + 1) / (warmup + 1)
-    progress = (step - warmup) / max(config.steps - warmup, 1)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-    return config.learning_rate * (config.final_rate + (1 - config.final_rate) * cosine)
 
 
 @dataclass
 class Standing:
-    """What a training has measured so far.
+    """Measurements of a training so far.
 
     Attributes:
         sums: Loss terms, summed over the samples since the last report.
-        counted: Those samples.
-        usual_loss: Mean total of a batch that forgets slowly.
-        figures: Of the last validation.
-        calibration: Of the pose network's predictions.
+        counted: Number of those samples.
+        mean_loss: Running mean of a batch's total loss.
+        figures: Last validation figures.
+        calibration: Calibration of the pose network's predictions.
     """
 
     calibration: Calibration
     sums: dict[str, float] = field(default_factory=dict)
     counted: int = 0
-    usual_loss: float = math.inf
+    mean_loss: float = math.inf
     figures: dict[str, float] = field(default_factory=dict)
 
     def add(self, values: dict[str, float], samples: int, step: int) -> None:
         """Add a step's loss terms."""
-        self.usual_loss = usual(self.usual_loss, values["total"], step)
+        self.mean_loss = update_running_mean(self.mean_loss, values["total"], step)
         self.sums = {name: self.sums.get(name, 0.0) + value for name, value in values.items()}
         self.counted += samples
 
     def mean_losses(self) -> dict[str, float]:
-        """Loss terms a sample since the last report."""
+        """Return mean loss terms per sample since the last report."""
         return {f"loss/{name}": value / self.counted for name, value in self.sums.items()}
 
     def reported(self) -> None:
-        """Begin a new report."""
+        """Reset the sums after a report."""
         self.sums, self.counted = {}, 0
 
 
 class Run:
-    """A stage in training, as one process of the group has it.
+    """A stage in training, in one process of the group.
 
     Args:
-        job: Of the run.
-        stage: What is trained.
+        job: The job.
+        stage: The stage to train.
         group: The processes.
-        precision: Of the network under autocast.
+        precision: Autocast precision of the network.
         start_from: The job that names the initial weights.
     """
 
@@ -109,7 +99,7 @@ class Run:
         self._stepper = group.parallel(objective)
 
     def restore(self, state: dict[str, Any], *, where: Path) -> None:
-        """Go on from what `save` wrote."""
+        """Restore the state that `save` wrote."""
         load_strictly(self.network, state["network"], where=where)
         self.average.state = {k: v.to(self.group.device) for k, v in state["average"].items()}
         self._optimiser.load_state_dict(state["optimiser"])
@@ -136,14 +126,14 @@ class Run:
                 "optimiser": self._optimiser.state_dict(),
                 "sums": standing.sums,
                 "counted": standing.counted,
-                "usual_loss": standing.usual_loss,
+                "usual_loss": standing.mean_loss,
                 "calibration": _CALIBRATION.dump_json(standing.calibration).decode(),
                 "figures": standing.figures,
             },
         )
 
     def advance(self, batch: AnyBatch, step: int) -> None:
-        """Take one step of the optimiser and of the moving average.
+        """Take one optimiser step and update the moving average.
 
         Raises:
             TrainingError: The loss or its gradient is not finite, or the loss exploded.
@@ -153,7 +143,7 @@ class Run:
         sums = _backward(self._stepper, batch, config, self.precision, self.group.size)
         values = _global_sums(sums, self.group.size)
         checked = Step(self.job, batch, step, self.group.rank)
-        checked.check_loss(values, self.standing.usual_loss)
+        checked.check_loss(values, self.standing.mean_loss)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
         checked.check_gradient(norm.item(), self.network, values)
@@ -163,15 +153,15 @@ class Run:
         self.average.update(self.network, step)
         self.standing.add(values, config.batch_size, step)
 
-    def copy_of_model(self) -> HemletsPosh:
-        """A model of its own with the weights as they are, whose trained part may be replaced."""
+    def copy_model(self) -> HemletsPosh:
+        """Copy the model with its present weights."""
         with torch.random.fork_rng(devices=[]):
             copy = _on_device(HemletsPosh(self.job.pose, self.job.shape), self.group.device)
         copy.load_state_dict(self.model.state_dict())
         return copy
 
     def weights(self, prefix: str) -> dict[str, Tensor]:
-        """The whole model's weights on the CPU, the trained part's being the moving average."""
+        """Return the whole model's weights on the CPU, with the trained part averaged."""
         averaged = {prefix + name: value for name, value in self.average.state.items()}
         return {k: v.cpu() for k, v in (self.model.state_dict() | averaged).items()}
 
@@ -188,7 +178,7 @@ def _backward(
     precision: torch.dtype,
     world_size: int,
 ) -> dict[str, Tensor]:
-    """Add up a batch's gradients, part by part; gives the loss terms' sums."""
+    """Accumulate a batch's gradients over micro-batches; return the summed loss terms."""
     device = next(stepper.parameters()).device
     sums: dict[str, Tensor] = {}
     parts = micro_batches(batch, config.accumulate)
@@ -207,7 +197,7 @@ def _backward(
 
 
 def _global_sums(terms: dict[str, Tensor], world_size: int) -> dict[str, float]:
-    """Loss terms over the samples of all processes."""
+    """Sum loss terms over all processes."""
     values = torch.stack([value.detach().float() for value in terms.values()])
     if world_size > 1:
         dist.all_reduce(values)
@@ -215,7 +205,7 @@ def _global_sums(terms: dict[str, Tensor], world_size: int) -> dict[str, float]:
 
 
 def _calibration_before(job: StageJob) -> Calibration:
-    """What is known of the predictions of the pose network that a job starts from."""
+    """Read the calibration of the pose network that a job starts from."""
     # In the order in which they give the pose network.
     for weights in (job.initial_pose, job.initial):
         path = weights and weights.with_name(CARD)

@@ -1,4 +1,4 @@
-"""What ends a training whose numbers are of no use: losses and gradients that are not finite."""
+"""Stop a training whose losses or gradients are not finite."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from hemlets.training.config import StageJob
 
 
 class Step(NamedTuple):
-    """A step whose numbers are checked; its batch is saved where they are of no use.
+    """The checks of one step; its batch is saved if they fail.
 
     Attributes:
-        job: Of the run.
-        batch: What the step learns from.
-        number: From 0.
-        rank: Of this process.
+        job: The job.
+        batch: The step's batch.
+        number: Number of the step, from 0.
+        rank: Rank of this process.
     """
 
     job: StageJob
@@ -28,21 +28,20 @@ class Step(NamedTuple):
     number: int
     rank: int
 
-    def check_loss(self, values: dict[str, float], usual_loss: float) -> None:
-        """Check the loss terms, summed over the batch, against their usual total.
+    def check_loss(self, values: dict[str, float], mean_loss: float) -> None:
+        """Check the loss terms, summed over the batch, against the running mean of their total.
 
         Raises:
-            TrainingError: Their total is not finite, or above ``training.explosion`` times the
-                usual one.
+            TrainingError: The total is not finite, or above ``training.explosion`` times the mean.
         """
         explosion = self.job.training.explosion
-        limit = explosion * usual_loss if explosion else math.inf
+        limit = explosion * mean_loss if explosion else math.inf
         if not math.isfinite(values["total"]) or values["total"] > limit:
             what = "exploded" if math.isfinite(values["total"]) else "is not finite"
             raise self._failed(f"the loss {what} at step {self.number}: {values}")
 
     def check_gradient(self, norm: float, network: nn.Module, values: dict[str, float]) -> None:
-        """Check the gradient: a finite loss may have one that is not (a root at 0).
+        """Check the gradient, which may be non-finite for a finite loss (a square root at 0).
 
         Raises:
             TrainingError: Its norm is not finite.
@@ -69,15 +68,15 @@ class Step(NamedTuple):
         )
 
 
-def usual(usual_loss: float, loss: float, step: int) -> float:
-    """Mean loss that forgets slowly, and quickly at first."""
-    if not math.isfinite(usual_loss):
+def update_running_mean(mean_loss: float, loss: float, step: int) -> float:
+    """Update a running mean with a long memory; short in early steps."""
+    if not math.isfinite(mean_loss):
         return loss
-    return usual_loss + (loss - usual_loss) / min(step + 1, 100)
+    return mean_loss + (loss - mean_loss) / min(step + 1, 100)
 
 
 def _names_without_number(network: nn.Module) -> str:
-    """Which parameters have a gradient that is not finite, for people."""
+    """List the parameters whose gradient is not finite, for a message."""
     names = [
         name
         for name, parameter in network.named_parameters()

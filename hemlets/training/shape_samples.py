@@ -1,7 +1,6 @@
-"""What the shape network learns from without images: joints with noise, θ and β.
+"""Training samples for the shape network without images: joints with noise, θ and β.
 
-Rows of the annotation table cost nothing to read, so that hundreds of thousands of samples a
-minute teach what joints alone say of a body, long before an image network gives good joints.
+They need no image decoding, so the shape network sees hundreds of thousands of samples a minute.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from hemlets.models.codecs import VolumeSpec, crop_views, into_view
 from hemlets.models.posh import nominal_metres
 
 _JOINT_SHARE = (0.3, 1.3)
-"""A joint's own share of its sample's noise: networks err more on wrists than on hips."""
+"""Range of a joint's noise relative to its sample's: wrists are noisier than hips."""
 
 
 class ShapeBatch(NamedTuple):
-    """Joints with the bodies that they belong to.
+    """Joints and their bodies.
 
     Attributes:
         joints_BJ3_m: Relative to the pelvis, in nominal metres of the crop.
@@ -40,12 +39,12 @@ class ShapeBatch(NamedTuple):
     betas_BS: Tensor
 
     def to(self, device: torch.device) -> ShapeBatch:
-        """The batch on a device."""
+        """Move the batch to a device."""
         return ShapeBatch(*(value.to(device, non_blocking=True) for value in self))
 
 
-def teaches_shape(annotations: Annotations) -> npt.NDArray[np.bool_]:
-    """Which rows (N,) know the body and all joints, in the image and in space."""
+def has_body_and_joints(annotations: Annotations) -> npt.NDArray[np.bool_]:
+    """Mark rows (N,) with a known body and all joints in 2D and 3D."""
     known: npt.NDArray[np.bool_] = (
         annotations.smpl_valid & annotations.valid2d.all(1) & annotations.valid3d.all(1)
     )
@@ -53,7 +52,7 @@ def teaches_shape(annotations: Annotations) -> npt.NDArray[np.bool_]:
 
 
 def no_bodies() -> DataError:
-    """The error of data that can't teach the shape network."""
+    """Make the error of data without such rows."""
     return DataError(
         "no row has all joints in the image and in space together with θ and β",
         where="smpl_valid",
@@ -63,7 +62,7 @@ def no_bodies() -> DataError:
 
 
 class ShapeSamples:
-    """The rows that know all joints and the body, varied by (seed, epoch, index)."""
+    """Rows with a known body and all joints, augmented by (seed, epoch, index)."""
 
     def __init__(
         self,
@@ -73,7 +72,7 @@ class ShapeSamples:
         seed: int,
         augmentation: AugmentationConfig | None,
     ) -> None:
-        a = annotations.take(teaches_shape(annotations))
+        a = annotations.take(has_body_and_joints(annotations))
         if not len(a):
             raise no_bodies()
         self.seed, self.augmentation = seed, augmentation
@@ -97,26 +96,26 @@ class ShapeSamples:
         return len(self._joints)
 
     def batch(self, indices: npt.NDArray[np.integer], epoch: int) -> ShapeBatch:
-        """The samples of some indices in one epoch."""
+        """Make the batch of some indices in an epoch."""
         chosen = torch.from_numpy(np.asarray(indices, np.int64))
         exact = ShapeBatch(self._joints[chosen], self._rotation[chosen], self._betas[chosen])
         if self.augmentation is None:
             return exact
         draws = self._draws_of(epoch)
-        return moved(exact, Draws(*(values[chosen] for values in draws)))
+        return apply_draws(exact, Draws(*(values[chosen] for values in draws)))
 
     def _draws_of(self, epoch: int) -> Draws:
-        """The draws of all samples of an epoch at once: a generator a sample would cost more."""
+        """Draw all samples of an epoch at once: faster than a generator each."""
         if self._epoch != epoch:
             assert self.augmentation is not None
-            self._draws = draw_moves(self.augmentation, (self.seed, epoch), len(self))
+            self._draws = sample_draws(self.augmentation, (self.seed, epoch), len(self))
             self._epoch = epoch
         assert self._draws is not None
         return self._draws
 
 
 class Draws(NamedTuple):
-    """What happens to each sample, see :func:`moved`."""
+    """Random augmentation of each sample, for :func:`apply_draws`."""
 
     flip_B: Tensor
     angle_B: Tensor
@@ -124,8 +123,8 @@ class Draws(NamedTuple):
     noise_BJ3_m: Tensor
 
 
-def draw_moves(config: AugmentationConfig, key: tuple[int, int], count: int) -> Draws:
-    """What happens to so many samples, by a key such as (seed, epoch)."""
+def sample_draws(config: AugmentationConfig, key: tuple[int, int], count: int) -> Draws:
+    """Draw the augmentation of ``count`` samples from a key such as (seed, epoch)."""
     rng = np.random.default_rng(key)
     limit = np.deg2rad(config.rotation_deg)
     strength_N11 = config.joint_noise_m * rng.random((count, 1, 1)) ** 2
@@ -139,8 +138,8 @@ def draw_moves(config: AugmentationConfig, key: tuple[int, int], count: int) -> 
     return Draws(flip, *(torch.from_numpy(v.astype(np.float32)) for v in values))
 
 
-def moved(batch: ShapeBatch, draws: Draws) -> ShapeBatch:
-    """Mirrored, turned in the image plane, enlarged in it, and with noise."""
+def apply_draws(batch: ShapeBatch, draws: Draws) -> ShapeBatch:
+    """Mirror, rotate in the image plane, scale in it, and add noise."""
     flip_B, angle_B, scale_B, noise_BJ3_m = draws
     joints, rotation = batch.joints_BJ3_m, batch.rotation_BR33
     mirrored = joints[:, list(FLIP_JOINTS)] * joints.new_tensor((-1.0, 1.0, 1.0))

@@ -1,9 +1,10 @@
-"""The three things that can be trained, as the engine sees them."""
+"""The three training stages: pose, shape, and both end to end."""
 
 from __future__ import annotations
 
 import shutil
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from hemlets.training.precision import resolve_precision
 from hemlets.training.predicted_samples import PredictedSamples
 from hemlets.training.predictions import predict_bodies
 from hemlets.training.reporting import PROGRESS
-from hemlets.training.shape_samples import ShapeSamples, no_bodies, teaches_shape
+from hemlets.training.shape_samples import ShapeSamples, has_body_and_joints, no_bodies
 from hemlets.training.validation import validate, validate_shape
 
 BEFORE_TUNING, PREDICTIONS, FEATURES = "initial.safetensors", "predictions", "features"
@@ -37,25 +38,25 @@ _SHAPE_BATCH = 512
 
 
 class Stage(ABC):
-    """What a stage trains, from what, and how it is looked at."""
+    """Defines a stage for the engine: trained part, objective, samples, validation."""
 
     prefix = ""
-    """Before the names of the trained part's weights in the whole model."""
+    """Prefix of the trained part's weights in the whole model."""
 
     def __init__(self, job: StageJob, group: Group) -> None:
         self.job, self.group = job, group
 
     @abstractmethod
     def part(self, model: HemletsPosh) -> nn.Module:
-        """The part of a model that is trained."""
+        """Return the part of a model that is trained."""
 
     @abstractmethod
     def objective(self, model: HemletsPosh) -> nn.Module:
-        """From a batch to loss terms, summed over the batch, with their weighted ``total``."""
+        """Return the objective: batch → loss terms summed over it, and their weighted ``total``."""
 
     @abstractmethod
     def samples(self, rows: Annotations) -> Source[Any]:
-        """The training samples of some rows."""
+        """Return the training samples of some rows."""
 
     @abstractmethod
     def validate(
@@ -66,7 +67,7 @@ class Stage(ABC):
         precision: torch.dtype,
         device: torch.device,
     ) -> dict[str, float]:
-        """Figures on some rows."""
+        """Compute validation figures of some rows."""
 
     def calibrate(
         self,
@@ -74,13 +75,13 @@ class Stage(ABC):
         rows: CalibrationRows,
         device: torch.device,
     ) -> Calibration:
-        """What its predictions are read by, where the stage trains what they come from."""
+        """Calibrate the predictions, if the stage trains the pose network."""
         return Calibration(None, None)
 
     def picture(
         self, model: HemletsPosh, rows: Annotations, device: torch.device
     ) -> npt.NDArray[np.uint8] | None:
-        """A picture of a few rows, where there is something to see."""
+        """Draw predictions of a few rows, if the stage uses images."""
         return None
 
     def _on_images(
@@ -162,11 +163,11 @@ class PoseStage(_FromImages):
     prefix = "pose."
 
     def part(self, model: HemletsPosh) -> nn.Module:
-        """The pose network."""
+        """Return the pose network."""
         return model.pose
 
     def objective(self, model: HemletsPosh) -> nn.Module:
-        """L_tot."""
+        """Return L_tot."""
         return PoseObjective(model.pose, self.job.losses, shrink=self.job.training.shrink)
 
 
@@ -174,11 +175,11 @@ class PoshStage(_FromImages):
     """Both networks end to end, equation (11)."""
 
     def part(self, model: HemletsPosh) -> nn.Module:
-        """The whole model."""
+        """Return the whole model."""
         return model
 
     def objective(self, model: HemletsPosh) -> nn.Module:
-        """L_mesh."""
+        """Return L_mesh."""
         return PoshObjective(model, self.job.losses, shrink=self.job.training.shrink)
 
 
@@ -188,16 +189,16 @@ class ShapeStage(Stage):
     prefix = "shape."
 
     def part(self, model: HemletsPosh) -> nn.Module:
-        """The shape network."""
+        """Return the shape network."""
         return model.shape
 
     def objective(self, model: HemletsPosh) -> nn.Module:
-        """L_θ and L_β."""
+        """Return L_θ + L_β."""
         model.shape.forget_features()
         return ShapeObjective(model.shape, self.job.losses)
 
     def samples(self, rows: Annotations) -> Source[Any]:
-        """Joints of the rows that know a body: true ones, or predicted from their images."""
+        """Return true joints with noise, or joints predicted from images."""
         if self.job.training.predictions:
             return _predicted(self.job, rows, self.group)
         return ShapeSamples(
@@ -215,20 +216,14 @@ class ShapeStage(Stage):
         precision: torch.dtype,
         device: torch.device,
     ) -> dict[str, float]:
-        """Errors from exact and from noisy joints, or of the whole model on images."""
+        """Evaluate from exact and noisy joints, or the whole model on images."""
         if self.job.training.predictions:
             return self._on_images(model, rows, precision, device)
         return validate_shape(model.shape, rows, self.job.pose.volume, device=device)
 
 
 def warm_up_job(job: StageJob, rows: Annotations, world_size: int) -> StageJob:
-    """The shape stage that goes before a ``posh`` stage.
-
-    Args:
-        job: Of the ``posh`` stage.
-        rows: Its training rows.
-        world_size: Processes, which the batch is shared by.
-    """
+    """Make the job of the shape stage that precedes a ``posh`` stage."""
     usable = len(ShapeSamples(rows, job.pose.volume, seed=0, augmentation=None))
     steps = job.training.shape_warmup
     training = TrainingConfig(
@@ -249,11 +244,9 @@ def warm_up_job(job: StageJob, rows: Annotations, world_size: int) -> StageJob:
 
 
 def tuning_job(job: StageJob, world_size: int) -> StageJob:
-    """The shape stage that goes after a ``posh`` stage, on what its network predicts.
+    """Make the job of the shape stage that follows a ``posh`` stage, on its predictions.
 
-    Args:
-        job: Of the ``posh`` stage, which puts its weights where this one starts from.
-        world_size: Processes, which the batch is shared by.
+    The ``posh`` stage writes its weights to the job's ``initial``.
     """
     before = job.training
     steps = before.shape_tuning
@@ -290,8 +283,8 @@ def _shape_batch(samples: int, world_size: int) -> int:
 
 
 def _predicted(job: StageJob, rows: Annotations, group: Group) -> PredictedSamples:
-    """What the network that a job starts from says of training images."""
-    taught = rows.take(teaches_shape(rows))
+    """Predict training images with the network that a job starts from."""
+    taught = rows.take(has_body_and_joints(rows))
     if not len(taught):
         raise no_bodies()
     training = job.training
@@ -306,11 +299,6 @@ def _predicted(job: StageJob, rows: Annotations, group: Group) -> PredictedSampl
     )
     keep = job.out / PREDICTIONS / Identity.of(job).key
 
-    def told(predicted: int) -> None:
-        if group.rank == 0:
-            row = {"step": 0, "steps": training.steps, "predicted": predicted}
-            write_json(job.out / PROGRESS, row | {"predictions": training.predictions})
-
     if group.rank == 0 and keep.parent.exists():
         for other in keep.parent.iterdir():
             if other != keep:
@@ -322,13 +310,13 @@ def _predicted(job: StageJob, rows: Annotations, group: Group) -> PredictedSampl
         shrink=training.shrink,
         keep=keep,
         group=group,
-        told=told,
+        report_progress=_progress_writer(job, group, "predicted", predictions=training.predictions),
     )
     return PredictedSamples(bodies, seed=training.seed, augmentation=job.augmentation)
 
 
 def _encoded(job: StageJob, crops: Samples, group: Group) -> FeatureSamples:
-    """Features of training crops by the frozen backbone that a job starts from."""
+    """Compute features of training crops with a job's frozen backbone."""
     training = job.training
     with torch.random.fork_rng(devices=[]):
         network = initial_model(job).pose
@@ -348,11 +336,6 @@ def _encoded(job: StageJob, crops: Samples, group: Group) -> FeatureSamples:
     }
     keep = job.features or job.out / FEATURES
 
-    def told(computed: int) -> None:
-        if group.rank == 0:
-            row = {"step": 0, "steps": training.steps, "encoded": computed}
-            write_json(job.out / PROGRESS, row | {"crops": training.feature_crops * len(crops)})
-
     return compute_features(
         network,
         crops,
@@ -360,21 +343,34 @@ def _encoded(job: StageJob, crops: Samples, group: Group) -> FeatureSamples:
         folder=keep / content_hash(decided)[:20],
         precision=precision,
         group=group,
-        told=told,
+        report_progress=_progress_writer(
+            job, group, "encoded", crops=training.feature_crops * len(crops)
+        ),
     )
 
 
+def _progress_writer(job: StageJob, group: Group, key: str, **total: int) -> Callable[[int], None]:
+    """Return a function that writes progress before the first step to the run's folder."""
+
+    def write(done: int) -> None:
+        if group.rank == 0:
+            row = {"step": 0, "steps": job.training.steps, key: done}
+            write_json(job.out / PROGRESS, row | total)
+
+    return write
+
+
 def stage_of(job: StageJob, group: Group | None = None) -> Stage:
-    """The stage that a job names, for this process alone unless a group is given."""
+    """Return a job's stage; for a single process by default."""
     stages: dict[str, type[Stage]] = {"pose": PoseStage, "posh": PoshStage, "shape": ShapeStage}
     return stages[job.stage](job, group or Group())
 
 
 def initial_model(job: StageJob) -> HemletsPosh:
-    """The whole model as a job starts from it.
+    """Build the whole model with a job's initial weights.
 
     Raises:
-        CheckpointError: Weights that are missing, damaged or of another network.
+        CheckpointError: Weights are missing, damaged or of another network.
     """
     model = HemletsPosh(job.pose, job.shape)
     if job.initial is not None:

@@ -1,4 +1,4 @@
-"""Training on people, and scenes without one, that are rendered while it runs."""
+"""Train on people and empty scenes that are rendered during the training."""
 
 from __future__ import annotations
 
@@ -18,19 +18,17 @@ Indices = npt.NDArray[np.integer[Any]]
 
 
 class StreamSamples:
-    """A stream as numbered samples: a window is `StreamConfig.reuse` epochs long.
+    """A stream as numbered samples; a window lasts `StreamConfig.reuse` epochs.
 
-    A sample depends on (seed, epoch, index) alone, so that a `Loader` over it repeats after a
-    resume what it would have done. Epochs are asked for in rising order; going back renders a
-    window anew.
+    A sample depends on (seed, epoch, index) alone, so a resumed `Loader` repeats the same samples.
+    Epochs must rise; going back renders a window again.
 
     Args:
-        stream: Open, and kept open by the caller.
-        volume: What targets are in.
-        seed: Of the augmentation.
-        augmentation: None shows every sample as rendered.
-        wanted: Indices of a window that this process asks for, by the window's number; all
-            when omitted.
+        stream: The open stream; the caller closes it.
+        volume: Voxel grid of the targets.
+        seed: Seed of the augmentation.
+        augmentation: None disables augmentation.
+        wanted: This process's indices of a window, by the window's number; all by default.
     """
 
     def __init__(
@@ -53,7 +51,7 @@ class StreamSamples:
         return self._stream.config.size
 
     def batch(self, indices: Indices, epoch: int) -> Batch:
-        """The samples of some indices in one epoch."""
+        """Make the batch of some indices in an epoch."""
         window, samples = self._at(epoch // self._stream.config.reuse)
         return samples.batch(np.searchsorted(window.slots, indices), epoch)
 
@@ -76,12 +74,12 @@ class StreamSamples:
         return window, samples
 
 
-def opened_stream(job: StageJob, *, scenes: bool) -> RenderStream | None:
-    """The stream of a job's stage, to be entered; None where it learns from stored rows.
+def open_stream(job: StageJob, *, scenes: bool) -> RenderStream | None:
+    """Return the unopened stream of a job's stage; None if it learns from stored rows.
 
     Args:
-        job: Of the stage.
-        scenes: Whether scenes without a person teach it something.
+        job: The stage's job.
+        scenes: Whether the stage learns from scenes without a person.
     """
     if job.stream is None or job.stage == "shape":
         return None
@@ -92,10 +90,10 @@ def opened_stream(job: StageJob, *, scenes: bool) -> RenderStream | None:
     return RenderStream(config, workers=job.render_workers)
 
 
-def streamed_samples(
+def stream_samples(
     stream: RenderStream, job: StageJob, *, rank: int, world_size: int
 ) -> StreamSamples:
-    """The samples of a job's stage, of which this process renders its own share only."""
+    """Return a job's samples; this process renders only its own share."""
     training, config = job.training, stream.config
 
     def wanted(window: int) -> Indices:
@@ -112,16 +110,16 @@ def streamed_samples(
 def share_of_rank(
     window: int, *, size: int, reuse: int, batch_size: int, seed: int, rank: int, world_size: int
 ) -> Indices:
-    """Indices of a window that a `Loader` asks for in one of several processes.
+    """Compute the indices of a window that one rank's `Loader` uses.
 
     Args:
         window: Number of the window.
         size: Samples in a window.
-        reuse: Epochs that it lasts.
-        batch_size: Of all processes together.
-        seed: The loader's.
-        rank: This process.
-        world_size: Processes.
+        reuse: Epochs per window.
+        batch_size: Global batch size.
+        seed: The loader's seed.
+        rank: Rank of this process.
+        world_size: Number of processes.
     """
     used = size // batch_size * batch_size
     shares = []

@@ -1,4 +1,4 @@
-"""The rows that a stage trains and validates with, and what they say of its data."""
+"""Select the rows that a stage trains, validates and calibrates with."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class TrainingRows(NamedTuple):
 
     Attributes:
         train: People to train on.
-        scenes: Images without a person to train on; empty where they teach nothing.
-        calibration: Rows to validate and to calibrate on.
-        true_bones: Lengths of the parts of whole skeletons of ``train``.
+        scenes: Images without a person to train on; empty if the stage can't use them.
+        calibration: Rows to validate and calibrate on.
+        true_bones: Part lengths of whole skeletons of ``train``.
     """
 
     train: Annotations
@@ -78,12 +78,12 @@ class TrainingRows(NamedTuple):
 
 
 def learns_from_scenes(job: StageJob) -> bool:
-    """Whether scenes without a person teach something: heatmaps."""
+    """Return whether a job trains heatmaps, which learn from empty scenes."""
     return job.pose.intermediate != "none" and job.losses.supervision != "none"
 
 
 def trained_families(rows: Annotations, job: StageJob) -> list[str]:
-    """Motion families that the weights have seen: of these rows and of what they start from."""
+    """Return the motion families of these rows and of the initial weights' training rows."""
     seen = {part for family in set(rows.family) for part in str(family).split("+")}
     if job.stream is not None:
         from hemlets.data.synthetic import MotionLibrary
@@ -97,19 +97,19 @@ def trained_families(rows: Annotations, job: StageJob) -> list[str]:
     return sorted(seen)
 
 
-def clipped_share(rows: Annotations, range_mm: float) -> float:
-    """Share of annotated joints whose depth lies outside the volume."""
+def share_outside_volume(rows: Annotations, range_mm: float) -> float:
+    """Compute the share of annotated joints outside the volume's depth range."""
     depth_mm = rows.joints3d_mm[..., 2] - rows.joints3d_mm[:, [Joint.PELVIS], 2]
     known = rows.valid3d & rows.valid3d[:, [Joint.PELVIS]]
     return float((np.abs(depth_mm[known]) > range_mm).mean()) if known.any() else 0.0
 
 
 def _true_bones(rows: Annotations, table: Path) -> BoneLengths:
-    """Lengths of the parts of whole skeletons: the metric scale of the data.
+    """Measure part lengths of whole skeletons: the metric scale of the data.
 
     Args:
         rows: The training rows.
-        table: The file that they are from, for messages.
+        table: Their file, for messages.
     """
     known = rows.valid3d.all(-1)
     lengths_NK = part_lengths(rows.joints3d_mm[known])

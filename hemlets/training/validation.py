@@ -1,4 +1,4 @@
-"""Quick figures on validation samples during training; the benchmark decides."""
+"""Fast figures on validation samples during training; the benchmark decides."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from hemlets.models.codecs.bones import BoneLengths
 from hemlets.models.codecs.decode import lengths_at_depth, metric_joints, undistorted_px
 from hemlets.models.crops import joints_in_images
 from hemlets.training.row_crops import row_crops
-from hemlets.training.shape_samples import ShapeSamples, teaches_shape
+from hemlets.training.shape_samples import ShapeSamples, has_body_and_joints
 
 NOISE_M: Final = 0.05
-"""Standard deviation of the noise on each joint coordinate, metres, in :func:`validate_shape`."""
+"""Standard deviation of the noise of a joint coordinate, metres, in :func:`validate_shape`."""
 
 Array = npt.NDArray[np.floating]
 
@@ -39,15 +39,14 @@ def validate(
     batch_size: int = 64,
     shrink: int = 1,
 ) -> dict[str, float]:
-    """Errors on annotated 3D samples with ground-truth boxes.
+    """Compute errors on annotated 3D samples with ground-truth boxes.
 
     Returns:
-        ``bone_length_mm``, the mean summed bone length of the predicted skeletons at their true
-        distance; ``mpjpe_mm`` (18 joints, pelvis-aligned; root depth from the parts' lengths that
-        predicted skeletons have in the other half of the samples, never in the scored half),
-        ``joints_px`` (of the crop), ``depth_mm`` (relative to the pelvis) and, of the whole
-        model, ``theta_deg`` (mean geodesic over 24 rotations) and ``betas``. A figure without
-        any annotated sample is left out.
+        ``bone_length_mm``: mean summed part length of predicted skeletons at their true distance.
+        ``mpjpe_mm``: 18 joints, pelvis-aligned; root depth from the predicted part lengths of the
+        other half of the samples. ``joints_px`` of the crop; ``depth_mm`` relative to the pelvis.
+        Of the whole model also ``theta_deg`` (mean geodesic over 24 rotations) and ``betas``.
+        Figures without an annotated sample are left out.
     """
     pose = network.pose if isinstance(network, HemletsPosh) else network
     volume = pose.config.volume
@@ -93,7 +92,7 @@ def _run(
 def _body_errors(
     body: ShapeOutput, a: Annotations, part: slice, crops: Sequence[Crop]
 ) -> dict[str, Array]:
-    """Angles of rotations and differences of β where they are known."""
+    """Compute angles of rotations and differences of β where they are known."""
     known = a.smpl_valid[part]
     centres = np.array([crop.centre_px for crop in crops])
     truth = into_view(
@@ -106,7 +105,7 @@ def _body_errors(
 
 
 def _metric_errors(image_px_BJ2: Array, depth_mm_BJ: Array, a: Annotations) -> dict[str, Array]:
-    """Errors in millimetres and the predicted skeletons' lengths, over all samples together."""
+    """Compute errors in millimetres and predicted part lengths of all samples."""
     truth3d = a.joints3d_mm - a.joints3d_mm[:, [Joint.PELVIS]]
     valid = a.valid3d & a.valid3d[:, [Joint.PELVIS]]
     relative = depth_mm_BJ - depth_mm_BJ[:, [Joint.PELVIS]]
@@ -126,7 +125,7 @@ def _metric_errors(image_px_BJ2: Array, depth_mm_BJ: Array, a: Annotations) -> d
 def _held_out_errors(
     image_px_BJ2: Array, depth_mm_BJ: Array, camera_B4: Array, lengths_BK: Array, true_BJ3: Array
 ) -> Array:
-    """Joint errors (B, 18), each half of the samples calibrated on the other half.
+    """Compute joint errors (B, 18); each half of the samples is calibrated on the other half.
 
     A sample's own true distance must not decide where its skeleton is placed.
     """
@@ -144,14 +143,13 @@ def _held_out_errors(
 def validate_shape(
     network: ShapeNetwork, annotations: Annotations, volume: VolumeSpec, *, device: torch.device
 ) -> dict[str, float]:
-    """Errors of the body that follows from annotated joints without an image.
+    """Evaluate the shape network on annotated joints without images.
 
     Returns:
         ``theta_deg`` (mean geodesic over 24 rotations) and ``betas`` from exact joints, and
-        ``theta_deg_noisy`` from joints with noise of 50 mm; nothing where no row has a body and
-        all joints.
+        ``theta_deg_noisy`` with noise of 50 mm; nothing without a row with body and all joints.
     """
-    if not teaches_shape(annotations).any():
+    if not has_body_and_joints(annotations).any():
         return {}
     samples = ShapeSamples(annotations, volume, seed=0, augmentation=None)
     batch = samples.batch(np.arange(len(samples)), 0).to(device)

@@ -172,7 +172,7 @@ def test_a_model_that_fails_on_the_users_own_rows_is_rejected(pixels, own, why) 
 def test_both_gates_must_be_passed_and_both_are_among_the_reasons() -> None:
     decision = decided(RULES, 80.0, 8.0, None)
     assert decision.promote
-    assert any(reason.startswith("street: every limit is kept") for reason in decision.reasons)
+    assert any(reason.startswith("street: every limit is met") for reason in decision.reasons)
     assert not decided(RULES, 120.0, 8.0, None).promote
 
 

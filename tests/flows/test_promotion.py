@@ -68,7 +68,7 @@ def test_the_first_champion_needs_the_floors_and_the_canary_only():
 def test_a_promotion_names_the_limits_that_were_kept_in_words(names, told):
     floors = {name: RULES.floors[name] for name in names}
     decision = decide(RULES.model_copy(update={"floors": floors}), GOOD, None, True)
-    assert decision.reasons[0] == f"every limit is kept: {told}"
+    assert decision.reasons[0] == f"every limit is met: {told}"
 
 
 def test_every_metric_that_a_floor_can_be_set_for_has_words():

@@ -149,7 +149,7 @@ def look(model: HemletsPosh, folder: Path, split: str, empty: str, *, flip: bool
     rows = CalibrationRows(
         people=table.split(split),
         backgrounds=table.split(empty),
-        beside=table.split("nowhere"),
+        other_sources=table.split("nowhere"),
         shares={},
     )
     return look_at(model, folder, rows, flip=flip)
@@ -175,7 +175,7 @@ def test_the_model_is_read_by_its_second_looks_where_it_will_take_them(
     table = Annotations.read(mixed / "annotations.parquet")
     rows = CalibrationRows(
         people=table.split("validation").take(np.arange(3)),
-        backgrounds=table.split("nowhere"), beside=table.split("nowhere"), shares={},
+        backgrounds=table.split("nowhere"), other_sources=table.split("nowhere"), shares={},
     )  # fmt: skip
     looked: list[int] = []
 
@@ -301,7 +301,7 @@ class TestTheRowsThatLengthsAreMeasuredOn:
         assert set(rows.people.source) == {"sticks"}
         assert set(rows.people.column("split")) == {"validation"}
         photos = table.sample_id[table.source == "photos"]
-        assert list(rows.beside.sample_id) == [photos[i] for i in (0, 2, 4, 6, 8, 11)]
+        assert list(rows.other_sources.sample_id) == [photos[i] for i in (0, 2, 4, 6, 8, 11)]
         assert rows.shares == {"sticks": 4, "photos": 12}
 
     def test_one_whose_validation_rows_the_spread_misses_is_not_seen_on_what_it_was_trained_on(
@@ -310,7 +310,7 @@ class TestTheRowsThatLengthsAreMeasuredOn:
         splits = {"validation": ["sticks"] * 9 + ["photos"] + ["sticks"] * 9}
         rows = self.chosen(self.write(tmp_path, splits), count=4)
         assert set(rows.people.source) == {"sticks"}
-        found = zip(rows.beside.source, rows.beside.column("split"), strict=True)
+        found = zip(rows.other_sources.source, rows.other_sources.column("split"), strict=True)
         assert list(found) == [("photos", "validation")]
 
     def test_sources_count_as_often_as_they_are_trained_on(self, folder: Path) -> None:
@@ -325,11 +325,11 @@ class TestTheRowsThatLengthsAreMeasuredOn:
                 model,
                 folder,
                 CalibrationRows(
-                    people=part, backgrounds=table.split("none"), beside=table.split("none"),
+                    people=part, backgrounds=table.split("none"), other_sources=table.split("none"),
                     shares={},
                 ),
             ).bones
-            for source, part in (("sticks", rows.people), ("photos", rows.beside))
+            for source, part in (("sticks", rows.people), ("photos", rows.other_sources))
         }  # fmt: skip
         sticks, photos = alone["sticks"], alone["photos"]
         assert both.bones is not None

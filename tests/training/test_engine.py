@@ -32,8 +32,8 @@ from hemlets.training.checkpoints import load_checkpoint, save_checkpoint
 from hemlets.training.config import StageJob, TrainingConfig
 from hemlets.training.engine import main, train
 from hemlets.training.identity import Identity
+from hemlets.training.optimisers import learning_rate
 from hemlets.training.reporting import Rows
-from hemlets.training.run import learning_rate
 from hemlets.training.validation import validate
 
 from .one_of_several import recording

@@ -20,7 +20,7 @@ class _Beside(Group):
 
     other: Any = None
 
-    def gathered(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any) -> list[Any]:
         return [value, self.other]
 
 
@@ -35,8 +35,8 @@ def test_a_process_that_reads_other_files_is_named_with_what_is_other() -> None:
 def test_one_process_agrees_with_itself_and_ends_when_asked_to() -> None:
     group = Group(signals=[15])
     group.agree({"step": 1}, where=Path("out"))
-    assert group.asked_to_end()
-    assert not Group().asked_to_end()
+    assert group.stop_requested()
+    assert not Group().stop_requested()
     with pytest.raises(SystemExit) as ended:
         group.end()
     assert ended.value.code == 75

@@ -5,7 +5,7 @@ from hemlets.models import PoseNetwork, PoseNetworkConfig
 from hemlets.models.codecs import expectation, marginals
 from hemlets.training.batches import Batch
 from hemlets.training.config import LossConfig
-from hemlets.training.objectives import PoseObjective, shrunk
+from hemlets.training.objectives import PoseObjective, downscale
 
 CONFIG = PoseNetworkConfig(
     crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=32, lateral=True
@@ -34,7 +34,7 @@ def test_a_first_phase_on_small_crops_runs_through_the_same_weights():
     network = PoseNetwork(CONFIG)
     image = torch.randn(2, 3, 64, 64)
     assert network(image).volume_BJDHW.shape == (2, 18, 16, 16, 16)
-    assert network(shrunk(image, 2)).volume_BJDHW.shape == (2, 18, 16, 8, 8)
+    assert network(downscale(image, 2)).volume_BJDHW.shape == (2, 18, 16, 8, 8)
 
 
 def test_a_coarse_volume_decodes_to_the_voxels_of_the_fine_one():
@@ -53,7 +53,7 @@ def test_the_loss_of_a_perfect_coarse_volume_is_that_of_a_perfect_fine_one():
     for shrink in (1, 2):
         network = PoseNetwork(CONFIG).eval()
         objective = PoseObjective(network, losses, shrink=shrink)
-        output = network(shrunk(torch.randn(1, 3, 64, 64), shrink))
+        output = network(downscale(torch.randn(1, 3, 64, 64), shrink))
         size = 16 // shrink
         volume = torch.full((1, 18, 16, size, size), -50.0)
         # The point (7, 7) is the corner of four fine cells and the centre of a coarse one.

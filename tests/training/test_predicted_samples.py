@@ -124,10 +124,10 @@ def test_predictions_that_are_kept_are_not_made_again(
 
     samples = _Counted(crops)
     with pytest.raises(KeyboardInterrupt):
-        _predicted(job, samples, tmp_path / "broken", told=stop)
-    told: list[int] = []
-    found = _predicted(job, samples, tmp_path / "broken", told=told.append)
-    assert told == [12]
+        _predicted(job, samples, tmp_path / "broken", report_progress=stop)
+    progress: list[int] = []
+    found = _predicted(job, samples, tmp_path / "broken", report_progress=progress.append)
+    assert progress == [12]
     assert samples.asked == [*((0, i) for i in range(8)), (1, 0), (1, 2), (1, 4), (1, 7)]
     whole = _predicted(job, crops, tmp_path / "unbroken")
     assert all(torch.equal(a, b) for a, b in zip(found, whole, strict=True))
@@ -143,7 +143,7 @@ class _Thread(Group):
     def barrier(self) -> None:
         self.meet.wait()
 
-    def gathered(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any) -> list[Any]:
         self.table[self.rank] = value
         self.meet.wait()
         values = [self.table[rank] for rank in range(self.size)]
@@ -151,7 +151,7 @@ class _Thread(Group):
         return values
 
     def any(self, flag: bool) -> bool:
-        return max(self.gathered(flag))
+        return max(self.all_gather(flag))
 
 
 def test_processes_share_the_predicting_and_all_get_all(
