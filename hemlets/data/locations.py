@@ -29,13 +29,13 @@ REMOTE_VARIABLE = "HEMLETS_DATA_REMOTE"
 
 
 class DataSettings(Config):
-    """Where datasets are found and where versions are stored.
+    """Locations of datasets and of the remote of data versions.
 
     Attributes:
         roots: Folders that hold datasets, each in a folder of its own name.
         folders: Folder of one dataset, by the dataset's name.
-        remote: Where versions are stored: a folder or ``s3://bucket/prefix``. By default a folder
-            of the workspace.
+        remote: Remote of data versions: a folder or ``s3://bucket/prefix``; by default a folder of
+            the workspace.
         endpoint: URL of an S3 server other than Amazon's.
     """
 
@@ -71,8 +71,8 @@ class Location:
     """A folder that may hold a dataset.
 
     Attributes:
-        folder: The folder; None where there is none.
-        missing: What it lacks.
+        folder: The folder; None if there is none.
+        missing: Missing entries of the dataset's layout.
     """
 
     folder: Path | None
@@ -80,15 +80,15 @@ class Location:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the dataset can be read from here."""
+        """Return whether the dataset can be read from here."""
         return self.folder is not None and not self.missing
 
 
 def locate(dataset: Dataset, settings: DataSettings) -> Location:
-    """Look for a dataset: in its own folder, else by its name below the roots.
+    """Find a dataset's folder: its configured folder, else a folder of its name below the roots.
 
-    Case, dashes and underscores don't count; the dataset's title is a name, too. A folder that
-    is complete goes before one that is not.
+    Names are compared without case, dashes and underscores, and may be the dataset's title. A
+    complete folder takes precedence over an incomplete one.
     """
     candidates = []
     if dataset.name in settings.folders:

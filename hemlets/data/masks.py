@@ -20,17 +20,17 @@ Mask = npt.NDArray[np.uint8]
 
 
 def has_parts(mask_HW: npt.NDArray[Any]) -> bool:
-    """Whether a mask holds part labels instead of a silhouette."""
+    """Return whether a mask holds part labels instead of a silhouette."""
     values = np.setdiff1d(mask_HW, [PERSON])
     return bool(values.max(initial=0) <= _PARTS and (values > 0).sum() > 1)
 
 
 def as_mask(image: npt.NDArray[Any]) -> Mask:
-    """The mask (H, W) that a picture (H, W) or (H, W, C) holds.
+    """Convert a picture (H, W) or (H, W, C) to a mask (H, W).
 
-    A picture whose four corners are white shows a body rendered on white, as UP-3D's
-    ``*_render_light.png`` do: all that is not white is the person. Any other one is a label mask,
-    or a silhouette on black.
+    A picture with four white corners is a body rendered on white, like UP-3D's
+    ``*_render_light.png``: every other colour is the person. Any other picture is a label mask, or
+    a silhouette on black.
     """
     pixels = np.asarray(image, np.uint8).reshape(*image.shape[:2], -1)[..., :3]
     corners = pixels[[0, 0, -1, -1], [0, -1, 0, -1]]

@@ -1,6 +1,6 @@
 """Fetch a dataset from an S3 bucket into a local cache, verified and resumable by whole files.
 
-A record beside the cache (size, ETag, SHA-256, time of change) is written once a file is whole. A
+A record in the cache (size, ETag, SHA-256, time of change) is written once a file is complete. A
 file that changed in the bucket or in the cache is fetched again.
 """
 
@@ -34,10 +34,10 @@ _UNSAFE: Final = re.compile(r"[\\\0-\x1f]")
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
 _LONGEST_NAME: Final = 200
 _IN_FLIGHT: Final = 32
-"""Objects whose download may have begun before the first of them is checked."""
+"""Downloads that may be started before the first is checked."""
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes fetched and the bytes in all."""
+"""Called with the bytes fetched and the total."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +58,12 @@ class S3Object:
 
 
 def is_s3_url(text: str) -> bool:
-    """Whether a source is a bucket rather than a folder."""
+    """Return whether a source is a bucket rather than a folder."""
     return text.startswith("s3://")
 
 
 def parse_s3_url(url: str) -> tuple[str, str]:
-    """Bucket and prefix of ``s3://bucket/prefix``; the prefix ends with ``/`` or is empty.
+    """Split ``s3://bucket/prefix`` into bucket and prefix; the prefix ends with ``/`` or is empty.
 
     Raises:
         ConfigError: Another form.
@@ -141,17 +141,17 @@ def fetch_s3(
     verify: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Bring everything below ``s3://bucket/prefix`` into a folder of the cache.
+    """Download everything below ``s3://bucket/prefix`` into a folder of the cache.
 
-    Objects that are in the cache, whole and unchanged in the bucket, are not fetched again. Files
-    that are no longer in the bucket are removed.
+    Complete, unchanged objects in the cache are not downloaded again. Files that are no longer in
+    the bucket are removed.
 
     Args:
         url: ``s3://bucket/prefix``.
-        cache: Gets a folder of its own for the bucket and prefix.
+        cache: Folder of caches; bucket and prefix get their own folder in it.
         endpoint: See `s3_client`.
-        workers: Requests at the same time.
-        verify: Also hash again what was fetched earlier and looks untouched.
+        workers: Concurrent requests.
+        verify: Also verify the hashes of cached files that look unchanged.
         progress: See `Progress`.
 
     Returns:
@@ -159,8 +159,8 @@ def fetch_s3(
 
     Raises:
         ConfigError: The URL, the credentials or the bucket can't be used.
-        DataError: A key leads out of the folder, an object changed while it was fetched, or its
-            bytes are not what its ETag says.
+        DataError: A key leads out of the folder, an object changed during the download, or its
+            bytes don't match its ETag.
         WorkspaceError: The server can't be reached, the disk is too small, or another process
             fills the folder.
     """
@@ -229,7 +229,7 @@ def _require_safe(objects: Sequence[S3Object], url: str) -> None:
 
 
 class _Counter:
-    """Adds up bytes from several threads; boto3 takes bytes back when it tries again."""
+    """Adds up bytes from several threads; boto3 subtracts bytes when it retries."""
 
     def __init__(self, done: int, total: int, progress: Progress | None) -> None:
         self._done, self._total, self._progress = done, total, progress
@@ -252,7 +252,7 @@ def _download(
     workers: int,
     counter: _Counter,
 ) -> None:
-    """Download objects by boto3's transfer manager, and check each before it gets its name."""
+    """Download objects with boto3's transfer manager; check each before renaming it."""
     from boto3.s3.transfer import ProgressCallbackInvoker, TransferConfig, create_transfer_manager
 
     def settle(item: S3Object, transfer: Any) -> None:
@@ -279,13 +279,13 @@ def _download(
 
 
 def _has_md5(client: Any, bucket: str, item: S3Object) -> bool:
-    """Whether the ETag is the MD5 of the bytes: not so for objects under their owner's key."""
+    """Return whether the ETag is the MD5 of the bytes: not with customer-provided keys."""
     head = client.head_object(Bucket=bucket, Key=item.key)
     return str(head.get("ServerSideEncryption", "AES256")) == "AES256"
 
 
 class _Cache:
-    """The cache of one bucket and prefix: whole files, their records, and scratch files."""
+    """The cache of one bucket and prefix: complete files, their records, scratch files."""
 
     def __init__(self, cache: Path, name: str, *, verify: bool) -> None:
         self.folder = cache / name
@@ -303,7 +303,7 @@ class _Cache:
                 file.unlink()
 
     def has(self, item: S3Object) -> bool:
-        """Whether an object is in the cache as it is in the bucket."""
+        """Return whether the cache has the bucket's present version of an object."""
         file, record = self.folder / item.path, self._record(item)
         if not (file.is_file() and record.exists()):
             return False
@@ -320,15 +320,15 @@ class _Cache:
         return (untouched and not self._verify) or known.get("sha256") == sha256_file(file)
 
     def scratch(self, item: S3Object) -> Path:
-        """Where an object is downloaded to."""
+        """Return the scratch path for an object's download."""
         return self._scratch / content_hash(asdict(item))
 
     def accept(self, item: S3Object, *, has_md5: Callable[[], bool]) -> None:
-        """Check a downloaded object, give it its name and record it.
+        """Verify a downloaded object, rename it and record it.
 
         Args:
             item: The object.
-            has_md5: Whether its ETag is an MD5; asked only where the ETag differs.
+            has_md5: Returns whether its ETag is an MD5; called only if the ETag differs.
 
         Raises:
             DataError: Size or MD5 are wrong.
@@ -368,7 +368,7 @@ def _changed(where: str) -> DataError:
 
 @contextmanager
 def _s3_errors(url: str) -> Iterator[None]:
-    """Turn errors of the S3 client into ours.
+    """Convert errors of the S3 client.
 
     Raises:
         DataError: An object changed or was removed.

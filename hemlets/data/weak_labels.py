@@ -22,11 +22,11 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 Scheme = Literal["fbi", "ordinal"]
 
 DEFAULT: Final = Path(__file__).with_name("weak_labels.toml")
-"""Rates of the paper where it gives some, assumptions elsewhere."""
+"""The paper's rates where stated, else assumptions."""
 
 
 def tilts_deg(joints_NJ3_mm: Array) -> npt.NDArray[np.float64]:
-    """Angles between parts and the image plane, (N, 14), from 0 to 90°."""
+    """Compute the angles between parts and the image plane, (N, 14), 0 to 90°."""
     part_NK3 = joints_NJ3_mm[:, PART_CHILD].astype(np.float64) - joints_NJ3_mm[:, PART_PARENT]
     in_plane = np.hypot(part_NK3[..., 0], part_NK3[..., 1])
     return np.degrees(np.arctan2(np.abs(part_NK3[..., 2]), in_plane))
@@ -39,10 +39,9 @@ class Annotator(Config):
         tilt_deg: Edges of the bins, rising from 0 to 90.
         skip: Probability by bin that a part is left Unknown.
         error: Probability by bin that an answer is wrong.
-        level_deg: Tilt below which "level" is the right answer; None where the scheme has no such
-            answer: then parts that are nearly level are answered Forward or Backward by the sign
-            of their depth.
-        source: Origin of the rates.
+        level_deg: Tilt below which "level" is correct; None if the scheme has no such answer: then
+            nearly level parts are Forward or Backward by the sign of their depth.
+        source: Source of the rates.
     """
 
     tilt_deg: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""Evaluation: a predictions file in, per-sample scores and a summary with intervals out.
+"""Evaluation: from a predictions file to per-sample scores and a summary with intervals.
 
 ``score`` compares predictions with the annotated samples (``Truth``) of a ``Protocol``;
 ``summarise`` gives means with bootstrap intervals over sequences, tables and groups. A figure's

@@ -1,8 +1,7 @@
-"""Two predictors that any model must beat: the mean pose, and a line through the 2D joints.
+"""Two baselines: the mean pose, and linear regression from the true 2D joints.
 
-Both give :class:`~hemlets.evaluation.predictions.Predictions`, scored by the same code on the
-same samples as a model's. Both may see what a model may not: the mean pose nothing of the image,
-the lifter the true 2D joints.
+Both give :class:`~hemlets.evaluation.predictions.Predictions`, scored like a model's. The mean pose
+uses no image; the lifter uses the true 2D joints.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from hemlets.evaluation.metrics.joints import mpjpe_mm
 from hemlets.evaluation.predictions import COLUMNS, Predictions, PredictionsInfo, Quantity
 
 RIDGES: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Ridge strengths that are tried, relative to the features' unit variance."""
+"""Candidate ridge strengths, relative to the features' unit variance."""
 
 Array = npt.NDArray[Any]
 Float = npt.NDArray[np.float64]
@@ -29,7 +28,7 @@ Bool = npt.NDArray[np.bool_]
 
 
 def _relative(annotations: Annotations) -> tuple[Float, Bool]:
-    """Joints relative to the pelvis in millimetres, (N, 18, 3), and their validity."""
+    """Return joints relative to the pelvis, (N, 18, 3) millimetres, and their validity."""
     joints = annotations.joints3d_mm.astype(np.float64)
     valid = annotations.valid3d & annotations.valid3d[:, Joint.PELVIS, None]
     return np.where(valid[..., None], joints - joints[:, Joint.PELVIS, None], 0.0), valid
@@ -73,8 +72,8 @@ class MeanPose:
 
     Attributes:
         joints3d_mm: (18, 3) mean joints of the training split, relative to the pelvis.
-        theta: (24, 3) mean rotation of each joint as axis-angle, the root's included; None where
-            the training split has no θ.
+        theta: (24, 3) mean rotation of each joint as axis-angle, the root's included; None if the
+            training split has no θ.
         betas: (10,) mean β, or None.
     """
 
@@ -84,10 +83,7 @@ class MeanPose:
 
     @classmethod
     def fit(cls, train: Annotations) -> MeanPose:
-        """Average the training split.
-
-        Rotations are averaged by the chordal mean (Hartley et al. 2013), since the mean of
-        axis-angles is no rotation's.
+        """Average the training split; rotations by the chordal mean (Hartley et al. 2013).
 
         Raises:
             DataError: A joint has no valid row.
@@ -110,12 +106,12 @@ class MeanPose:
         return cls(joints3d_mm=joints.sum(0) / count[:, None], theta=theta, betas=betas)
 
     def predict(self, annotations: Annotations, info: PredictionsInfo) -> Predictions:
-        """The mean person for each of these samples.
+        """Predict the mean person for each sample.
 
         Args:
-            annotations: the samples; only their names and boxes are read.
-            info: of the model's predictions that these will stand beside; data version, split
-                and code version are taken over.
+            annotations: The samples; only names and boxes are read.
+            info: Provenance of the model's predictions: data version, split and code version are
+                copied.
         """
         given: dict[Quantity, Array] = {"joints3d_mm": self.joints3d_mm}
         if self.theta is not None and self.betas is not None:
@@ -131,10 +127,10 @@ class LinearLifter:
 
     Attributes:
         mean: (40,) mean of each feature over the training split.
-        scale: (40,) its standard deviation (1 for a feature that never changes).
+        scale: (40,) its standard deviation (1 for a constant feature).
         weights: (40, 54) on standardised features.
         bias: (54,) millimetres.
-        ridge: the strength that was best on the validation split.
+        ridge: The best strength on the validation split.
         validation_mm: MPJPE on the validation split by ridge strength.
     """
 
@@ -149,9 +145,9 @@ class LinearLifter:
     def fit(
         cls, train: Annotations, validation: Annotations, *, ridges: Sequence[float] = RIDGES
     ) -> LinearLifter:
-        """Fit in closed form on the training split, choosing the ridge on the validation split.
+        """Fit in closed form on the training split; choose the ridge on the validation split.
 
-        Each joint is fitted over the rows that have it. The bias is not penalised.
+        Each joint is fitted over its valid rows. The bias is not penalised.
 
         Raises:
             DataError: A joint has fewer than two training rows, or the validation split has no
@@ -186,18 +182,18 @@ class LinearLifter:
         return best
 
     def lift(self, annotations: Annotations) -> Float:
-        """Joints relative to the pelvis, (N, 18, 3) millimetres."""
+        """Predict joints relative to the pelvis, (N, 18, 3) millimetres."""
         inputs = (_features(annotations) - self.mean) / self.scale
         joints = (inputs @ self.weights + self.bias).reshape(-1, N_JOINTS, 3)
         return np.asarray(joints - joints[:, Joint.PELVIS, None])
 
     def predict(self, annotations: Annotations, info: PredictionsInfo) -> Predictions:
-        """Lift the true 2D joints of each sample; the lifter has no mesh and no camera.
+        """Lift the true 2D joints of each sample; there is no mesh and no camera.
 
         Args:
-            annotations: the samples.
-            info: of the model's predictions that these will stand beside; data version, split
-                and code version are taken over.
+            annotations: The samples.
+            info: Provenance of the model's predictions: data version, split and code version are
+                copied.
         """
         return _predictions(
             annotations,
@@ -209,10 +205,10 @@ class LinearLifter:
 
 
 def _features(annotations: Annotations) -> Float:
-    """2D joints in units of the box, and the box's own shape and place, (N, 40).
+    """Return 2D joints in units of the box, and the box's shape and place, (N, 40).
 
-    The box is the square around the annotated one, so that the features are what a crop shows.
-    A joint without a 2D annotation stands at the centre of the box.
+    The box is the square around the annotated box, as in a crop. A joint without a 2D annotation is
+    placed at the box's centre.
     """
     box = annotations.box_xyxy.astype(np.float64)
     size = box[:, 2:] - box[:, :2]

@@ -1,6 +1,6 @@
-"""What a model's bodies are worth: the paper's Table 8, refinement, and what has to be beaten.
+"""Evaluate predicted bodies: the paper's Table 8, refinement, and baselines.
 
-All rows of a study are of the same samples, and pose the same body as the truth.
+All rows of a study have the same samples and the same body model as the truth.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Shape = tuple[torch.Tensor, torch.Tensor]
 
 
 class BodyRow(StrEnum):
-    """A row of the study: whose bodies are measured."""
+    """A row of the study: the source of its bodies."""
 
     SKELETON = "predicted skeleton"
     PREDICTED = "predicted"
@@ -62,7 +62,7 @@ class BodyStudy:
 
     Attributes:
         figures: (N,) values by row and metric; NaN where a sample has none.
-        sequence_N: The sequence of motion that each sample is of.
+        sequence_N: Motion sequence of each sample.
     """
 
     figures: dict[tuple[BodyRow, MetricName], Float]
@@ -72,10 +72,10 @@ class BodyStudy:
         return len(self.sequence_N)
 
     def of(self, row: BodyRow, key: str) -> Float:
-        """A row's values of a metric's key.
+        """Return a row's values of a metric.
 
         Raises:
-            DataError: The row was not measured so.
+            DataError: The row has no such metric.
         """
         for (found, name), values in self.figures.items():
             if found == row and name.key == key:
@@ -85,17 +85,17 @@ class BodyStudy:
     def intervals(
         self, *, resamples: int = RESAMPLES
     ) -> dict[tuple[BodyRow, MetricName], Interval]:
-        """Means with intervals from resampled sequences."""
+        """Compute means with bootstrap intervals over sequences."""
         resampler = Resampler(self.sequence_N.astype(str), resamples=resamples)
         return {which: resampler.mean(values) for which, values in self.figures.items()}
 
     def change(
         self, row: BodyRow, other: BodyRow, key: str, *, resamples: int = RESAMPLES
     ) -> PairedRatio:
-        """How much larger a row's mean is than another's, on the same samples.
+        """Compute the relative change of a row's mean from another row's, on the same samples.
 
         Raises:
-            DataError: Fewer than two sequences, or a row was not measured so.
+            DataError: Fewer than two sequences, or a row has no such metric.
         """
         return paired_ratio(
             self.of(row, key), self.of(other, key), self.sequence_N, resamples=resamples
@@ -103,12 +103,7 @@ class BodyStudy:
 
 
 def pick_bodies(rows: Annotations, most: int) -> npt.NDArray[np.int64]:
-    """Indices of at most so many rows, evenly over those whose body, joints and camera are known.
-
-    Args:
-        rows: Of a split, in its order.
-        most: How many to pick; 0 picks none.
-    """
+    """Pick at most ``most`` rows, evenly spaced over those with known body, joints and camera."""
     whole = rows.smpl_valid & rows.camera_valid & rows.valid3d.all(1) & rows.valid2d.any(1)
     known = np.flatnonzero(whole)
     count = min(len(known), most)
@@ -122,19 +117,19 @@ def study_bodies(
     mean: MeanPose,
     info: PredictionsInfo,
 ) -> BodyStudy:
-    """Measure predicted bodies as they are, refined, with the truth put in, and what they beat.
+    """Evaluate predicted bodies: as predicted, refined, with parts of the truth, and baselines.
 
-    Surface and joint errors lay the pelvises on each other, and neither turn nor scale.
+    Surface and joint errors align the pelvises only.
 
     Args:
-        body: That all θ and β belong to.
+        body: Body model of all θ and β.
         estimates: Predictions of the rows, in their order.
-        rows: The truth, such as :func:`pick_bodies` picks it.
-        mean: The mean person of the training split; its row is left out where it has no θ.
-        info: How the predictions were made: part of every figure's name.
+        rows: The truth, e.g. from :func:`pick_bodies`.
+        mean: Mean person of the training split; without θ, its row is left out.
+        info: Provenance of the predictions: part of every figure's name.
 
     Raises:
-        DataError: There are no rows, or not one prediction a row.
+        DataError: There are no rows, or not one prediction per row.
     """
     if not len(rows) or len(estimates) != len(rows):
         raise DataError(
@@ -180,7 +175,7 @@ def _distances(
     truth: Shape,
     info: PredictionsInfo,
 ) -> Figures:
-    """Surface and joints of every body against the truth."""
+    """Compute surface and joint errors of every body."""
     table8 = study_rows(body, predicted, truth)
     errors = {
         BodyRow.PREDICTED: table8["predicted"],
@@ -202,7 +197,7 @@ def _distances(
 def _rotations(
     thetas: dict[BodyRow, torch.Tensor], truth_NJ3: torch.Tensor, info: PredictionsInfo
 ) -> Figures:
-    """Mean angle over the joints that move, beside that of a body which doesn't."""
+    """Compute mean angles over the moving joints: the prediction's and the rest pose's."""
     thetas = {
         row: thetas[row]
         for row in (BodyRow.PREDICTED, BodyRow.REFINED, BodyRow.LAID, BodyRow.MEAN_PERSON)
@@ -224,7 +219,7 @@ def _pixels(
     rows: Annotations,
     info: PredictionsInfo,
 ) -> Figures:
-    """The bodies' joints in the image against the truth, and against the network's own joints."""
+    """Compare the bodies' 2D joints with the truth and with the network's own 2D joints."""
     network = np.stack([estimate.joints2d_px for estimate in estimates])
     everywhere = np.ones(network.shape[:2], bool)
     own = _name(info, "joints2d_px", "18j", "none")
@@ -259,7 +254,7 @@ def _shapes(estimates: Sequence[BodyEstimate]) -> Shape:
 
 
 def _reprojected_px(body: BodyModel, estimates: Sequence[BodyEstimate]) -> Float:
-    """The posed bodies' joints (N, 18, 2) in the images, each body where its estimate puts it."""
+    """Project the posed bodies' joints (N, 18, 2) at their estimated places."""
     with torch.inference_mode():
         joints = body(*_shapes(estimates)).joints18_B183_mm.double().numpy()
     joints += np.stack([e.root_mm for e in estimates])[:, None] - joints[:, [Joint.PELVIS]]
@@ -274,6 +269,6 @@ def _distances_px(
     wanted_NJ2: npt.NDArray[np.floating],
     known_NJ: npt.NDArray[np.bool_],
 ) -> Float:
-    """Mean distance of each sample's known joints."""
+    """Compute the mean distance of each sample's known joints."""
     distances = np.linalg.norm(found_NJ2 - wanted_NJ2, axis=-1)
     return mean_over_joints(np.where(known_NJ, distances, np.nan))

@@ -1,13 +1,13 @@
 """Bootstrap intervals from resampled sequences.
 
-Frames of one sequence resemble each other, so resampling frames would make any difference look
-certain. Whole sequences are drawn with replacement (cluster bootstrap, Field & Welsh 2007); the
-interval is the percentile interval (Efron & Tibshirani 1993, chapter 13). With fewer than about
-twenty sequences it is too narrow, so the number of sequences is always reported with it.
+Frames of a sequence are similar, so whole sequences are drawn with replacement (cluster bootstrap,
+Field & Welsh 2007); the interval is the percentile interval (Efron & Tibshirani 1993, chapter 13).
+With fewer than about twenty sequences it is too narrow, so the number of sequences is always
+reported.
 
-Each figure resamples the sequences that have it, in the order of their names: the same numbers get
-the same interval on every page. More than 1,000 sequences are drawn in 1,000 blocks of several,
-which keeps the spread and bounds time and memory.
+Each figure resamples the sequences that have it, in the order of their names: equal numbers have
+equal intervals everywhere. More than 1,000 sequences are grouped into 1,000 blocks, which bounds
+time and memory.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Interval:
     """A mean with its bootstrap interval.
 
     Attributes:
-        mean: over the samples that have the metric; NaN without any.
-        low: lower end; NaN with fewer than two sequences.
-        high: upper end.
-        samples: that have the metric.
-        sequences: they come from.
+        mean: Mean over the samples that have the metric; NaN without any.
+        low: Lower end; NaN with fewer than two sequences.
+        high: Upper end.
+        samples: Number of samples that have the metric.
+        sequences: Number of their sequences.
     """
 
     mean: float
@@ -52,7 +52,7 @@ class Interval:
     sequences: int
 
     def to_json(self) -> dict[str, float | int | None]:
-        """Plain values; None for what is not defined."""
+        """Convert to plain values; None for undefined ones."""
         return {
             "mean": _number(self.mean),
             "low": _number(self.low),
@@ -64,18 +64,18 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class PairedRatio:
-    """How much larger the challenger's mean is than the champion's, on the same samples.
+    """Relative difference of the challenger's mean from the champion's, on the same samples.
 
     Attributes:
-        ratio: challenger's mean / champion's mean − 1: 0.01 is 1 % more.
-        low: lower end of the interval.
-        high: upper end.
-        challenger: its mean.
-        champion: its mean.
-        samples: in both.
-        sequences: they come from.
-        level: of the interval.
-        resamples: drawn.
+        ratio: Challenger's mean / champion's mean − 1; 0.01 is 1 % larger.
+        low: Lower end of the interval.
+        high: Upper end.
+        challenger: The challenger's mean.
+        champion: The champion's mean.
+        samples: Number of common samples.
+        sequences: Number of their sequences.
+        level: Coverage of the interval.
+        resamples: Number of resamples.
     """
 
     ratio: float
@@ -89,7 +89,7 @@ class PairedRatio:
     resamples: int
 
     def to_json(self) -> dict[str, float | int]:
-        """Plain values."""
+        """Convert to plain values."""
         return dict(self.__dict__)
 
 
@@ -101,10 +101,9 @@ class Resampler:
     """Bootstrap of means over sequences.
 
     Args:
-        sequence_N: the sequence of each sample, as names or as numbers that sort like them.
-        resamples: draws.
-        level: share that an interval is to cover.
-        seed: the same seed gives the same intervals.
+        sequence_N: Sequence of each sample, as names or as numbers in the same order.
+        resamples: Number of resamples.
+        seed: Equal seeds give equal intervals.
     """
 
     def __init__(
@@ -112,18 +111,17 @@ class Resampler:
         sequence_N: Array,
         *,
         resamples: int = RESAMPLES,
-        level: float = LEVEL,
         seed: int = 0,
     ) -> None:
         found, self._sequence = np.unique(sequence_N, return_inverse=True)
         self._sequences = len(found)
-        self._resamples, self._level, self._seed = resamples, level, seed
+        self._resamples, self._seed = resamples, seed
 
     def mean(self, values_N: Array, rows_N: Array | None = None) -> Interval:
-        """Mean of the values that are not NaN, over all samples or some, with its interval.
+        """Compute the mean of non-NaN values, optionally of some rows, with its interval.
 
         Raises:
-            DataError: There is another number of values than of samples.
+            DataError: The number of values is not that of the samples.
         """
         values = np.asarray(values_N, np.float64)
         if values.shape != self._sequence.shape:
@@ -138,7 +136,7 @@ class Resampler:
         return self._interval(float(values[known].mean()), drawn.ratio(values, known), drawn, known)
 
     def mean_of_groups(self, values_N: Array, groups: Sequence[Array]) -> Interval:
-        """Mean of the groups' means, each group counting once; NaN if a group has no value."""
+        """Compute the unweighted mean of the groups' means; NaN if a group has no value."""
         values = np.asarray(values_N, np.float64)
         masks = [~np.isnan(values) & rows for rows in groups]
         together = np.any(masks, axis=0) if masks else np.zeros(len(values), bool)
@@ -152,7 +150,7 @@ class Resampler:
         return self._interval(mean, replicates, drawn, together)
 
     def pooled(self, counts_NAB: Array, figure: Any, key: str) -> Interval:
-        """A function of summed counts, such as a segmentation's F1, with its interval."""
+        """Compute a function of summed counts, such as a segmentation's F1, with its interval."""
         flat = np.asarray(counts_NAB, np.float64).reshape(len(counts_NAB), -1)
         known = flat.sum(1) > 0
         drawn = self._drawn(known)
@@ -164,7 +162,7 @@ class Resampler:
         return self._interval(whole, replicates, drawn, known)
 
     def _drawn(self, known_N: Array) -> _Drawn:
-        """The sequences that have a value, drawn."""
+        """Resample the sequences that have a value."""
         present = np.zeros(self._sequences, bool)
         present[self._sequence[known_N]] = True
         sequences = int(present.sum())
@@ -184,7 +182,7 @@ class Resampler:
         defined = replicates[~np.isnan(replicates)]
         low = high = math.nan
         if drawn.sequences > 1 and defined.size and math.isfinite(mean):
-            low, high = _ends(defined, self._level)
+            low, high = _ends(defined)
         return Interval(
             mean=mean, low=low, high=high, samples=int(known.sum()), sequences=drawn.sequences
         )
@@ -192,12 +190,12 @@ class Resampler:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Drawn:
-    """Draws of the sequences that have a figure.
+    """Resamples of the sequences that have a figure.
 
     Attributes:
-        sequences: number of them.
-        block_N: index of each sample's block; undefined for samples of other sequences.
-        draws_RB: how often each of B blocks occurs in each of R draws.
+        sequences: Number of sequences.
+        block_N: Block of each sample; undefined for samples of other sequences.
+        draws_RB: Count of each of B blocks in each of R resamples.
     """
 
     sequences: int
@@ -206,11 +204,11 @@ class _Drawn:
 
     @property
     def blocks(self) -> int:
-        """Number of units in a draw: sequences, or blocks of several where there are many."""
+        """Number of units in a resample: sequences, or blocks of several sequences."""
         return int(self.draws_RB.shape[1])
 
     def ratio(self, values_N: Float, known_N: Array) -> Float:
-        """Mean of the known values in each draw, (R,); NaN in a draw without any."""
+        """Compute the mean of the known values in each resample, (R,); NaN without any."""
         block = self.block_N[known_N]
         total = np.bincount(block, values_N[known_N], self.blocks).astype(np.float64)
         count = np.bincount(block, minlength=self.blocks).astype(np.float64)
@@ -221,7 +219,7 @@ class _Drawn:
 
 @lru_cache(maxsize=4)
 def _draws(blocks: int, resamples: int, seed: int) -> Float:
-    """How often each block is drawn, (resamples, blocks)."""
+    """Count how often each block is drawn, (resamples, blocks)."""
     rng = np.random.default_rng(seed)
     share = np.full(blocks, 1 / max(blocks, 1))
     draws = rng.multinomial(blocks, share, resamples).astype(np.float64)
@@ -229,8 +227,8 @@ def _draws(blocks: int, resamples: int, seed: int) -> Float:
     return draws
 
 
-def _ends(replicates: Float, level: float) -> tuple[float, float]:
-    tail = 50.0 * (1.0 - level)
+def _ends(replicates: Float) -> tuple[float, float]:
+    tail = 50.0 * (1.0 - LEVEL)
     low, high = np.percentile(replicates, [tail, 100.0 - tail])
     return float(low), float(high)
 
@@ -241,18 +239,16 @@ def paired_ratio(
     sequences_N: Array,
     *,
     resamples: int = RESAMPLES,
-    level: float = LEVEL,
     seed: int = 0,
 ) -> PairedRatio:
-    """Challenger's mean / champion's mean − 1, both over the same draws of sequences.
+    """Compute challenger's mean / champion's mean − 1, both over the same resampled sequences.
 
     Args:
-        challenger_N: a metric by sample.
-        champion_N: the same metric on the same samples in the same order.
-        sequences_N: the sequence of each sample.
-        resamples: number of draws.
-        level: share that the interval is to cover.
-        seed: the same seed gives the same interval.
+        challenger_N: A metric by sample.
+        champion_N: The same metric on the same samples.
+        sequences_N: Sequence of each sample.
+        resamples: Number of resamples.
+        seed: Equal seeds give equal intervals.
 
     Raises:
         DataError: The lengths differ, one model lacks a value that the other has, there are
@@ -295,7 +291,7 @@ def paired_ratio(
     # A draw in which the champion is perfect counts as the largest loss, or as none.
     even = np.where(above > 0, np.inf, 1.0)
     replicates = np.divide(above, below, out=even, where=below > 0) - 1.0
-    low, high = _ends(replicates, level)
+    low, high = _ends(replicates)
     return PairedRatio(
         ratio=float(challenger.mean() / champion.mean() - 1.0),
         low=low,
@@ -304,6 +300,6 @@ def paired_ratio(
         champion=float(champion.mean()),
         samples=int(challenger.size),
         sequences=len(names),
-        level=level,
+        level=LEVEL,
         resamples=resamples,
     )

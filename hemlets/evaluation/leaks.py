@@ -1,4 +1,4 @@
-"""Guards against judging a model on what it was trained on."""
+"""Refuse test data that overlap with training data."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from hemlets.data.table import Annotations
 
 
 def _parts(names: Iterable[str]) -> set[str]:
-    """Clips or families, with mixtures ("walk+kick") taken apart."""
+    """Split mixtures of clips or families ("walk+kick") into their parts."""
     return {part for name in set(names) for part in name.split("+") if part}
 
 
 def check_no_leak(
     train: Annotations, test: Annotations, kinds: Sequence[str] = ("clip", "family")
 ) -> None:
-    """Refuse two sets that share a clip, a family of motions or an image.
+    """Refuse two sets that share a clip, a motion family or an image.
 
     A mixture of clips counts as each of its clips.
 
     Args:
-        train: Rows that are trained on.
+        train: Training rows.
         test: Held-out rows.
-        kinds: Fields of which they may share no value.
+        kinds: Fields whose values may not be shared.
 
     Raises:
-        DataError: They share something; every kind is in the message, with names and the first
-            samples concerned.
+        DataError: They share values; the message names all fields, the values and the first
+            samples.
     """
     shared: list[str] = []
     for kind in kinds:

@@ -1,4 +1,4 @@
-"""Images that show nearly the same: difference hashes, and pairs of them few bits apart."""
+"""Find near-duplicate images by difference hashes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,15 @@ import numpy.typing as npt
 
 _SIDE: Final = 16
 MAX_BITS: Final = 12
-"""Of 256. A re-encoded, resized or slightly brightened image differs in 0-8 bits; two unrelated
-photos in about 128, with 8 as the standard deviation."""
+"""Of 256. Re-encoded, resized or slightly brightened images differ in 0-8 bits; unrelated photos in
+about 128 (standard deviation 8).
+"""
 
 Hashes = npt.NDArray[np.uint64]
 
 
 def difference_hash(image_HW3: npt.NDArray[np.uint8]) -> Hashes:
-    """Which of two neighbours is brighter on a 17 × 16 grid: 256 bits as (4,) integers.
-
-    Args:
-        image_HW3: RGB.
-    """
+    """Hash an RGB image: brightness differences of a 17 × 16 grid, 256 bits as (4,)."""
     import cv2
 
     grey = cv2.cvtColor(np.ascontiguousarray(image_HW3), cv2.COLOR_RGB2GRAY)
@@ -31,7 +28,7 @@ def difference_hash(image_HW3: npt.NDArray[np.uint8]) -> Hashes:
 
 
 def hashes_of(images: Iterable[npt.NDArray[np.uint8]]) -> Hashes:
-    """Hashes of images, (N, 4)."""
+    """Hash images, (N, 4)."""
     found = [difference_hash(image) for image in images]
     return np.stack(found) if found else np.zeros((0, 4), np.uint64)
 
@@ -39,9 +36,9 @@ def hashes_of(images: Iterable[npt.NDArray[np.uint8]]) -> Hashes:
 def near_pairs(
     first_N4: Hashes, second_M4: Hashes, *, max_bits: int = MAX_BITS
 ) -> npt.NDArray[np.int64]:
-    """Pairs (row of the first, row of the second) that differ in few bits, (P, 2).
+    """Find pairs (row of the first, row of the second) with few different bits, (P, 2).
 
-    Every pair is looked at: 10,000 by 10,000 take some seconds and little memory.
+    Compares all pairs: 10,000 by 10,000 take some seconds and little memory.
     """
     found: list[npt.NDArray[Any]] = []
     block = max(1, 4_000_000 // max(len(second_M4), 1))

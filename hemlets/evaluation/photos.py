@@ -1,7 +1,7 @@
-"""Predictions on photographs: a handful of annotated people of public datasets in one folder.
+"""Evaluate on photographs: a few annotated people of public datasets in one folder.
 
-The folder holds subfolders ``lspet``, ``coco``, ``mpii``, ``human36m`` and ``mpi_inf_3dhp`` in the
-datasets' own forms; those that are absent are left out. Boxes are the annotations' own.
+Subfolders ``lspet``, ``coco``, ``mpii``, ``human36m`` and ``mpi_inf_3dhp`` have the datasets' own
+layouts; all are optional. Boxes are the annotations' own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LIMBS: Final = (
     Joint.LEFT_SHOULDER, Joint.LEFT_ELBOW, Joint.LEFT_WRIST,
     Joint.RIGHT_SHOULDER, Joint.RIGHT_ELBOW, Joint.RIGHT_WRIST,
 )  # fmt: skip
-"""The 12 joints that every dataset and every other pose network has."""
+"""The 12 joints that all datasets and pose networks have."""
 
 TORSO_SHARE: Final = 0.2
 BOX_SHARE: Final = 0.05
@@ -46,16 +46,16 @@ class PhotoPerson:
     """An annotated person.
 
     Attributes:
-        name: As the reader names the sample.
+        name: The reader's sample id.
         dataset: One of `DATASETS`.
         image: The photograph.
-        number: Of a numbered photograph of LSPET; 0 elsewhere.
-        box_xyxy: In pixels.
+        number: Number of a photograph of LSPET; 0 elsewhere.
+        box_xyxy: Pixels.
         joints2d_px: (18, 2).
         valid2d: (18,).
         joints3d_mm: (18, 3) in the camera frame.
-        valid3d: (18,); none where the dataset has no 3D.
-        camera: None where it is unknown.
+        valid3d: (18,); none if the dataset has no 3D.
+        camera: None if unknown.
     """
 
     name: str
@@ -71,10 +71,10 @@ class PhotoPerson:
 
 
 def load_photos(folder: Path) -> list[PhotoPerson]:
-    """The people of a folder, by dataset.
+    """Load the people of a folder, by dataset.
 
     Raises:
-        DataError: The folder holds none of the datasets, or one of them can't be read.
+        DataError: The folder has none of the datasets, or one can't be read.
     """
     found: list[PhotoPerson] = []
     for dataset in DATASETS:
@@ -128,10 +128,9 @@ def _people(dataset: str, root: Path, rows: SourceRows) -> list[PhotoPerson]:
 
 
 def hits_of_torso(person: PhotoPerson, joints2d_px: Array) -> npt.NDArray[np.bool_]:
-    """Which annotated limb joints lie within 0.2 torso; none where the torso is unknown.
+    """Mark limb joints within 0.2 torso lengths of the truth; none if the torso is unknown.
 
-    The torso is the longer of the two diagonals from a shoulder to the opposite hip, as far as
-    they are annotated.
+    The torso is the longer annotated diagonal from a shoulder to the opposite hip.
     """
     diagonals = [
         float(np.linalg.norm(person.joints2d_px[a] - person.joints2d_px[b]))
@@ -146,7 +145,7 @@ def hits_of_torso(person: PhotoPerson, joints2d_px: Array) -> npt.NDArray[np.boo
 
 
 def hits_of_box(person: PhotoPerson, joints2d_px: Array) -> npt.NDArray[np.bool_]:
-    """Which annotated limb joints lie within 5 % of the box's longer side."""
+    """Mark limb joints within 5 % of the box's longer side of the truth."""
     left, top, right, bottom = person.box_xyxy
     return _hits(person, joints2d_px, BOX_SHARE * max(right - left, bottom - top))
 
@@ -158,7 +157,7 @@ def _hits(person: PhotoPerson, joints2d_px: Array, limit_px: float) -> npt.NDArr
 
 
 def aligned_error_mm(person: PhotoPerson, joints3d_mm: Array) -> float | None:
-    """PA-MPJPE of the 12 limb joints; None where they are not annotated in 3D."""
+    """Compute PA-MPJPE of the 12 limb joints; None without 3D annotations."""
     limbs = list(LIMBS)
     if not person.valid3d[limbs].all():
         return None
@@ -169,7 +168,7 @@ def aligned_error_mm(person: PhotoPerson, joints3d_mm: Array) -> float | None:
 
 
 class Figure(NamedTuple):
-    """A figure and the number of people that it is over."""
+    """A figure and its number of people."""
 
     value: float
     people: int
@@ -178,11 +177,11 @@ class Figure(NamedTuple):
 def photo_figures(
     people: Sequence[PhotoPerson], joints2d_px: Sequence[Array], joints3d_mm: Sequence[Array]
 ) -> dict[str, Figure]:
-    """Figures by name over some people and their predictions, in the same order.
+    """Compute figures by name over some people and their predictions, in the same order.
 
     Returns:
-        ``lspet_pck_torso_pct``, ``coco_mpii_pck_box_pct``, and the PA-MPJPE of 12 joints of each
-        dataset with 3D joints; those without people are left out.
+        ``lspet_pck_torso_pct``, ``coco_mpii_pck_box_pct``, and PA-MPJPE of 12 joints per dataset
+        with 3D joints; figures without people are left out.
     """
     shares: dict[str, list[npt.NDArray[np.bool_]]] = {}
     errors: dict[str, list[float]] = {}
@@ -204,10 +203,10 @@ def photo_figures(
 
 
 def numbered(people: Sequence[PhotoPerson], lspet: str) -> list[PhotoPerson]:
-    """The people without those of LSPET whose photograph's number is outside ``FIRST-LAST``.
+    """Remove people of LSPET whose photograph's number is outside ``FIRST-LAST``.
 
     Raises:
-        ConfigError: The range can't be read.
+        ConfigError: The range can't be parsed.
     """
     found = re.fullmatch(r"(\d+)-(\d+)", lspet)
     if found is None:
@@ -221,7 +220,7 @@ def numbered(people: Sequence[PhotoPerson], lspet: str) -> list[PhotoPerson]:
 def predict_photos(
     predictor: Predictor, people: Sequence[PhotoPerson], *, batch_size: int = 16
 ) -> list[BodyEstimate]:
-    """Predict everybody from their true box, and true camera where it is known.
+    """Predict all people from their true boxes, and true cameras where known.
 
     Raises:
         InputError: An image can't be read.

@@ -1,4 +1,4 @@
-"""Predictions of a data version's split, as the file that every scoring starts from."""
+"""Predict a data version's split into a predictions file."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from hemlets.models.codecs.bones import BoneLengths
 from hemlets.models.codecs.decode import metric_joints, undistorted_px
 
 RootDepth = Literal["bones", "truth"]
-"""Where the pelvis' distance comes from: the lengths of predicted parts, or the annotation."""
+"""Source of the pelvis' distance: lengths of predicted parts, or the annotation."""
 
 DEPTH_SOURCES: Final[dict[RootDepth, str]] = {
     "bones": "bone-length-prior",
     "truth": "ground-truth-root",
 }
-"""What a metric's whole name says of it."""
+"""Name of the source in a full metric name."""
 
 PutIn = Literal["pose", "shape"]
-"""What of the true body replaces the prediction."""
+"""Part of the true body that replaces the prediction."""
 
 REFINED: Final = "+smplify"
-"""Suffix of the version of a model whose bodies were refined."""
+"""Suffix of a model version whose bodies were refined."""
 
 _BLOCK: Final = 32
 
@@ -45,13 +45,13 @@ def predict_rows(
     shards: Path,
     progress: Callable[[int], None] | None = None,
 ) -> list[BodyEstimate]:
-    """Predict annotated rows, with a few images decoded at a time however many rows there are.
+    """Predict annotated rows; only a few images are decoded at a time.
 
     Args:
         predictor: The model.
-        rows: With boxes and, where known, cameras, which are used.
+        rows: Rows with boxes and, where known, cameras; both are used.
         shards: Folder of the data version's images.
-        progress: Called with how many more rows were predicted.
+        progress: Called with the number of newly predicted rows.
 
     Raises:
         DataError: An image is not where the row says.
@@ -88,28 +88,27 @@ def predict_split(
     body: BodyModel | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
-    """Predict people of one split, each in the annotated box and with the annotated camera.
+    """Predict the people of one split, each in the annotated box and with the annotated camera.
+
+    Oracle inputs (``root_depth``, ``put_in``) are part of every figure's name; no promotion uses
+    them.
 
     Args:
         predictor: The model.
-        rows: Of one split, at least one.
+        rows: At least one row, all of one split.
         shards: Folder of the data version's images.
-        data_version: Of which they are.
-        code_version: That predicts.
+        data_version: Name of the data version.
+        code_version: Version of this code.
         root_depth: ``truth`` places every predicted skeleton at the pelvis' annotated distance, as
-            some published figures do: what is left is the error of the pose.
-        put_in: replaces the predicted pose θ or shape β by the true one (the paper's Table 8).
-        refine: fits the body to the predicted joints (SMPLify: the paper's “Ours*”); the model's
+            some published figures do: only the error of the pose remains.
+        put_in: Replaces the predicted pose θ or shape β by the true one (the paper's Table 8).
+        refine: Fit the body to the predicted joints (SMPLify: the paper's “Ours*”); the model's
             version gets the suffix ``+smplify``.
-        body: that θ and β belong to, for the fit; the open body by default.
-        progress: called with the number of predicted rows and of all rows.
-
-    The names of all figures of an oracle (``root_depth``, ``put_in``) state it, and no promotion
-    rests on it.
+        body: Body model of θ and β for the fit; the open body by default.
+        progress: Called with the number of predicted rows and of all rows.
 
     Raises:
-        DataError: An image is not where the row says; or a row lacks the truth that an oracle
-            needs.
+        DataError: An image is not where the row says, or a row lacks an oracle's truth.
         InputError: An image can't be decoded; names the sample.
     """
     if root_depth == "truth":
@@ -154,7 +153,7 @@ def predict_split(
 def _with_truth(
     estimates: Sequence[BodyEstimate], rows: Annotations, put_in: PutIn
 ) -> list[BodyEstimate]:
-    """Estimates with the rows' true θ or β in place of the predicted one."""
+    """Replace the predicted θ or β by the rows' true ones."""
     field, truth = ("theta", rows.theta) if put_in == "pose" else ("betas", rows.betas)
     return [
         replace(estimate, **{field: value.astype(np.float32)})
@@ -165,15 +164,15 @@ def _with_truth(
 def without_distortion(
     estimates: Sequence[BodyEstimate], rows: Annotations, bones: BoneLengths
 ) -> list[BodyEstimate]:
-    """Estimates whose joints in space lie on the rays of the distorted lens.
+    """Move joints in space onto the rays of the distorted lens.
 
     A predicted pixel is one of the stored image. Where the dataset states the lens' distortion,
     the ray through that pixel is found by undoing it; joints in the image stay as they are.
 
     Args:
-        estimates: of the rows, in their order.
-        rows: with cameras and distortion coefficients.
-        bones: lengths of the predicted parts, which fix the distance.
+        estimates: Estimates of the rows, in their order.
+        rows: Rows with cameras and distortion coefficients.
+        bones: Lengths of the predicted parts, which determine the distance.
     """
     distortion = rows.column("distortion")
     result = list(estimates)
@@ -190,7 +189,7 @@ def without_distortion(
 
 
 def at_root_depth(estimate: BodyEstimate, root_depth_mm: float) -> BodyEstimate:
-    """The same joints in the image and the same relative depths, the pelvis so far away."""
+    """Place the pelvis at a depth; 2D joints and relative depths stay."""
     camera = estimate.camera
     rays_J2 = (estimate.joints2d_px.astype(np.float64) - (camera.cx, camera.cy)) / (
         camera.fx,

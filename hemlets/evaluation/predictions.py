@@ -1,6 +1,6 @@
-"""Predictions as a file: written first, scored afterwards, by whoever doubts the score.
+"""Predictions files: one Parquet row per sample, and provenance in the file's metadata.
 
-One Parquet row a sample, and in the file's metadata everything that the numbers depend on.
+Predictions are written first and scored afterwards, so that anyone can score them again.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ COLUMNS: Final[dict[str, tuple[int, ...]]] = {
     "betas": (10,),
     "box_xyxy": (4,),
 }
-"""Array columns and their shape in one row; meanings as in ``BodyEstimate``."""
+"""Array columns and their shape per row; meanings as in ``BodyEstimate``."""
 
 BATCH_ROWS: Final = 16_384
-"""Rows of a group: 13 MB of arrays, so that a file of any length can be read in little memory."""
+"""Rows per row group: 13 MB of arrays, so that long files need little memory."""
 
 _METADATA: Final = b"hemlets.predictions"
 _REMEDY: Final = (
@@ -61,19 +61,19 @@ _SCHEMA: Final = pa.schema(
 
 
 class PredictionsInfo(Config):
-    """Where predictions come from.
+    """Provenance of predictions.
 
     Attributes:
-        model_version: what predicted.
-        data_version: content hash of the data version that the samples are from.
-        split: of the samples.
-        precision: arithmetic of the prediction, e.g. ``float32`` or ``bfloat16``.
-        depth_source: where metric scale and depth came from, e.g. ``bone-length-prior``.
-        box_source: where the person's box came from, e.g. ``ground-truth``.
-        flip_test: whether the mirrored image was predicted and averaged too.
-        code_version: git commit of the code.
-        absent: quantities that this predictor does not give; their columns hold zeros and are
-            never scored.
+        model_version: Version of the model.
+        data_version: Content hash of the samples' data version.
+        split: Split of the samples.
+        precision: Arithmetic of the prediction, e.g. ``float32`` or ``bfloat16``.
+        depth_source: Source of metric scale and depth, e.g. ``bone-length-prior``.
+        box_source: Source of the person's box, e.g. ``ground-truth``.
+        flip_test: Whether the mirrored image was predicted and averaged too.
+        code_version: Git commit of the code.
+        absent: Quantities that this predictor does not give; their columns are zeros and are not
+            scored.
     """
 
     model_version: str
@@ -92,15 +92,15 @@ class Predictions:
     """Predictions of N samples. Camera frame: x right, y down, z forward.
 
     Attributes:
-        info: where they come from.
-        sample_id: (N,) names, unique.
+        info: Provenance.
+        sample_id: (N,) unique names.
         joints3d_mm: (N, 18, 3) relative to the pelvis.
         root_mm: (N, 3) pelvis in the camera frame.
         joints2d_px: (N, 18, 2) in the image.
         confidence: (N, 18) in 0–1.
         theta: (N, 24, 3) axis-angles, radians.
         betas: (N, 10).
-        box_xyxy: (N, 4) the box that was used, pixels.
+        box_xyxy: (N, 4) box of the person, pixels.
         flags: N tuples of the assumptions made.
     """
 
@@ -160,7 +160,7 @@ class Predictions:
     def from_estimates(
         cls, sample_ids: Sequence[str], estimates: Sequence[BodyEstimate], info: PredictionsInfo
     ) -> Predictions:
-        """Gather what a predictor returned, one estimate a sample id.
+        """Collect estimates, one per sample id.
 
         Raises:
             DataError: Counts differ, ids repeat, values are not finite, or an estimate is from
@@ -190,7 +190,7 @@ class Predictions:
         )
 
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> Predictions:
-        """The rows of these indices, in their order."""
+        """Select rows by index."""
         return Predictions(
             info=self.info,
             sample_id=self.sample_id[rows],
@@ -200,7 +200,7 @@ class Predictions:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Predictions]) -> Predictions:
-        """Predictions of one model, one after the other; at least one part."""
+        """Concatenate predictions of one model; at least one part."""
         return cls(
             info=parts[0].info,
             sample_id=np.concatenate([part.sample_id for part in parts]),
@@ -209,7 +209,7 @@ class Predictions:
         )
 
     def write(self, path: Path) -> None:
-        """Write the file atomically; the same predictions give the same bytes."""
+        """Write the file atomically; equal predictions give equal bytes."""
         arrays = [pa.array(self.sample_id.tolist(), pa.string())]
         for name in COLUMNS:
             flat = pa.array(getattr(self, name).astype(np.float32).reshape(-1))
@@ -231,9 +231,9 @@ class Predictions:
         """Read a whole file and check every row.
 
         Raises:
-            DataError: The file is absent, damaged (pages carry checksums), without its metadata,
-                of other columns or types, or holds duplicates, nulls or numbers that are not
-                finite; the rows are named.
+            DataError: The file is absent, damaged (pages carry checksums), without its metadata, of
+                other columns or types, or has duplicates, nulls or non-finite numbers; rows are
+                named.
         """
         with _opened(path):
             table = pq.read_table(path, page_checksum_verification=True)
@@ -241,10 +241,9 @@ class Predictions:
 
     @classmethod
     def batches(cls, path: Path, rows: int = BATCH_ROWS) -> Iterator[Predictions]:
-        """Read a file some rows at a time, however long it is; errors as of :meth:`read`.
+        """Read a file in batches; errors as of :meth:`read`, but for duplicates across batches.
 
-        Samples that stand in two batches are not seen here. A file without rows gives one empty
-        batch, so that where it comes from is known all the same.
+        A file without rows gives one empty batch, which carries the provenance.
         """
         with _opened(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
             info, first = _read_info(file.schema_arrow, path), 0
@@ -260,7 +259,7 @@ class Predictions:
 
     @classmethod
     def info_of(cls, path: Path) -> PredictionsInfo:
-        """Where a file's predictions come from, without reading them; errors as of :meth:`read`."""
+        """Read a file's provenance only; errors as of :meth:`read`."""
         with _opened(path):
             return _read_info(pq.read_schema(path), path)
 

@@ -1,4 +1,4 @@
-"""Stops a benchmark whose people or images a model was trained on."""
+"""Refuse a benchmark that shares people or images with training."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def check_unseen(
     """Refuse a test set that shares a subject, an image or nearly an image with training.
 
     Args:
-        training: rows that the model was trained on; its ``train`` split counts.
-        test: rows of the protocol.
-        protocol: says whether training and test share subjects by the dataset's own rule.
-        training_shards: their images; near-duplicates are looked for where both are given.
-        test_shards: images of the test.
+        training: The model's training rows; the ``train`` split counts.
+        test: Rows of the protocol.
+        protocol: States whether training and test share subjects by the dataset's own rule.
+        training_shards: Training images; near-duplicates are searched if both folders are given.
+        test_shards: Test images.
 
     Raises:
-        DataError: They share something; all kinds are in the message, with names.
+        DataError: They share something; the message names all of it.
     """
     trained = training.split("train")
     trained = trained if len(trained) else training
@@ -80,7 +80,7 @@ def check_unseen(
 def near_duplicates(
     training: Annotations, test: Annotations, training_shards: Path, test_shards: Path
 ) -> list[tuple[str, str]]:
-    """Pairs (test sample, training sample) whose images nearly are the same.
+    """Find pairs (test sample, training sample) with nearly the same image.
 
     Raises:
         DataError: An image can't be read.

@@ -1,4 +1,4 @@
-"""Readers: every dataset from its own on-disk form to rows of the annotation table."""
+"""Readers: convert each dataset's own files to rows of the annotation table."""
 
 from hemlets.data.readers.contract import (
     Dataset,

@@ -1,6 +1,6 @@
-"""AMASS (Mahmood et al. 2019) and MoSh poses: motion without images.
+"""AMASS (Mahmood et al. 2019): motion without images.
 
-A motion file gives a `MotionClip`, as the renderer takes it; it has no rows of the table.
+A motion file gives a `MotionClip` for the renderer, and no rows of the table.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from hemlets.data.readers.smpl3d import rotated_root
 Array = npt.NDArray[Any]
 
 _BODY_JOINTS: Final = 22
-"""SMPL, SMPL-H and SMPL-X share their first 22 joints; AMASS's hands have no twin in SMPL."""
+"""The first 22 joints of SMPL, SMPL-H and SMPL-X are equal; AMASS's hands are not in SMPL."""
 
 _Y_UP: Final = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 """AMASS has z up."""
 
 _REST_PELVIS_M: Final = np.array([0.0, -0.23, 0.03])
-"""Where SMPL's pelvis rests in the body's axes, within some centimetres for every shape."""
+"""Position of SMPL's pelvis at rest, within some centimetres for every shape."""
 
 _FIELDS: Final = ("trans", "poses", "mocap_framerate", "mocap_frame_rate")
 _SPLITS: Final[dict[str, Split]] = {
@@ -44,7 +44,7 @@ _SPLITS: Final[dict[str, Split]] = {
     "SFU": "validation", "MPI_mosh": "validation", "MoSh": "validation",
     "Transitions_mocap": "test", "Transitions": "test", "SSM_synced": "test", "SSM": "test",
 }  # fmt: skip
-"""The usual split by subset, as the dataset's authors publish it; the others train."""
+"""The authors' usual split by subset; all other subsets train."""
 
 _ALL: Final = frozenset(SPLITS)
 _FPS: Final = (1.0, 500.0)
@@ -52,14 +52,14 @@ _FAR_M: Final = 100.0
 
 
 def read_motion(path: Path, *, name: str | None = None, family: str | None = None) -> MotionClip:
-    """One motion file as a clip: y up, at the file's own rate, hands at rest.
+    """Read a motion file as a clip: y up, at the file's own rate, hands at rest.
 
-    Collars, wrists and toes move as captured. The heading is the captured one.
+    Collars, wrists, toes and heading are as captured.
 
     Args:
-        path: An AMASS npz (SMPL-H's 156 values or SMPL-X's 165 a frame).
-        name: Of the clip; the path below the subset where None.
-        family: The kind of motion; the subset and subject where None.
+        path: An AMASS npz (SMPL-H's 156 values or SMPL-X's 165 per frame).
+        name: Name of the clip; by default the path below the subset.
+        family: Kind of motion; by default subset and subject.
 
     Raises:
         DataError: The file is damaged, or holds no motion.
@@ -122,7 +122,7 @@ def _require_finite(path: Path, **fields: Array) -> None:
 def read_clips(
     root: Path, options: ReadOptions | None = None, quarantine: Quarantine | None = None
 ) -> Iterator[MotionClip]:
-    """Clips of every motion file below a folder, in the order of their names.
+    """Yield the clips of all motion files below a folder, sorted by name.
 
     Raises:
         DataError: A file is damaged, and no quarantine was given.

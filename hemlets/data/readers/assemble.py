@@ -27,10 +27,11 @@ Array = npt.NDArray[Any]
 
 BODY_MM: Final = (100.0, 1000.0)
 """Mean length of a body's known parts: 250 to 300 mm for adults, above 120 mm for toddlers.
-Values in metres give 0.3, in centimetres 30, in tenths of millimetres 3000."""
+In metres the values are 0.3, in centimetres 30, in tenths of millimetres 3000.
+"""
 
 MOST_TURN_RAD: Final = 4 * np.pi
-"""Angle of a joint's rotation: fits go beyond one turn at times, degrees go far beyond two."""
+"""Largest plausible rotation of a joint: fits may exceed one turn, degrees far exceed two."""
 
 _MOSTLY: Final = 0.5
 
@@ -119,7 +120,7 @@ def no_settings(options: ReadOptions, known: Sequence[str] = ()) -> None:
 
 
 def stepped(frames: int, options: ReadOptions, protocol_step: int = 1) -> npt.NDArray[np.int64]:
-    """Return the frames of a sequence that are read: every n-th, from the first.
+    """Return the frames of a sequence to read: every n-th, from the first.
 
     Raises:
         ConfigError: The step is not positive.

@@ -10,14 +10,14 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 MARGIN: Final = 0.15
-"""Share of the joints' extent added on each side: feet and hair reach beyond the joints."""
+"""Margin on each side, as a share of the joints' extent, for feet and hair."""
 
 _PERSON_PX: Final = 200.0
 _MIN_SIDE_PX: Final = 2.0
 
 
 def from_joints(joints_NJ2_px: Array, valid_NJ: Array, *, margin: float = MARGIN) -> Array:
-    """Boxes (N, 4) around the valid joints; zeros where a row has fewer than two.
+    """Compute boxes (N, 4) around the valid joints; zeros for a row with fewer than two.
 
     The margin is a share of the longer side, so that a flat pose does not give a thin box.
     """
@@ -31,13 +31,13 @@ def from_joints(joints_NJ2_px: Array, valid_NJ: Array, *, margin: float = MARGIN
 
 
 def from_centre_scale(centre_N2_px: Array, scale_N: Array) -> Array:
-    """Boxes (N, 4) from MPII's convention: a square whose side is the scale times 200 px."""
+    """Compute square boxes (N, 4) by MPII's convention: their side is 200 px times the scale."""
     half = np.asarray(scale_N, np.float64)[:, None] * _PERSON_PX / 2
     return np.concatenate([centre_N2_px - half, centre_N2_px + half], 1)
 
 
 def from_mask(mask_HW: Array) -> tuple[float, float, float, float] | None:
-    """The box of a mask's pixels; None where it has none."""
+    """Compute the box of a mask's pixels; None without any."""
     ys, xs = np.flatnonzero(mask_HW.any(1)), np.flatnonzero(mask_HW.any(0))
     if not len(ys):
         return None

@@ -7,7 +7,7 @@ Rules by which files, people, keypoints and images are paired:
 - The split is a whole word of the file's name, or of Roboflow's folder: train, val, test.
 - A category is a person if it is named so or names keypoints of a person.
 - Keypoints are paired by whole name (`hemlets.data.readers.coco_names`).
-- An image is looked for below the folder named like the file, ``images``, the file's own folder
+- An image is looked up below the folder named like the file, ``images``, the file's own folder
   and the dataset's; then its name may be the end of exactly one path.
 """
 
@@ -77,18 +77,13 @@ DATASET: Final = Dataset(
 _WITHOUT_KEYPOINTS: Final = ("instances_", "captions_", "stuff_", "panoptic_", "image_info_")
 _ROBOFLOW: Final = "_annotations.coco"
 _BEYOND: Final = 1.05
-"""Where a box ends at most, over the image's side; rounding takes it past the edge by less."""
+"""Largest overrun of a box over the image's side; rounding exceeds the edge by less."""
 
 
 def read(
     root: Path, options: ReadOptions, quarantine: Quarantine | None = None
 ) -> Iterator[SourceRows]:
-    """Rows of COCO, a file after the other.
-
-    Raises:
-        ConfigError: COCO has no settings.
-        DataError: A file that can't be read, or without a collector the first bad row.
-    """
+    """Yield the rows of COCO, file by file. COCO has no settings."""
     no_settings(options)
     collector = or_refuse(quarantine)
     known = _Known(root)
@@ -108,7 +103,7 @@ def read(
 
 
 def _annotation_files(root: Path) -> list[Path]:
-    """The annotation files of a folder; see the rules at the top."""
+    """List the annotation files of a folder by the rules above."""
     for patterns in (
         ("annotations/person_keypoints*.json", "person_keypoints*.json"),
         (f"*/{_ROBOFLOW}.json", f"{_ROBOFLOW}.json"),
@@ -121,14 +116,14 @@ def _annotation_files(root: Path) -> list[Path]:
 
 
 def _label(path: Path) -> str:
-    """What an annotation file calls its part of the data, e.g. ``train2017``."""
+    """Return the label of an annotation file's part of the data, e.g. ``train2017``."""
     if path.stem == _ROBOFLOW:
         return path.parent.name
     return path.stem.removeprefix("person_keypoints").strip("_")
 
 
 def _split_of(path: Path, root: Path, quarantine: Quarantine) -> str | None:
-    """The split that a file's name says, train where it says none; None where it says two."""
+    """Return the split in a file's name, train without one; None if it names two."""
     found = named_splits(_label(path))
     if len(found) > 1:
         quarantine.report(
@@ -142,7 +137,7 @@ def _split_of(path: Path, root: Path, quarantine: Quarantine) -> str | None:
 
 @dataclass
 class _Known:
-    """Names that earlier files gave: the ids of two files may be of different people."""
+    """Names in earlier files: equal ids of two files may be different people."""
 
     root: Path
     samples: set[str] = field(default_factory=set)
@@ -150,12 +145,12 @@ class _Known:
     """The image of each clip."""
 
     def sample(self, person: object, label: str, earlier: frozenset[str]) -> str:
-        """Name of a sample: the id, after the file's label where an earlier file has the id."""
+        """Name a sample by its id, prefixed by the file's label if an earlier file has the id."""
         name = f"{DATASET.name}/{person}"
         return f"{DATASET.name}/{label}/{person}" if name in earlier else name
 
     def clip(self, image_id: object, path: str, label: str) -> str:
-        """Name of an image's clip, on the same terms; one image keeps one clip."""
+        """Name an image's clip by the same rule; one image has one clip."""
         name = f"{DATASET.name}/{image_id}"
         if self.clips.setdefault(name, path) == path:
             return name
@@ -206,7 +201,7 @@ def _file_rows(
 
 
 def _are_corners(boxes_N4: Array, points_NK3: Array, sizes_N2: Array) -> npt.NDArray[np.bool_]:
-    """Boxes that leave the image as left, top, width, height, and hold the person as corners."""
+    """Mark boxes that hold the person only if read as corners instead of left, top, width, height."""
     with np.errstate(invalid="ignore"):
         low, high = boxes_N4[:, :2], boxes_N4[:, 2:]
         beyond = (low + high > _BEYOND * sizes_N2).any(1)
@@ -258,13 +253,13 @@ def _is_among(category: object, maps: Mapping[Any, JointMap]) -> bool:
 
 @dataclass(kw_only=True)
 class _Part:
-    """One annotation file as it is read.
+    """One annotation file in reading.
 
     Attributes:
-        file, label, split: Its name, what it calls its part of the data, and its split.
+        file, label, split: Its name, its label of the data, and its split.
         by_id: Entries of its images.
         finder: Looks up images.
-        known, earlier: Names that were given so far, and before this file.
+        known, earlier: Names used so far, and before this file.
         quarantine: Gets people that can't be used.
         paths: Path of each image that was looked up, by id.
         present: Those that exist.
@@ -282,7 +277,7 @@ class _Part:
     present: set[str] = field(default_factory=set)
 
     def path_of(self, image_id: Any) -> str:
-        """An image's path; a faulty name as it is, to be refused in its own words.
+        """Return an image's path; a faulty name is returned unchanged, to be refused later.
 
         Raises:
             DataError: Several images have the name.
@@ -299,7 +294,7 @@ class _Part:
         return self.paths[image_id]
 
     def stills(self, chunk: list[tuple[int, dict[str, Any]]], joint_map: JointMap) -> Stills:
-        """People of one category; those of another form go to the quarantine."""
+        """Convert people of one category; malformed ones go to the quarantine."""
         number = np.array([row for row, _ in chunk])
         people = [person for _, person in chunk]
         entries = [self.by_id[person["image_id"]] for person in people]

@@ -1,8 +1,8 @@
-"""Categories and keypoints of COCO's form, paired by whole names.
+"""Match categories and keypoints of COCO's form by whole names.
 
 Names are compared without case, with spaces, dashes and underscores alike, and with ``l``, ``r``,
-``left`` and ``right`` before or behind the joint. Names of the 18 joints that COCO lacks, such as
-``pelvis`` or ``head_top``, are taken as these joints; other names are not used.
+``left`` and ``right`` before or after the joint. Names of the 18 joints that COCO lacks, such as
+``pelvis`` or ``head_top``, are accepted; other names are not used.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _PERSON_ID: Final = 1
 _PEOPLE: Final = frozenset(("person", "persons", "people", "human", "pedestrian"))
 _SIDES: Final = {"l": "left", "left": "left", "r": "right", "right": "right"}
 _FEWEST: Final = 2
-"""Joints without which a skeleton gives no box."""
+"""Joints that a skeleton needs for a box."""
 
 _NAMES: Final[dict[str, Joint]] = {name: Joint(number) for number, name in enumerate(JOINTS)}
 
 
 def person_categories(categories: object, path: Path) -> dict[Any, JointMap]:
-    """Ids of the categories that are people, with the map of their keypoints.
+    """Return the ids of person categories and the maps of their keypoints.
 
     A file without categories has COCO's: people are category 1.
 
@@ -64,11 +64,11 @@ def person_categories(categories: object, path: Path) -> dict[Any, JointMap]:
 
 
 def _joint_map(names: object, path: Path) -> JointMap | None:
-    """The joints that keypoints are; None where they are not a person's.
+    """Return the joints of keypoints; None if they are not a person's.
 
     Raises:
-        DataError: COCO's own names in another order. Tools are known that sort the names and
-            leave the coordinates as they are, so neither order can be trusted.
+        DataError: COCO's own names in another order. Some tools sort the names but not the
+            coordinates, so neither order can be trusted.
     """
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None
@@ -93,7 +93,7 @@ def _wrong_keypoints(names: object, path: Path) -> DataError:
 
 
 def _whole_name(text: str) -> str:
-    """A keypoint's name as the project writes it.
+    """Convert a keypoint's name to the project's spelling.
 
     >>> _whole_name("Shoulder-L"), _whole_name("right ankle"), _whole_name("Nose")
     ('left_shoulder', 'right_ankle', 'nose')

@@ -1,8 +1,8 @@
-"""The interface of readers: what a dataset needs on disk, and the rows that a reader gives.
+"""The interface of readers: the files that a dataset needs, and the rows that a reader yields.
 
-A reader turns a dataset's files into `SourceRows`, in pixels of the dataset's images. It knows
+A reader converts a dataset's files to `SourceRows`, in pixels of the dataset's images. It knows
 nothing of shards, crops or versions: `hemlets.data.versions.ingest` loads the images, cuts people
-out and writes the data version. So a reader can be tested with a file alone.
+out and writes the data version. So a reader can be tested with a single file.
 """
 
 from __future__ import annotations
@@ -143,13 +143,13 @@ class Reader(Protocol):
     def __call__(
         self, root: Path, options: ReadOptions, quarantine: Quarantine | None = None
     ) -> Iterator[SourceRows]:
-        """Rows of the dataset.
+        """Yield the rows of a dataset.
 
         Args:
             root: The dataset's folder.
             options: Options that all readers share.
-            quarantine: Gets damaged rows, so that the others are read. Without one the first
-                damage is an error.
+            quarantine: Gets damaged rows, so that reading continues. Without one the first damage
+                is an error.
 
         Raises:
             ConfigError: A setting is unknown to the reader.
@@ -194,17 +194,7 @@ class Dataset:
         options: ReadOptions | None = None,
         quarantine: Quarantine | None = None,
     ) -> Iterator[SourceRows]:
-        """Rows of the dataset below a folder.
-
-        Args:
-            root: The dataset's folder.
-            options: Options that all readers share.
-            quarantine: Gets damaged rows; without one, the first damage is an error.
-
-        Raises:
-            DataError: The layout is not as expected, or a file in it is damaged and there is no
-                quarantine.
-        """
+        """Check the layout, then yield the rows; see `Reader` for arguments and errors."""
         require_layout(self, root)
         module, function = self.reader.split(":")
         reader: Reader = getattr(import_module(module), function)

@@ -1,8 +1,8 @@
 """FBI labels: parts that point Forward or Backward, annotated by people (section 5).
 
-The form, which the project's annotation tool writes:
+The format of the project's annotation tool:
 
-CSV, UTF-8, with this header and one label a line::
+CSV, UTF-8, with this header and one label per line::
 
     sample_id,part,label,annotator,time
     mpii/015601864/0,left_forearm,F,anna,2024-05-02T09:30:00Z
@@ -82,7 +82,7 @@ class FbiLabel:
         part: Name of the part.
         label: ``F``, ``B`` or ``U``.
         annotator: Name of the annotator.
-        time: Time of labelling, ISO 8601 with a zone.
+        time: ISO 8601 with a zone.
     """
 
     sample_id: str
@@ -287,12 +287,7 @@ def apply_decisions(
 def read(
     root: Path, options: ReadOptions, quarantine: Quarantine | None = None
 ) -> Iterator[SourceRows]:
-    """Read rows of the labelled samples, with the relations by majority of the annotators.
-
-    Raises:
-        ConfigError: The labels have no settings.
-        DataError: A file can't be read; without a quarantine also the first bad label.
-    """
+    """Read rows of the labelled samples, with majority relations. There are no settings."""
     no_settings(options)
     collector = or_refuse(quarantine)
     labels: list[FbiLabel] = []

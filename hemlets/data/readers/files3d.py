@@ -23,7 +23,7 @@ from hemlets.core.errors import ConfigError, DataError
 Array = npt.NDArray[Any]
 
 MAX_UNPACKED_BYTES: Final = 8_000_000_000
-"""Larger files are refused by their headers; the largest real ones unpack to about 2 GB."""
+"""Larger files are refused by their headers; real ones unpack to about 2 GB at most."""
 
 _MAX_RATIO: Final = 400
 _RATIO_FREE_BYTES: Final = 50_000_000

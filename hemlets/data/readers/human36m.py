@@ -21,13 +21,9 @@ _SETTINGS: Final = ("drifting",)
 def read(
     root: Path, options: ReadOptions, quarantine: Quarantine | None = None
 ) -> Iterator[SourceRows]:
-    """Rows of Human3.6M below a folder, one batch for each sequence and camera.
+    """Yield the rows of Human3.6M, one batch per sequence and camera.
 
-    Settings: ``drifting`` is ``keep`` (the published protocols do) or ``exclude``.
-
-    Raises:
-        DataError: A file is damaged, and no quarantine was given.
-        ConfigError: A setting is unknown.
+    Settings: ``drifting`` is ``keep`` (as in the published protocols) or ``exclude``.
     """
     from hemlets.data.readers import human36m_json, human36m_official, spin_npz
 

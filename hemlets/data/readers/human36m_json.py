@@ -43,16 +43,12 @@ _IMAGE: Final = (
 
 
 def found(root: Path) -> bool:
-    """Whether a folder holds the JSON form."""
+    """Return whether a folder holds the JSON form."""
     return any(root.glob("annotations/Human36M_subject*_joint_3d.json"))
 
 
 def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[SourceRows]:
-    """Rows of the JSON form, one batch for each take and camera.
-
-    Raises:
-        DataError: A file is damaged, and the quarantine refuses.
-    """
+    """Yield the rows of the JSON form, one batch per take and camera."""
     for path in sorted(root.glob("annotations/Human36M_subject*_data.json")):
         with quarantine.guard(path):
             yield from _read_subject(root, path, options, quarantine)

@@ -47,7 +47,7 @@ _TOO_LARGE: Final = 20_000_000
 
 
 def split_of(subject: str, *, where: str) -> str:
-    """The split of a subject by protocol 1.
+    """Return the split of a subject by protocol 1.
 
     Raises:
         DataError: The subject has no published positions.
@@ -63,13 +63,13 @@ def split_of(subject: str, *, where: str) -> str:
 
 
 def is_left_out(subject: str, action: str, camera: str, options: ReadOptions) -> bool:
-    """Whether a sequence is corrupt, or drifts and is excluded by the settings."""
+    """Return whether a sequence is corrupt, or drifts and is excluded by the settings."""
     drifts = (subject, action) in _DRIFTING and options.settings.get("drifting") == "exclude"
     return (subject, action, camera) == _CORRUPT or drifts
 
 
 def found(root: Path) -> bool:
-    """Whether a folder holds the official form."""
+    """Return whether a folder holds the official form."""
     return bool(_position_files(root))
 
 
@@ -79,7 +79,7 @@ def _position_files(root: Path) -> list[Path]:
 
 
 def read_cameras(path: Path) -> dict[tuple[str, str], Camera]:
-    """Cameras by subject and name from metadata.xml.
+    """Read cameras by subject and name from metadata.xml.
 
     Raises:
         DataError: The file is absent or damaged, or a camera in it is implausible.
@@ -144,11 +144,7 @@ def _calibration(path: Path) -> Array:
 
 
 def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[SourceRows]:
-    """Rows of the official form, one batch for each sequence and camera.
-
-    Raises:
-        DataError: A file is damaged, and the quarantine refuses.
-    """
+    """Yield the rows of the official form, one batch per sequence and camera."""
     metadata = next(iter([*root.glob("metadata.xml"), *root.glob("*/metadata.xml")]), None)
     cameras = read_cameras(metadata or root / "metadata.xml")
     for path in _position_files(root):

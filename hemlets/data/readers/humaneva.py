@@ -117,12 +117,7 @@ def _mat_values(path: Path) -> dict[str, Array]:
 def read(
     root: Path, options: ReadOptions, quarantine: Quarantine | None = None
 ) -> Iterator[SourceRows]:
-    """Rows of HumanEva-I below a folder, one batch for each sequence and camera.
-
-    Raises:
-        DataError: A file is damaged, and no quarantine was given.
-        ConfigError: A setting is unknown.
-    """
+    """Yield the rows of HumanEva-I, one batch per sequence and camera. There are no settings."""
     no_settings(options)
     collector = or_refuse(quarantine)
     cameras: dict[tuple[str, str], Camera] = {}

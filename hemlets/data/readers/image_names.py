@@ -1,4 +1,4 @@
-"""Find images by the names in annotation files, whatever folder they are in."""
+"""Find images by the names in annotation files, in any folder."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SHOWN: Final = 3
 class ImageFinder:
     """Finds images below a folder.
 
-    Annotation files that groups share name an image by its file alone, or below a folder that
-    their makers had.
+    Published annotation files name an image by its file name alone, or below its author's own
+    folder.
 
     Args:
         root: The dataset's folder.
-        folders: Folders, relative to the dataset's, where images are looked for first.
+        folders: Folders, relative to the dataset's, that are searched first.
     """
 
     def __init__(self, root: Path, folders: Sequence[str] = ("images",)) -> None:
@@ -31,10 +31,10 @@ class ImageFinder:
         ]
 
     def find(self, name: str) -> str:
-        """An image's path relative to the dataset's folder, with ``/``.
+        """Return an image's path relative to the dataset's folder, with ``/``.
 
-        The name is taken as it is where it leads to a file, else as the end of a path. A name
-        that leads nowhere comes back below the first folder of images, for the message about it.
+        The name is used as it is if it is a file, else as the end of a path. A name without a file
+        is returned below the first folder of images, for the message about it.
 
         Args:
             name: Relative, with ``/`` and without ``..``.
@@ -60,7 +60,7 @@ class ImageFinder:
         return fitting[0] if fitting else "".join(self._prefixes[:1]) + name
 
     def exists(self, path: str) -> bool:
-        """Whether a path relative to the dataset's folder is a file."""
+        """Return whether a path relative to the dataset's folder is a file."""
         return (self._root / path).is_file()
 
     @cached_property

@@ -1,7 +1,7 @@
 """Leeds Sports Pose (LSP) and its extended training set (LSPET): 14 joints of athletes in stills.
 
-Both come as one ``joints.mat`` beside a folder of images numbered from 1, but the axes and the
-meaning of the third value differ between the two.
+Both have one ``joints.mat`` and a folder of images numbered from 1, but the axes and the meaning of
+the third value differ.
 """
 
 from __future__ import annotations
@@ -74,19 +74,14 @@ _SETTINGS: Final = ("validation_from",)
 
 
 def lsp_split(number: int) -> str:
-    """Split of an LSP image, counted from 0, as the dataset's README has it."""
+    """Return the split of an LSP image, counted from 0, by the dataset's README."""
     return "train" if number < _LSP_TRAIN else "test"
 
 
 def read_lsp(
     root: Path, options: ReadOptions, quarantine: Quarantine | None = None
 ) -> Iterator[SourceRows]:
-    """Rows of LSP.
-
-    Raises:
-        ConfigError: LSP has no settings.
-        DataError: ``joints.mat`` can't be used.
-    """
+    """Yield the rows of LSP. There are no settings."""
     no_settings(options)
     values = _joints(root / "joints.mat", axes=(2, 1, 0), other="LSPET", name="LSP")
     hidden = values[..., 2]
@@ -100,14 +95,10 @@ def read_lsp(
 def read_lspet(
     root: Path, options: ReadOptions, quarantine: Quarantine | None = None
 ) -> Iterator[SourceRows]:
-    """Rows of LSPET.
+    """Yield the rows of LSPET.
 
     Settings: with ``validation_from`` = N, images from number N on (``im00251.jpg`` is number 251)
     are for validation.
-
-    Raises:
-        ConfigError: A setting is unknown, or no image's number.
-        DataError: ``joints.mat`` can't be used.
     """
     no_settings(options, _SETTINGS)
     number = options.settings.get("validation_from", "")
@@ -126,7 +117,7 @@ def read_lspet(
 
 
 def _joints(path: Path, *, axes: tuple[int, int, int], other: str, name: str) -> Array:
-    """The file's joints as (N, 14, 3)."""
+    """Read the file's joints as (N, 14, 3)."""
     content = read_mat(path)
     require(content, ("joints",), where=path)
     joints = np.asarray(content["joints"])
@@ -149,7 +140,7 @@ def _joints(path: Path, *, axes: tuple[int, int, int], other: str, name: str) ->
 
 
 def _image_name(stem: str, present: frozenset[str]) -> str:
-    """The image of a number: a JPEG, or HR-LSPET's PNG where there is no JPEG."""
+    """Return the image of a number: a JPEG, or HR-LSPET's PNG without one."""
     names = f"images/{stem}.jpg", f"images/{stem}.png"
     return next((name for name in names if name in present), names[0])
 

@@ -1,8 +1,8 @@
 """Joint maps of datasets with 3D joints.
 
 A joint that a dataset lacks stays invalid. A joint is computed from two others only where the
-project defines it so: the thorax is the middle of the shoulders and, where a body model's pelvis
-is another point, the pelvis is the middle of the hips.
+project defines it so: the thorax is the middle of the shoulders; the pelvis is the middle of the
+hips if a body model's pelvis is another point.
 """
 
 from __future__ import annotations

@@ -56,14 +56,10 @@ _NAME: Final = re.compile(r"(S\d+)_(Seq\d+)_Cam(\d+)_(\d{6})\.(?:jpg|png)")
 def read(
     root: Path, options: ReadOptions, quarantine: Quarantine | None = None
 ) -> Iterator[SourceRows]:
-    """Rows of MPI-INF-3DHP below a folder, a batch for each sequence and camera.
+    """Yield the rows of MPI-INF-3DHP, one batch per sequence and camera.
 
     Settings: ``cameras`` lists numbers of the training cameras (``0,1,2``) or is ``all``;
-    ``test_3d`` is ``univ`` (what published scores use) or ``metric``.
-
-    Raises:
-        DataError: A file is damaged, and no quarantine was given.
-        ConfigError: A setting is unknown or can't be used.
+    ``test_3d`` is ``univ`` (as in published scores) or ``metric``.
     """
     no_settings(options, ("cameras", "test_3d"))
     collector = or_refuse(quarantine)
@@ -100,7 +96,7 @@ def _wanted_cameras(options: ReadOptions) -> tuple[int, ...]:
 
 
 def read_calibration(path: Path) -> dict[int, Camera]:
-    """Cameras by number from ``camera.calibration`` (Skeletool's text form, millimetres).
+    """Read cameras by number from ``camera.calibration`` (Skeletool's text form, millimetres).
 
     Raises:
         DataError: The file is absent or damaged, or a camera in it is implausible.

@@ -86,19 +86,9 @@ _BOXES: Final = ("joints", "scale")
 def read(
     root: Path, options: ReadOptions, quarantine: Quarantine | None = None
 ) -> Iterator[SourceRows]:
-    """Read rows of MPII from the MATLAB file if it exists, else from the JSON files.
+    """Yield the rows of MPII from the MATLAB file if it exists, else from the JSON files.
 
-    Args:
-        root: The dataset's folder.
-        options: The setting ``box`` is ``joints`` (default) or ``scale``.
-        quarantine: Gets damaged rows; without it the first is an error.
-
-    Yields:
-        Rows of a few thousand people.
-
-    Raises:
-        ConfigError: A setting is unknown.
-        DataError: A file can't be read.
+    Settings: ``box`` is ``joints`` (default) or ``scale``.
     """
     _check_settings(options)
     collector = or_refuse(quarantine)

@@ -1,7 +1,7 @@
-"""The open rendered dataset, or any other data version of this project, as a dataset.
+"""A data version of this project, such as the open rendered dataset, as a dataset.
 
-Its images are rows of shards, which `ImageRef` names as frames: ``shards/NAME.arrow#ROW``. Scenes
-without a person are left out, since ingest reads people: combine data versions to keep them.
+Its images are rows of shards: `ImageRef` names them as frames, ``shards/NAME.arrow#ROW``. Scenes
+without a person are left out, since ingest reads people: combine data versions to retain them.
 """
 
 from __future__ import annotations
@@ -61,12 +61,7 @@ _LEFT_OUT: Final = frozenset(
 def read(
     root: Path, options: ReadOptions, quarantine: Quarantine | None = None
 ) -> Iterator[SourceRows]:
-    """Rows of a data version.
-
-    Raises:
-        ConfigError: A data version has no settings.
-        DataError: The table can't be read; without a quarantine also the first bad row.
-    """
+    """Yield the rows of a data version. There are no settings."""
     no_settings(options)
     table = Annotations.read(root / "annotations.parquet")
     yield from version_rows(table, options, or_refuse(quarantine), root)
@@ -75,7 +70,7 @@ def read(
 def version_rows(
     table: Annotations, options: ReadOptions, quarantine: Quarantine, root: Path
 ) -> Iterator[SourceRows]:
-    """Read rows of an annotation table whose images are in shards beside it."""
+    """Yield the rows of an annotation table whose images are in the version's shards."""
     present = images_below(root, _SHARDS)
     # The gate split is held out of training, as validation is.
     wanted = options.splits | ({"gate"} if "validation" in options.splits else set())

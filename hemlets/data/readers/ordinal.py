@@ -95,12 +95,7 @@ _HALVES: Final = (
 def read(
     root: Path, options: ReadOptions, quarantine: Quarantine | None = None
 ) -> Iterator[SourceRows]:
-    """Read rows of both folders, or of the one that exists.
-
-    Raises:
-        ConfigError: The dataset has no settings.
-        DataError: A file can't be read; without a quarantine also the first bad row.
-    """
+    """Yield the rows of both folders, or of the only one. There are no settings."""
     no_settings(options)
     collector = or_refuse(quarantine)
     taken: set[str] = set()
@@ -168,7 +163,7 @@ def _known(points_NS2: Array, flags_NS: Array, half: _Half) -> Flags:
 
 
 def _image_pattern(half: _Half, present: frozenset[str]) -> str:
-    """Find the naming pattern of the images, from the first image."""
+    """Find the naming pattern of the images among the first 100 numbers."""
     folder = f"{half.folder}/images/"
     for pattern in half.names:
         if any(f"{folder}{pattern.format(number)}" in present for number in range(1, 101)):

@@ -51,24 +51,24 @@ class Quarantined:
 
 @dataclass
 class Quarantine:
-    """Collects what readers left out.
+    """Collects rows and files that readers leave out.
 
     Attributes:
         items: Damaged rows and files.
-        skipped: Number of sound rows that teach nothing, by reason, e.g. people without an
-            annotated joint.
+        skipped: Number of sound but unusable rows, by reason, e.g. people without an annotated
+            joint.
     """
 
     items: list[Quarantined] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 
     def skip(self, reason: str, count: int = 1) -> None:
-        """Count sound rows that teach nothing."""
+        """Count sound but unusable rows."""
         if count:
             self.skipped[reason] += count
 
     def skip_split(self, what: str, split: str, count: int = 1) -> None:
-        """Count files, sequences or rows of a split that is not wanted."""
+        """Count files, sequences or rows of a split that was not requested."""
         self.skip(f"{what} of the split {split}, which was not asked for", count)
 
     def report(
@@ -127,7 +127,7 @@ class Quarantine:
 
 
 class Refuse(Quarantine):
-    """Raises at the first damage; used where no quarantine is given."""
+    """Raises at the first damage; used without a quarantine."""
 
     def report(
         self,
@@ -152,11 +152,11 @@ class Refuse(Quarantine):
 
     @contextmanager
     def guard(self, file: str | PathLike[str]) -> Iterator[None]:
-        """Let a file's error through."""
+        """Pass a file's error on."""
         del file
         yield
 
 
 def or_refuse(quarantine: Quarantine | None) -> Quarantine:
-    """Return the quarantine, or one that raises at the first damage where it is None."""
+    """Return the quarantine; `Refuse` if it is None."""
     return Refuse() if quarantine is None else quarantine

@@ -1,8 +1,8 @@
 """The npz form of SPIN (Kolotouros et al. 2019), used by many projects.
 
-One row a person: ``imgname``, ``center`` and ``scale`` (a square of scale × 200 px), and optionally
-``part`` (u, v, confidence), ``S`` (x, y, z, confidence in metres), ``pose``,
-``shape`` and ``has_smpl``. ``part`` and ``S`` have SPIN's 24 joints, or 17 of Human3.6M's or
+One row per person: ``imgname``, ``center`` and ``scale`` (a square of scale × 200 px), and
+optionally ``part`` (u, v, confidence), ``S`` (x, y, z, confidence in metres), ``pose``,
+``shape`` and ``has_smpl``. ``part`` and ``S`` have SPIN's 24 joints, or 17 in Human3.6M's or
 MPI-INF-3DHP's order. ``openpose`` holds detections, not annotations, and is not read.
 """
 
@@ -145,13 +145,13 @@ def read_rows(
     finder: ImageFinder,
     pixel_shift: float = 0.0,
 ) -> Iterator[SourceRows]:
-    """Read the rows of one npz file, a batch for each clip and camera.
+    """Yield the rows of one npz file, a batch per clip and camera.
 
     Args:
         path: The file.
         source: Name of the dataset.
-        naming: Gives an image's `Naming` by its path, or None to leave it out.
-        options: Wanted splits.
+        naming: Returns an image's `Naming` by its path, or None to leave it out.
+        options: Options of the reader.
         quarantine: Gets damaged rows.
         map17: Joint map of files with 17 joints.
         finder: Finds the images.
@@ -199,7 +199,7 @@ class _Member:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _People:
-    """The checked arrays of a file with N rows; None for arrays that it lacks."""
+    """Checked arrays of a file with N rows; None for arrays that it lacks."""
 
     path: Path
     names: Array
@@ -330,14 +330,10 @@ def _plain_naming(path: Path, people: Counter[str]) -> Any:
 def read(
     root: Path, options: ReadOptions, quarantine: Quarantine | None = None
 ) -> Iterator[SourceRows]:
-    """Rows of every npz file in a folder.
+    """Yield the rows of all npz files in a folder.
 
     The split is a whole word of the file's name (test, val; else train). Settings: ``joints``
     names the order of files with 17 joints.
-
-    Raises:
-        DataError: A file is damaged, and no quarantine was given.
-        ConfigError: A setting is unknown.
     """
     no_settings(options, _SETTINGS)
     map17 = _MAPS17.get(options.settings.get("joints", ""))
@@ -358,11 +354,7 @@ def read(
 
 
 def read_human36m(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[SourceRows]:
-    """Read rows of Human3.6M in this form, with cameras from ``cameras.pkl`` if it is there.
-
-    Raises:
-        DataError: A file is damaged, and the quarantine refuses.
-    """
+    """Yield rows of Human3.6M in this form, with cameras from ``cameras.pkl`` if it exists."""
     cameras = _human36m_cameras(root / "cameras.pkl", quarantine)
     # Two files of a folder often hold the same images in different joint sets.
     seen: set[str] = set()

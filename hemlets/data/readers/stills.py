@@ -28,16 +28,16 @@ CHUNK: Final = 4096
 """Rows in a batch."""
 
 _LARGEST_PX: Final = 1e5
-"""No image side is longer; a larger coordinate is not in pixels."""
+"""Largest image side; a larger coordinate is not in pixels."""
 
 _TINY_PX: Final = 20.0
-"""In an image of no longer side, joints within one pixel may be right."""
+"""In images up to this side, joints within one pixel are plausible."""
 
 _EDGE_PX: Final = 1.0
 """Annotations may lie this far outside the image."""
 
 _FEWEST_JOINTS: Final = 2
-"""A person with fewer joints gives no box."""
+"""Fewest joints that give a box."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,18 +84,18 @@ class Stills:
 def still_rows(
     stills: Stills, quarantine: Quarantine, *, present: frozenset[str], taken: set[str]
 ) -> SourceRows | None:
-    """Check people and turn the plausible ones into rows.
+    """Check people and convert the plausible ones to rows.
 
-    A row with fewer than two annotated joints is not damaged, but of no use: it is skipped.
+    A row with fewer than two annotated joints is unusable, not damaged: it is skipped.
 
     Args:
         stills: The people.
         quarantine: Gets the others, each for its first fault.
-        present: Paths of the images that exist.
-        taken: Sample ids of earlier rows; gets those of these rows.
+        present: Paths of existing images.
+        taken: Sample ids of earlier rows; the ids of these rows are added.
 
     Returns:
-        The rows, None where none is left.
+        The rows; None if none is left.
     """
     check = _Check(stills, quarantine)
     check.images(present)
@@ -135,7 +135,7 @@ def still_rows(
 
 
 class _Check:
-    """Checks rows for one fault after the other; ``keep`` is the mask of those left."""
+    """Checks rows for one fault after the other; ``keep`` is the mask of the sound ones."""
 
     def __init__(self, stills: Stills, quarantine: Quarantine) -> None:
         self.keep: Flags = stills.known_NS.sum(1) >= _FEWEST_JOINTS
@@ -271,7 +271,7 @@ def _as_numbers(value: Any, shape: tuple[int, ...]) -> Array | None:
 
 
 def image_fault(name: object) -> str:
-    """Say what is wrong with an image's name; empty if nothing is."""
+    """Describe the fault of an image's name; empty if there is none."""
     if not isinstance(name, str) or not name.strip():
         return "the image has no name"
     if "\0" in name or "\\" in name:
@@ -284,7 +284,7 @@ def image_fault(name: object) -> str:
 
 
 def image_folder(root: Path, *candidates: str) -> str:
-    """Return the first folder that exists, relative to the dataset's and ending with ``/``.
+    """Return the first existing folder, relative to the dataset's and ending with ``/``.
 
     Raises:
         DataError: None of them exists.
@@ -307,6 +307,6 @@ def in_folder(folder: str, name: object) -> str:
 
 
 def images_below(root: Path, folder: str) -> frozenset[str]:
-    """Paths of the files directly in a folder, relative to the dataset's folder."""
+    """List the files directly in a folder, relative to the dataset's folder."""
     with os.scandir(root / folder) as entries:
         return frozenset(folder + entry.name for entry in entries)

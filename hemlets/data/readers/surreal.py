@@ -1,4 +1,4 @@
-"""SURREAL (Varol et al. 2017): rendered SMPL bodies, one ``_info.mat`` a clip.
+"""SURREAL (Varol et al. 2017): rendered SMPL bodies, one ``_info.mat`` per clip.
 
 The renderer's camera matrix mirrors (its determinant is −1): a person's left side appears as the
 right side in the image. The reader therefore swaps left and right joints and mirrors θ, so that
@@ -55,12 +55,7 @@ _FIELDS: Final = ("joints2D", "joints3D", "pose", "shape", "camLoc", "zrot", "ge
 def read(
     root: Path, options: ReadOptions, quarantine: Quarantine | None = None
 ) -> Iterator[SourceRows]:
-    """Rows of SURREAL below a folder, one batch a clip.
-
-    Raises:
-        DataError: A file is damaged, and no quarantine was given.
-        ConfigError: A setting is unknown.
-    """
+    """Yield the rows of SURREAL, one batch per clip. There are no settings."""
     no_settings(options)
     collector = or_refuse(quarantine)
     for path in sorted(root.glob("**/*_info.mat")):
@@ -86,7 +81,7 @@ def _by_frame(fields: dict[str, Any], name: str, shape: tuple[int, ...], path: P
 def read_clip(
     root: Path, path: Path, split: str, options: ReadOptions, quarantine: Quarantine
 ) -> SourceRows | None:
-    """Read the rows of one clip; None where none is left.
+    """Read the rows of one clip; None if none is left.
 
     Raises:
         DataError: The file is damaged, or the quarantine refuses a row.

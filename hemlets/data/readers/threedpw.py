@@ -41,12 +41,7 @@ _FIELDS: Final = (
 def read(
     root: Path, options: ReadOptions, quarantine: Quarantine | None = None
 ) -> Iterator[SourceRows]:
-    """Rows of 3DPW below a folder, one batch for each sequence and person.
-
-    Raises:
-        DataError: A file is damaged, and no quarantine was given.
-        ConfigError: A setting is unknown.
-    """
+    """Yield the rows of 3DPW, one batch per sequence and person. There are no settings."""
     no_settings(options)
     collector = or_refuse(quarantine)
     for path in sorted(root.glob("sequenceFiles/*/*.pkl")):

@@ -1,4 +1,4 @@
-"""UP-3D (Lassner et al. 2017): SMPL fits accepted by annotators, one pickle an image."""
+"""UP-3D (Lassner et al. 2017): SMPL fits accepted by annotators, one pickle per image."""
 
 from __future__ import annotations
 
@@ -41,12 +41,7 @@ _MAX_PIXELS: Final = 50_000_000
 def read(
     root: Path, options: ReadOptions, quarantine: Quarantine | None = None
 ) -> Iterator[SourceRows]:
-    """Rows of UP-3D below a folder, one an image.
-
-    Raises:
-        DataError: A file is damaged, and no quarantine was given.
-        ConfigError: A setting is unknown.
-    """
+    """Yield the rows of UP-3D, one per image. There are no settings."""
     no_settings(options)
     collector = or_refuse(quarantine)
     folder = root / "up-3d" if (root / "up-3d").is_dir() else root

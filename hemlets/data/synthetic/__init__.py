@@ -1,4 +1,4 @@
-"""Open data: any number of rendered people in real motion, free of licences.
+"""Open data: rendered people in captured motion, without licence restrictions, in any number.
 
 `build_open_data` writes a data version; `render_person` renders one sample.
 """

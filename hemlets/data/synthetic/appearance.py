@@ -1,8 +1,8 @@
 """Paint a person: skin, face, hair and clothes, in the rest pose.
 
 Every visible point is painted by its position on the template body in its T-pose (x to the
-body's left, y up, z to the front), in metres. So garments, their patterns and the face stay on
-the body however it moves, and their edges are as sharp as the image, not as the mesh.
+body's left, y up, z to the front), in metres. Garments, patterns and face therefore follow the
+body's motion, and edges are as sharp as the image, not as the mesh.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _HAIR_TONES = np.array(
 
 @dataclass(frozen=True, kw_only=True)
 class Landmarks:
-    """Positions on the template body where garments end, metres."""
+    """Positions of garments' ends on the template body, metres."""
 
     neck_y: float
     shoulder_x: float
@@ -80,12 +80,12 @@ class Landmarks:
 
 @dataclass(frozen=True, kw_only=True)
 class Fabric:
-    """A cloth: one or two colours and how they alternate.
+    """A cloth with one or two colours in a pattern.
 
     Attributes:
         kind: plain, stripes, check, dots, blotches or fade.
         colours_23: RGB within 0–1.
-        waves_33: Wave vectors in radians a metre.
+        waves_33: Wave vectors in radians per metre.
         phases_3: Their phases.
         threshold: Share of the second colour.
     """
@@ -97,7 +97,7 @@ class Fabric:
     threshold: float
 
     def paint(self, points_P3: Float32) -> Float32:
-        """Colours (P, 3) at rest-pose points (P, 3)."""
+        """Compute colours (P, 3) at rest-pose points (P, 3)."""
         base, other = self.colours_23
         if self.kind == "plain":
             return np.broadcast_to(base, points_P3.shape)
@@ -149,7 +149,7 @@ class Look:
     gloves: bool
 
     def paint(self, points_P3: Float32) -> Float32:
-        """Albedo (P, 3), RGB within 0–1, of rest-pose points (P, 3)."""
+        """Compute the albedo (P, 3), RGB within 0–1, of rest-pose points (P, 3)."""
         marks = self.marks
         x, y, z = points_P3.T
         wide = np.abs(x)
@@ -222,7 +222,7 @@ class Look:
 
 
 def random_colour(rng: np.random.Generator) -> Float32:
-    """An RGB colour within 0–1: greys, muted and strong ones, dark and light."""
+    """Draw an RGB colour within 0–1: greys, muted and strong ones, dark and light."""
     level, strength, *tint = rng.random(5)
     level = 0.08 + 0.9 * level
     strength = (0.08, 0.35, 0.8)[int(3 * strength)]

@@ -1,7 +1,4 @@
-"""Draw all but the person: backgrounds, clutter, occluders, camera effects.
-
-They are drawn at the image's own size with OpenCV's anti-aliased primitives.
-"""
+"""Draw backgrounds, clutter, occluders and camera effects, at the image's own size."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ Image = npt.NDArray[np.uint8]
 
 _BANK_SIDE: Final = 256
 _SHIFT: Final = 3
-"""OpenCV draws at whole numbers; with this shift they are eighths of a pixel."""
+"""Binary digits of OpenCV's fixed-point coordinates: eighths of a pixel."""
 
 
 @lru_cache(maxsize=1)

@@ -1,9 +1,9 @@
 """Rendered benchmarks with fixed content under a fixed name.
 
-A small file beside this module holds a benchmark's configuration and a description of its labels.
-A rendering with other labels, e.g. by a newer renderer or with another body, is refused: it would
-be another benchmark under the same name. Images may differ in their last bits between machines, so
-labels are compared: names and numbers of clips exactly, coordinates within a tolerance.
+A file in this folder holds a benchmark's configuration and a description of its labels. A rendering
+with other labels, e.g. by a newer renderer or with another body, is refused. Images may differ in
+their last bits between machines, so labels are compared: names and numbers of clips exactly,
+coordinates within a tolerance.
 
 A new benchmark is made with ``python -m hemlets.data.synthetic.benchmark_set NAME FOLDER`` from a
 rendered folder, and never changed afterwards.

@@ -44,27 +44,27 @@ class OpenDataConfig(Config):
 
     seed: Count = 0
     first: Count = 0
-    """Index of the first training image. Ranges that overlap share images; the other splits stay
-    the same."""
+    """Index of the first training image; overlapping ranges share images."""
     samples: SplitSizes = SplitSizes()
     background_share: Probability = 0.03
-    """Number of scenes without a person, relative to the people of training, validation and test:
-    the presence confidence is trained on them."""
+    """Number of scenes without a person, relative to the people of training, validation and test.
+    They train the presence confidence.
+    """
     image_px: Annotated[int, Field(ge=64, le=1024)] = 160
     """Side of the square image."""
     shard_size: Annotated[int, Field(ge=1)] = 512
-    """Images in a shard: the unit of resuming."""
+    """Images per shard: the unit of resuming."""
     supersampling: Annotated[int, Field(ge=1, le=4)] = 2
-    """Factor by which the person is rasterised larger and then averaged down."""
+    """Factor of the person's supersampling."""
     jpeg_quality: Annotated[tuple[Quality, Quality], Range] = (70, 95)
-    """Range of the quality, drawn for each image."""
+    """Range of the JPEG quality."""
 
     mixture_probability: Probability = 0.4
     """Probability that a limb group is taken from another clip of the same split."""
     free_limb_probability: Probability = 0.2
     """Probability that an arm or leg of a training pose is drawn from its whole anatomical range.
-    The other splits hold captured motion and its mixtures only, so that they measure the error on
-    unseen real motion."""
+    Other splits only have captured motion and its mixtures: they measure errors on real motion.
+    """
     tumble_probability: Probability = 0.05
     """Probability of a random orientation of the body: lying, upside down."""
     pose_noise: Annotated[float, Field(ge=0.0, le=3.0)] = 1.0
@@ -75,9 +75,9 @@ class OpenDataConfig(Config):
     elevation_deg: Annotated[tuple[Degrees, Degrees], Range] = (-20.0, 45.0)
     roll_std_deg: Annotated[float, Field(ge=0.0, le=45.0)] = 4.0
     box_fraction: Annotated[tuple[Fraction, Fraction], Range] = (0.55, 0.85)
-    """Longer side of the person's box over the image's side, for people who are not cut off."""
+    """Longer side of the box of an untruncated person over the image's side."""
     truncation_probability: Probability = 0.15
-    """Probability that the view is zoomed and shifted so that the person is cut off."""
+    """Probability of a zoomed and shifted view that truncates the person."""
     occluder_probability: Probability = 0.35
     """Probability of objects in front of the person."""
     clutter_probability: Probability = 0.6

@@ -20,7 +20,7 @@ from hemlets.data.table import ALL_SPLITS, BACKGROUND_SPLITS, Annotations
 from hemlets.data.versions.writer import Progress, VersionWriter, rows_file, store_shard
 
 RENDERER_VERSION: Final = 2
-"""Increased when the same configuration gives other images or other columns than before."""
+"""Increase it whenever a configuration gives other images or columns."""
 
 _ASSETS: Final = ("body/open_body_lite.npz", "motions/motions.npz", "motions/families.json")
 
@@ -62,18 +62,18 @@ def build_open_data(
 ) -> None:
     """Render a data version into a folder, or finish one that was interrupted.
 
-    The bytes do not depend on the number of workers or on interruptions. A folder with the whole
-    data version is left as it is; a missing shard is rendered again.
+    The bytes do not depend on the number of workers or on interruptions. Existing shards are
+    reused; a missing shard is rendered again.
 
     Args:
-        config: What to render.
+        config: Configuration of the rendering.
         folder: Gets ``shards/``, ``annotations.parquet`` and, last, ``version.json``.
-        motions: Clips of motion beside the bundled ones.
+        motions: Further motion clips.
         workers: Processes. 1 renders in this process.
         progress: See `hemlets.data.versions.writer.Progress`.
 
     Raises:
-        DataError: The folder holds other data, or a split is to be rendered without motion.
+        DataError: The folder holds other data, or a split has no motion.
         WorkspaceError: The disk is too small, another process writes into the folder, or a
             worker died.
     """
@@ -100,7 +100,7 @@ def build_open_data(
 
 
 def _recipe(config: OpenDataConfig, motions: Motions | None) -> dict[str, Any]:
-    """Everything that decides the bytes."""
+    """Collect everything that the bytes depend on."""
     own = {} if motions is None else {"motions": motions.recipe}
     return own | {
         "kind": "open-rendered",
@@ -112,7 +112,7 @@ def _recipe(config: OpenDataConfig, motions: Motions | None) -> dict[str, Any]:
 
 
 def _image_bytes(config: OpenDataConfig) -> int:
-    """A generous estimate: noisy JPEGs of high quality take about 0.7 bytes a pixel."""
+    """Estimate an image's bytes generously: noisy JPEGs take about 0.7 per pixel."""
     return int(0.8 * config.image_px**2) + 6_000
 
 

@@ -1,4 +1,4 @@
-"""Read motion clips for rendering, beside the bundled ones, from AMASS files."""
+"""Read further motion clips for rendering from AMASS files."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from hemlets.data.readers.amass import read_clips
 from hemlets.data.readers.quarantine import Quarantine
 
 _FRAMES_A_SECOND: Final = 10.0
-"""Frame rate of the clips: frames are drawn singly, and neighbours at 120 Hz are alike."""
+"""Frame rate of the clips: neighbours at 120 Hz are nearly equal."""
 
 _REASONS_SHOWN: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Motions:
-    """Clips of motion for rendering, beside the bundled ones.
+    """Further motion clips for rendering.
 
     Attributes:
         name: Prefix of the names of samples, so that two renderings can be combined.
-        clips: Sorted by name, thinned to about 10 frames a second.
+        clips: Sorted by name, thinned to about 10 frames per second.
     """
 
     name: str

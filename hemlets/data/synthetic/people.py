@@ -1,9 +1,8 @@
 """Render one person or empty scene: a function of configuration, split and index.
 
-Bodies are posed in blocks of `BLOCK` consecutive samples, since posing one by one is slow. A
-matrix product may round differently when its batch changes, so the blocks are always whole and
-always start at multiples of `BLOCK`: a sample's bytes depend neither on other requested samples
-nor on the size of the shards.
+Bodies are posed in blocks of `BLOCK` consecutive samples, which is faster. Because a matrix product
+may round differently in another batch, blocks are always complete and start at multiples of
+`BLOCK`: a sample's bytes depend neither on other requested samples nor on the size of the shards.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ SOURCE: Final = "open-rendered"
 
 _MM_PER_M: Final = 1000.0
 _MOST_HIDDEN: Final = 0.6
-"""Largest share of the person that occluders may hide; others are left out."""
+"""Largest share of the person that occluders may hide; larger occluders are left out."""
 
 # How far a joint lies below the skin in front of it, at most, millimetres: half the thickness
 # of the body there, in its wider direction. Skin farther in front belongs to another part.
@@ -59,14 +58,14 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class RenderedPerson:
-    """An image with one person, or a scene without, and everything that is known about them.
+    """An image with one person, or an empty scene, with its annotations.
 
     Units and frames are those of `hemlets.data.table.table`.
 
     Attributes:
         image: RGB (S, S, 3) before compression.
         jpeg: The image's stored bytes.
-        row: The annotation row's values by field name, without shard and shard row.
+        row: Annotations by field name, without shard and shard row.
     """
 
     image: npt.NDArray[np.uint8]
@@ -133,10 +132,9 @@ class Studio:
             return self._render(split, *self._posed(split, index))
 
     def scene(self, split: str, index: int) -> RenderedPerson:
-        """Render a scene without a person, with a box where a person might have been.
+        """Render a scene without a person, with the box of a person who is posed but not drawn.
 
-        A person is posed and framed as in the other splits, and then not drawn; objects behind
-        and in front of people are drawn as well. Nothing is annotated.
+        Objects in front of and behind people are drawn too. Nothing is annotated.
 
         Args:
             split: One of `hemlets.data.table.BACKGROUND_SPLITS`.
@@ -243,9 +241,9 @@ class Studio:
     ) -> Layer:
         """Rasterise and paint the body: colours, black outside of it.
 
-        The mesh is drawn with rest-pose positions in place of colours, which `appearance` turns
-        into skin and clothes pixel by pixel, and with the light at each vertex. So a coarse mesh
-        gets sharp patterns.
+        The mesh is drawn with rest-pose positions in place of colours, which `appearance` converts
+        to skin and clothes per pixel, and with the light at each vertex. So a coarse mesh gets
+        sharp patterns.
         """
         look, lights = draw_look(rng, self._marks), draw_lights(rng)
         normals = vertex_normals(posed.vertices_V3_mm, self._faces)
@@ -326,7 +324,7 @@ def _unknown_row() -> dict[str, Any]:
 
 
 def _wound_outwards(body: BodyModel) -> npt.NDArray[np.int32]:
-    """The body's triangles (F, 3), counter-clockwise as seen from outside."""
+    """Return the body's triangles (F, 3), counter-clockwise as seen from outside."""
     faces = body.faces_F3.numpy().astype(np.int32)
     a, b, c = body.v_template_V3.numpy().astype(np.float64)[faces].transpose(1, 0, 2)
     volume = (a * np.cross(b, c)).sum()

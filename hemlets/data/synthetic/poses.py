@@ -1,9 +1,8 @@
 """Draw plausible poses from motion capture: a frame, another clip's limbs, anatomical noise.
 
-The bundled clips move 13 of SMPL's 24 joints, and come from few people. A model trained on them
-alone would learn constants for the other joints, so every joint gets motion here: trunk bend is
-shared among the joints of the spine, neck and head turn, collars follow the arms, and wrists,
-hands, ankles and toes move.
+The bundled clips move 13 of SMPL's 24 joints, and come from few people; a model would learn
+constants for the other joints. So every joint moves here: trunk bend is shared among spine joints,
+neck and head turn, collars follow the arms, and wrists, hands, ankles and toes move.
 
 For θ's axes see `hemlets.body.limits`.
 """
@@ -86,10 +85,10 @@ _NOISE_J3 = _noise_table()
 
 
 class MotionLibrary:
-    """Clips by split, with the probability of drawing each.
+    """Clips by split, with drawing probabilities.
 
     A family's probability grows with the variety of its motion and with the root of its number of
-    clips; within a family a clip's grows with the root of its length. So neither long clips nor
+    clips; within a family, a clip's grows with the root of its length. So neither long clips nor
     large families dominate.
 
     Raises:

@@ -1,9 +1,8 @@
-"""Rendered people without end, for training that never sees an image twice unless it wants to.
+"""Endless rendered people for training without repeated images.
 
-The stream is a sequence of windows; training shows each `StreamConfig.reuse` times, as so many
-epochs, before the next one comes. A window holds people and, after them, as many scenes without a
-person as a data version has beside so many people. Who is where depends on the seed alone, so any
-number of workers, and a run that goes on in the middle, sees the same.
+The stream is a sequence of windows; training shows each for `StreamConfig.reuse` epochs. A window
+holds people and then scenes without a person, in the proportion of a data version. Every sample
+depends on the seed alone, not on the number of workers or on the start.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ Indices = npt.NDArray[np.integer[Any]]
 
 
 class StreamSettings(Config):
-    """How a stream is cut and how often it shows the same.
+    """Windows of a stream.
 
     Attributes:
-        window: People that a batch is drawn from, in whole blocks of 64. Scenes without a person
-            come beside them: ``data.background_share`` of their number.
-        reuse: Times that each sample is shown, with another augmentation each time. Rendering
-            costs more than augmenting, so that 2–4 feed a fast accelerator from few cores.
-        ahead: Blocks that may be rendered before they are wanted: what bounds the memory.
+        window: People per window, in whole blocks of 64; scenes without a person are added:
+            ``data.background_share`` of this number.
+        reuse: Epochs per window, each with another augmentation. Rendering is slower than
+            augmenting: 2–4 feed a fast accelerator from few cores.
+        ahead: Blocks that may be rendered in advance; bounds the memory.
     """
 
     window: Annotated[int, Field(ge=BLOCK)] = 2048
@@ -54,11 +53,11 @@ class StreamSettings(Config):
 
 
 class StreamConfig(StreamSettings):
-    """What is streamed.
+    """Content of a stream.
 
     Attributes:
-        data: How people and scenes are rendered; its numbers of samples don't matter here.
-        split: Whose motion they show.
+        data: Rendering of people and scenes; its numbers of samples are not used.
+        split: Split of the motion.
     """
 
     data: OpenDataConfig = OpenDataConfig()
@@ -72,16 +71,16 @@ class StreamConfig(StreamSettings):
 
     @property
     def size(self) -> int:
-        """Samples in a window: people and, after them, scenes."""
+        """Samples in a window: people and then scenes."""
         return self.window + self.scenes
 
     @property
     def blocks(self) -> int:
-        """Blocks in a window, none of people and scenes both."""
+        """Blocks in a window; none has both people and scenes."""
         return self.window // BLOCK + math.ceil(self.scenes / BLOCK)
 
     def block(self, number: int, slots: Indices) -> Block:
-        """What a block of the stream renders of some slots of its window."""
+        """Return the block for some slots of a window."""
         window, place = divmod(number, self.blocks)
         of_scenes = place >= self.window // BLOCK
         first, count = (self.window, self.scenes) if of_scenes else (0, self.window)
@@ -104,7 +103,7 @@ class StreamConfig(StreamSettings):
 
 
 class Block(NamedTuple):
-    """Samples of a split that are rendered together: their indices, rising."""
+    """Samples of a split that are rendered together, by rising indices."""
 
     number: int
     split: str
@@ -113,13 +112,13 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class StreamWindow:
-    """Some samples of a window; those of a table with their images in memory.
+    """Samples of a window as table rows, with their images in memory.
 
     Attributes:
-        number: Of the window.
-        slots: Place of each row's sample in the window.
-        annotations: One row a sample.
-        jpegs: Their images.
+        number: Number of the window.
+        slots: Position of each row's sample in the window.
+        annotations: One row per sample.
+        jpegs: Stored images.
     """
 
     number: int
@@ -128,7 +127,7 @@ class StreamWindow:
     jpegs: tuple[bytes, ...]
 
     def jpeg(self, shard: str, row: int, sample_id: str | None = None) -> bytes:
-        """The bytes of one image, as a shard's reader gives them.
+        """Return the stored bytes of one image, like a shard reader.
 
         Raises:
             DataError: The window has no such row.
@@ -144,14 +143,14 @@ _Rendered = list[tuple[dict[str, Any], bytes]]
 
 
 class RenderStream:
-    """Renders windows in worker processes, a bounded number of blocks ahead.
+    """Renders windows in worker processes, a bounded number of blocks in advance.
 
-    Use it as a context: the workers end with it, and with this process. Open it in a thread
+    Use it as a context manager; the workers end with it and with this process. Open it in a thread
     that outlives it.
 
     Args:
-        config: What is streamed.
-        workers: Processes; 0 renders in this one when a window is asked for.
+        config: Content of the stream.
+        workers: Processes; 0 renders in this process on request.
     """
 
     def __init__(self, config: StreamConfig, *, workers: int = 1) -> None:
@@ -173,12 +172,12 @@ class RenderStream:
     def windows(
         self, start: int = 0, wanted: Callable[[int], Indices] | None = None
     ) -> Iterator[StreamWindow]:
-        """Windows from a number on, without end. One iteration at a time.
+        """Yield windows from a number on, without end. One iteration at a time.
 
         Args:
-            start: Number of the first.
-            wanted: Slots of a window that are needed, by its number; all when omitted. One of
-                several processes renders its share alone.
+            start: Number of the first window.
+            wanted: Returns the needed slots of a window, by its number; all by default. A process
+                of a group renders its own share only.
 
         Raises:
             WorkspaceError: A worker died.

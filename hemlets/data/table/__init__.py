@@ -1,7 +1,7 @@
-"""The annotation table and the image shards beside it, whatever their source.
+"""The annotation table and its image shards, for all data sources.
 
 A data version is a folder: ``annotations.parquet`` (one typed row per person), ``shards/``
-(JPEG images in Arrow files) and ``version.json`` (how it was made).
+(JPEG images in Arrow files) and ``version.json`` (provenance).
 """
 
 from hemlets.data.table.images import decode_image, encode_jpeg

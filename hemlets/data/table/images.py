@@ -17,16 +17,16 @@ MAX_PIXELS: Final = 50_000_000
 """Larger images are refused from their header, before a pixel is decoded."""
 
 MAX_SCANS: Final = 100
-"""A progressive JPEG with more scans is refused before it is decoded; encoders write about 10."""
+"""Progressive JPEGs with more scans are refused; encoders write about 10."""
 
 MAX_SCANNED_PIXELS: Final = 10 * MAX_PIXELS
-"""Most pixels times scans of a JPEG: every scan visits every pixel, so this bounds the work."""
+"""Largest pixels × scans of a JPEG: every scan visits every pixel."""
 
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 _START_OF_SCAN: Final = b"\xff\xda"
 _ORIENTATION: Final = 0x112
 _MAX_EXTRANEOUS_BYTES: Final = 64
-"""Some cameras pad a JPEG by a few bytes, which decoders skip; more is a piece of another file."""
+"""Some cameras pad a JPEG by a few bytes; more are a piece of another file."""
 
 _KNOWN: Final = {
     b"GIF8": "a GIF",
@@ -61,7 +61,7 @@ _UPRIGHT: Final[dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8
     7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
     8: lambda pixels: pixels[:, ::-1].transpose(1, 0, 2),
 }
-"""How to turn pixels upright, by the value of EXIF's orientation tag (1 is upright)."""
+"""OpenCV operations that turn pixels upright, by EXIF orientation (1 is upright)."""
 
 
 def decode_image(data: bytes, *, where: str = "image") -> npt.NDArray[np.uint8]:

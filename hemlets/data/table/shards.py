@@ -14,7 +14,7 @@ _SCHEMA = pa.schema([("sample_id", pa.string()), ("jpeg", pa.binary())])
 
 
 class ShardWriter:
-    """Writes a shard whole or not at all."""
+    """Writes a shard atomically."""
 
     @staticmethod
     def write(path: Path, sample_ids: Sequence[str], jpegs: Sequence[bytes]) -> None:
@@ -29,7 +29,7 @@ class ShardWriter:
 
 
 class ShardReader:
-    """Reads images of a data version by shard name and row. Maps each shard once."""
+    """Reads images of a data version by shard name and row; maps each shard once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""Decode the images of rows from the shards beside the table."""
+"""Decode the stored images of rows from their shards."""
 
 from __future__ import annotations
 

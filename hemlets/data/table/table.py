@@ -1,7 +1,7 @@
-"""The annotation table: one typed row a person, or a scene without one.
+"""The annotation table: one typed row per person, or per scene without a person.
 
 Conventions: camera frame x right, y down, z forward; image coordinates with the origin at
-the top-left corner of the top-left pixel, so that pixel centres lie at +0.5. Where a
+the top-left corner of the top-left pixel, so that pixel centres are at +0.5. Where a
 validity is False, the value is 0 and has no meaning.
 """
 
@@ -30,8 +30,8 @@ BACKGROUND_SPLITS = ("train-background", "validation-background", "test-backgrou
 """Splits of images without a person, to train, calibrate and test the presence confidence.
 
 They are separate splits, so that a reader of people gets no empty scene. Their rows have a box
-where a person might have been, and no annotation: all validities are False, all labels 0, clip,
-family and subject empty. The gate compares models on people, so it has no such split.
+and no annotation: all validities are False, all labels 0, clip, family and subject empty. The gate
+compares models on people, so it has no such split.
 """
 
 ALL_SPLITS = (*SPLITS, *BACKGROUND_SPLITS)
@@ -49,7 +49,7 @@ class Field:
     shape: tuple[int, ...] = ()
     meaning: str
     default: Any = None
-    """Value where a source has none; a column without a default is required."""
+    """Value for sources without one; a column without a default is required."""
 
     @property
     def arrow_type(self) -> pa.DataType:

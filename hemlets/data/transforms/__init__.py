@@ -1,4 +1,4 @@
-"""From a stored image and its annotation to a crop, and back from crop to image."""
+"""Convert a stored image and its annotation to a crop, and crop coordinates back."""
 
 from hemlets.data.transforms.augment import Augmentation, AugmentationConfig, draw_augmentation
 from hemlets.data.transforms.crop import Crop, square_crop

@@ -1,4 +1,4 @@
-"""Training-time variation of a sample, drawn from (seed, epoch, index) alone."""
+"""Augment training samples, drawn from (seed, epoch, index) alone."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from hemlets.core.config import Config
 
 
 class AugmentationConfig(Config):
-    """The paper's: rotation ±30°, scale 0.75–1.25, flip 0.5 and colour; and some shift.
+    """The paper's augmentation: rotation ±30°, scale 0.75–1.25, flip 0.5, colour; and some shift.
 
     Attributes:
-        occlusion: Probability of a patch of noise over a part of the crop. Rendered people have
-            occluders of their own; photographs of a studio have none.
-        truncation: Probability that the crop is cut so close that limbs leave it.
-        joint_noise_m: Largest deviation of the noise on the joints that the shape stage is
-            taught from; each sample's own is this by the square of a number from 0 to 1.
+        occlusion: Probability of a noise patch over a part of the crop, for photographs without
+            occluders; rendered people have their own.
+        truncation: Probability of a crop so close that limbs leave it.
+        joint_noise_m: Largest standard deviation of the noise on joints in the shape stage; each
+            sample's is this times the square of a uniform number.
     """
 
     rotation_deg: float = Field(30.0, ge=0, le=180)
@@ -35,16 +35,16 @@ class AugmentationConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """One draw.
+    """The augmentation of one sample.
 
     Attributes:
-        angle_rad: Turn of the content.
+        angle_rad: Rotation of the content.
         scale: Enlargement of the content.
         flip: Mirrored.
-        shift: Of the crop's middle, in fractions of its side.
-        gain_3: A factor for each channel.
-        patch: Left, top, width and height of what is covered, in fractions of the crop.
-        patch_seed: Of the noise in it.
+        shift: Shift of the crop's centre, in fractions of its side.
+        gain_3: Factor per channel.
+        patch: Left, top, width and height of the noise patch, in fractions of the crop.
+        patch_seed: Seed of its noise.
     """
 
     angle_rad: float
@@ -56,7 +56,7 @@ class Augmentation:
     patch_seed: int = 0
 
     def cover(self, crop_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Put the patch, if there is one, over the crop: noise around one colour."""
+        """Draw the patch, if any, over the crop: noise around one colour."""
         if self.patch is None:
             return crop_HW3
         size = crop_HW3.shape[0]
@@ -78,7 +78,7 @@ class Augmentation:
 
 
 def draw_augmentation(config: AugmentationConfig, key: tuple[int, ...]) -> Augmentation:
-    """Draw the augmentation of the sample that ``key`` (seed, epoch, index) names."""
+    """Draw the augmentation of the sample ``key`` (seed, epoch, index)."""
     rng = np.random.default_rng(key)
     limit = np.deg2rad(config.rotation_deg)
     low, high = 1 - config.colour, 1 + config.colour

@@ -19,14 +19,14 @@ CONTEXT = 1.2
 
 @dataclass(frozen=True, kw_only=True)
 class Crop:
-    """A square window of an image, turned, scaled and perhaps mirrored.
+    """A square window of an image, rotated, scaled and optionally mirrored.
 
     Attributes:
-        centre_px: Its middle in the image.
-        side_px: Its side in image pixels.
-        size_px: Its side in crop pixels.
-        angle_rad: Turn of the image content, clockwise as seen (y points down).
-        flip: The crop is mirrored left to right.
+        centre_px: Centre in the image.
+        side_px: Side in image pixels.
+        size_px: Side in crop pixels.
+        angle_rad: Rotation of the image content, clockwise as seen (y points down).
+        flip: Mirrored left to right.
     """
 
     centre_px: tuple[float, float]
@@ -47,20 +47,20 @@ class Crop:
         return np.concatenate([linear, offset[:, None]], 1)
 
     def to_crop(self, points_px: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-        """Image points (..., 2) in crop pixels."""
+        """Convert image points (..., 2) to crop pixels."""
         matrix = self.matrix_23
         mapped: npt.NDArray[np.floating] = points_px @ matrix[:, :2].T + matrix[:, 2]
         return mapped
 
     def to_image(self, points_px: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-        """Crop points (..., 2) in image pixels."""
+        """Convert crop points (..., 2) to image pixels."""
         matrix = self.matrix_23
         inverse = np.linalg.inv(matrix[:, :2])
         mapped: npt.NDArray[np.floating] = (points_px - matrix[:, 2]) @ inverse.T
         return mapped
 
     def extract(self, image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Sample the crop (size, size, 3); what lies outside the image is black."""
+        """Sample the crop (size, size, 3); black outside the image."""
         import cv2
 
         matrix = self.matrix_23
@@ -87,7 +87,7 @@ class Crop:
 def square_crop(
     box_xyxy: npt.NDArray[np.floating] | tuple[float, float, float, float], size_px: int
 ) -> Crop:
-    """The square around a box with some context, unaugmented.
+    """Return the unaugmented square crop around a box, with some context.
 
     Raises:
         InputError: The box is not finite or has no area.

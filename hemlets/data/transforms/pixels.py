@@ -1,4 +1,4 @@
-"""From a crop's pixels to what the networks take."""
+"""Convert a crop's pixels to network input."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 def normalise(image_BHW3: Tensor) -> Tensor:
-    """uint8 crops (B, H, W, 3) to the network's input (B, 3, H, W), channels last in memory.
+    """Convert uint8 crops (B, H, W, 3) to network input (B, 3, H, W), channels last in memory.
 
-    Mean and deviation are ImageNet's, so that weights trained there fit.
+    Mean and deviation are ImageNet's, for weights trained there.
     """
     # Torch takes seconds to import, and crops are cut without it.
     import torch

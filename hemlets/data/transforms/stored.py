@@ -1,4 +1,4 @@
-"""Crops straight from stored JPEG bytes, decoded no larger than the crop needs."""
+"""Cut crops from stored JPEG bytes, decoded no larger than the crop needs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _END: Final = b"\xff\xd9"
 
 
 def extract_stored(data: bytes, crop: Crop, *, where: str) -> npt.NDArray[np.uint8]:
-    """The crop (size, size, 3) of an image's stored bytes.
+    """Cut a crop (size, size, 3) from an image's stored bytes.
 
-    A JPEG is decoded at half, a quarter or an eighth of its size where the crop shrinks it at
-    least that much, which takes less time and no other pixels.
+    A JPEG is decoded at half, a quarter or an eighth of its size if the crop shrinks it at least
+    that much: faster, with the same pixels.
 
     Raises:
-        InputError: The bytes are no whole image.
+        InputError: The bytes are no complete image.
     """
     image, factor = decode_reduced(data, crop.side_px / crop.size_px, where=where)
     x, y = crop.centre_px
@@ -38,7 +38,7 @@ def decode_reduced(data: bytes, shrink: float, *, where: str) -> tuple[npt.NDArr
         The pixels, and the factor by which coordinates from the corner shrink.
 
     Raises:
-        InputError: The bytes are no whole image.
+        InputError: The bytes are no complete image.
     """
     import cv2
 
@@ -63,7 +63,7 @@ def decode_reduced(data: bytes, shrink: float, *, where: str) -> tuple[npt.NDArr
 
 
 def _is_whole_small_jpeg(data: bytes) -> bool:
-    """Whether OpenCV alone reads the bytes as the checked decoder does."""
+    """Return whether OpenCV alone decodes the bytes like the checked decoder."""
     from PIL import Image
 
     if not data.startswith(b"\xff\xd8") or not data.endswith(_END):

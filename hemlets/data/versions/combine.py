@@ -1,6 +1,6 @@
 """Combine data versions into one, e.g. rendered people with 3D and photographs with 2D.
 
-The table is the parts' tables in order. Shards keep their bytes, under names that begin with the
+The table is the parts' tables in order. Shards are unchanged, under names that begin with the
 part's name. A row's dataset stays in its ``source``.
 """
 
@@ -24,7 +24,7 @@ from hemlets.data.table import ALL_SPLITS, Annotations
 from hemlets.data.versions.writer import SHARDS, TABLE, VersionWriter
 
 COMBINE_VERSION: Final = 1
-"""Increased when the same parts give another table or other shards than before."""
+"""Increase it whenever the same parts give another table or other shards."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SHOWN: Final = 5
@@ -36,11 +36,11 @@ class Part:
     """A data version that becomes part of another.
 
     Attributes:
-        name: Unique name of the part, with which the names of its shards begin.
+        name: Unique name of the part, which prefixes the names of its shards.
         folder: The data version.
-        splits: Splits that are taken. With parts for training only, the held-out rows stay the
-            same from one union to the next.
-        only: Samples that are taken of these splits; all when None.
+        splits: Splits to include. Parts for training only leave the held-out rows unchanged between
+            combinations.
+        only: Samples of these splits to include; all if None.
     """
 
     name: str
@@ -50,24 +50,24 @@ class Part:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything but the bytes that decides which rows the part gives."""
+        """Everything, except the bytes, that selects the part's rows."""
         chosen = {} if self.only is None else {"only": content_hash(sorted(self.only))}
         return {"name": self.name, "splits": sorted(self.splits), **chosen}
 
 
 def combine(parts: Sequence[Part], folder: Path) -> None:
-    """Make one data version of several, or finish one that was interrupted.
+    """Combine data versions into one, or finish an interrupted combination.
 
-    Shards are linked where the parts are on the same disk, else copied. The bytes depend on the
-    parts' bytes, names and order alone.
+    Shards are linked on the same disk, else copied. The bytes depend on the parts' bytes, names and
+    order alone.
 
     Args:
         parts: In the table's order.
         folder: Gets ``shards/``, ``annotations.parquet`` and, last, ``version.json``.
 
     Raises:
-        ConfigError: There is no part, two have the same name, or a name or split is none.
-        DataError: A part is damaged, two hold a sample of the same name, a clip would be both
+        ConfigError: There is no part, two have the same name, or a name or split is invalid.
+        DataError: A part is damaged, two have a sample of the same name, a clip would be both
             trained on and held out, or the folder holds something else.
         WorkspaceError: Another process writes into the folder.
     """
@@ -116,7 +116,7 @@ def _require_names(parts: Sequence[Part]) -> None:
 
 
 def _recipe(parts: Sequence[Part], contents: Sequence[dict[str, str]]) -> dict[str, Any]:
-    """Everything that decides the bytes."""
+    """Collect everything that the bytes depend on."""
     return {
         "kind": "combined",
         "combine": COMBINE_VERSION,
@@ -128,7 +128,7 @@ def _recipe(parts: Sequence[Part], contents: Sequence[dict[str, str]]) -> dict[s
 
 
 def _content(part: Part) -> dict[str, str]:
-    """Hashes of a part's table and shards, whoever made them, by file name."""
+    """Hash a part's table and shards, by file name."""
     table, shards = part.folder / TABLE, part.folder / SHARDS
     if not table.is_file() or not shards.is_dir():
         raise DataError(
@@ -142,7 +142,7 @@ def _content(part: Part) -> dict[str, str]:
 
 
 def _table(part: Part) -> pa.Table:
-    """The rows that are taken of a part, with their shards' new names."""
+    """Select a part's rows, with their shards' new names."""
     table = Annotations.read(part.folder / TABLE).table
     table = table.filter(pc.is_in(table.column("split"), pa.array(part.splits, pa.string())))
     if part.only is not None:

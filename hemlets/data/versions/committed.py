@@ -1,4 +1,4 @@
-"""Committed data versions, and how a data version is found by its name."""
+"""Find committed data versions by name; the interface of their store."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from hemlets.data.versions.writer import TABLE
 
 
 class VersionStore(Protocol):
-    """Keeps data versions under names, in the workspace and in a remote."""
+    """Stores data versions under names, in the workspace and in a remote."""
 
     def commit(self, workspace: Workspace, folder: Path, *, name: str) -> str:
         """Make a folder the current version of a dataset; return the version's name."""
         ...
 
     def publish(self, workspace: Workspace, folder: Path, *, name: str) -> str:
-        """`commit`, and announce a new version to those who wait for one."""
+        """`commit`, and send an event about a new version."""
         ...
 
     def versions(self, workspace: Workspace) -> list[str]:
-        """Names of the versions, oldest first."""
+        """List the versions, oldest first."""
         ...
 
     def remote_versions(self, workspace: Workspace) -> list[str]:
-        """Names of the versions in the remote, oldest first."""
+        """List the versions in the remote, oldest first."""
         ...
 
     def checkout(self, workspace: Workspace, version: str) -> Path:
-        """Bring a version back as the current one of its dataset."""
+        """Check a version out as the current one of its dataset."""
         ...
 
     def export(self, workspace: Workspace, version: str) -> Path:
-        """Bring a version into a folder of its own."""
+        """Check a version out into a folder of its own."""
         ...
 
 
 def version_store() -> VersionStore:
-    """The installed store.
+    """Return the installed store.
 
     Raises:
         ConfigError: There is none.
@@ -50,12 +50,12 @@ def version_store() -> VersionStore:
 
 
 def find_version(text: str, workspace: Workspace) -> Path:
-    """The folder of a data version.
+    """Return the folder of a data version.
 
     Args:
-        text: A folder, the name of an ingested dataset, of a committed version, or of a dataset
-            whose newest committed version is meant.
-        workspace: Where names are looked up.
+        text: A folder, the name of an ingested dataset or of a committed version, or a dataset's
+            name for its newest committed version.
+        workspace: The workspace.
 
     Raises:
         ConfigError: There is no such version.

@@ -1,4 +1,4 @@
-"""Compare two data versions: rows, the fields of rows, and figures of the whole table."""
+"""Compare two data versions: rows, their fields, and figures of the whole table."""
 
 from __future__ import annotations
 
@@ -45,9 +45,8 @@ class VersionDiff:
         rows: Number of rows in each.
         added: Samples that only the second version has.
         removed: Samples that only the first version has.
-        changed: Samples by the field whose value differs; the place in the shards does not
-            count.
-        restored: Number of samples that are stored in another shard or row.
+        changed: Samples by changed field; the position in the shards does not count.
+        restored: Number of samples at another position in the shards.
         shifts: Figures of the whole table that differ.
     """
 
@@ -170,7 +169,7 @@ def _counts(values: npt.NDArray[Any]) -> dict[str, int]:
 
 
 def _shares(table: Annotations) -> dict[str, float]:
-    """Shares of the rows in which a label is known, visible or of a certain kind."""
+    """Compute the shares of rows in which a label is known, visible or of a certain kind."""
     rows = max(1, len(table))
     shares: dict[str, float] = {}
     for name, words in (("valid2d", "2D known"), ("valid3d", "3D known"), ("visible", "visible")):

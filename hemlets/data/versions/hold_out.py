@@ -1,7 +1,7 @@
-"""Hold rows of a dataset out of training: a data version of their own with gate and test rows.
+"""Hold rows of a dataset out of training, in a data version of their own with gate and test rows.
 
-Whole groups (subjects or clips) are held out. The version is committed under the hash of its bytes,
-so the rows can't change without the name changing.
+Whole groups (subjects or clips) are held out. The version's name contains the hash of its bytes, so
+the rows can't change under the same name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hemlets.data.versions.writer import SHARDS, TABLE, VERSION, VersionWriter, 
 Group = Literal["subject", "clip"]
 
 SUFFIX: Final = ".held-out"
-"""End of the name of the data version that holds a dataset's held-out rows."""
+"""Suffix of the name of a dataset's held-out data version."""
 
 _SHARD_IMAGES: Final = 512
 
@@ -40,18 +40,18 @@ class _Shard:
 def hold_out(
     folder: Path, out: Path, *, by: Group, gate: float, test: float, seed: int = 0
 ) -> dict[str, int]:
-    """Write the held-out rows of a data version as another one.
+    """Write held-out rows of a data version as another data version.
 
     Args:
         folder: The dataset's data version, with images.
-        out: Gets the new version; its rows are of the splits ``gate`` and ``test``.
-        by: What is held out whole.
-        gate: Share of the groups that decide on promotion.
-        test: Share of the groups that are scored for people to read.
+        out: Gets the new version; its rows have the splits ``gate`` and ``test``.
+        by: Kind of the groups that are held out as a whole.
+        gate: Share of the groups for promotion decisions.
+        test: Share of the groups for reported scores.
         seed: Selects the groups.
 
     Returns:
-        Rows by split.
+        Number of rows by split.
 
     Raises:
         ConfigError: A row has no subject or clip, or the shares leave nothing to train on.
@@ -95,7 +95,7 @@ def _places(table: Annotations, rows: Annotations) -> tuple[list[str], list[int]
 
 
 def _splits(groups: list[str], gate: float, test: float, seed: str) -> dict[str, str]:
-    """Split of each held-out group, by the order of the groups' hashes."""
+    """Assign splits to groups by the order of their hashes."""
     order = sorted(groups, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
     counts = {
         "gate": math.ceil(gate * len(order)) if gate else 0,
@@ -133,7 +133,7 @@ class HeldOut:
 
     Attributes:
         folder: Their data version.
-        by: What is held out whole.
+        by: Kind of the held-out groups.
         rows: The rows.
     """
 
@@ -159,7 +159,7 @@ class HeldOut:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Fields of which training may share no value with these rows."""
+        """Fields whose values training may not share with these rows."""
         return ("subject", "clip") if self.by == "subject" else ("clip",)
 
     @property
@@ -168,7 +168,7 @@ class HeldOut:
         return content_hash(sha256_file(self.folder / TABLE))
 
     def left_for_training(self, table: Annotations) -> frozenset[str]:
-        """Samples of a dataset that share no subject, clip or image with the held-out rows."""
+        """List a dataset's samples that share no subject, clip or image with the held-out rows."""
         keep = ~np.isin(table.image_hash.astype(str), self.rows.image_hash.astype(str))
         for kind in self.kinds:
             values = self.rows.column(kind).astype(str)

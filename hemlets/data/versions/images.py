@@ -1,7 +1,7 @@
-"""Load a dataset's images: stills and frames of videos, from an untrusted folder.
+"""Load a dataset's images: stills and video frames, from an untrusted folder.
 
 No path may lead out of the folder, by ``..`` or by a link. Only images and videos are opened, and
-what is too large to decode is refused from its header.
+too large ones are refused by their header.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ def resolve_inside(root: Path, path: str) -> Path:
 
 
 class Video:
-    """Decodes a video's frames by number, each once if they are asked for in rising order.
+    """Decodes a video's frames by number, each once if requested in rising order.
 
-    Seeking is not exact in many files, so frames are counted from the start; a frame before the
-    current one is reached by opening the file again.
+    Seeking is not exact in many files, so frames are counted from the start; for an earlier frame
+    the file is opened again.
 
     Raises:
         InputError: No video of a known container, or larger than can be decoded.
@@ -157,7 +157,7 @@ def _require_container(path: Path, name: str) -> None:
 
 
 class ImageSource:
-    """Loads images by reference and caches the last ones: people share images, rows share videos.
+    """Loads images by reference, with a cache of recent images and videos.
 
     Args:
         root: The dataset's folder.
@@ -233,7 +233,7 @@ class ImageSource:
         return decode_image(data, where=f"{path}#{row}"), data
 
     def _segmentation(self, path: str, frame: int) -> npt.NDArray[np.bool_]:
-        """Load one of SURREAL's masks, stored by number in a MATLAB file beside the video."""
+        """Load one of SURREAL's masks, stored by number in the video's MATLAB file."""
         if path not in self._segmentations:
             from hemlets.data.readers.files3d import read_mat
 
@@ -261,7 +261,7 @@ def _drop_oldest(kept: dict[str, tuple[Image, bytes]], most: int) -> None:
 
 
 def require_size(image_HW3: Image, width: int, height: int, *, where: str) -> None:
-    """Compare an image with the size in the annotations; 0 means that they have none.
+    """Require an image's size to equal the annotated one; 0 means unknown.
 
     Raises:
         DataError: They differ, so the annotations were made on another image.

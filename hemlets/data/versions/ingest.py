@@ -1,8 +1,7 @@
 """Ingest a dataset: read its rows, cut out its people, and write a data version.
 
-Beside the files of every data version (`hemlets.data.versions.writer`) an ingested one has
-``quarantine.jsonl``: the rows that were left out, each with its reason. Rows are read once and
-staged; then shards are stored one by one.
+Besides the files of `hemlets.data.versions.writer`, an ingested version has ``quarantine.jsonl``:
+the excluded rows with reasons. Rows are read once and staged; then shards are written one by one.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from hemlets.data.versions.ingest_rows import StagedShard, read_staged, stage_ro
 from hemlets.data.versions.writer import SHARDS, VERSION, VersionWriter, rows_file
 
 INGEST_VERSION: Final = 1
-"""Increased when the same dataset and settings give other images or rows than before."""
+"""Increase it whenever the same dataset and settings give other images or rows."""
 
 QUARANTINE: Final = "quarantine.jsonl"
 
@@ -43,8 +42,9 @@ _MEDIA: Final = (
 _REASONS_SHOWN: Final = 5
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is counted (``rows`` or ``images``), how many are done, and how many there
-are in all, 0 where that is not known yet."""
+"""Called with the kind of items (``rows`` or ``images``), how many are done, and the total (0 while
+unknown).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,7 @@ class IngestResult:
         folder: The data version.
         samples: Rows by split.
         refused: Damaged rows by reason, the most frequent first.
-        skipped: Sound rows that teach nothing, by reason; empty where the version was finished
-            before.
+        skipped: Sound but unusable rows, by reason; empty if the version existed before.
     """
 
     folder: Path
@@ -77,16 +76,15 @@ def ingest(
 ) -> IngestResult:
     """Make a data version of a dataset, or finish one that was interrupted.
 
-    A row that can't be used is left out and named in ``quarantine.jsonl``; the others are not
-    affected.
+    Unusable rows are left out and listed in ``quarantine.jsonl``.
 
     Args:
-        dataset: Dataset to read.
+        dataset: The dataset.
         root: The dataset's folder.
         folder: Gets the data version.
-        config: How people are cut out, and which rows go to which split.
-        options: For the dataset's reader.
-        workers: Processes. 1 works in this one.
+        config: Crops and splits.
+        options: Options of the reader.
+        workers: Processes. 1 works in this process.
         progress: See `Progress`.
 
     Raises:
@@ -137,7 +135,7 @@ def _plan(
     options: ReadOptions,
     progress: Progress,
 ) -> _Plan:
-    """The staged shards; rows are read once, however often an ingest is interrupted."""
+    """Return the staged shards; rows are read only once, even if ingest is interrupted."""
     path = staging / "plan.json"
     if (plan := _read_plan(path)) is None:
         quarantine = Quarantine()
@@ -153,7 +151,7 @@ def _plan(
 
 
 def _read_plan(path: Path) -> _Plan | None:
-    """A plan that an interrupted ingest wrote; None where there is none or it was cut."""
+    """Read the plan of an interrupted ingest; None if absent or truncated."""
     try:
         values = read_json(path)
     except DataError:
@@ -163,7 +161,7 @@ def _read_plan(path: Path) -> _Plan | None:
 
 
 def _relative(root: Path, item: Quarantined) -> Quarantined:
-    """The same item with paths relative to the dataset's folder, whose place is not data."""
+    """Make an item's paths relative to the dataset's folder, whose place is not data."""
     here = f"{root}{os.sep}"
     return replace(item, file=item.file.removeprefix(here), what=item.what.replace(here, ""))
 
@@ -171,7 +169,7 @@ def _relative(root: Path, item: Quarantined) -> Quarantined:
 def _recipe(
     dataset: Dataset, root: Path, config: IngestConfig, options: ReadOptions
 ) -> dict[str, Any]:
-    """Everything that decides the bytes."""
+    """Collect everything that the bytes depend on."""
     code = code_hash(dataset.reader.split(":")[0], *_STORING)
     return {
         "kind": "ingested",
@@ -189,9 +187,9 @@ def _recipe(
 
 
 def _fingerprint(root: Path) -> dict[str, Any]:
-    """Identity of a folder: annotations by content, images and videos by name and size.
+    """Identify a folder: annotations by content, images and videos by name and size.
 
-    Hashing a terabyte of videos before anything is done would take hours.
+    Hashing a terabyte of videos first would take hours.
     """
     lines: list[str] = []
     size = 0
@@ -211,7 +209,7 @@ def _fingerprint(root: Path) -> dict[str, Any]:
 
 
 def _image_bytes(config: IngestConfig) -> int:
-    """A generous estimate: photos at this quality take about 0.35 bytes a pixel."""
+    """Estimate an image's bytes generously: photos take about 0.35 per pixel."""
     side = config.crop_px * config.margin / 1.2
     return int(0.35 * side**2) + 4_000
 
@@ -262,7 +260,7 @@ def _nothing_left(folder: Path, skipped: Mapping[str, int], options: ReadOptions
 
 
 def _first_remedy(folder: Path) -> str:
-    """Remedy for the first row that was left out for the most frequent reason."""
+    """Return the remedy of the first row excluded for the most frequent reason."""
     frequent = next(iter(_reasons(folder)), None)
     for item in _quarantined(folder):
         if _reason(item) == frequent:

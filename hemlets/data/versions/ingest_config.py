@@ -1,4 +1,4 @@
-"""Settings of ingest: how people are cut out of images, and how splits are cut."""
+"""Settings of ingest: crops and splits."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Share = Annotated[float, Field(ge=0.0, le=0.5)]
 
 
 class SplitCut(Config):
-    """Splits cut from the training rows, by clip, where a dataset has none of its own.
+    """Splits that are cut from the training rows by clip, if a dataset has none.
 
     Attributes:
-        validation: Share of the clips that become the validation split.
-        gate: Share of the clips that become the gate split, which promotion is decided on.
+        validation: Share of the clips in the validation split.
+        gate: Share of the clips in the gate split, for promotion decisions.
         seed: Selects the clips.
     """
 
@@ -26,7 +26,7 @@ class SplitCut(Config):
 
 
 class IngestConfig(Config):
-    """How a dataset becomes a data version.
+    """Conversion of a dataset to a data version.
 
     Attributes:
         images: ``store`` writes a crop for each row; ``none`` stores rows only, e.g. to inspect
@@ -37,8 +37,8 @@ class IngestConfig(Config):
             every augmented crop of training: a context of 1.2, a scale of 0.75, a rotation of 30°
             (which widens a square 1.37 times) and a shift of 5 %.
         jpeg_quality: Quality of the stored images.
-        shard_size: Images in a shard: the unit of resuming.
-        cut: Shares of validation and gate clips, where the dataset has no such splits.
+        shard_size: Images per shard: the unit of resuming.
+        cut: Shares of validation and gate clips, if the dataset has no such splits.
     """
 
     images: Literal["store", "none"] = "store"

@@ -1,4 +1,4 @@
-"""Store one shard: cut people out of their images, and write their rows and the quarantine."""
+"""Write one shard: cut people out of their images; write rows and quarantine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from hemlets.data.versions.ingest_window import Window, to_stored, window_of
 from hemlets.data.versions.writer import store_shard
 
 _MOST_BYTES_A_PIXEL: Final = 3.0
-"""A photo with more is encoded again: phones append videos to their photos."""
+"""Photos with more are encoded again: phones append videos to their photos."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ def _require_camera(
 
 
 def _is_plain_jpeg(data: bytes, image: npt.NDArray[np.uint8]) -> bool:
-    """Whether a file may be stored byte for byte, without a second lossy encoding."""
+    """Return whether a file may be stored byte for byte, without a second lossy encoding."""
     pixels = image.shape[0] * image.shape[1]
     return data.startswith(b"\xff\xd8") and len(data) <= _MOST_BYTES_A_PIXEL * pixels
 
@@ -184,12 +184,12 @@ def _refusal(
 
 
 def quarantine_file(staging: Path, shard: StagedShard) -> Path:
-    """File of the rows that were left out of a shard."""
+    """Return the file of a shard's excluded rows."""
     return staging / f"{shard.name}.quarantine.jsonl"
 
 
 def write_quarantine(path: Path, items: list[Quarantined]) -> None:
-    """Write the items that were left out, one JSON object a line."""
+    """Write excluded items, one JSON object per line."""
     with atomic_path(path) as scratch:
         lines = [
             json.dumps(dataclasses.asdict(item), sort_keys=True, ensure_ascii=False)

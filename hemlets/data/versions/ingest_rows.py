@@ -31,12 +31,12 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class StagedShard:
-    """Rows that become one image shard.
+    """Rows of one image shard.
 
     Attributes:
         name: File name of the image shard.
         split: Split of all its rows.
-        file: File of the staged rows, beside the plan.
+        file: File of the staged rows in the plan's folder.
         rows: Number of rows.
     """
 
@@ -61,16 +61,16 @@ def stage_rows(
     """Read all rows of a dataset into a folder of staged shards.
 
     Args:
-        dataset: Dataset to read.
+        dataset: The dataset.
         root: The dataset's folder.
         folder: Gets the staged rows.
         config: Shard size and splits.
         options: Options of the reader.
-        quarantine: Gets the rows that are left out.
+        quarantine: Gets the excluded rows.
         progress: Called with the number of rows read so far.
 
     Returns:
-        The shards in the table's order; none where no row can be used.
+        The shards in the table's order; none if no row can be used.
 
     Raises:
         DataError: The dataset can't be read.
@@ -96,7 +96,7 @@ def stage_rows(
 
 
 def _pieces(chunks: Iterator[SourceRows]) -> Iterator[SourceRows]:
-    """Split chunks to a bounded size, so that a reader may give a whole dataset at once."""
+    """Split chunks to a bounded size; a reader may yield a whole dataset at once."""
     for chunk in chunks:
         for start in range(0, len(chunk), _PIECE_ROWS):
             here = slice(start, start + _PIECE_ROWS)
@@ -108,7 +108,7 @@ def _pieces(chunks: Iterator[SourceRows]) -> Iterator[SourceRows]:
 
 
 def _whole_columns(rows: SourceRows, source: str) -> dict[str, Any]:
-    """Complete the columns; those that the reader left out are zero, False or the default."""
+    """Add columns that the reader left out: zero, False or the default."""
     columns: dict[str, Any] = {}
     count = len(rows)
     for field in FIELDS:
@@ -153,7 +153,7 @@ def _clear_unknown(columns: dict[str, Any]) -> None:
 def _usable(
     columns: dict[str, Any], rows: SourceRows, seen: set[str], quarantine: Quarantine
 ) -> Mask:
-    """Mask of rows that can be stored; others go to the quarantine for their first fault."""
+    """Mark rows that can be stored; others go to the quarantine for their first fault."""
     kept = np.ones(len(rows), bool)
 
     def refuse(bad: Mask, what: str, field: str, remedy: str) -> None:

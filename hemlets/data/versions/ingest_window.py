@@ -1,4 +1,4 @@
-"""Choose the window stored around a person, and move the row's numbers into it."""
+"""Choose the stored window around a person, and convert the row's coordinates."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Window:
     """Window of a source image; stored coordinates are exactly ``scale · (source − (left, top))``.
 
     Attributes:
-        left: Column of the source image where the window begins, in whole pixels.
-        top: Row where the window begins.
-        right: Column after its last one.
-        bottom: Row after its last one.
+        left: First column of the source image.
+        top: First row.
+        right: Column after the last one.
+        bottom: Row after the last one.
         scale: Stored pixels per source pixel, at most 1.
     """
 
@@ -43,7 +43,7 @@ class Window:
         return max(1, int(width * self.scale + 1e-6)), max(1, int(height * self.scale + 1e-6))
 
     def holds_all_of(self, image_HW3: Image) -> bool:
-        """Whether the image is stored as it is."""
+        """Return whether the window stores the whole image unscaled."""
         height, width = image_HW3.shape[:2]
         whole = (self.left, self.top, self.right, self.bottom) == (0, 0, width, height)
         return whole and self.scale == 1.0
@@ -82,12 +82,12 @@ def window_of(
     """Choose the window around a person's box (left, top, right, bottom), clipped to the image.
 
     Args:
-        box_xyxy: In source pixels.
+        box_xyxy: Source pixels.
         image_size: Width and height of the source image.
         config: Margin and resolution.
 
     Raises:
-        DataError: The box lies outside the image.
+        DataError: The box is outside the image.
     """
     left, top, right, bottom = (float(v) for v in box_xyxy)
     width, height = image_size

@@ -1,6 +1,6 @@
-"""Validation and gate splits, cut from the training rows by clip.
+"""Cut validation and gate splits from the training rows by clip.
 
-All rows of a clip are in one split, which depends on the clip's name alone: more data never moves a
+All rows of a clip are in one split, which depends on the clip's name alone: more data never move a
 clip to another split.
 """
 
@@ -15,11 +15,11 @@ import numpy.typing as npt
 from hemlets.data.versions.ingest_config import SplitCut
 
 CUT: Final = ("validation", "gate")
-"""Splits that are cut from the training rows where a dataset has none of its own."""
+"""Splits that are cut from the training rows if a dataset has none."""
 
 
 def cut_of_clip(clip: str, config: SplitCut) -> str:
-    """Split of a training clip: ``train``, ``validation`` or ``gate``.
+    """Return the split of a training clip: ``train``, ``validation`` or ``gate``.
 
     >>> cut_of_clip("S1/walking", SplitCut(validation=0.0, gate=0.0))
     'train'
@@ -32,7 +32,7 @@ def cut_of_clip(clip: str, config: SplitCut) -> str:
 
 
 def cut_splits(clips: npt.NDArray[np.object_], config: SplitCut) -> npt.NDArray[np.object_]:
-    """Splits (N,) of training rows by their clips."""
+    """Assign splits (N,) to training rows by their clips."""
     names, place = np.unique(clips.astype(str), return_inverse=True)
     cut = np.array([cut_of_clip(str(name), config) for name in names], object)
     return np.asarray(cut[place], object)

@@ -1,9 +1,9 @@
-"""Write a data version: claim its folder, store its shards, write its table, mark it as done.
+"""Write a data version: claim its folder, write its shards and table, mark it as finished.
 
 A data version is ``shards/``, ``annotations.parquet`` and, last, ``version.json``. Until then
-``.unfinished/`` holds the recipe and, for each stored shard, the rows that belong to it. A shard
-whose rows are written is done, so a writer that was killed continues with the shards that lack
-them. The bytes depend on the recipe alone, not on the number of workers or on interruptions.
+``.unfinished/`` holds the recipe and the rows of each finished shard. A shard is finished when its
+rows are written, so a resumed writer continues with the other shards. The bytes depend on the
+recipe alone, not on the number of workers or on interruptions.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ _ROW_GROUP: Final = 16_384
 _TABLE_BYTES: Final = 50_000_000
 
 Progress = Callable[[int, int], None]
-"""Called with the images stored and the images in all."""
+"""Called with the number of stored images and the total."""
 
 
 class Shard(Protocol):
-    """A shard to store: its file name and, by ``len()``, its number of images at most."""
+    """A shard to write: its file name and, by ``len()``, its largest number of images."""
 
     @property
     def name(self) -> str:
@@ -66,16 +66,16 @@ AnyShard = TypeVar("AnyShard", bound=Shard)
 
 
 class VersionWriter:
-    """Writes one data version, or finishes one that was interrupted.
+    """Writes one data version, or finishes an interrupted one.
 
-    Use it as a context: entering locks and claims the folder; leaving without an error removes
-    what only an unfinished version needs.
+    Use it as a context manager: entering locks and claims the folder; leaving without an error
+    removes the scratch files.
 
     Args:
         folder: Gets the data version.
-        recipe: Everything that decides the bytes; becomes part of ``version.json``.
-        purpose: What is under way, for the message of a second writer.
-        remedy: What to do about a folder that holds another data version.
+        recipe: Everything that the bytes depend on; becomes part of ``version.json``.
+        purpose: Name of the operation, for the message of a second writer.
+        remedy: Remedy for a folder that holds another data version.
 
     Raises:
         DataError: The folder holds another data version.
@@ -120,12 +120,12 @@ class VersionWriter:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the table is written and still there; shards may have gone missing since."""
+        """Return whether the table is complete; shards may be missing."""
         return (self.folder / VERSION).exists() and _ends_with(self.folder / TABLE, _TABLE_END)
 
     @property
     def is_whole(self) -> bool:
-        """Whether the version is finished and has all of its shards."""
+        """Return whether the version is finished and has all of its shards."""
         if not self.is_finished:
             return False
         shards = read_json(self.folder / VERSION)["shards"]
@@ -141,10 +141,10 @@ class VersionWriter:
         what: str,
         progress: Progress,
     ) -> None:
-        """Store the shards that are not done.
+        """Write the unfinished shards.
 
         Args:
-            prepare: Makes a worker, which stores a shard by `store_shard`.
+            prepare: Makes a worker, which writes a shard by `store_shard`.
             shards: All shards of the version.
             image_bytes: Generous estimate of an image with its row.
             workers: Processes. 1 works in this process.
@@ -167,7 +167,7 @@ class VersionWriter:
         """Write the table from parts, which need not fit into memory together.
 
         Returns:
-            Rows by split, without splits that have none.
+            Rows by split, without empty splits.
         """
         counts: Counter[str] = Counter()
         waiting: list[pa.Table] = []
@@ -198,12 +198,12 @@ class VersionWriter:
         hashes: Mapping[str, str] | None = None,
         **more: Any,
     ) -> None:
-        """Mark the version as done.
+        """Mark the version as finished.
 
         Args:
             samples: Rows by split, from `write_table`.
             shards: File names of the stored shards.
-            hashes: SHA-256 of shards where it is known already.
+            hashes: Known SHA-256 of shards.
             more: Further entries of ``version.json``.
         """
         known = hashes or {}
@@ -222,12 +222,12 @@ class VersionWriter:
         )
 
     def discard(self) -> None:
-        """Remove the table and what was staged, of a version that has no row."""
+        """Remove table and scratch files of a version without rows."""
         (self.folder / TABLE).unlink(missing_ok=True)
         shutil.rmtree(self.staging, ignore_errors=True)
 
     def _claim(self) -> None:
-        """Record the recipe, or make sure that the folder holds the same one."""
+        """Record the recipe, or require that the folder has the same recipe."""
         started = self.staging / _RECIPE
         path = next((path for path in (self.folder / VERSION, started) if path.exists()), None)
         if path is None:
@@ -262,7 +262,7 @@ class VersionWriter:
 
 
 def _ends_with(path: Path, mark: bytes) -> bool:
-    """Whether a file is there to its end, which a full disk or a power cut may have cut off."""
+    """Return whether a file ends with a mark: a full disk or a power cut truncates files."""
     try:
         with path.open("rb") as stream:
             stream.seek(-len(mark), os.SEEK_END)
@@ -272,16 +272,16 @@ def _ends_with(path: Path, mark: bytes) -> bool:
 
 
 def rows_file(staging: Path, shard: Shard) -> Path:
-    """The rows of a stored shard, until they are in the table."""
+    """Return the file of a stored shard's rows before the table is written."""
     return staging / f"{shard.name}.parquet"
 
 
 def store_shard(
     folder: Path, staging: Path, shard: Shard, rows: Annotations, jpegs: Sequence[bytes]
 ) -> None:
-    """Store a shard's images and, last, its rows, which mark it as done.
+    """Write a shard's images and, last, its rows, which mark it as finished.
 
-    A shard of which nothing is left gets no file of images.
+    A shard without rows gets no file of images.
     """
     if len(rows):
         ShardWriter.write(folder / SHARDS / shard.name, list(map(str, rows.sample_id)), jpegs)

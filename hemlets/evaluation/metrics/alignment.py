@@ -14,7 +14,7 @@ import numpy.typing as npt
 from hemlets.core.errors import DataError
 
 MIN_JOINTS = 3
-"""With fewer valid joints a similarity fits anything: the result is undefined, NaN."""
+"""With fewer valid joints the alignment is undefined: NaN."""
 
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
@@ -41,10 +41,10 @@ class Alignment:
 def checked(
     predicted_NJ3: npt.NDArray[Any], true_NJ3: npt.NDArray[Any], valid_NJ: npt.NDArray[Any] | None
 ) -> tuple[Float, Float, Bool]:
-    """Both poses in float64 with the mask of joints that count.
+    """Convert both poses to float64 and return the mask of joints that count.
 
-    In memory the samples stand next to each other, as Fortran has it: sums over three coordinates
-    or eighteen joints are several times faster so.
+    The samples are contiguous in memory (Fortran order), which makes sums over coordinates and
+    joints several times faster.
 
     Raises:
         DataError: The shapes differ, or a joint that counts is not finite; rows are named.
@@ -75,14 +75,14 @@ def checked(
 
 
 def lengths(vectors: npt.NDArray[Any]) -> Float:
-    """Euclidean lengths along the last axis, of three coordinates."""
+    """Compute Euclidean lengths along the last axis, of three coordinates."""
     x, y, z = (vectors[..., axis] for axis in range(3))
     return np.asarray(np.sqrt(x * x + y * y + z * z))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Fit:
-    """The least-squares rotation of each sample, and what both alignments need besides."""
+    """The least-squares rotation of each sample, and intermediate results of both alignments."""
 
     centred_p: Float
     centred_t: Float
@@ -143,7 +143,7 @@ def aligned_errors_mm(
     true_NJ3: npt.NDArray[Any],
     valid_NJ: npt.NDArray[Any] | None = None,
 ) -> tuple[Float, Float]:
-    """Distance of each joint after the best similarity, and after the best rigid motion.
+    """Compute joint distances after the best similarity, and after the best rigid motion.
 
     Both have the same rotation (Umeyama 1991), so one fit gives both.
 
@@ -176,20 +176,18 @@ def align(
     *,
     scale: bool,
 ) -> Alignment:
-    """Fit each predicted pose to the true one over the valid joints.
+    """Fit each predicted pose to the true pose over the valid joints.
 
-    The fit minimises the sum of squared distances (Umeyama 1991: the last
-    singular vector's sign is turned where the best orthogonal map would be a reflection).
-
-    Degenerate poses have a defined result. A predicted pose collapsed into a point comes to
-    lie on the true pose's centroid, with scale 1. Of the rotations that fit poses on a line
-    equally well one is taken; all give the same sum of squares.
+    Minimises the sum of squared distances (Umeyama 1991: the last singular vector's sign is turned
+    where the best orthogonal map would be a reflection). A predicted pose collapsed into a point is
+    moved to the true centroid with scale 1. For collinear poses, one of the equally good rotations
+    is used.
 
     Args:
-        predicted_NJ3: predicted joints, millimetres.
-        true_NJ3: true joints, millimetres.
-        valid_NJ: joints that count; all when omitted. The others are moved along.
-        scale: fit a scale too (similarity), or keep 1 (rigid).
+        predicted_NJ3: Predicted joints, millimetres.
+        true_NJ3: True joints, millimetres.
+        valid_NJ: Joints that count, all by default; the others are transformed too.
+        scale: Fit a scale too (similarity), or use 1 (rigid).
 
     Raises:
         DataError: Shapes differ or a valid joint is not finite.

@@ -1,4 +1,4 @@
-"""Calibration of confidences: the share of right joints by confidence."""
+"""Calibration of confidences: share of correct joints by confidence."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _BINS = 10
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Calibration:
-    """Joints by their confidence, ten bins of 0.1.
+    """Joints by confidence, in ten bins of 0.1.
 
     Attributes:
-        count: (10,) joints in each.
+        count: (10,) joints in each bin.
         confidence: (10,) sum of their confidences.
-        right: (10,) how many lie strictly nearer than 150 mm, pelvis at the origin.
+        right: (10,) joints strictly nearer than 150 mm, pelvis at the origin.
     """
 
     count: Float
@@ -30,11 +30,11 @@ class Calibration:
 
     @classmethod
     def empty(cls) -> Self:
-        """Of no joints."""
+        """Return the calibration of no joints."""
         return cls(count=np.zeros(_BINS), confidence=np.zeros(_BINS), right=np.zeros(_BINS))
 
     def add(self, confidence: npt.NDArray[Any], errors_mm: npt.NDArray[Any]) -> Self:
-        """With some more joints, of any shape; those without an error (NaN) don't count."""
+        """Add joints of any shape; those without an error (NaN) don't count."""
         known = ~np.isnan(errors_mm)
         given = np.asarray(confidence, np.float64)[known].clip(0, 1)
         place = np.minimum((given * _BINS).astype(int), _BINS - 1)
@@ -48,13 +48,13 @@ class Calibration:
 
     @property
     def expected_error(self) -> float:
-        """Mean distance of confidence from share of right joints (Naeini et al. 2015); 0–1."""
+        """Compute the expected calibration error (Naeini et al. 2015), 0–1."""
         if not self.count.sum():
             return float("nan")
         return float(np.abs(self.confidence - self.right).sum() / self.count.sum())
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: bins that hold joints only."""
+        """Convert to plain values: non-empty bins only."""
         bins = [
             {"confidence": c / n, "right": r / n, "joints": int(n)}
             for n, c, r in zip(self.count, self.confidence, self.right, strict=True)

@@ -265,7 +265,7 @@ METRICS: Final[dict[str, Metric]] = {metric.key: metric for metric in _TABLE}
 
 
 def metric_of(key: str) -> Metric:
-    """The metric of a key; one labelled by its key where the table has none."""
+    """Return the metric of a key; an unknown key becomes its own label."""
     return METRICS.get(key) or Metric(
         key=key, label=key, phrase=key, better="higher" if key.endswith("_pct") else "lower",
         meaning="",
@@ -273,7 +273,7 @@ def metric_of(key: str) -> Metric:
 
 
 def metric_label(key: str) -> str:
-    """A metric's name in a sentence; its key where the table has none.
+    """Return a metric's name in a sentence; an unknown key is returned as it is.
 
     Examples:
         >>> metric_label("pa_mpjpe_mm"), metric_label("unknown")
@@ -283,7 +283,7 @@ def metric_label(key: str) -> str:
 
 
 def format_value(key: str, value: float) -> str:
-    """A value with its unit; ratios as percentages.
+    """Format a value with its unit; ratios as percentages.
 
     Examples:
         >>> format_value("mpjpe_mm", 80.04), format_value("mpjpe_over_mean_pose", 0.456)

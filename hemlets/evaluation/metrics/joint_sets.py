@@ -1,4 +1,4 @@
-"""The joint sets that papers average over, by the name that metric names carry."""
+"""Joint sets of published metrics, by their names in metric names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ JOINT_SETS: Final[dict[str, tuple[int, ...]]] = {
     "17j-no-pelvis": tuple(joint for joint in range(N_JOINTS) if joint != Joint.PELVIS),
     "18j": tuple(range(N_JOINTS)),
 }
-"""13j-limbs-pelvis: what HumanEva's 15 and ours share. 13j-no-head-top: SMPL's joints among LSP's.
-14j: LSP's (Johnson & Everingham 2010), which are also MPI-INF-3DHP's "relevant" ones.
-16j: MPII's (Andriluka et al. 2014). 17j: Human3.6M's, as the authors' released evaluator takes
-them. 17j-no-pelvis: all of ours that root alignment doesn't make right. 18j: all of ours."""
+"""13j-limbs-pelvis: joints common to HumanEva's 15 and ours. 13j-no-head-top: SMPL's joints among
+LSP's. 14j: LSP's (Johnson & Everingham 2010), also MPI-INF-3DHP's "relevant" joints. 16j: MPII's
+(Andriluka et al. 2014). 17j: Human3.6M's, as in the authors' released evaluator. 17j-no-pelvis: all
+of ours but the root. 18j: all of ours.
+"""

@@ -1,4 +1,4 @@
-"""A figure's protocol in sentences: joints, alignment, box, depth source, flip test."""
+"""Describe a figure's protocol in sentences: joints, alignment, box, depth, flip test."""
 
 from __future__ import annotations
 

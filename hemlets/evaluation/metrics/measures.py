@@ -1,4 +1,4 @@
-"""The figures of a block of samples, by protocol.
+"""Compute the figures of a block of samples under a protocol.
 
 Shapes: B samples of a block, J joints.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hemlets.body import BodyModel
 
 PCK_THRESHOLDS = {"pckh50_pct": 0.5, "pck20_torso_pct": 0.2}
-"""Of the reference length: the head segment (PCKh@0.5), the torso (PCK@0.2)."""
+"""Share of the reference length: head segment (PCKh@0.5), torso (PCK@0.2)."""
 
 Array = npt.NDArray[Any]
 Float = npt.NDArray[np.float64]
@@ -42,14 +42,14 @@ def metric_name(
     n_vertices: int | None = None,
     n_rotations: int | None = None,
 ) -> MetricName:
-    """A measure's full name, with everything that its value depends on.
+    """Build a measure's full name.
 
     Args:
-        measure: of samples.
-        samples: name of the split, or of the protocol that chose them.
-        info: how they were predicted.
-        n_vertices: of the body, for its surface.
-        n_rotations: that a mean of rotations is over, which depends on the samples.
+        measure: The measure.
+        samples: Name of the split or protocol that chose the samples.
+        info: Provenance of the predictions.
+        n_vertices: Vertices of the body, for a surface.
+        n_rotations: Rotations in a mean of rotations; depends on the samples.
     """
     align = _FITTED.get(measure.key, "none")
     root = "centroid" if measure.key in _FITTED else "pelvis"
@@ -79,7 +79,7 @@ def metric_name(
 
 
 def measurable(measure: Measure, info: PredictionsInfo, body: BodyModel | None) -> str | None:
-    """Why a measure can't be had from these predictions; None where it can."""
+    """Return why these predictions don't allow a measure; None if they do."""
     absent = set(info.absent)
     if measure.key in SURFACE | SEGMENTS:
         if {"theta", "betas"} & absent:
@@ -99,12 +99,12 @@ def measurable(measure: Measure, info: PredictionsInfo, body: BodyModel | None) 
 def joint_errors_mm(
     predicted: Predictions, true: Mapping[str, Array], *, file: Path | None = None
 ) -> Float:
-    """Errors of all 18 joints with the root at the pelvis, (B, 18) millimetres.
+    """Compute errors of all 18 joints with the pelvis at the origin, (B, 18) millimetres.
 
     Args:
         predicted: B samples.
-        true: columns of the annotations for the same samples.
-        file: that the predictions are of, for messages.
+        true: Annotation columns of the same samples.
+        file: The predictions file, for messages.
 
     Raises:
         DataError: Lengths are not millimetres, or a joint is not finite; samples are named.
@@ -122,13 +122,13 @@ def measure_block(
     true: Mapping[str, Array],
     joint_errors_BJ: Float,
 ) -> dict[str, Float]:
-    """Figures of joints, (B,) by key; rotations, surfaces and masks are measured elsewhere.
+    """Compute figures of joints, (B,) by key; rotations, surfaces and masks are computed elsewhere.
 
     Args:
-        measures: of joints, in 3D or in the image.
+        measures: Measures of joints in 3D or 2D.
         predicted: B samples.
-        true: columns of the annotations for the same samples.
-        joint_errors_BJ: of all 18 joints with the root at the pelvis, millimetres.
+        true: Annotation columns of the same samples.
+        joint_errors_BJ: All 18 joint errors, pelvis at the origin, millimetres.
     """
     found: dict[str, Float] = {}
     fits: dict[str, dict[str, Float]] = {}
@@ -178,7 +178,7 @@ def measure_block(
 
 
 def _depth_errors_mm(predicted: Predictions, true: Mapping[str, Array]) -> Float:
-    """Errors of depth relative to the pelvis, (B, 18); NaN where a joint has no truth."""
+    """Compute errors of depth relative to the pelvis, (B, 18); NaN without a truth."""
     pose, joints, known = checked(predicted.joints3d_mm, true["joints3d_mm"], true["valid3d"])
     ours, truth = (p[..., 2] - p[:, Joint.PELVIS, None, 2] for p in (pose, joints))
     known = known & known[:, Joint.PELVIS, None]
@@ -186,31 +186,30 @@ def _depth_errors_mm(predicted: Predictions, true: Mapping[str, Array]) -> Float
 
 
 def _relations_right_pct(predicted: Predictions, true: Mapping[str, Array]) -> Float:
-    """Share of parts with a known truth whose depth relation, equation (1), is correct, (B,)."""
+    """Compute the share of parts with correct depth relation, equation (1), (B,)."""
     relation, known = depth_relations(true["joints3d_mm"].astype(np.float64), true["valid3d"])
     right = depth_relations(predicted.joints3d_mm.astype(np.float64))[0] == relation
     return np.asarray(100.0 * metrics.mean_over_joints(np.where(known, right, np.nan)))
 
 
 def _of_joints(values_BJ: Array, joints: list[int]) -> Array:
-    """Some joints, with the samples next to each other in memory as ``checked`` has them."""
+    """Select joints; samples stay contiguous in memory, as from ``checked``."""
     return np.asarray(values_BJ.T[..., joints, :].T)
 
 
 def pck2d_pct(
     predicted_BJ2: Array, true_BJ2: Array, valid_BJ: Array, *, reference_px: Array, share: float
 ) -> Float:
-    """Share of 2D joints within a share of a reference length, (B,) per cent.
+    """Compute the share of 2D joints within a share of a reference length, (B,) per cent.
 
-    A joint exactly at the threshold counts (MPII's evaluation, ``evalMPII``: at most). A sample
-    whose reference length is unknown has none.
+    A joint exactly at the threshold counts (MPII's ``evalMPII``). NaN without a reference length.
 
     Args:
-        predicted_BJ2: pixels.
-        true_BJ2: pixels.
-        valid_BJ: joints with an annotation.
+        predicted_BJ2: Pixels.
+        true_BJ2: Pixels.
+        valid_BJ: Annotated joints.
         reference_px: (B,) head segment or torso; 0 or NaN where unknown.
-        share: of the reference length.
+        share: Share of the reference length.
     """
     error = np.linalg.norm(np.asarray(predicted_BJ2, np.float64) - true_BJ2, axis=-1)
     reference = np.asarray(reference_px, np.float64)[:, None]

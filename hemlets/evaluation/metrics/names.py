@@ -1,6 +1,6 @@
-"""Full metric names: the quantity and the protocol that it was measured by.
+"""Full metric names: the quantity and its protocol.
 
-Figures may be compared in one table only where their full names are equal.
+Figures may share a table only if their full names are equal.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 
 @dataclass(frozen=True, kw_only=True)
 class MetricName:
-    """What was measured, on what, and after which alignment.
+    """A quantity with everything that its value depends on.
 
-    Every value is made of letters, digits, ``_``, ``-`` and ``.``, so that :attr:`full` is a name
-    that MLflow accepts (alphanumerics, ``_ - . : /`` and spaces; no path parts to be normalised).
+    All values consist of letters, digits, ``_``, ``-`` and ``.``, so that MLflow accepts
+    :attr:`full`.
 
     Attributes:
-        key: the quantity with its unit, e.g. ``mpjpe_mm``.
-        split: the samples, e.g. ``test``.
-        over: the joint, rotation or vertex set, e.g. ``18j``, ``17j-no-pelvis``, ``23r``.
-        root: the point that both poses share when they are compared: ``pelvis``, ``centroid``
-            (after a fitted alignment), or ``none``.
+        key: Quantity with its unit, e.g. ``mpjpe_mm``.
+        split: Samples, e.g. ``test``.
+        over: Joint, rotation or vertex set, e.g. ``18j``, ``17j-no-pelvis``, ``23r``.
+        root: Common point of both poses: ``pelvis``, ``centroid`` (after a fitted alignment), or
+            ``none``.
         align: ``none``, ``rigid`` or ``similarity``.
-        box: where the person's box came from.
-        depth: where metric scale and depth came from.
-        flip: whether the prediction is averaged with that of the mirrored image.
+        box: Source of the person's box.
+        depth: Source of metric scale and depth.
+        flip: Whether predictions are averaged with the mirrored image's.
 
     Examples:
         >>> MetricName(key="mpjpe_mm", split="test", over="18j", root="pelvis", align="none",
@@ -62,7 +62,7 @@ class MetricName:
 
     @property
     def full(self) -> str:
-        """The name with its whole protocol, as it is logged."""
+        """Full name, for logging."""
         return (
             f"{self.key}/{self.split}/{self.over}/root:{self.root}/align:{self.align}"
             f"/box:{self.box}/depth:{self.depth}/flip:{self.flip}"
@@ -113,7 +113,7 @@ class MetricName:
 
     @classmethod
     def parse(cls, full: str) -> Self:
-        """Inverse of :attr:`full`.
+        """Parse :attr:`full`.
 
         Raises:
             DataError: Not such a name.

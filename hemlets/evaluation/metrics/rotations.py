@@ -1,9 +1,8 @@
-"""Errors of θ over the joints that move, and beside each what a body at rest would have.
+"""Errors of θ over the moving joints, and the error of a body at rest.
 
-A mean over joints which the data leave at rest flatters every model, and an angle by itself says
-little: small motions give small errors. So joints that never move don't count, and no error of θ
-stands without that of the rest pose on the same samples. The root is left out of both: it says
-where the person faces, not what they do, and a body at rest has no facing.
+Joints that never move in the data are left out, because they lower the mean of any model. Every
+error of θ is reported with the rest pose's error on the same samples, because small motions give
+small errors. The root is left out of both: it is the person's facing, not their pose.
 """
 
 from __future__ import annotations
@@ -19,17 +18,16 @@ Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 REST_OF: Final = {"theta_deg": "theta_rest_deg"}
-"""By key of an error of θ, that of the rest pose, which stands beside it."""
+"""Key of the rest pose's error, by key of an error of θ."""
 
 _ROOT: Final = 0
 _BLOCK: Final = 16_384
 
 
 def turning_joints(true_NR3: npt.NDArray[Any]) -> Bool:
-    """Joints below the root whose true rotation is not the same in all samples, (R,).
+    """Mark joints below the root whose true rotation differs between samples, (R,).
 
-    Args:
-        true_NR3: axis-angles, radians. A single sample doesn't tell what moves: all count.
+    With a single sample, all joints count.
     """
     count, joints = true_NR3.shape[:2]
     moving = np.full(joints, count == 1)
@@ -45,12 +43,12 @@ def turning_joints(true_NR3: npt.NDArray[Any]) -> Bool:
 def pose_errors_deg(
     predicted_NR3: npt.NDArray[Any], true_NR3: npt.NDArray[Any], moving_R: Bool
 ) -> tuple[Float, Float]:
-    """Mean geodesic error over the joints that move: the prediction's, and the rest pose's.
+    """Compute the mean geodesic errors over the moving joints, of prediction and rest pose.
 
     Args:
-        predicted_NR3: axis-angles, radians.
-        true_NR3: the truth.
-        moving_R: which joints count: :func:`turning_joints` of all samples together.
+        predicted_NR3: Axis-angles, radians.
+        true_NR3: Axis-angles, radians.
+        moving_R: Joints that count: :func:`turning_joints` of all samples together.
 
     Returns:
         (N,) degrees each; NaN where no joint counts.

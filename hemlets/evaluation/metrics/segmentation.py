@@ -1,7 +1,7 @@
-"""Pixels of a drawn body against labels: foreground, and six parts (Lassner et al. 2017).
+"""Compare drawn bodies with pixel labels: foreground, and six parts (Lassner et al. 2017).
 
-Labels: 0 background, 1 head, 2 torso, 3 left arm, 4 right arm, 5 left leg, 6 right leg; in a
-truth that knows no parts every pixel of the person is 7.
+Labels: 0 background, 1 head, 2 torso, 3 left arm, 4 right arm, 5 left leg, 6 right leg; in a truth
+without parts, 7 for every pixel of the person.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PART_LABELS: Final = (
 )
 UNKNOWN_PART: Final = 7
 IGNORED: Final = PERSON
-"""Label of pixels in a label mask that count neither for nor against a prediction."""
+"""Label of pixels that are not counted."""
 
 _ARM: Final = ("shoulder", "elbow", "wrist", "hand")
 _LEG: Final = ("hip", "knee", "ankle", "foot")
@@ -50,7 +50,7 @@ def _label_of(joint: str) -> int:
 
 
 def vertex_labels(body: BodyModel) -> npt.NDArray[np.intp]:
-    """Part label of each vertex: that of the joint which moves it most, (V,)."""
+    """Label each vertex with the part of its joint with the largest weight, (V,)."""
     of_joint = np.array([_label_of(name) for name in SMPL_JOINTS])
     strongest: npt.NDArray[np.intp] = body.weights_VJ.numpy().argmax(1)
     return np.asarray(of_joint[strongest], np.intp)
@@ -64,15 +64,15 @@ def draw_labels(
     camera: npt.NDArray[Any],
     size: tuple[int, int],
 ) -> Labels:
-    """Part labels of a posed body as a camera sees it, (H, W).
+    """Draw part labels of a posed body as a camera sees it, (H, W).
 
     Args:
-        body: that θ and β belong to.
+        body: Body model of θ and β.
         theta: (24, 3) axis-angles, radians.
         betas: (10,).
         root_mm: (3,) pelvis in the camera frame.
         camera: fx, fy, cx, cy in pixels.
-        size: width and height of the image.
+        size: Width and height of the image.
     """
     from hemlets.body.raster import FAR_MM, Rasteriser, Rectangle, SquareCamera
     from hemlets.reports.drawing import place_body
@@ -102,13 +102,13 @@ def draw_labels(
 
 
 def read_mask(data: bytes, *, where: str) -> Labels | None:
-    """Labels of an annotated mask; None where there is none.
+    """Decode an annotated mask; None if there is none.
 
-    A PNG with values 0-6, more than one of them above 0, holds parts, and pixels of 255 in it are
-    ignored; any other PNG only separates the person from the background.
+    A PNG with values 0-6, more than one of them above 0, has parts; its pixels of 255 are ignored.
+    Any other PNG only separates the person from the background.
 
     Raises:
-        DataError: Not a picture.
+        DataError: Not an image.
     """
     if not data:
         return None
@@ -126,7 +126,7 @@ def read_mask(data: bytes, *, where: str) -> Labels | None:
 def count_pixels(
     body: BodyModel, predicted: Predictions, true: dict[str, npt.NDArray[Any]]
 ) -> Counts:
-    """Pixels by true and predicted label, (B, 8, 7); zeros for a sample without mask or camera."""
+    """Count pixels by true and predicted label, (B, 8, 7); zeros without mask or camera."""
     counts = np.zeros((len(predicted), UNKNOWN_PART + 1, len(PART_LABELS)), np.int64)
     for row in range(len(predicted)):
         name = str(predicted.sample_id[row])
@@ -149,11 +149,10 @@ def count_pixels(
 
 
 def figures_pct(counts: npt.NDArray[Any]) -> dict[str, Float]:
-    """Accuracy, F1 and intersection over union of pixel counts (..., 8, 7), per cent.
+    """Compute accuracy, F1 and IoU of pixel counts (..., 8, 7), per cent.
 
-    F1 and intersection over union are means over the classes that occur in truth or prediction,
-    background included: two for the foreground, seven for the parts. NaN where nothing was
-    counted, and for parts where the truth knows none.
+    F1 and IoU are means over the classes, background included, that occur in truth or prediction.
+    NaN where nothing was counted, and for parts if the truth has none.
     """
     counts = np.asarray(counts, np.float64)
     two = np.stack(
@@ -178,7 +177,7 @@ def figures_pct(counts: npt.NDArray[Any]) -> dict[str, Float]:
 
 
 def _of_classes(counts: Float) -> tuple[Float, Float, Float]:
-    """Accuracy, mean F1 and mean intersection over union of a confusion matrix (..., C, C)."""
+    """Compute accuracy, mean F1 and mean IoU of a confusion matrix (..., C, C)."""
     right = np.diagonal(counts, axis1=-2, axis2=-1)
     sizes = counts.sum(-1) + counts.sum(-2)
     accuracy = _share(right.sum(-1), counts.sum((-1, -2)))

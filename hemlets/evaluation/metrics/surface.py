@@ -1,4 +1,4 @@
-"""Errors of whole bodies: their surface, and the joints regressed from it."""
+"""Errors of whole bodies: surface, and joints regressed from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hemlets.body import Body, BodyModel
 
 BLOCK = 256
-"""Bodies posed at a time: about 150 MB for a mesh of 13,718 vertices, whatever the sample count."""
+"""Bodies per block: about 150 MB for a mesh of 13,718 vertices."""
 
 Array = npt.NDArray[Any]
 Float = npt.NDArray[np.float64]
@@ -28,9 +28,9 @@ class MeshErrors(NamedTuple):
     """Errors of posed bodies, (N,) millimetres each.
 
     Attributes:
-        surface: mean over the vertices, pelves at the same point.
-        joints: mean over the 18 joints regressed from the meshes, pelves at the same point.
-        aligned: mean over a set of these joints after similarity alignment.
+        surface: Mean over the vertices, pelvises aligned.
+        joints: Mean over the 18 regressed joints, pelvises aligned.
+        aligned: Mean over a set of these joints after similarity alignment.
     """
 
     surface: Float
@@ -48,19 +48,19 @@ def mesh_errors_mm(
     block: int = BLOCK,
     progress: Callable[[int, int], None] | None = None,
 ) -> MeshErrors:
-    """Errors of the surface and of the joints regressed from it.
+    """Compute errors of the surface and of the joints regressed from it.
 
     Args:
-        body: poses the predictions, and the truth unless ``true_body`` is given.
+        body: Body model of the predictions, and of the truth unless ``true_body`` is given.
         predicted: θ and β.
         true: θ and β.
-        true_body: of the same mesh, such as the female one of a gendered truth.
-        joints: set of the aligned error.
-        block: bodies posed at a time.
-        progress: called with the bodies posed so far and their number.
+        true_body: Another body of the same mesh, such as the female one of a gendered truth.
+        joints: Joint set of the aligned error.
+        block: Bodies per block.
+        progress: Called with the number of posed bodies and the total.
 
     Raises:
-        DataError: The two bodies have meshes of different size.
+        DataError: The two meshes differ in size.
     """
     import torch
 

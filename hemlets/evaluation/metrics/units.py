@@ -1,4 +1,4 @@
-"""Is it millimetres? Bone lengths tell, whatever the pose."""
+"""Check that poses are in millimetres, by bone lengths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hemlets.core.wording import counted, truncate_list
 from hemlets.evaluation.metrics.alignment import lengths
 
 LONGEST_BONE_MM = (100.0, 1_000.0)
-"""Range of the longest part (torso or thigh) of anyone from infant to giant."""
+"""Range of the longest part (torso or thigh) of any person."""
 
 _METRE = 1_000.0
 
@@ -42,19 +42,18 @@ def check_millimetres(
 ) -> None:
     """Refuse poses in another unit than millimetres.
 
-    The truth must have bones of human length. A prediction may be as bad as an untrained network
-    makes it, so it is refused only where a thousand times the pose is at once of human size and
-    much nearer the truth: then it is right, in metres.
+    The truth must have human bone lengths. A prediction may be bad, so it is refused only if 1,000
+    times the pose has human size and is much nearer the truth: then it is in metres.
 
     Args:
-        predicted_NJ3: joints relative to the pelvis.
-        true_NJ3: the same of the truth, 0 where not valid.
-        valid_NJ: joints that are known.
-        sample_ids: for the message.
-        file: of the predictions, for the message.
+        predicted_NJ3: Joints relative to the pelvis.
+        true_NJ3: The truth, 0 where not valid.
+        valid_NJ: Known joints.
+        sample_ids: For the message.
+        file: The predictions file, for the message.
 
     Raises:
-        DataError: With the samples named.
+        DataError: Another unit; samples are named.
     """
     predicted, true = (np.asarray(x, np.float64, order="F") for x in (predicted_NJ3, true_NJ3))
     valid = np.asarray(valid_NJ, bool, order="F")

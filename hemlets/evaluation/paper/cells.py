@@ -1,4 +1,4 @@
-"""The paper's tables as printed, and whether a cell may be compared with a figure of ours."""
+"""The paper's tables as printed, and which cells are comparable with our figures."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _PARTS: Final = {
     "depth": "depth source",
     "flip": "flip test",
 }
-"""Titles of the parts of a full metric name that decide whether two figures are comparable."""
+"""Titles of the parts of a full metric name that must be equal for a comparison."""
 
 Value = Annotated[str, Field(pattern=r"^(-|\d+(\.\d+)?( \(\d+\.\d+\*\))?)$")]
 
 
 class Measured(Config):
-    """How the paper measured its own row, part by part as in a full metric name.
+    """How the paper measured its own row: the parts of a full metric name.
 
-    ``untold`` stands where the paper and the authors' released evaluator state nothing.
+    ``untold``: neither the paper nor the authors' released evaluator states it.
     """
 
     over: str = "untold"
@@ -47,14 +47,14 @@ class PaperCell(Config):
     """A figure of the paper's own row.
 
     Attributes:
-        method: title of the row.
-        column: title of the column; ``Avg`` or ``All`` for the whole.
-        value: literally as printed; never recomputed.
-        protocol: name of the protocol.
-        key: the quantity.
-        measured: how the paper measured it.
-        ambiguous: why it is comparable with no figure at all; empty where it may be.
-        quirk: what is odd about it.
+        method: Title of the row.
+        column: Title of the column; ``Avg`` or ``All`` for the whole.
+        value: Literally as printed.
+        protocol: Name of the protocol.
+        key: Key of the quantity.
+        measured: How the paper measured it.
+        ambiguous: Why it is comparable with no figure; empty if it may be.
+        quirk: Peculiarity of the cell.
     """
 
     method: str
@@ -78,17 +78,17 @@ class Block(Config):
     """Columns of a table with one quantity and one protocol.
 
     Attributes:
-        title: above the columns.
-        protocol: its name; empty where the samples decide among the table's protocols.
-        readings: protocols to score where the paper's definition can be read in several ways.
-        key: the quantity.
-        groups: title of the protocol's table whose columns these are; empty for none.
-        whole: title of the last column, over all samples or the mean of the groups; empty for none.
-        setting: which of a row's predictions; empty for its only or first ones.
-        scale: factor from our unit to the printed one.
-        decimals: printed ones.
-        measured: how the paper measured its own row.
-        ambiguous: why the paper's cells are comparable with no figure; empty where they may be.
+        title: Title above the columns.
+        protocol: Protocol; empty if the samples decide among the table's protocols.
+        readings: Protocols to score where the paper's definition is ambiguous.
+        key: Key of the quantity.
+        groups: Title of the protocol's table with these columns; empty for none.
+        whole: Title of the last column, over all samples or the mean of the groups; empty for none.
+        setting: Which of a row's predictions; empty for its only or first ones.
+        scale: Factor from our unit to the printed unit.
+        decimals: Printed decimals.
+        measured: How the paper measured its own row.
+        ambiguous: Why the paper's cells are comparable with no figure; empty if they may be.
     """
 
     title: str
@@ -116,7 +116,7 @@ class Block(Config):
 
     @property
     def variants(self) -> tuple[tuple[str, Block], ...]:
-        """The block once for each reading, with the reading's title; once where there is none."""
+        """Return the block once per reading with the reading's title; once without readings."""
         if not self.readings:
             return (("", self),)
         return tuple(
@@ -126,12 +126,12 @@ class Block(Config):
 
 
 class Row(Config):
-    """A row that a table must have.
+    """A required row of a table.
 
     Attributes:
-        name: word by which its predictions are given.
-        title: as printed.
-        detail: text of the table's further column, if it has one.
+        name: Name under which its predictions are given.
+        title: As printed.
+        detail: Text of the table's further column, if any.
     """
 
     name: str
@@ -143,11 +143,11 @@ class PrintedRow(Config):
     """A row as printed.
 
     Attributes:
-        method: title.
-        block: title of the block that the row is in, where blocks are stacked.
-        own: whether it is the paper's own method.
-        values: of all columns of the block, or of the table, literally.
-        quirk: what is odd about the row.
+        method: Title.
+        block: Title of its block, if blocks are stacked.
+        own: Whether it is the paper's own method.
+        values: All columns of the block or table, literally.
+        quirk: Peculiarity of the row.
     """
 
     method: str
@@ -161,16 +161,16 @@ class PaperTable(Config):
     """A table of the paper.
 
     Attributes:
-        number: of the table.
-        title: the caption, shortened.
-        protocols: that give such figures.
-        stacked: whether its blocks stand below each other, each with rows of its own.
-        detail: heading of a further text column of ``rows``; empty for none.
-        quirks: what a reader of the table should know.
-        blocks: the columns in the paper's order.
-        rows: in the paper's order; empty where every method is a row.
-        given: whether rows differ in oracle inputs.
-        printed: all rows of the paper.
+        number: Number of the table.
+        title: Caption, shortened.
+        protocols: Protocols with such figures.
+        stacked: Whether its blocks are stacked, each with its own rows.
+        detail: Heading of a further text column of ``rows``; empty for none.
+        quirks: Notes for readers of the table.
+        blocks: Columns in the paper's order.
+        rows: Rows in the paper's order; empty if every method is a row.
+        given: Whether rows differ in oracle inputs.
+        printed: All rows of the paper.
     """
 
     number: int
@@ -197,12 +197,12 @@ class PaperTable(Config):
         return self
 
     def blocks_of(self, row: PrintedRow) -> tuple[Block, ...]:
-        """The blocks that a printed row's values are of."""
+        """Return the blocks of a printed row's values."""
         return tuple(block for block in self.blocks if block.title == row.block or not row.block)
 
     @property
     def cells(self) -> Iterator[PaperCell]:
-        """The figures of the paper's own rows, once for each protocol that they may be of."""
+        """Return the paper's own figures, once per protocol that they may belong to."""
         for row in self.printed:
             if not row.own:
                 continue
@@ -223,14 +223,14 @@ class PaperTable(Config):
 
 
 class Beside(NamedTuple):
-    """A cell of the same protocol, which may be compared with ours."""
+    """A cell of the same protocol, comparable with ours."""
 
     table: int
     cell: PaperCell
 
 
 class Apart(NamedTuple):
-    """A cell that may not be compared with ours, and why."""
+    """A cell that is not comparable with ours, and why."""
 
     table: int
     cell: PaperCell
@@ -238,7 +238,7 @@ class Apart(NamedTuple):
 
 
 def paper_tables() -> tuple[PaperTable, ...]:
-    """All tables, by number."""
+    """Return all tables by number."""
     tables = [
         PaperTable.from_mapping(read_toml(file), where=str(file))
         for file in _FOLDER.glob("table*.toml")
@@ -247,7 +247,7 @@ def paper_tables() -> tuple[PaperTable, ...]:
 
 
 def apart_because(measured: Measured, name: MetricName, ambiguous: str = "") -> str:
-    """Why a printed figure may not be compared with a figure of ours; empty if it may."""
+    """Return why a printed figure is not comparable with ours; empty if it is."""
     reasons = [ambiguous] if ambiguous else []
     reasons += [
         f"{title}: ours {getattr(name, field)}, the paper's {getattr(measured, field)}"
@@ -258,13 +258,9 @@ def apart_because(measured: Measured, name: MetricName, ambiguous: str = "") -> 
 
 
 def beside(protocol: str, names: tuple[MetricName, ...]) -> tuple[list[Beside], list[Apart]]:
-    """The paper's own cells of a protocol: those comparable with ours, and those that are not.
+    """Return the paper's own cells of a protocol: comparable ones, and the others with reasons.
 
-    A cell is comparable only where every part of its protocol is stated and equal to ours.
-
-    Args:
-        protocol: name of the protocol.
-        names: of our figures.
+    A cell is comparable only if every part of its protocol is stated and equal to ours.
     """
     same: list[Beside] = []
     apart: list[Apart] = []

@@ -1,7 +1,7 @@
-"""A table of the paper from predictions files: the printed rows, with ours below them.
+"""Reproduce a table of the paper from predictions files: the printed rows, then ours.
 
-Our cells are figures of the benchmark, scored file by file and protocol by protocol. The paper's
-are literal; a cell of the paper's own row that was measured otherwise than ours is marked.
+Our cells are benchmark figures, scored per file and protocol. The paper's are literal; a cell of
+the paper's own row that was measured differently from ours is marked.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class TableColumn:
     """A column.
 
     Attributes:
-        block: title above it; empty where the section has it.
-        title: as the paper has it.
-        unit: of its figures; empty for shares between 0 and 1.
-        decimals: of its figures.
-        names: full names of our figures in it.
+        block: Title above it; empty if the section has it.
+        title: As in the paper.
+        unit: Unit of its figures; empty for shares between 0 and 1.
+        decimals: Decimals of its figures.
+        names: Full names of our figures in it.
     """
 
     block: str
@@ -54,10 +54,10 @@ class TableCell:
     """A cell.
 
     Attributes:
-        text: as shown; a dash where nothing was predicted.
-        figure: ours, with its interval, in the printed unit; None for the paper's.
-        note: full name of ours, or quirk of the printed row.
-        apart: why a printed figure is not comparable with ours; empty where it is.
+        text: As shown; a dash without a prediction.
+        figure: Our figure with its interval, in the printed unit; None for the paper's.
+        note: Full name of ours, or peculiarity of the printed row.
+        apart: Why a printed figure is not comparable with ours; empty if it is.
     """
 
     text: str
@@ -68,13 +68,13 @@ class TableCell:
 
 @dataclass(frozen=True, kw_only=True)
 class TableRow:
-    """A row: of ours, or of the paper's printed figures.
+    """A row of our figures or of printed figures.
 
     Attributes:
-        title: as printed, or the model's version.
-        detail: cell of the table's further text column.
-        printed: whether the figures are the paper's.
-        cells: one a column.
+        title: As printed, or the model's version.
+        detail: Cell of the table's further text column.
+        printed: Whether the figures are the paper's.
+        cells: One per column.
     """
 
     title: str
@@ -85,12 +85,12 @@ class TableRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """Columns with their rows; a table of stacked blocks has one for each block.
+    """Columns with their rows; a table of stacked blocks has a section per block.
 
     Attributes:
-        title: of the block; empty where the table has one section.
-        columns: in the paper's order.
-        rows: in the paper's order, ours below the printed ones.
+        title: Title of the block; empty if the table has one section.
+        columns: In the paper's order.
+        rows: In the paper's order, ours below the printed ones.
     """
 
     title: str
@@ -100,13 +100,13 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenTable:
-    """A table, ready to be shown.
+    """A table, ready for display.
 
     Attributes:
-        paper: the paper's table.
-        sections: one, or one a stacked block.
-        privileges: oracle inputs of the predictors, by row.
-        resamples: resamples of sequences behind each interval.
+        paper: The paper's table.
+        sections: One, or one per stacked block.
+        privileges: Oracle inputs of the predictors, by row.
+        resamples: Resamples behind each interval.
     """
 
     paper: PaperTable
@@ -116,11 +116,11 @@ class WrittenTable:
 
 
 Found = Mapping[tuple[str, int, int], Summary]
-"""By row, place of the block and place of the reading."""
+"""By row, index of the block and index of the reading."""
 
 
 def paper_table(number: int) -> PaperTable:
-    """A table of the paper by its number.
+    """Return a table of the paper by its number.
 
     Raises:
         ConfigError: There is no such table.
@@ -149,20 +149,19 @@ def make_table(
     """Score predictions into a table of the paper.
 
     Args:
-        paper: the table.
-        given: predictions files and their rows.
-        annotations: tables of the data that was predicted; a protocol takes the first that has
-            samples of it.
-        body: for surfaces and masks.
-        true_bodies: of a gendered truth, as of :func:`score`.
-        protocol: of columns that may have one of several; found by the samples when empty.
-        resamples: resamples of sequences behind each interval.
-        seed: of the resamples.
+        paper: The table.
+        given: Predictions files and their rows.
+        annotations: Annotation tables; a protocol uses the first that has samples of it.
+        body: Body model for surfaces and masks.
+        true_bodies: Bodies of a gendered truth, as for :func:`score`.
+        protocol: Protocol of columns that may have one of several; by default the samples decide.
+        resamples: Resamples behind each interval.
+        seed: Seed of the resamples.
 
     Raises:
         ConfigError: A row or setting isn't the table's, or a place is given twice.
         DataError: No file has samples of the table's protocols, files differ in how they were
-            predicted, or a file is refused as :func:`score` does.
+            predicted, or :func:`score` refuses a file.
     """
     given = _named(paper, given)
     scoring = Scoring(paper, annotations, protocol, body, true_bodies or {}, resamples, seed)
@@ -193,7 +192,7 @@ def make_table(
 
 
 def _privileges(paper: PaperTable, found: Found) -> dict[str, tuple[str, ...]]:
-    """Oracle inputs of each row, in any of its figures."""
+    """Collect the oracle inputs of each row."""
     inputs: dict[str, tuple[str, ...]] = {}
     for (row, _, _), summary in found.items():
         title = _title(paper, row)
@@ -204,7 +203,7 @@ def _privileges(paper: PaperTable, found: Found) -> dict[str, tuple[str, ...]]:
 
 
 def _named(paper: PaperTable, given: Sequence[Given]) -> list[Given]:
-    """Checked files, each with its row's name: the model's version by default."""
+    """Check the files and name their rows: the model's version by default."""
     names = [row.name for row in paper.rows]
     settings = {block.setting for block in paper.blocks}
     named = []
@@ -262,7 +261,7 @@ def _is_in(paper: PaperTable, row: PrintedRow, places: Sequence[int]) -> bool:
 
 
 def _figures(block: Block, summary: Summary) -> list[tuple[Figure, str]]:
-    """Figure and full name of each column of a block; empty where it was not measured."""
+    """Return figure and full name of each column of a block; empty if not measured."""
     metric = next((m for m in summary.metrics if m.key == block.key), None)
     if metric is None:
         return []
@@ -278,7 +277,7 @@ def _figures(block: Block, summary: Summary) -> list[tuple[Figure, str]]:
 
 
 def _columns(paper: PaperTable, place: int, found: Found) -> Iterator[TableColumn]:
-    """Columns of a block; all figures of a reading must have the same name.
+    """Build the columns of a block; all figures of a reading must have the same name.
 
     Raises:
         DataError: Files differ in how they were predicted.
@@ -319,7 +318,7 @@ def _detail(paper: PaperTable, title: str) -> str:
 
 
 def _ours(paper: PaperTable, row: str, places: Sequence[int], found: Found) -> Iterator[TableRow]:
-    """Our row, once for each reading of the section's blocks."""
+    """Build our row, once per reading of the section's blocks."""
     title = _title(paper, row)
     of = f"{title}, this project" if paper.rows else title
     readings = paper.blocks[places[0]].variants if paper.stacked else (("", None),)

@@ -1,4 +1,4 @@
-"""Which predictions file belongs into which cells of a table, and what it says there."""
+"""Match predictions files to the cells of a table, and score them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """A predictions file and where it belongs.
+    """A predictions file and its place in the table.
 
     Attributes:
-        path: of the predictions.
-        row: name of the row; empty for the model that predicted.
-        setting: of a table whose columns are settings; empty for the first.
+        path: The file.
+        row: Name of the row; empty for the model's version.
+        setting: Setting, in a table whose columns are settings; empty for the first.
     """
 
     path: Path
@@ -40,10 +40,10 @@ class Given:
 
     @classmethod
     def parse(cls, text: str) -> Given:
-        """From ``ROW=FILE`` or ``ROW:SETTING=FILE``.
+        """Parse ``ROW=FILE`` or ``ROW:SETTING=FILE``.
 
         Raises:
-            ConfigError: It has another form.
+            ConfigError: Another form.
         """
         name, equals, path = text.partition("=")
         row, _, setting = name.partition(":")
@@ -61,19 +61,19 @@ class Chosen:
 
 
 class Scoring:
-    """Reads each table of annotations and scores each file once, for one table of the paper.
+    """Reads each annotation table once and scores each file once, for one table of the paper.
 
     Args:
-        paper: the table.
-        annotations: tables of the data that was predicted.
-        protocol: of columns that may have one of several; found by the samples when empty.
-        body: for surfaces and masks.
-        true_bodies: of a gendered truth.
-        resamples: draws of sequences behind each interval.
-        seed: of the draws.
+        paper: The table.
+        annotations: Annotation tables of the predicted data.
+        protocol: Protocol of columns that may have one of several; by default the samples decide.
+        body: Body model for surfaces and masks.
+        true_bodies: Bodies of a gendered truth.
+        resamples: Resamples behind each interval.
+        seed: Seed of the resamples.
 
     Attributes:
-        used: files that were scored.
+        used: Files that were scored.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Scoring:
         self.used: set[Given] = set()
 
     def truth_of(self, block: Block) -> Chosen | None:
-        """The samples of a block; None where no table has one."""
+        """Return the samples of a block; None if no table has any."""
         names = (block.protocol,) if block.protocol else self._wanted
         return next(filter(None, map(self._choose, names)), None)
 
@@ -117,7 +117,7 @@ class Scoring:
     def summary(
         self, row: str, block: Block, given: Sequence[Given], chosen: Chosen
     ) -> Summary | None:
-        """What the row's file says in a block; None where the row has none for it.
+        """Return the summary of the row's file for a block; None without a file.
 
         Raises:
             ConfigError: The row has several.

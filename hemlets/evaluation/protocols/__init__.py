@@ -1,4 +1,4 @@
-"""Protocols as data: which samples, which joints, which alignment, one file a protocol."""
+"""Protocols as data: samples, joints and alignment, one file per protocol."""
 
 from hemlets.evaluation.protocols.protocol import (
     Column,

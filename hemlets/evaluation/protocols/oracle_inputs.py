@@ -1,4 +1,4 @@
-"""Oracle inputs: what a predictor was given of the truth; pages show it in red."""
+"""Oracle inputs: parts of the truth that a predictor used; pages show them in red."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from hemlets.evaluation.predictions import PredictionsInfo
 
 _TRUE = ("ground-truth", "true", "oracle", "annotated")
 PUT_IN: Final = {"pose": ".true-pose", "shape": ".true-shape"}
-"""What is appended to the depth source where the true pose or shape was put in."""
+"""Suffix of the depth source where the true pose or shape was used."""
 
 _TEST_BONES = ("test-bone", "test-set-bone", "subject-bone")
 
 
 def knows_distance(depth_source: str) -> bool:
-    """Whether a depth source is the test sample's own truth."""
+    """Return whether a depth source is the test sample's own truth."""
     return depth_source.startswith((*_TRUE, *_TEST_BONES))
 
 
 def has_truth_put_in(depth_source: str) -> bool:
-    """Whether the true pose or shape was put in, as ``--put-in`` notes in the depth source."""
+    """Return whether the true pose or shape was used, by the depth source's suffix."""
     return depth_source.endswith(tuple(PUT_IN.values()))
 
 
 def oracle_inputs(info: PredictionsInfo) -> tuple[str, ...]:
-    """Oracle inputs of a predictor, one sentence each; empty for none.
+    """List the oracle inputs of a predictor, one sentence each.
 
-    Box and depth sources are words of the predictor's choice: those that begin with
-    ``ground-truth``, ``true``, ``oracle`` or ``annotated`` are the test set's own, and so are bone
-    lengths that begin with ``test-bone``, ``test-set-bone`` or ``subject-bone``.
+    Box and depth sources are free text. Those that begin with ``ground-truth``, ``true``,
+    ``oracle`` or ``annotated`` are the test set's own; so are bone lengths that begin with
+    ``test-bone``, ``test-set-bone`` or ``subject-bone``.
 
     Examples:
         >>> oracle_inputs(PredictionsInfo(model_version="m", data_version="d", split="test",

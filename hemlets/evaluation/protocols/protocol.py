@@ -1,4 +1,4 @@
-"""What a protocol says, read from the TOML files beside this module."""
+"""Protocols, read from the TOML files of this folder."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ SEGMENTS: Final = frozenset(
 
 
 def plain_word(word: str) -> str:
-    """A word as protocols compare it: no take number at its end, no case, no punctuation.
+    """Normalise a word for comparison: no trailing take number, no case, no punctuation.
 
-    A subject's number is no take number: it follows its letter directly.
+    A number directly after a letter is a subject's number and stays.
 
     Examples:
         >>> plain_word("SittingDown 2"), plain_word("Walk_Dog"), plain_word("S11")
@@ -69,11 +69,11 @@ def plain_word(word: str) -> str:
 
 
 class Measure(Config):
-    """A quantity and the joints that it is a mean over.
+    """A quantity and the joints of its mean.
 
     Attributes:
-        key: the quantity, which implies root and alignment.
-        joints: name of a joint set; ignored for rotations, surfaces and masks.
+        key: The quantity, which implies root and alignment.
+        joints: Name of a joint set; ignored for rotations, surfaces and masks.
     """
 
     key: Key
@@ -87,11 +87,11 @@ class Measure(Config):
 
 
 class Column(Config):
-    """A column of a table: a title, and which samples it is about.
+    """A column of a table: a title, and its samples.
 
     Attributes:
-        title: as the paper prints it.
-        where: accepted words by field; a sample must fit every field.
+        title: As printed in the paper.
+        where: Accepted words by field; a sample must fit every field.
     """
 
     title: str
@@ -102,12 +102,12 @@ class GroupTable(Config):
     """A measure by groups of samples.
 
     Attributes:
-        title: what the groups are.
-        key: which measure.
-        columns: the groups in the paper's order; empty where ``by`` finds them.
-        by: a field whose every value is a column, in alphabetical order.
-        average: whether the last column is the mean over the samples or over the columns.
-        required: whether a group without samples is an error.
+        title: Kind of the groups.
+        key: Key of the measure.
+        columns: The groups in the paper's order; empty if ``by`` finds them.
+        by: A field whose every value is a column, in alphabetical order.
+        average: Whether the last column is the mean over the samples or over the columns.
+        required: Whether a group without samples is an error.
     """
 
     title: str
@@ -119,29 +119,29 @@ class GroupTable(Config):
 
 
 class Protocol(Config):
-    """How a benchmark is run and what its figures are means over.
+    """How a benchmark is run, and which samples its figures are means over.
 
     Attributes:
-        name: of the file, and of the samples in every metric's name.
-        title: for people.
-        document: where the rules come from, and what of them is a decision of ours.
-        datasets: accepted values of the annotations' ``source``; empty for any.
-        split: of the annotations.
-        subjects: whose samples are scored; empty for everyone's.
-        training_subjects: who may have been trained on; none of them may be scored.
-        shared_subjects: whether training and test share subjects by the dataset's own rule.
-        frame_step: samples of a sequence are so many frames apart, or a multiple of it.
-        sequence_frames: so many frames in a row of a clip, whoever moves in it, are a sequence:
-            the unit that intervals are drawn over. None where it is a whole clip of a subject.
-        any_joints: whether the samples may lack a joint of a set altogether, as data of one's own
-            may; otherwise such samples are refused.
-        box: where the paper's person boxes come from.
-        depth: where the paper's metric scale and depth come from.
-        flip_test: whether the paper averages with the mirrored image's prediction.
-        measures: the figures.
-        tables: figures by groups of samples.
-        paper_tables: tables of the paper that have such figures.
-        notes: quirks that a reader of the figures should know.
+        name: Name of the file, and of the samples in every metric's name.
+        title: Title for readers.
+        document: Source of the rules, and which of them are our decisions.
+        datasets: Accepted values of the annotations' ``source``; empty for any.
+        split: Split of the annotations.
+        subjects: Subjects to score; empty for all.
+        training_subjects: Subjects that may be trained on; none of them may be scored.
+        shared_subjects: Whether training and test share subjects by the dataset's own rule.
+        frame_step: Samples of a sequence are a multiple of this many frames apart.
+        sequence_frames: Consecutive frames of a clip that are a sequence: the unit of resampling.
+            None: a whole clip of a subject.
+        any_joints: Whether samples may lack a joint of a set altogether; otherwise they are
+            refused.
+        box: Source of the paper's person boxes.
+        depth: Source of the paper's metric scale and depth.
+        flip_test: Whether the paper averages with the mirrored image's prediction.
+        measures: The figures.
+        tables: Figures by groups of samples.
+        paper_tables: Tables of the paper with such figures.
+        notes: Notes for readers of the figures.
     """
 
     name: Word
@@ -181,31 +181,31 @@ class Protocol(Config):
 
     @property
     def samples(self) -> str:
-        """The samples' name in a metric's name: the protocol and its frame step."""
+        """Name of the samples in a metric's name: protocol and frame step."""
         return self.name if self.frame_step == 1 else f"{self.name}.every{self.frame_step}"
 
     @property
     def sequences(self) -> str:
-        """What a sequence is, for readers of an interval."""
+        """Describe a sequence, for readers of an interval."""
         if self.sequence_frames is None:
             return "a clip of one subject, from all cameras together"
         return f"up to {self.sequence_frames} frames in a row of one motion clip"
 
     def measure(self, key: str) -> Measure:
-        """The measure of a key."""
+        """Return the measure of a key."""
         return next(measure for measure in self.measures if measure.key == key)
 
     def needs(self, keys: frozenset[str]) -> bool:
-        """Whether any of these is measured."""
+        """Return whether any of these is measured."""
         return any(measure.key in keys for measure in self.measures)
 
 
 def split_protocol(split: str, name: str | None = None) -> Protocol:
-    """The protocol of a retraining's figures: all samples of a split, whatever their dataset.
+    """Build the protocol of a retraining: all samples of a split, of any dataset.
 
     Args:
         split: The split.
-        name: What every figure's name says of the samples; the split when None.
+        name: Name of the samples in metric names; the split by default.
     """
     return Protocol.from_mapping(
         read_toml(_FOLDER / "retraining" / "split.toml") | {"name": name or split, "split": split},
@@ -214,12 +214,12 @@ def split_protocol(split: str, name: str | None = None) -> Protocol:
 
 
 def protocol_names() -> tuple[str, ...]:
-    """Names of the protocols there are."""
+    """List the names of all protocols."""
     return tuple(sorted(file.stem for file in _FOLDER.glob("*.toml")))
 
 
 def load_protocol(name: str | Path) -> Protocol:
-    """Read a protocol by its name, or from a TOML file of one's own.
+    """Read a protocol by its name, or from the user's own TOML file.
 
     Raises:
         ConfigError: There is no such protocol, or its file is wrong.

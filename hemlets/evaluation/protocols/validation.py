@@ -1,4 +1,4 @@
-"""Checks that annotations hold all that a protocol needs."""
+"""Check that annotations have everything that a protocol needs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Bool = npt.NDArray[np.bool_]
 
 
 def columns_of(table: GroupTable, truth: Truth) -> tuple[Column, ...]:
-    """A table's columns: its own, or one for each value of its field."""
+    """Return a table's columns: its own, or one per value of its field."""
     if table.by is None:
         return table.columns
     facet = truth.facets[table.by]
@@ -34,7 +34,7 @@ def columns_of(table: GroupTable, truth: Truth) -> tuple[Column, ...]:
 
 
 def rows_of(column: Column, truth: Truth) -> Bool:
-    """Samples of a column, (N,)."""
+    """Mark the samples of a column, (N,)."""
     rows = np.ones(len(truth), bool)
     for field, words in column.where.items():
         rows &= truth.facets[field].among(words)
@@ -102,7 +102,7 @@ def _names(column: Column, subject: str) -> bool:
 
 
 def _check_joints(protocol: Protocol, truth: Truth) -> None:
-    """Every joint of a set must be known somewhere: the set stands in the figure's name."""
+    """Require that every joint of a set is known in some sample."""
     for measure in protocol.measures:
         if measure.key in SURFACE | SEGMENTS | ROTATIONS:
             continue
@@ -122,7 +122,7 @@ def _check_joints(protocol: Protocol, truth: Truth) -> None:
 
 
 def _check_frames(protocol: Protocol, truth: Truth) -> None:
-    """Samples of one sequence must be a whole number of steps apart."""
+    """Require that samples of a sequence are whole steps apart."""
     if protocol.frame_step == 1:
         return
     sequence, camera = truth.sequence.codes.astype(np.int64), truth.facets["camera_id"]

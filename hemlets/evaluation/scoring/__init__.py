@@ -1,1 +1,1 @@
-"""Scoring of a predictions file: truth, per-sample scores, summaries, comparison."""
+"""Scoring of predictions files: truth, per-sample scores, summaries, comparison."""

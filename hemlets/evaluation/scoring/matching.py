@@ -1,4 +1,4 @@
-"""Matching of predicted samples to annotated ones, by sample id."""
+"""Match predicted samples to annotated samples by sample id."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Matching:
     """Finds the annotated sample of each prediction, batch by batch.
 
     Args:
-        truth: all samples of the protocol.
-        where: the predictions file, for messages.
-        info: provenance of the predictions, for messages.
-        among_others: ignore predictions of samples outside the protocol, except those of a
+        truth: All samples of the protocol.
+        where: The predictions file, for messages.
+        info: Provenance of the predictions, for messages.
+        among_others: Ignore predictions of samples outside the protocol, except those of a
             training subject.
 
     Attributes:
-        matched: predictions matched so far.
+        matched: Number of matched predictions.
     """
 
     def __init__(
@@ -38,10 +38,10 @@ class Matching:
         self._seen = np.zeros(len(truth), bool)
 
     def match(self, batch: Predictions) -> tuple[Predictions, npt.NDArray[np.int64]]:
-        """The batch's predictions of the protocol's samples, and their rows of the truth.
+        """Return the batch's predictions of the protocol's samples, and their rows of the truth.
 
         Raises:
-            DataError: A prediction is of an unknown sample, or the second of its sample.
+            DataError: A sample is unknown or predicted twice.
         """
         predicted = batch if self._others is None else _without(batch, self._others)
         ids = pa.array(predicted.sample_id.tolist(), pa.string())
@@ -74,10 +74,10 @@ class Matching:
         return predicted, place
 
     def require_all(self) -> None:
-        """Refuse predictions that lack a sample.
+        """Require a prediction for every sample.
 
         Raises:
-            DataError: Samples are named, and subjects or actions that are absent as a whole.
+            DataError: Names the missing samples, and subjects or actions that are missing entirely.
         """
         missing = np.flatnonzero(~self._seen)
         if not missing.size:

@@ -1,4 +1,4 @@
-"""Two stored benchmarks compared sample by sample."""
+"""Compare two stored benchmarks sample by sample."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from hemlets.core.errors import DataError
 from hemlets.core.wording import truncate_list
-from hemlets.evaluation.intervals import LEVEL, RESAMPLES, PairedRatio, paired_ratio
+from hemlets.evaluation.intervals import RESAMPLES, PairedRatio, paired_ratio
 from hemlets.evaluation.metrics.names import MetricName
 from hemlets.evaluation.protocols.oracle_inputs import has_truth_put_in, knows_distance
 from hemlets.evaluation.scoring.results import SampleFigures, read_sample_figures, read_summary
@@ -21,10 +21,10 @@ class Run:
     """A benchmark read from its folder.
 
     Attributes:
-        label: name of the run for people.
-        folder: of the stored results.
-        summary: of the benchmark.
-        samples: figures by sample.
+        label: Name of the run for readers.
+        folder: Folder of the stored results.
+        summary: Summary of the benchmark.
+        samples: Figures by sample.
     """
 
     label: str
@@ -33,19 +33,19 @@ class Run:
     samples: SampleFigures
 
     def name(self, key: str) -> MetricName:
-        """Full name of a figure.
+        """Return the full name of a figure.
 
         Raises:
-            DataError: The run was not scored by it.
+            DataError: The run has no such figure.
         """
         return MetricName.parse(self.summary.metric(key).name)
 
 
 def read_run(folder: Path, label: str | None = None) -> Run:
-    """A run from a benchmark's folder, labelled by its model's version by default.
+    """Read a benchmark's folder; the label is the model's version by default.
 
     Raises:
-        DataError: There is no benchmark in it.
+        DataError: It has no benchmark.
     """
     summary = read_summary(folder)
     return Run(
@@ -56,16 +56,8 @@ def read_run(folder: Path, label: str | None = None) -> Run:
     )
 
 
-def paired_change(
-    run: Run,
-    first: Run,
-    key: str,
-    *,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
-) -> PairedRatio:
-    """Relative change of a mean from the first run's, over the same samples, with its interval.
+def paired_change(run: Run, first: Run, key: str, *, resamples: int = RESAMPLES) -> PairedRatio:
+    """Compute the relative change of a mean from the first run's, over the same samples.
 
     Raises:
         DataError: The samples differ, a run lacks the metric, or there are fewer than two
@@ -87,34 +79,24 @@ def paired_change(
         first.samples.by_key[key],
         first.samples.sequence.astype(str),
         resamples=resamples,
-        level=level,
-        seed=seed,
     )
 
 
 def compare_for_promotion(
-    challenger: Run,
-    champion: Run,
-    key: str,
-    *,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
+    challenger: Run, champion: Run, key: str, *, resamples: int = RESAMPLES
 ) -> PairedRatio:
-    """Challenger's mean / champion's mean − 1 on the same samples, with its interval.
+    """Compute challenger's mean / champion's mean − 1 on the same samples, with its interval.
 
     Args:
-        challenger: the new model's benchmark.
-        champion: the promoted model's.
-        key: an error, e.g. ``mpjpe_mm``.
-        resamples: resamples of sequences.
-        level: coverage of the interval.
-        seed: of the resamples.
+        challenger: The new model's benchmark.
+        champion: The promoted model's benchmark.
+        key: An error, e.g. ``mpjpe_mm``.
+        resamples: Number of resamples.
 
     Raises:
-        DataError: Other samples or data; the figures' protocols differ in more than the flip test,
-            which is a part of the model; a metric is missing or better when larger; fewer than two
-            sequences; or a predictor was given the true distance.
+        DataError: Samples or data differ; protocols differ in more than the flip test, which is a
+            part of the model; a metric is missing or better when larger; fewer than two sequences;
+            or a predictor used an oracle input.
     """
     ours, theirs = challenger.name(key), champion.name(key)
     if ours.higher_is_better:
@@ -151,4 +133,4 @@ def compare_for_promotion(
             expected="the same data version",
             remedy="let the champion predict these samples again",
         )
-    return paired_change(challenger, champion, key, resamples=resamples, level=level, seed=seed)
+    return paired_change(challenger, champion, key, resamples=resamples)

@@ -1,4 +1,4 @@
-"""A benchmark's stored results: the summary as JSON, the figures by sample as Parquet."""
+"""Store a benchmark's results: summary as JSON, figures by sample as Parquet."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _REMEDY: Final = "run `hemlets benchmark score … --out FOLDER`: it writes thes
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SampleFigures:
-    """Figures by sample, as stored.
+    """Stored figures by sample.
 
     Attributes:
         sample_id: (N,).
         sequence: (N,) unit of resampling.
-        by_key: (N,) values by key; NaN where a sample does not have it.
+        by_key: (N,) values by key; NaN where a sample has none.
     """
 
     sample_id: npt.NDArray[np.object_]
@@ -37,7 +37,7 @@ class SampleFigures:
 
 
 def write_results(folder: Path, scores: SampleScores, summary: Summary) -> None:
-    """Write both files, each whole or not at all."""
+    """Write both files atomically."""
     truth = scores.truth
     words = {"sequence": truth.sequence} | {
         name: truth.facets[name] for name in ("subject", "action", "camera_id")
@@ -61,10 +61,10 @@ def write_results(folder: Path, scores: SampleScores, summary: Summary) -> None:
 
 
 def read_summary(folder: Path) -> Summary:
-    """The summary that a benchmark's folder holds.
+    """Read the summary of a benchmark's folder.
 
     Raises:
-        DataError: There is none, or it is of another form.
+        DataError: There is none, or it has another form.
     """
     path = folder / SUMMARY_FILE
     if not path.exists():
@@ -83,10 +83,10 @@ def read_summary(folder: Path) -> Summary:
 
 
 def read_sample_figures(folder: Path, summary: Summary) -> SampleFigures:
-    """Figures by sample of a benchmark's folder.
+    """Read the figures by sample of a benchmark's folder.
 
     Raises:
-        DataError: The file is absent, damaged or of another form.
+        DataError: The file is absent, damaged or has another form.
     """
     path = folder / SAMPLES_FILE
     keys = [metric.key for metric in summary.metrics]

@@ -1,6 +1,6 @@
-"""Per-sample errors of predictions under a protocol: the one scorer.
+"""Score predictions under a protocol, sample by sample.
 
-Predictions are read some rows at a time; a sample's figures are stored, not its pose.
+Predictions are read in batches; figures of samples are stored, not poses.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from hemlets.body import BodyModel
 
 TILT_BINS: Final = ("0-30°", "30-60°", "60-90°")
-"""Angle between a part and the image plane; beyond 30° it is Forward or Backward."""
+"""Angle between a part and the image plane; above 30° it is Forward or Backward."""
 
 _NOTHING_TURNS: Final = "no joint below the root turns in these samples"
 
@@ -50,19 +50,19 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SampleScores:
-    """Every figure of every sample under a protocol; NaN where a sample does not have it.
+    """All figures of all samples under a protocol; NaN where a sample has none.
 
     Attributes:
-        protocol: that was followed.
-        info: provenance of the predictions.
-        truth: the samples; all arrays are in their order.
-        names: of the figures, M of them.
+        protocol: The protocol.
+        info: Provenance of the predictions.
+        truth: The samples; all arrays are in their order.
+        names: Names of the M figures.
         values: (N, M).
-        left_out: reason why a measure of the protocol is absent, by key.
-        joint_errors_mm: (N, 18) root at the pelvis, not aligned; all NaN without 3D joints.
+        left_out: Reason why a measure of the protocol is absent, by key.
+        joint_errors_mm: (N, 18) pelvis at the origin, not aligned; NaN without 3D joints.
         tilt_errors_mm: (N, 3) mean error of the parts' children by tilt, ``TILT_BINS``.
-        pixel_counts: (N, 8, 7) pixels by true and predicted label, of masks only.
-        calibration: confidence against the share of right joints; None without confidences.
+        pixel_counts: (N, 8, 7) pixels by true and predicted label, if masks are scored.
+        calibration: Confidence against the share of correct joints; None without confidences.
     """
 
     protocol: Protocol
@@ -85,7 +85,7 @@ class SampleScores:
         return tuple(name.key for name in self.names)
 
     def name(self, key: str) -> MetricName:
-        """Full name of a figure.
+        """Return the full name of a figure.
 
         Raises:
             DataError: The predictions were not scored by it.
@@ -93,7 +93,7 @@ class SampleScores:
         return self.names[self._column(key)]
 
     def of(self, key: str) -> Float:
-        """One figure by sample, (N,).
+        """Return one figure by sample, (N,).
 
         Raises:
             DataError: The predictions were not scored by it.
@@ -109,14 +109,10 @@ class SampleScores:
         return self.keys.index(key)
 
     def under(self, protocol: Protocol, truth: Truth) -> SampleScores | None:
-        """The same scores under another protocol of the same samples and measures.
-
-        Args:
-            protocol: whose measures are among these.
-            truth: its samples.
+        """Return the same scores under another protocol.
 
         Returns:
-            None where the samples or a measure differ: they have to be scored again.
+            None if the samples or a measure differ: they have to be scored again.
         """
         ours = {m.key: m for m in self.protocol.measures}
         if not self.truth.ids.equals(truth.ids) or any(
@@ -148,19 +144,18 @@ def score(
     """Score predictions of exactly a protocol's samples.
 
     Args:
-        predictions: a file, or predictions in memory.
-        truth: the protocol's samples.
-        protocol: what to measure.
-        body: for surfaces and masks.
-        true_bodies: bodies of the same mesh by gender (``female``, ``male``), for a truth whose β
-            belong to them; ``body`` where a sample's gender has none.
-        among_others: ignore predictions of annotated samples outside the protocol, such as another
-            subject's, instead of refusing them; those of a training subject are refused all the
-            same.
-        progress: called with the number of scored samples and of all samples.
+        predictions: A file, or predictions in memory.
+        truth: The protocol's samples.
+        protocol: The protocol.
+        body: Body model for surfaces and masks.
+        true_bodies: Bodies of the same mesh by gender (``female``, ``male``) for the truth's β;
+            ``body`` for other genders.
+        among_others: Ignore predictions of annotated samples outside the protocol instead of
+            refusing them; those of a training subject are refused all the same.
+        progress: Called with the number of scored samples and of all samples.
 
     Raises:
-        DataError: Samples are missing, unknown, of a wrong subject or twice; a group is missing;
+        DataError: Samples are missing, unknown, of a wrong subject or repeated; a group is missing;
             lengths are not millimetres; a number is not finite; the file is damaged; or nothing of
             the protocol can be measured. Rows are named.
     """
@@ -261,7 +256,7 @@ def _of_bodies(
     genders: npt.NDArray[np.object_],
     turning: npt.NDArray[np.bool_] | None,
 ) -> dict[str, Float]:
-    """Errors of rotations and surfaces, (B,) by key; NaN where a sample has no true body."""
+    """Compute errors of rotations and surfaces, (B,) by key; NaN without a true body."""
     wanted = {str(measure.key) for measure in measures}
     if not wanted & (ROTATIONS | SURFACE):
         return {}
@@ -294,7 +289,7 @@ def _of_bodies(
 
 
 def _by_tilt(errors_BJ: Float, true: Mapping[str, Array]) -> Float:
-    """Mean error of the children of the parts in each bin of tilt, (B, 3)."""
+    """Compute the mean error of the parts' children in each bin of tilt, (B, 3)."""
     total, count = (np.zeros((len(TILT_BINS), len(errors_BJ))) for _ in range(2))
     joints, valid = true["joints3d_mm"], true["valid3d"]
     for parent, child in zip(PART_PARENT, PART_CHILD, strict=True):

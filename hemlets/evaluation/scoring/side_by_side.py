@@ -1,4 +1,4 @@
-"""Comparison of several benchmarks; refused with reasons where their protocols differ."""
+"""Compare several benchmarks; refuse differing protocols."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _SHARED_SAMPLES = 12
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedRow:
-    """A figure of all runs; its full name is the same for all of them.
+    """A figure of all runs under one full name.
 
     Attributes:
-        title: for people.
-        name: the full name.
-        unit: of the figures.
-        higher_is_better: which way is up.
-        figures: one a run; None where a run doesn't have this figure.
-        against_first: change of the mean from the first run's, on the same samples, one a run
-            after the first; None where it is undefined.
+        title: Title for readers.
+        name: Full name.
+        unit: Unit of the figures.
+        higher_is_better: Whether larger is better.
+        figures: One per run; None if a run has no such figure.
+        against_first: Change of the mean from the first run's on the same samples, one per further
+            run; None if undefined.
     """
 
     title: str
@@ -41,13 +41,13 @@ class ComparedRow:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison:
-    """What runs have in common.
+    """The common figures of runs.
 
     Attributes:
-        runs: in the order given.
-        rows: figures over all samples.
-        tables: by title of the table, rows of its columns and its average.
-        samples: ids of samples that all runs have, from the largest spread of errors downwards.
+        runs: In the given order.
+        rows: Figures over all samples.
+        tables: Rows of each table's columns and its average, by title.
+        samples: Ids of common samples, by decreasing spread of errors.
     """
 
     runs: tuple[Run, ...]
@@ -56,12 +56,8 @@ class Comparison:
     samples: tuple[str, ...]
 
 
-def compare_runs(runs: Sequence[Run], *, seed: int = 0) -> Comparison:
-    """Set runs side by side.
-
-    Args:
-        runs: at least two.
-        seed: of the draws behind the intervals of the changes.
+def compare_runs(runs: Sequence[Run]) -> Comparison:
+    """Compare at least two runs.
 
     Raises:
         DataError: Fewer than two runs, or runs whose figures have other names or are of other
@@ -81,7 +77,7 @@ def compare_runs(runs: Sequence[Run], *, seed: int = 0) -> Comparison:
             higher_is_better=metric.higher_is_better,
             figures=tuple(_figure(run.summary, metric.name) for run in runs),
             against_first=tuple(
-                None if metric.higher_is_better else _change(run, runs[0], metric.key, seed)
+                None if metric.higher_is_better else _change(run, runs[0], metric.key)
                 for run in runs[1:]
             ),
         )
@@ -128,7 +124,7 @@ def _refuse_apart(runs: Sequence[Run]) -> None:
 
 
 def _other_parts(name: str, other: str) -> list[tuple[str, str]]:
-    """Parts of two full names that differ; one line for all figures that differ in it."""
+    """List the differing parts of two full names; one line for all figures that differ in it."""
     pairs = zip(name.split("/"), other.split("/"), strict=True)
     return [(mine, theirs) for mine, theirs in pairs if mine != theirs]
 
@@ -137,9 +133,9 @@ def _figure(summary: Summary, name: str) -> Figure | None:
     return next((m.figure for m in summary.metrics if m.name == name), None)
 
 
-def _change(run: Run, first: Run, key: str, seed: int) -> PairedRatio | None:
+def _change(run: Run, first: Run, key: str) -> PairedRatio | None:
     try:
-        return paired_change(run, first, key, seed=seed)
+        return paired_change(run, first, key)
     except DataError:
         # Other samples, one sequence, or a figure that a run lacks for some samples.
         return None
@@ -167,7 +163,7 @@ def _table(runs: Sequence[Run], number: int) -> tuple[ComparedRow, ...]:
 
 
 def _telling_samples(runs: Sequence[Run], key: str) -> tuple[str, ...]:
-    """Samples of all runs, those first on which the runs differ most."""
+    """List the samples of all runs by decreasing difference between the runs."""
     shared = set(runs[0].samples.sample_id).intersection(*(r.samples.sample_id for r in runs[1:]))
     ids = [name for name in runs[0].samples.sample_id if name in shared]
     if not ids:

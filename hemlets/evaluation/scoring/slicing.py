@@ -1,4 +1,4 @@
-"""Groups of a benchmark's samples: by subject, action, visibility, truncation and size."""
+"""Group a benchmark's samples by subject, action, visibility, truncation and size."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _MOST_VALUES = 40
 
 
 def slices(truth: Truth) -> Iterator[tuple[str, str, Bool]]:
-    """The grouping, the group, and the mask (N,) of its samples.
+    """Yield grouping, group, and the mask (N,) of its samples.
 
-    Fields with a single value or with more than 40 are skipped, and so are fields that group the
-    samples exactly as an earlier one does.
+    Fields with one value, with more than 40, or with the same groups as an earlier field are
+    skipped.
     """
     used: list[Facet] = []
     for field, title in SLICE_FIELDS.items():
@@ -55,7 +55,7 @@ def slices(truth: Truth) -> Iterator[tuple[str, str, Bool]]:
 
 
 def _alike(one: Facet, other: Facet) -> bool:
-    """Whether two fields group the samples in the same way."""
+    """Return whether two fields group the samples identically."""
     pairs = one.codes.astype(np.int64) * max(len(other.words), 1) + other.codes
     parts = len(np.unique(pairs))
     return parts == len(np.unique(one.codes)) == len(np.unique(other.codes))

@@ -1,4 +1,4 @@
-"""The summary of a benchmark in plain values: all that its page and its JSON file show."""
+"""Summarise a benchmark in plain values, for its page and JSON file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hemlets.evaluation.scoring.slicing import slices
 from hemlets.evaluation.scoring.truth import Facet
 
 FEW_SAMPLES: Final = 5
-"""Least number of samples of a group among the worst."""
+"""Smallest group that can be listed among the worst."""
 
 TILT: Final = "tilt of bones"
 """Name of the grouping by tilt."""
@@ -32,14 +32,14 @@ _WORST = 24
 
 
 class Figure(Config):
-    """A mean with its interval; None for what is not defined.
+    """A mean with its interval; None for undefined values.
 
     Attributes:
-        mean: over the samples that have it.
-        low: lower end of the 95 % bootstrap interval over sequences.
-        high: upper end.
-        samples: that have it.
-        sequences: they come from.
+        mean: Mean over the samples that have it.
+        low: Lower end of the 95 % bootstrap interval over sequences.
+        high: Upper end.
+        samples: Number of samples that have it.
+        sequences: Number of their sequences.
     """
 
     mean: float | None
@@ -50,7 +50,7 @@ class Figure(Config):
 
     @classmethod
     def of(cls, interval: Interval) -> Figure:
-        """From an interval."""
+        """Convert an interval."""
         mean, low, high = (
             value if math.isfinite(value) else None
             for value in (interval.mean, interval.low, interval.high)
@@ -82,12 +82,12 @@ class TableSummary(Config):
     """A measure by groups.
 
     Attributes:
-        title: what the groups are.
-        key: the measure.
-        name: full name of the cells.
-        average_name: full name of the last column, which says what it is a mean of.
-        cells: in the paper's order.
-        average: the last column.
+        title: Kind of the groups.
+        key: The measure.
+        name: Full name of the cells.
+        average_name: Full name of the last column, with the kind of its mean.
+        cells: In the paper's order.
+        average: The last column.
     """
 
     title: str
@@ -107,7 +107,7 @@ class SliceSummary(Config):
 
 
 class PaperFigure(Config):
-    """A cell of the paper; ``why_apart`` is the reason why it may not be compared with ours."""
+    """A cell of the paper; ``why_apart`` says why it is not comparable with ours."""
 
     table: int
     cell: PaperCell
@@ -123,25 +123,26 @@ class WorstSample(Config):
 
 
 class Summary(Config):
-    """A benchmark's findings.
+    """A benchmark's results.
 
     Attributes:
-        protocol: followed.
-        predictions: their provenance.
-        samples: number of samples.
-        sequences: number of sequences, the units of resampling.
-        resamples: resamples behind each interval.
-        headline: key of the measure of slices and gallery.
-        metrics: over all samples.
-        left_out: reason by key of each measure that could not be measured.
-        tables: by groups.
-        joints_mm: mean error by joint, pelvis at the origin.
-        slices: of the headline measure; also error by tilt of the part.
-        worst_slices: those of at least five samples that are worse than all samples, worst first.
-        worst: samples.
-        calibration: of confidence; None without.
-        privileges: oracle inputs of the predictor, as sentences.
-        paper: cells of the paper.
+        protocol: The protocol.
+        predictions: Provenance of the predictions.
+        samples: Number of samples.
+        sequences: Number of sequences, the units of resampling.
+        resamples: Resamples behind each interval.
+        headline: Key of the measure of slices and gallery.
+        metrics: Figures over all samples.
+        left_out: Reason by key of each measure that could not be measured.
+        tables: Figures by groups.
+        joints_mm: Mean error by joint, pelvis at the origin.
+        slices: Headline measure by group; also error by tilt of the part.
+        worst_slices: Groups of at least five samples with a higher error than all samples, worst
+            first.
+        worst: Samples with the largest errors.
+        calibration: Calibration of confidence; None without.
+        privileges: Oracle inputs of the predictor, as sentences.
+        paper: Cells of the paper.
     """
 
     protocol: Protocol
@@ -162,7 +163,7 @@ class Summary(Config):
     paper: tuple[PaperFigure, ...]
 
     def metric(self, key: str) -> MetricSummary:
-        """The figure of a key.
+        """Return the figure of a key.
 
         Raises:
             DataError: The predictions were not scored by it.
@@ -177,19 +178,19 @@ class Summary(Config):
 
     @property
     def logged(self) -> dict[str, float]:
-        """Figures by full name, as a tracker takes them, with the averages of tables."""
+        """Return figures and averages of tables by full name, for a tracker."""
         found = {m.name: m.figure.mean for m in self.metrics}
         found |= {t.average_name: t.average.mean for t in self.tables}
         return {name: value for name, value in found.items() if value is not None}
 
 
 def summarise(scores: SampleScores, *, resamples: int = RESAMPLES, seed: int = 0) -> Summary:
-    """Means, intervals, tables, slices and the worst samples of a benchmark.
+    """Compute means, intervals, tables, slices and the worst samples of a benchmark.
 
     Args:
-        scores: by sample.
-        resamples: draws of sequences.
-        seed: of the draws; the same seed gives the same intervals.
+        scores: Scores by sample.
+        resamples: Number of resamples.
+        seed: Equal seeds give equal intervals.
     """
     truth = scores.truth
     sequence = truth.sequence
@@ -253,7 +254,7 @@ def summarise(scores: SampleScores, *, resamples: int = RESAMPLES, seed: int = 0
 
 
 def _by_name(facet: Facet) -> npt.NDArray[np.int64]:
-    """A facet's rows as numbers that sort like its words: millions of rows, few words."""
+    """Return a facet's rows as numbers in the order of its words."""
     place = np.empty(len(facet.words), np.int64)
     place[np.argsort(np.array(facet.words, str), kind="stable")] = np.arange(len(facet.words))
     return np.asarray(place[facet.codes], np.int64)

@@ -1,6 +1,6 @@
-"""The annotated samples of a protocol, read a batch of rows at a time.
+"""Read the annotated samples of a protocol in batches of rows.
 
-Only the columns that the protocol needs are stored, as arrays and dictionaries of words: two
+Only the columns that the protocol needs are stored, as arrays and dictionary-encoded words: two
 million samples take about 600 MB.
 """
 
@@ -43,16 +43,16 @@ _TRAINED: Final = "they are of a subject that the protocol trains on"
 
 
 class NoSamplesError(DataError):
-    """A table of annotations has no sample of a protocol."""
+    """An annotation table has no sample of a protocol."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Facet:
-    """A column of words, stored as numbers.
+    """A dictionary-encoded column of words.
 
     Attributes:
         codes: (N,) index into ``words``.
-        words: each once.
+        words: Distinct words.
     """
 
     codes: npt.NDArray[np.int32]
@@ -60,7 +60,7 @@ class Facet:
 
     @classmethod
     def of(cls, column: pa.Array | pa.ChunkedArray) -> Self:
-        """From an Arrow column of text, plain or with a dictionary."""
+        """Convert an Arrow column of text, plain or dictionary-encoded."""
         array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
         if not pa.types.is_dictionary(array.type):
             array = array.dictionary_encode()
@@ -69,11 +69,11 @@ class Facet:
 
     @property
     def values(self) -> npt.NDArray[np.object_]:
-        """The word of each row, (N,)."""
+        """Return the word of each row, (N,)."""
         return np.array(self.words, object)[self.codes]
 
     def among(self, words: Sequence[str]) -> Bool:
-        """Rows whose word is one of these, compared by :func:`plain_word`."""
+        """Mark rows whose word is one of these, compared by :func:`plain_word`."""
         wanted = {plain_word(word) for word in words}
         fits = np.array([plain_word(word) in wanted for word in self.words], bool)
         return np.asarray(fits[self.codes] if len(self.words) else np.zeros(len(self.codes), bool))
@@ -87,12 +87,12 @@ class Truth:
     """N annotated samples.
 
     Attributes:
-        ids: sample ids, Arrow strings.
-        facets: words by field.
+        ids: Sample ids, Arrow strings.
+        facets: Words by field.
         frame: (N,) within the clip.
-        columns: further arrays of the annotation table by name, (N, *field shape).
-        other: ids of the table's rows outside the protocol, by reason.
-        sequence_frames: of the protocol.
+        columns: Further arrays of the annotation table by name, (N, *field shape).
+        other: Ids of rows outside the protocol, by reason.
+        sequence_frames: As in the protocol.
     """
 
     ids: pa.Array
@@ -104,7 +104,7 @@ class Truth:
 
     @property
     def genders(self) -> npt.NDArray[np.object_]:
-        """Gender of each sample's true body, (N,); empty where it is not stated."""
+        """Gender of each sample's true body, (N,); empty if not stated."""
         gender = self.facets.get("gender")
         return np.full(len(self), "", object) if gender is None else gender.values
 
@@ -113,15 +113,15 @@ class Truth:
 
     @property
     def untrained(self) -> pa.Array:
-        """Ids of the other rows, without those of a subject that the protocol trains on."""
+        """Ids of the other rows, without those of the protocol's training subjects."""
         ids = [ids for why, ids in self.other.items() if why != _TRAINED]
         return pa.concat_arrays(ids) if ids else pa.array([], pa.string())
 
     @property
     def sequence(self) -> Facet:
-        """The unit of resampling: a subject's clip from all cameras, or some frames of a clip.
+        """Unit of resampling: a subject's clip from all cameras, or some frames of a clip.
 
-        A mixture of clips counts with its first clip, which its frame number is of.
+        A mixture of clips counts as its first clip.
         """
         if self.sequence_frames is not None:
             return self._sequences(self.sequence_frames)
@@ -146,11 +146,11 @@ class Truth:
 
     @classmethod
     def read(cls, path: Path, protocol: Protocol) -> Self:
-        """The samples of a protocol in an annotation table.
+        """Read the samples of a protocol from an annotation table.
 
         Raises:
             NoSamplesError: The table has no sample of the protocol.
-            DataError: It is absent, damaged, lacks a column or holds a sample twice.
+            DataError: It is absent, damaged, lacks a column or has a sample twice.
         """
         names = _columns(protocol)
         try:
@@ -173,7 +173,7 @@ class Truth:
 
     @classmethod
     def of(cls, annotations: Annotations, protocol: Protocol) -> Self:
-        """As :meth:`read`, of a table in memory."""
+        """As :meth:`read`, from a table in memory."""
         table = annotations.table.select(list(_columns(protocol)))
         return cls._gather(iter(table.to_batches(_BATCH)), table.num_rows, protocol, "annotations")
 
@@ -288,7 +288,7 @@ def _same(found: pa.DataType, wanted: pa.DataType) -> bool:
 
 
 def _reasons(batch: pa.RecordBatch, protocol: Protocol) -> dict[str, Bool]:
-    """Excluded rows grouped by reason; each row counts under its first matching reason."""
+    """Group excluded rows by reason; each row counts under its first matching reason."""
     facet = {name: Facet.of(batch.column(name)) for name in ("source", "split", "subject")}
     none = np.zeros(batch.num_rows, bool)
     trained = facet["subject"].among(protocol.training_subjects)
