@@ -201,7 +201,7 @@ def _file_rows(
 
 
 def _are_corners(boxes_N4: Array, points_NK3: Array, sizes_N2: Array) -> npt.NDArray[np.bool_]:
-    """Mark boxes that hold the person only if read as corners instead of left, top, width, height."""
+    """Mark boxes that hold the person only if read as two corners instead of corner and size."""
     with np.errstate(invalid="ignore"):
         low, high = boxes_N4[:, :2], boxes_N4[:, 2:]
         beyond = (low + high > _BEYOND * sizes_N2).any(1)
