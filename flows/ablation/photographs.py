@@ -20,7 +20,7 @@ from hemlets.models import PoseNetwork
 from hemlets.models.codecs.bones import BoneLengths
 from hemlets.models.codecs.decode import metric_joints
 from hemlets.models.crops import joints_in_images, network_input
-from hemlets.training.features import FeatureBatch, flattened
+from hemlets.training.features import FeatureBatch, flatten_features
 
 _FIGURES: Final = ("photo_pa_mpjpe_mm", "photo_pck_torso_pct")
 
@@ -50,7 +50,9 @@ class Photographs:
         for start in range(0, len(people), EVALUATED):
             part = slice(start, start + EVALUATED)
             with torch.inference_mode():
-                pair = flattened(network.encode(network_input(images[part], crops[part], CPU)))
+                pair = flatten_features(
+                    network.encode(network_input(images[part], crops[part], CPU))
+                )
             batches.append(_without_targets(*pair))
         return cls(people=people, crops=crops, batches=batches)
 

@@ -33,7 +33,7 @@ from hemlets.models.codecs import layers
 from hemlets.models.codecs.bones import BoneLengths
 from hemlets.models.codecs.decode import lengths_at_depth, metric_joints
 from hemlets.models.crops import ImageJoints, joints_in_images
-from hemlets.training.features import FeatureBatch, unflattened
+from hemlets.training.features import FeatureBatch, unflatten_features
 from hemlets.training.precision import resolve_precision
 
 Change = Literal["none", "cut", "shuffled", "swapped"]
@@ -111,7 +111,7 @@ def find(network: PoseNetwork, batches: list[FeatureBatch], change: Change = "no
             torch.inference_mode(),
             torch.autocast("cpu", precision, enabled=precision != torch.float32),
         ):
-            output = network.head(unflattened(batch, network))
+            output = network.head(unflatten_features(batch, network))
             assert output.triplet_BKLHW is not None
         voxels.append(network.decode(output).voxel_BJ3)
         peak_BKL = output.triplet_BKLHW.float().amax((3, 4))

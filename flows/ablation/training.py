@@ -27,9 +27,8 @@ from hemlets.training.group import Group
 from hemlets.training.mixing import MixedSource
 from hemlets.training.moving_average import ExponentialMovingAverage
 from hemlets.training.objectives import PoseObjective
-from hemlets.training.optimisers import StageOptimiser
+from hemlets.training.optimisers import StageOptimiser, learning_rate
 from hemlets.training.precision import resolve_precision
-from hemlets.training.run import learning_rate
 
 CPU = torch.device("cpu")
 EVALUATED = 32

@@ -12,7 +12,7 @@ from hemlets.core.skeleton import Joint
 from hemlets.data.table import FIELDS, Annotations
 from hemlets.models.codecs.bones import part_lengths
 from hemlets.models.crops import ImageJoints
-from hemlets.training.calibration import _bones, _Seen
+from hemlets.training.calibration import _bones, _Predicted
 from hemlets.training.validation import _held_out_errors, _metric_errors
 
 
@@ -65,7 +65,7 @@ class TestALensWithDistortion:
         self, rows: Annotations
     ) -> None:
         pixels, depth_mm = self.seen(rows)
-        bones, _ = _bones([(rows, _Seen(ImageJoints(pixels, pixels, depth_mm), None))], {})
+        bones, _ = _bones([(rows, _Predicted(ImageJoints(pixels, pixels, depth_mm), None))], {})
         assert bones is not None
         true_mm = part_lengths(rows.joints3d_mm.astype(float)).mean(0)
         np.testing.assert_allclose(bones.mean_mm, true_mm, atol=0.05)
