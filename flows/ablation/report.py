@@ -76,9 +76,10 @@ def markdown(study: Study, rows: Sequence[Row], *, seeds: int, picture: str) -> 
             "",
             f"{len(rows)} of {len(ARMS) * seeds} planned runs are done. {budget_sentence(rows)} "
             f"Each run trains a slim head ({study.pose.branch_channels} channels in each branch, "
-            f"{study.pose.volume_cells}³ volumes) on features of the frozen MoveNet encoder for "
-            f"{study.samples:,} crops of {study.data.samples.train:,} rendered people, by the "
-            f"paper's losses alone: α = {study.alpha}, L_3D in voxels, no marginal term. In arms "
+            f"volumes of {'×'.join(map(str, study.pose.volume.shape_xyz))}) on features of the "
+            f"frozen MoveNet encoder for {study.samples:,} crops of "
+            f"{study.data.samples.train:,} rendered people, by the paper's losses alone: "
+            f"α = {study.alpha}, L_3D in voxels, no marginal term. In arms "
             "with people without 3D joints, half of each batch has 3D joints. Annotators are "
             "simulated with the rates of `hemlets/data/weak_labels.toml`. Scored are "
             f"{study.test_samples:,} test people in motions that no training person has, in "
@@ -96,8 +97,8 @@ def markdown(study: Study, rows: Sequence[Row], *, seeds: int, picture: str) -> 
             "",
             "MPJPE with maps changed on their way to the volume, without training anew: cut "
             "(zeros), those of another person, near and far layers exchanged. Errors by tilt are "
-            "those of the children of parts. Photographs are four frames with 3D joints and 41 "
-            "of LSPET with 2D joints.",
+            "those of the children of parts. Photographs are frames of public datasets with 3D "
+            "joints and those of LSPET with 2D joints, where a folder of them was given.",
             "",
             _head(["arm", "runs", *_DEEPER.values()]),
             *maps,

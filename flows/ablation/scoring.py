@@ -88,7 +88,7 @@ def _changed(network: PoseNetwork, change: Change) -> Iterator[None]:
         if change == "shuffled":
             return maps.roll(1, 0)
         parts = layers(network.config.states) * N_PARTS
-        swapped = maps[:, :parts].unflatten(1, (N_PARTS, -1)).flip(2).flatten(1, 2)
+        swapped = torch.unflatten(maps[:, :parts], 1, (N_PARTS, -1)).flip(2).flatten(1, 2)
         return torch.cat([swapped, maps[:, parts:]], 1)
 
     if change == "none":

@@ -33,10 +33,10 @@ class Study(Config):
         pose: The network: a slim head on the frozen encoder.
     """
 
-    samples: int = Field(15_000, ge=1)
+    samples: int = Field(30_000, ge=1)
     batch_size: int = Field(32, ge=2)
     optimiser: Literal["adamw", "muon"] = "muon"
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(1e-2, gt=0)
     alpha: float = Field(0.05, ge=0)
     threads: int = Field(1, ge=1)
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
@@ -55,6 +55,7 @@ class Study(Config):
         backbone="movenet_thunder",
         crop_px=192,
         volume_cells=24,
+        depth_cells=16,
         branch_channels=32,
         fusion_channels=64,
         lateral=True,

@@ -17,7 +17,7 @@ def ablate(
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each arm.")] = 3,
     samples: Annotated[
         int, typer.Option(min=32, help="Training samples of a run: the budget.")
-    ] = 15_000,
+    ] = 30_000,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", help="key=value over the study's settings; may be repeated."),
