@@ -76,8 +76,8 @@ class Distributions:
             self._count(f"depth relation of {name}", "relations", table.relations[known_N, part])
 
     def _add(self, name: str, field: str, values: Array) -> None:
-        kept = np.asarray(values, np.float32)
-        self._numbers.setdefault(name, (field, []))[1].append(kept[np.isfinite(kept)])
+        finite = np.asarray(values, np.float32)
+        self._numbers.setdefault(name, (field, []))[1].append(finite[np.isfinite(finite)])
 
     def _count(self, name: str, field: str, values: Array) -> None:
         counter = self._kinds.setdefault(name, (field, Counter()))[1]

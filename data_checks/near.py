@@ -77,13 +77,14 @@ class NearDuplicates:
         if not len(np.unique(split[rows])) > 1 or not any(shard.names):
             return cls(partner={}, compared=0)
         chosen = rows[_chosen(split[rows])]
-        hashes, thumbs, kept = _decode(shards, shard, shard_row, chosen)
+        hashes, thumbs, selected = _decode(shards, shard, shard_row, chosen)
         partner: dict[int, tuple[int, float]] = {}
-        for a, b, correlation in matches(hashes, thumbs, split[kept]):
-            for row, other in ((int(kept[a]), int(kept[b])), (int(kept[b]), int(kept[a]))):
+        for a, b, correlation in matches(hashes, thumbs, split[selected]):
+            one, two = int(selected[a]), int(selected[b])
+            for row, other in ((one, two), (two, one)):
                 if correlation > partner.get(row, (0, -1.0))[1]:
                     partner[row] = other, correlation
-        return cls(partner=partner, compared=len(kept))
+        return cls(partner=partner, compared=len(selected))
 
 
 def matches(
@@ -156,13 +157,13 @@ def _chosen(split: npt.NDArray[np.int32]) -> Pairs:
         return np.arange(len(split))
     rng = np.random.default_rng(len(split))
     counts = np.bincount(split)
-    left, kept = HASHED_IMAGES, []
+    left, selected = HASHED_IMAGES, []
     for place, code in enumerate(np.argsort(counts)):
         rows = np.flatnonzero(split == code)
         share = left // (len(counts) - place)
-        kept.append(rows if len(rows) <= share else rng.choice(rows, share, replace=False))
-        left -= len(kept[-1])
-    return np.sort(np.concatenate(kept))
+        selected.append(rows if len(rows) <= share else rng.choice(rows, share, replace=False))
+        left -= len(selected[-1])
+    return np.sort(np.concatenate(selected))
 
 
 def _decode(
@@ -170,7 +171,7 @@ def _decode(
 ) -> tuple[npt.NDArray[np.uint64], Array, Pairs]:
     import cv2
 
-    hashes, thumbs, kept = [], [], []
+    hashes, thumbs, selected = [], [], []
     reader, current = ShardReader(shards), -1
     for row in rows[np.argsort(shard.values[rows], kind="stable")]:
         if shard.values[row] != current:
@@ -185,11 +186,11 @@ def _decode(
             continue
         hashes.append(difference_hash(grey))
         thumbs.append(cv2.resize(grey, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA).reshape(-1))
-        kept.append(row)
+        selected.append(row)
     return (
         np.array(hashes, np.uint64),
         np.array(thumbs, np.uint8).reshape(-1, _THUMB * _THUMB),
-        np.array(kept, np.int64),
+        np.array(selected, np.int64),
     )
 
 

@@ -1,8 +1,8 @@
-"""Body files: read, checked, and made from SMPL's own pickles.
+"""Read and check body files; convert SMPL's own pickles.
 
 A body file is an ``.npz`` of SMPL's arrays under their usual names, in metres, without Python
 objects: ``v_template``, ``shapedirs``, ``J_regressor``, ``weights``, ``kintree_table``, ``f``, and
-where the body has them ``posedirs``, ``joint_regressor_18`` and ``joint_regressor_h36m``.
+optionally ``posedirs``, ``joint_regressor_18`` and ``joint_regressor_h36m``.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _ANOTHER: Final = "give another file, or none for the open body"
 
 @dataclass(frozen=True, kw_only=True)
 class BodyFacts:
-    """What a body file holds.
+    """Facts about a body file.
 
     Attributes:
-        n_vertices: Of the mesh.
+        n_vertices: Vertices of the mesh.
         n_faces: Triangles.
         n_betas: Shape coefficients.
         pose_blends: Whether it has pose blend shapes.
-        height_m: Of the mean body at rest.
-        joints: Where the 18 joints come from, for people.
+        height_m: Height of the mean body at rest.
+        joints: Source of the 18 joints, for messages.
     """
 
     n_vertices: int
@@ -55,10 +55,10 @@ class BodyFacts:
 
 
 def read_body_arrays(path: str | PathLike[str]) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a body file, checked against each other.
+    """Read the arrays of a body file and check them against each other.
 
     Raises:
-        AssetError: When the file is unreadable, an array is missing or has the wrong shape.
+        AssetError: The file is unreadable, or an array is missing or has the wrong shape.
     """
     file = Path(path)
     try:
@@ -84,10 +84,10 @@ def read_body_arrays(path: str | PathLike[str]) -> dict[str, npt.NDArray[Any]]:
 
 
 def check_body_arrays(arrays: Arrays, *, where: str) -> BodyFacts:
-    """Check that arrays make a body.
+    """Check that arrays form a body.
 
     Raises:
-        AssetError: An array is missing, has another shape, or holds what no body has.
+        AssetError: An array is missing, has another shape, or has impossible values.
     """
     missing = [name for name in _REQUIRED if name not in arrays]
     if missing:
@@ -170,20 +170,20 @@ def _height(template_V3: npt.NDArray[Any], where: str) -> float:
 def convert_smpl(
     source: Path, target: Path, *, regressor: Path | None = None, n_betas: int = 10
 ) -> BodyFacts:
-    """Make a body file from a licensed SMPL pickle, once, where its owner wants it.
+    """Convert a licensed SMPL pickle to a body file.
 
-    The pickle is read as data; nothing in it runs. Chumpy's arrays are understood without chumpy.
+    The pickle is read as data; nothing in it is executed. Chumpy is not needed.
 
     Args:
-        source: ``basicModel_neutral_lbs_10_207_0_v1.1.0.pkl`` or its like.
-        target: The ``.npz`` to write, and the only thing that is written.
-        regressor: A ``.npy`` of shape (17, V), Human3.6M's joints as ``J_regressor_h36m.npy`` has
-            them, or (18, V), the project's. Without one, joints of SMPL's own stand in.
-        n_betas: Shape coefficients to keep.
+        source: ``basicModel_neutral_lbs_10_207_0_v1.1.0.pkl`` or a similar file.
+        target: The ``.npz`` to write.
+        regressor: A ``.npy`` of shape (17, V), Human3.6M's joints as in ``J_regressor_h36m.npy``,
+            or (18, V), the project's. Without one, joints of SMPL's own are used.
+        n_betas: Shape coefficients to retain.
 
     Raises:
         DataError: The pickle is damaged or holds anything but arrays.
-        AssetError: What it holds is no SMPL body.
+        AssetError: Its content is no SMPL body.
     """
     from hemlets.core.pickles import load_pickle
 
@@ -207,11 +207,11 @@ def convert_smpl(
         table = arrays["kintree_table"].astype(np.int64)
         arrays["kintree_table"] = np.where(table > 2**31, -1, table).astype(np.int32)
     check_body_arrays(arrays, where=str(source))
-    kept = {"f": arrays["f"].astype(np.uint32), "kintree_table": arrays["kintree_table"]}
-    kept |= {name: values.astype(np.float32) for name, values in arrays.items() if name not in kept}
-    kept["source_sha256"] = np.array(sha256_file(source))
+    arrays_out = {"f": arrays["f"].astype(np.uint32), "kintree_table": arrays["kintree_table"]}
+    arrays_out |= {k: v.astype(np.float32) for k, v in arrays.items() if k not in arrays_out}
+    arrays_out["source_sha256"] = np.array(sha256_file(source))
     with atomic_path(target) as scratch, scratch.open("wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **kept)
+        np.savez_compressed(stream, allow_pickle=False, **arrays_out)
     return check_body_arrays(read_body_arrays(target), where=str(target))
 
 

@@ -1,8 +1,8 @@
-"""Meshes as files that other programs open: GLB, OBJ and PLY, in metres.
+"""Write meshes for other programs: GLB, OBJ and PLY, in metres.
 
-The formats' own frame is right-handed with y up and z towards the viewer, so a mesh in the camera
-frame (y down, z forward) is turned by 180° about x. Written here in a few lines each: glTF 2.0
-(Khronos), Wavefront OBJ, and PLY 1.0 in binary.
+The formats' frame is right-handed with y up and z towards the viewer, so a mesh in the camera
+frame (y down, z forward) is rotated by 180° about x. Formats: glTF 2.0 (Khronos), Wavefront OBJ,
+and binary PLY 1.0.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ def export_mesh(
     *,
     camera_frame: bool = True,
 ) -> None:
-    """Write a mesh; the file's ending says how.
+    """Write a mesh in the format of the file's suffix.
 
     Args:
         path: Ends in ``.glb``, ``.obj`` or ``.ply``.
         vertices_V3_mm: (V, 3), millimetres.
         faces_F3: (F, 3), counter-clockwise from outside.
-        camera_frame: Whether the mesh stands in the camera frame; False for the body model's own
+        camera_frame: Whether the vertices are in the camera frame; False for the body model's own
             axes, which are the file's.
 
     Raises:
-        ConfigError: Another ending.
+        ConfigError: Another suffix.
         WorkspaceError: The file can't be written.
     """
     write = {".glb": _glb, ".obj": _obj, ".ply": _ply}.get(path.suffix.lower())

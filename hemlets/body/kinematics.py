@@ -1,4 +1,4 @@
-"""The kinematic tree: each joint's rotation and place, from rotations against the parents.
+"""The kinematic tree: global rotations and positions of joints from rotations against parents.
 
 Shape suffixes: B batch, J = 24 kinematic joints.
 """
@@ -15,7 +15,7 @@ from hemlets.core.skeleton import SMPL_PARENTS
 
 
 def _generations() -> tuple[tuple[int, ...], ...]:
-    """Group the kinematic joints by their distance from the root, which comes first."""
+    """Group the kinematic joints by their distance from the root, root first."""
     depth: list[int] = []
     for parent in SMPL_PARENTS:
         depth.append(0 if parent < 0 else depth[parent] + 1)
@@ -55,9 +55,8 @@ def pose_skeleton(rotation_BJ33: Tensor, rest_BJ3: Tensor) -> tuple[Tensor, Tens
         rest_BJ3: The joints of the body at rest, in any unit.
 
     Returns:
-        The posed joints (B, 24, 3), and each joint's rigid move from rest to pose: rotations
-        (B, 24, 3, 3) and translations (B, 24, 3). A point x of a limb moves to rotation · x +
-        translation.
+        Posed joints (B, 24, 3), and each joint's rigid transform from rest to pose: rotations
+        (B, 24, 3, 3) and translations (B, 24, 3); x becomes rotation · x + translation.
     """
     world_BJ33 = world_rotations(rotation_BJ33)
     bones_BL3 = rest_BJ3[:, 1:] - rest_BJ3[:, _PARENTS_BELOW_ROOT]

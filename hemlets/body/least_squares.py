@@ -14,12 +14,12 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """Residuals and their cost: half their squares, or less for outliers.
+    """Residuals and their robust cost.
 
     Attributes:
         residual_BM: In standard deviations.
-        slope_BMP: Their derivative; None where only the cost is wanted.
-        cut: A residual beyond this hardly counts (Geman–McClure); None for plain squares.
+        slope_BMP: Their derivative; None if only the cost is needed.
+        cut: Scale of the Geman–McClure cost, which saturates beyond it; None for plain squares.
     """
 
     residual_BM: Tensor
@@ -27,26 +27,26 @@ class Term:
     cut: float | Tensor | None = None
 
     def energy(self) -> Tensor:
-        """Cost (B,)."""
+        """Compute the cost (B,)."""
         square = self.residual_BM**2
         if self.cut is not None:
             square = square / (1 + square / self.cut**2)
         return square.sum(-1) / 2
 
     def weight(self) -> Tensor:
-        """(B, M): how much of its square's pull a residual keeps."""
+        """Compute each residual's robust weight (B, M), 1 for plain squares."""
         if self.cut is None:
             return torch.ones_like(self.residual_BM)
         return (1 + (self.residual_BM / self.cut) ** 2) ** -2
 
 
 def energy(terms: Iterable[Term]) -> Tensor:
-    """Cost (B,) of all terms."""
+    """Sum the cost (B,) of all terms."""
     return torch.stack([term.energy() for term in terms]).sum(0)
 
 
 def normal_equations(terms: Iterable[Term], like_BP: Tensor) -> tuple[Tensor, Tensor]:
-    """Gauss–Newton's matrix (B, P, P) and gradient (B, P)."""
+    """Compute Gauss–Newton's matrix (B, P, P) and gradient (B, P)."""
     n_params = like_BP.shape[1]
     hessian = like_BP.new_zeros(len(like_BP), n_params, n_params)
     gradient = torch.zeros_like(like_BP)
@@ -60,10 +60,10 @@ def normal_equations(terms: Iterable[Term], like_BP: Tensor) -> tuple[Tensor, Te
 
 
 class Damping:
-    """Levenberg–Marquardt's damping of each problem, after Marquardt 1963.
+    """Levenberg–Marquardt damping of each problem (Marquardt 1963).
 
     Args:
-        like_B: A tensor (B,) of the type and device to work in.
+        like_B: A tensor (B,) of the type and device to use.
         tolerance: A problem has converged when a step lowers its cost by less than this share.
     """
 
@@ -72,14 +72,14 @@ class Damping:
         self._tolerance = tolerance
 
     def step(self, hessian_BPP: Tensor, gradient_BP: Tensor) -> Tensor:
-        """The next step (B, P)."""
+        """Compute the next step (B, P)."""
         scale_BP = hessian_BPP.diagonal(dim1=1, dim2=2)
         damped = hessian_BPP + torch.diag_embed(self._damping_B[:, None] * scale_BP + 1e-9)
         factor = torch.linalg.cholesky_ex(damped).L
         return -torch.cholesky_solve(gradient_BP[..., None], factor)[..., 0]
 
     def judge(self, before_B: Tensor, after_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Which steps (B,) to take and which problems have converged; changes the damping."""
+        """Return the accepted steps (B,) and the converged problems; update the damping."""
         better_B = after_B < before_B
         small_B = (before_B - after_B).abs() < self._tolerance * (before_B + 1e-3)
         # A problem that even the smallest steps can't improve is at its minimum.
@@ -89,5 +89,5 @@ class Damping:
         return better_B, small_B | stuck_B
 
     def take(self, chosen_B: Tensor) -> None:
-        """Go on with some of the problems."""
+        """Continue with some of the problems."""
         self._damping_B = self._damping_B[chosen_B]

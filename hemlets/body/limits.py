@@ -1,4 +1,4 @@
-"""How far joints turn: anatomical ranges of SMPL's rotation vectors.
+"""Anatomical ranges of joints as ranges of SMPL's rotation vectors.
 
 θ is measured from a T-pose with x to the body's left, y up and z to the front. There the knees
 bend about +x, the left elbow about −y and the right elbow about +y.

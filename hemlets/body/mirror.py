@@ -1,4 +1,4 @@
-"""The mirror image of a body's pose."""
+"""Mirror a body's pose."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ if TYPE_CHECKING:
 
 
 def mirror_theta(pose: Tensor) -> Tensor:
-    """The pose of the mirror image, for a body or an image that was mirrored by negating x.
+    """Mirror a pose for a body or an image that is mirrored by negating x.
 
-    With the same β its mesh is the mirror image of the first one's when the body is
-    mirror-symmetric, as the open body is exactly.
+    With the same β, the mesh is mirrored too if the body is mirror-symmetric, as the open body is.
 
     Args:
         pose: Axis-angle (B, 72) or (B, 24, 3), or rotation matrices (B, 24, 3, 3); the result

@@ -1,11 +1,11 @@
 """The parametric body: SMPL's θ (24 rotations) and β (10) → mesh and joints.
 
-Works on any file of SMPL's form (Loper et al. 2015): the open body that ships with the project, at
-two resolutions with one β space, or a licensed SMPL file. Nothing here presumes a mesh.
+Works with any file of SMPL's form (Loper et al. 2015): the bundled open body, at two resolutions
+with one β space, or a licensed SMPL file.
 
-Units and frames: files are in metres; everything that leaves this module is in millimetres. Axes
-are SMPL's, x to the body's left, y up, z to the front, with the file's own origin (for the open
-body: its kinematic pelvis at β = 0). θ's first rotation turns about the kinematic pelvis.
+Units and frames: files are in metres; all outputs are in millimetres. Axes are SMPL's, x to the
+body's left, y up, z to the front, with the file's own origin (for the open body: its kinematic
+pelvis at β = 0). θ's first rotation is about the kinematic pelvis.
 
 Shape suffixes: B batch, V vertices, F faces, J = 24 kinematic joints, N = 18 project joints,
 K = 10 shape coefficients.
@@ -76,12 +76,12 @@ class Body:
 class BodyModel(nn.Module):
     """A body of SMPL's form as a differentiable function of pose and shape.
 
-    Build one with `load`. Pose blend shapes are applied where the file has them; the open body has
+    Build one with `load`. Pose blend shapes are applied if the file has them; the open body has
     none, which saves the costliest product of SMPL's forward pass.
 
     Args:
         arrays: SMPL's arrays under their usual names, in metres.
-        where: Where they came from, for messages.
+        where: Their source, for messages.
     """
 
     v_template_V3: Tensor
@@ -124,14 +124,14 @@ class BodyModel(nn.Module):
     def load(
         cls, path: str | PathLike[str] | None = None, *, resolution: Resolution = "lite"
     ) -> BodyModel:
-        """The open body, or a file of the user's.
+        """Load the open body, or the user's body file.
 
         Args:
             path: An ``.npz`` of SMPL's form; None for the open body.
             resolution: Of the open body: ``"lite"`` (1,229 vertices) or ``"full"`` (13,718).
 
         Raises:
-            AssetError: When the file can't be used.
+            AssetError: The file can't be used.
         """
         file = asset_path(_ASSETS[resolution]) if path is None else Path(path)
         return cls(read_body_arrays(file), where=str(file))
@@ -143,17 +143,17 @@ class BodyModel(nn.Module):
 
     @property
     def n_betas(self) -> int:
-        """Shape coefficients that the file has, at most 10."""
+        """Number of the file's shape coefficients, at most 10."""
         return int(self.shapedirs_V3K.shape[-1])
 
     @property
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The file's arrays under their SMPL names, in metres; a new dictionary of them."""
+        """Copy of the file's arrays by their SMPL names, in metres."""
         return dict(self._arrays)
 
     @property
     def pose_blend_shapes(self) -> Tensor | None:
-        """Pose blend shapes (207, V, 3) in metres; None where the body has none."""
+        """Pose blend shapes (207, V, 3) in metres; None if the body has none."""
         if self._posedirs_P3V is None:
             return None
         return self._posedirs_P3V.view(-1, self.n_vertices, 3)
@@ -164,7 +164,7 @@ class BodyModel(nn.Module):
         return SMPL_PARENTS
 
     def forward(self, pose: Tensor, betas_BK: Tensor) -> Body:
-        """Poses a batch of bodies.
+        """Pose a batch of bodies.
 
         Args:
             pose: Axis-angle (B, 72) or (B, 24, 3) in radians, or rotation matrices (B, 24, 3, 3);
@@ -199,10 +199,10 @@ class BodyModel(nn.Module):
         )
 
     def _skin(self, shaped_BV3: Tensor, moves_BJ34: Tensor) -> Tensor:
-        """Linear blend skinning, with the blended transforms' rows as separate products.
+        """Apply linear blend skinning, row by row of the blended transforms.
 
-        Blending (B, 12, J) × (J, V) keeps vertices innermost, so that what follows is a few long
-        multiply-adds instead of V small matrix products.
+        Blending (B, 12, J) × (J, V) keeps vertices innermost, so that a few long multiply-adds
+        follow instead of V small matrix products.
         """
         rows_B12J = moves_BJ34.flatten(2).transpose(1, 2)
         blend_B34V = (rows_B12J @ self.weights_VJ.T).view(-1, 3, 4, self.n_vertices)
@@ -212,20 +212,8 @@ class BodyModel(nn.Module):
             posed_B3V = torch.addcmul(posed_B3V, blend_B34V[:, :, axis], shaped_B3V[:, None, axis])
         return posed_B3V.transpose(1, 2)
 
-    @property
-    def human36m_regressor(self) -> Tensor:
-        """Weights (17, V) of Human3.6M's joints, its order.
-
-        The file's own where it has them, else the first 17 of the project's joints, which are
-        Human3.6M's by definition.
-        """
-        own = self._arrays.get("joint_regressor_h36m")
-        if own is None:
-            return self.joint_regressor_NV[: Joint.THORAX]
-        return torch.as_tensor(np.asarray(own, np.float32), device=self.joint_regressor_NV.device)
-
     def regress_joints18(self, vertices_BV3: Tensor) -> Tensor:
-        """The project's 18 joints (B, 18, 3) from posed vertices, in the vertices' unit."""
+        """Regress the project's 18 joints (B, 18, 3) from posed vertices."""
         return torch.matmul(self.joint_regressor_NV, vertices_BV3)
 
 

@@ -1,4 +1,4 @@
-"""Where in front of the camera a predicted body stands."""
+"""Place a predicted body in front of the camera."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Float = npt.NDArray[np.float32]
 
 _ROUNDS: Final = 5
 _FAR_PX: Final = 0.05
-"""Distance, as a fraction of the person's size in the image, beyond which a joint counts little."""
+"""Distance, relative to the person's size in the image, beyond which a joint's weight falls."""
 _NEAREST_MM: Final = 100.0
 
 
@@ -26,10 +26,10 @@ class PlacedBody:
     """A posed body in the camera frame: x right, y down, z forward, millimetres.
 
     Attributes:
-        vertices_V3_mm: The skin.
-        joints_J3_mm: The project's 18 joints, regressed from the skin.
+        vertices_V3_mm: Vertices.
+        joints_J3_mm: The project's 18 joints, regressed from the vertices.
         faces_F3: Vertex indices of the triangles.
-        transl_mm: (3,) what was added to the body model's own output.
+        transl_mm: (3,) translation of the body model's own output.
     """
 
     vertices_V3_mm: Float
@@ -44,15 +44,15 @@ def place_body(
     betas_K: npt.NDArray[np.floating[Any]],
     root_mm: npt.NDArray[np.floating[Any]],
 ) -> PlacedBody:
-    """Pose a body and move it so that its pelvis, joint 0 of the 18, lies at a point.
+    """Pose a body and translate it so that its pelvis, joint 0 of the 18, is at a point.
 
-    The middle of the hips is meant, as predictions give it, not SMPL's kinematic pelvis.
+    That pelvis is the middle of the hips, not SMPL's kinematic pelvis.
 
     Args:
-        model: The body that θ and β belong to.
+        model: Body model of θ and β.
         theta_J3: (24, 3) axis-angles in radians; the root turns into the camera frame.
         betas_K: (10,) shape.
-        root_mm: (3,) where the pelvis goes, camera frame.
+        root_mm: (3,) position of the pelvis, camera frame.
     """
     import torch
 
@@ -77,20 +77,18 @@ def align_to_image(
     joints2d_px: npt.NDArray[np.floating[Any]],
     camera: tuple[float, float, float, float],
 ) -> PlacedBody:
-    """Move a body, without turning it, so that its joints project onto joints in the image.
+    """Translate a body so that its joints project onto joints in the image.
 
-    The pelvis' distance comes from the average lengths of a skeleton's bones, and this body has
-    lengths of its own: at the same distance it looks larger or smaller than the person. For
-    showing a body on a photograph its joints in the image decide, by least squares in which joints
-    far off count less.
+    The predicted distance comes from average bone lengths; a body with other lengths would look
+    larger or smaller than the person. The translation is a robust least-squares fit.
 
     Args:
         placed: The body.
-        joints2d_px: (18, 2) where the joints are in the image; NaN where unknown.
+        joints2d_px: (18, 2) joints in the image; NaN where unknown.
         camera: fx, fy, cx, cy in pixels.
 
     Returns:
-        The moved body; the same where fewer than three joints are known, or no place fits.
+        The translated body; unchanged with fewer than three known joints, or without a solution.
     """
     fx, fy, cx, cy = camera
     rays_J2 = (np.asarray(joints2d_px, float) - (cx, cy)) / (fx, fy)

@@ -1,9 +1,8 @@
-"""Points of the body as a small function of pose and shape, with their exact derivatives.
+"""Points of the body as a compact function of pose and shape, with exact derivatives.
 
-A joint regressed from the skin is a weighted sum of vertices, and each vertex a weighted sum of
-rigid moves (linear blend skinning). The two sums can be exchanged: for each pair of a point and a
-kinematic joint, all vertices together act like one vector. So 18 joints of a body of any number
-of vertices need 18 × 24 vectors and no mesh, which makes fitting a body fast.
+A regressed joint is a weighted sum of vertices, and each vertex a weighted sum of rigid transforms
+(linear blend skinning). Exchanging the sums leaves one vector per point and kinematic joint. So 18
+joints of any mesh need 18 × 24 vectors and no vertices, which makes fitting fast.
 
 Shape suffixes: B batch, N points, V vertices, J = 24 kinematic joints, K shape coefficients.
 """
@@ -24,7 +23,7 @@ N_SMPL_JOINTS: Final = len(SMPL_JOINTS)
 
 
 def _below() -> Tensor:
-    """(J, J): 1 where the second joint hangs below the first, itself included."""
+    """(J, J): 1 where the second joint is the first or its descendant."""
     below = torch.eye(N_SMPL_JOINTS, dtype=torch.float64)
     for joint in range(N_SMPL_JOINTS - 1, 0, -1):
         below[SMPL_PARENTS[joint]] += below[joint]
@@ -37,8 +36,8 @@ class Frames:
 
     Attributes:
         rot_BJ33: Rotation of each joint against the model's axes.
-        at_BJ3_mm: Where it is.
-        rest_BJ3_mm: Where it is in the shaped body at rest.
+        at_BJ3_mm: Position.
+        rest_BJ3_mm: Position in the shaped body at rest.
         at_by_beta_BJ3K: Derivative of ``at_BJ3_mm`` by β.
         feature_BP: Pose blend features, nine for each joint but the root.
     """
@@ -55,10 +54,10 @@ class Points:
     """Points of posed bodies and their derivatives, millimetres.
 
     Attributes:
-        at_BN3_mm: Where they are, in the model's axes and origin.
-        by_turn_BN3J3: Derivative by a small turn of each joint, and all that hangs on it, about
-            the model's axes. The change of pose blend shapes with the pose is left out: it is
-            hundreds of times smaller than the turn itself.
+        at_BN3_mm: Positions in the model's axes and origin.
+        by_turn_BN3J3: Derivative by a small rotation of each joint, with its descendants, about the
+            model's axes; without the change of pose blend shapes, which is hundreds of times
+            smaller.
         by_beta_BN3K: Derivative by β.
     """
 
@@ -118,11 +117,11 @@ class PointModel:
     """Points that are weighted sums of vertices. Build one with `regressed` or `vertices`.
 
     Args:
-        skeleton: The chain that moves the points.
+        skeleton: The kinematic chain.
         weight_NJ: Each joint's share in each point.
         mean_NJ3_mm: Weighted sums of template vertices.
         by_beta_NJ3K_mm: The same of shape blend shapes.
-        by_feature_NJ3P_mm: The same of pose blend shapes; None where the body has none.
+        by_feature_NJ3P_mm: The same of pose blend shapes; None if the body has none.
     """
 
     def __init__(
@@ -147,7 +146,7 @@ class PointModel:
 
     @classmethod
     def regressed(cls, body: BodyModel, skeleton: Skeleton, regressor_NV: Tensor) -> Self:
-        """Points given by rows of vertex weights (N, V)."""
+        """Build points from rows of vertex weights (N, V)."""
         rows = regressor_NV.double()
         skin_VJ = body.weights_VJ.double()
         shares_NJV = rows[:, None, :] * skin_VJ.T
@@ -167,7 +166,7 @@ class PointModel:
 
     @classmethod
     def vertices(cls, body: BodyModel, skeleton: Skeleton, indices: Sequence[int]) -> Self:
-        """Some of the vertices themselves."""
+        """Build points from some vertices."""
         rows = torch.zeros(
             len(indices), body.n_vertices, dtype=torch.float64, device=body.v_template_V3.device
         )
@@ -175,11 +174,11 @@ class PointModel:
         return cls.regressed(body, skeleton, rows)
 
     def at(self, frames: Frames, betas_BK: Tensor) -> Tensor:
-        """Where the points are (B, N, 3), millimetres, in the model's axes and origin."""
+        """Compute positions (B, N, 3), millimetres, in the model's axes and origin."""
         return self._moved(frames, betas_BK).sum(2)
 
     def points(self, frames: Frames, betas_BK: Tensor) -> Points:
-        """Where the points are, and how they move."""
+        """Compute positions and derivatives."""
         moved_BNJ3 = self._moved(frames, betas_BK)
         below_BNJ3 = torch.einsum("jk,bnkc->bnjc", self._below_JJ, moved_BNJ3)
         arm = below_BNJ3 - self._weight_below_NJ[..., None] * frames.at_BJ3_mm[:, None]
@@ -199,7 +198,7 @@ class PointModel:
         return Points(at_BN3_mm=moved_BNJ3.sum(2), by_turn_BN3J3=turn, by_beta_BN3K=by_beta)
 
     def _moved(self, frames: Frames, betas_BK: Tensor) -> Tensor:
-        """Each joint's contribution (B, N, J, 3) to each point."""
+        """Compute each joint's contribution (B, N, J, 3) to each point."""
         share_BNJ3 = self._mean_NJ3 + torch.einsum("njck,bk->bnjc", self._shape_NJ3K, betas_BK)
         if self._by_feature_NJ3P is not None:
             share_BNJ3 = share_BNJ3 + torch.einsum(

@@ -1,14 +1,12 @@
-"""The posed body's joints as one small differentiable function of rotations and shape.
+"""The posed body's joints as a compact differentiable function of rotations and shape.
 
-Linear blend skinning makes a vertex a weighted sum of rigid moves, a regressed joint is a weighted
-sum of vertices, and the moves' translations are sums of turned bones. Everything but the world
-rotations W is linear, so that for each point n and kinematic joint k one vector c_nk remains:
+Everything but the world rotations W is linear in linear blend skinning and joint regression, so
+that for each point n and kinematic joint k one vector c_nk remains:
 
     point_n = rest root(β) + Σ_k W_k c_nk(β)
 
-with c linear in β, and in the pose blend features where a body has pose blend shapes. The table of
-c is made once, in double precision. Of the mesh's size nothing is left, and no vertex is posed:
-what a loss on joints needs in each training step.
+with c linear in β, and in the pose blend features if the body has pose blend shapes. The table of
+c is computed once, in double precision. No vertex is posed, as a loss on joints needs it.
 
 Shape suffixes: B batch, N points, V vertices, J = 24 kinematic joints, K shape coefficients,
 P pose blend features, C = 1 + K + P coefficients.
@@ -29,13 +27,13 @@ N_SMPL_JOINTS: Final = len(SMPL_JOINTS)
 
 
 class PosedJoints(nn.Module):
-    """The 18 joints of posed bodies, each body relative to its own joint 0, in metres.
+    """The 18 joints of posed bodies relative to joint 0, in metres.
 
-    Equal to what `BodyModel` regresses from its posed vertices, pose blend shapes included, in
-    single precision and on any device, at a cost that does not depend on the mesh.
+    Equal to the joints that `BodyModel` regresses, pose blend shapes included, in single precision
+    and on any device, at a cost that does not depend on the mesh.
 
     Args:
-        body: The body that the parameters belong to.
+        body: Body model of the parameters.
     """
 
     table_CX: Tensor
@@ -55,7 +53,7 @@ class PosedJoints(nn.Module):
 
         Args:
             rotation_BJ33: Each kinematic joint's rotation against its parent; the root's against
-                the frame that the joints are wanted in.
+                the frame of the result.
             betas_BK: Shape; coefficients that the body lacks are left out.
 
         Returns:
@@ -72,7 +70,7 @@ class PosedJoints(nn.Module):
 
 
 def _table(body: BodyModel) -> Tensor:
-    """The vectors c (C, N, J, 3) of the 18 joints, metres, float64."""
+    """Compute the vectors c (C, N, J, 3) of the 18 joints, metres, float64."""
     rows_NV, skin_VJ = body.joint_regressor_NV.double(), body.weights_VJ.double()
     shapes_CV3 = [body.v_template_V3[None], body.shapedirs_V3K.permute(2, 0, 1)]
     basis_CV3 = torch.cat(shapes_CV3).double()

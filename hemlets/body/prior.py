@@ -1,9 +1,8 @@
-"""What poses are likely: a Gaussian over each limb, learned from the training motion.
+"""A pose prior: a Gaussian over each limb, learned from the training motion.
 
-Every limb has its own Gaussian, so that a kick with a waving arm is as likely as its parts: the
-bundled motion holds too few kinds of motion to tell which limbs go together. Both sides learn
-from both, by mirroring. Joints which the motion leaves at rest get a spread by their anatomical
-range.
+Limbs are independent, because the bundled motion has too few kinds of motion to learn which limbs
+move together. Both sides learn from both, by mirroring. Joints at rest in the motion get a spread
+from their anatomical range.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _LIMBS: Final = (
 )
 
 _RANGE_SHARE: Final = 1 / 8
-"""Standard deviation that every joint has at least, as a share of its anatomical range."""
+"""Least standard deviation of a joint, as a share of its anatomical range."""
 
 _FREE_RAD: Final = 0.35
 """The same for joints without a range."""
@@ -43,7 +42,7 @@ class PosePrior:
 
     Attributes:
         mean_J3: (23, 3).
-        whitening_PP: (69, 69): times a pose's difference from the mean, independent numbers of
+        whitening_PP: (69, 69): maps a pose's difference from the mean to independent numbers of
             unit variance.
     """
 
@@ -51,14 +50,14 @@ class PosePrior:
     whitening_PP: FloatArray
 
     def energy(self, theta_BJ3: npt.NDArray[np.floating]) -> FloatArray:
-        """Squared Mahalanobis distance (B,) of poses (B, 23, 3); 69 in the mean where it fits."""
+        """Compute the squared Mahalanobis distance (B,) of poses (B, 23, 3); its mean is 69."""
         difference = (np.asarray(theta_BJ3, np.float64) - self.mean_J3).reshape(len(theta_BJ3), -1)
         return np.asarray(np.square(difference @ self.whitening_PP.T).sum(-1))
 
 
 @cache
 def learned_prior() -> PosePrior:
-    """The prior of the bundled training clips; no clip of another split goes in."""
+    """Learn the prior of the bundled training clips."""
     theta = np.concatenate([clip.theta_F72 for clip in load_clips("train")]).astype(np.float64)
     theta = theta.reshape(-1, len(SMPL_JOINTS), 3)
     # Frames of a clip are not worth one another: families count alike whatever their length.

@@ -1,4 +1,4 @@
-"""A mesh's pixels, depths and interpolated values: OpenCV's software rasteriser, supersampled.
+"""Rasterise a mesh's pixels, depths and interpolated values with OpenCV, supersampled.
 
 A mesh is rasterised into its own rectangle of the image, with any values at its vertices.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 FAR_MM: Final = 50_000.0
-"""Depth of a pixel that shows nobody."""
+"""Depth of an empty pixel."""
 
 _NEAR_MM: Final = 100.0
 
@@ -42,7 +42,7 @@ class SquareCamera:
 
 @dataclass(frozen=True, kw_only=True)
 class Rectangle:
-    """Whole pixels of the image: left and top inside, right and bottom outside."""
+    """Whole pixels of the image: left and top inclusive, right and bottom exclusive."""
 
     left: int
     top: int
@@ -66,10 +66,7 @@ class Rectangle:
 
     @classmethod
     def around(cls, points_px: FloatArray, side: int, *, margin: int = 1) -> Rectangle:
-        """The pixels around image points (N, 2), within a square image.
-
-        At least one pixel wide and high.
-        """
+        """Return the pixels around image points (N, 2) within a square image; at least one."""
         low = np.clip(np.floor(points_px.min(0)).astype(int) - margin, 0, side - 1)
         high = np.clip(np.ceil(points_px.max(0)).astype(int) + margin, low + 1, side)
         return cls(left=int(low[0]), top=int(low[1]), right=int(high[0]), bottom=int(high[1]))
@@ -81,9 +78,9 @@ class Layer:
 
     Attributes:
         where: The rectangle in pixels of the image.
-        scale: Samples a pixel in each direction.
-        depth_HW_mm: Depth of each sample; `FAR_MM` where there is nothing.
-        values_HW3: Interpolated vertex values, one array for each that was asked for.
+        scale: Samples per pixel in each direction.
+        depth_HW_mm: Depth of each sample; `FAR_MM` where empty.
+        values_HW3: Interpolated arrays of vertex values.
     """
 
     where: Rectangle
@@ -92,7 +89,7 @@ class Layer:
     values_HW3: tuple[Float32, ...]
 
     def depth_at(self, points_px: FloatArray) -> npt.NDArray[np.float64]:
-        """Depth at image points (N, 2), millimetres; `FAR_MM` outside the rectangle."""
+        """Return depths at image points (N, 2), millimetres; `FAR_MM` outside."""
         origin = np.array([self.where.left, self.where.top])
         column, row = np.floor((points_px - origin) * self.scale).astype(int).T
         height, width = self.depth_HW_mm.shape
@@ -107,8 +104,7 @@ class Rasteriser:
 
     Args:
         faces_F3: Vertex indices of the triangles, counter-clockwise as seen from outside. Faces
-            that turn away from the camera are left out, which halves the work and shows
-            nothing else on a closed mesh.
+            that turn away from the camera are culled.
     """
 
     def __init__(self, faces_F3: npt.NDArray[np.integer[Any]]) -> None:
@@ -161,7 +157,7 @@ class Rasteriser:
 
 
 def vertex_normals(vertices_V3: FloatArray, faces_F3: npt.NDArray[np.integer[Any]]) -> Float32:
-    """Outward unit normals (V, 3), weighted by the area of the faces around."""
+    """Compute outward unit normals (V, 3), weighted by face areas."""
     corner = vertices_V3[faces_F3]
     a, b = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
     summed_3V = np.zeros((3, len(vertices_V3)), vertices_V3.dtype)

@@ -1,7 +1,7 @@
 """Rotation matrices from axis-angles and from the 6D form, and their derivatives.
 
-Conversions for training and fitting are roma's. Importing roma takes two seconds, though, since it
-imports torch's compiler; what a prediction needs is here.
+Predictions use these few functions because importing roma takes two seconds; training and fitting
+use roma.
 
 Shape suffix: R rotations; leading dimensions are free.
 """
@@ -13,9 +13,9 @@ from torch import Tensor
 
 
 def rotation_matrices(axis_angle_R3: Tensor) -> Tensor:
-    """Turn axis-angles (..., 3) in radians into matrices (..., 3, 3), by Rodrigues' formula.
+    """Convert axis-angles (..., 3) in radians to matrices (..., 3, 3) by Rodrigues' formula.
 
-    Differentiable everywhere, at 0 as well.
+    Differentiable everywhere, including 0.
     """
     # The norm has no derivative at 0: an offset far below what a body shows keeps away from it.
     angle_R1 = (axis_angle_R3 + 1e-8).norm(dim=-1, keepdim=True)
@@ -27,7 +27,7 @@ def rotation_matrices(axis_angle_R3: Tensor) -> Tensor:
 
 
 def cross_matrices(vector_R3: Tensor) -> Tensor:
-    """The matrices (..., 3, 3) that multiply by vectors as their cross products do."""
+    """Return the matrices (..., 3, 3) of cross products with vectors."""
     x, y, z = vector_R3.unbind(-1)
     zero = torch.zeros_like(x)
     rows = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1)
@@ -35,10 +35,10 @@ def cross_matrices(vector_R3: Tensor) -> Tensor:
 
 
 def gram_schmidt(columns_R32: Tensor) -> Tensor:
-    """Turn the 6D form (..., 3, 2) into rotations (..., 3, 3) (Zhou et al. 2019).
+    """Convert the 6D form (..., 3, 2) to rotations (..., 3, 3) (Zhou et al. 2019).
 
-    The form is a rotation's first two columns before they are made unit and orthogonal. It is
-    continuous, which no form of three or four numbers is.
+    The form is a rotation's first two columns before orthonormalisation. It is continuous, which no
+    form of three or four numbers is.
     """
     first, second = columns_R32.unbind(-1)
     x = first / first.norm(dim=-1, keepdim=True)
@@ -48,9 +48,9 @@ def gram_schmidt(columns_R32: Tensor) -> Tensor:
 
 
 def nearest_rotations(matrix_R33: Tensor) -> Tensor:
-    """The rotations (..., 3, 3) that are nearest to matrices (Kabsch 1976).
+    """Return the rotations (..., 3, 3) nearest to matrices (Kabsch 1976).
 
-    Of a sum of rotations this is their chordal mean. The derivative is undefined where two
+    For a sum of rotations this is their chordal mean. The derivative is undefined where two
     singular values are equal: for training use ``roma.special_procrustes``.
     """
     left, _, right = torch.linalg.svd(matrix_R33.double())
@@ -62,7 +62,7 @@ def nearest_rotations(matrix_R33: Tensor) -> Tensor:
 
 
 def axis_angles(rotation_R33: Tensor) -> Tensor:
-    """Turn rotations (..., 3, 3) into axis-angles (..., 3), at most π radians long.
+    """Convert rotations (..., 3, 3) to axis-angles (..., 3), at most π radians long.
 
     Exact at every angle; not meant for derivatives.
     """

@@ -1,8 +1,8 @@
-"""The outline of a mask as targets for points of the skin.
+"""Match the outline of a mask with points of the skin.
 
-Each point of the outline pulls the point of the skin that projects nearest to it, and each point
-of the skin that projects outside the outline is pulled to the outline's nearest point. Who
-belongs to whom is decided anew at each step, as in iterative closest points.
+Each outline point attracts the skin point that projects nearest to it, and each skin point that
+projects outside the outline is attracted to the nearest outline point. Matches are updated at each
+step, as in iterative closest points.
 
 Shape suffixes: B batch, S points of the skin, M matches, P parameters.
 """
@@ -29,7 +29,7 @@ class Outline:
     """A mask and its outline.
 
     Attributes:
-        points_M2_px: Along the mask's outer outlines, evenly spaced; none where the mask is empty.
+        points_M2_px: Evenly spaced points of the mask's outer outlines; none for an empty mask.
         mask_HW: The mask.
     """
 
@@ -37,7 +37,7 @@ class Outline:
     mask_HW: Tensor
 
     def outside(self, pixels_S2: Tensor) -> Tensor:
-        """Which image points (S,) lie within the image but not on the mask."""
+        """Mark image points (S,) within the image but not on the mask."""
         height, width = self.mask_HW.shape
         column, row = pixels_S2.floor().long().unbind(-1)
         inside = (column >= 0) & (row >= 0) & (column < width) & (row < height)
@@ -46,7 +46,7 @@ class Outline:
 
 
 def outline_of(mask_HW: npt.NDArray[np.bool_], device: torch.device) -> Outline:
-    """A mask's outer outlines, without where the image's border cuts the person.
+    """Extract a mask's outer outlines, without the parts on the image's border.
 
     Raises:
         InputError: Not a mask.
@@ -72,9 +72,9 @@ def outline_of(mask_HW: npt.NDArray[np.bool_], device: torch.device) -> Outline:
 def project(
     at_BN3: Tensor, camera_B4: Tensor, *, nearest_mm: float = _NEAREST_MM
 ) -> tuple[Tensor, Tensor]:
-    """Image points (B, N, 2) and their derivative (B, N, 2, 3) by the points.
+    """Project points: pixels (B, N, 2) and their derivative (B, N, 2, 3) by the points.
 
-    Points nearer to the camera's plane than ``nearest_mm`` are projected from there.
+    Points nearer to the camera's plane than ``nearest_mm`` are projected from that distance.
     """
     x, y, z = at_BN3.unbind(-1)
     depth = z.clamp(min=nearest_mm)
@@ -96,8 +96,8 @@ class Silhouette:
     """Matches between skin and outlines.
 
     Attributes:
-        index_BM: The skin's point of each match.
-        target_BM2_px: Where it should project.
+        index_BM: Skin point of each match.
+        target_BM2_px: Its target in the image.
         weight_BM: Root of each match's weight; a body's squares sum to 1, or 0 without outline.
         camera_B4: fx, fy, cx, cy.
     """
@@ -108,11 +108,11 @@ class Silhouette:
     camera_B4: Tensor
 
     def chosen(self, values_BS: Tensor) -> Tensor:
-        """Values of the matched points (B, M, ...)."""
+        """Select values of the matched points (B, M, ...)."""
         return values_BS[torch.arange(len(values_BS))[:, None], self.index_BM]
 
     def residuals(self, skin_BS3: Tensor) -> tuple[Tensor, Tensor]:
-        """Weighted differences (B, M, 2) in pixels, and their derivative by the points."""
+        """Compute weighted differences (B, M, 2) in pixels, and their derivative by the points."""
         pixels, by_point = project(self.chosen(skin_BS3), self.camera_B4)
         weight = self.weight_BM[..., None]
         return weight * (pixels - self.target_BM2_px), weight[..., None] * by_point
@@ -124,7 +124,7 @@ def matches(skin_BS3: Tensor, camera_B4: Tensor, outlines: Sequence[Outline | No
     Args:
         skin_BS3: Points of the skin in the camera frame, millimetres.
         camera_B4: fx, fy, cx, cy.
-        outlines: For each body its mask's outline, or None.
+        outlines: Outline of each body's mask, or None.
     """
     pixels_BS2, _ = project(skin_BS3, camera_B4)
     found = [_match(pixels, outline) for pixels, outline in zip(pixels_BS2, outlines, strict=True)]
@@ -142,7 +142,7 @@ def matches(skin_BS3: Tensor, camera_B4: Tensor, outlines: Sequence[Outline | No
 
 
 def _match(pixels_S2: Tensor, outline: Outline | None) -> tuple[Tensor, Tensor]:
-    """Indices of points of the skin, and where each should be."""
+    """Return indices of skin points, and their targets."""
     if outline is None or not len(outline.points_M2_px):
         return torch.zeros(0, dtype=torch.long, device=pixels_S2.device), pixels_S2[:0]
     points = outline.points_M2_px.to(pixels_S2)

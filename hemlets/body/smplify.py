@@ -1,14 +1,13 @@
-"""Fits bodies to joints, image joints and silhouettes (the paper's "Ours*").
+"""Fit bodies to joints, image joints and silhouettes (the paper's "Ours*").
 
-SMPLify (Bogo et al. 2016) in spirit: the sum of data terms, a pose prior learned from motion, a
-shape prior and angle limits is minimised over θ, β and the translation. A start that is worth
-something joins the sum as well, or instead of the priors (`hemlets.body.start`). Every term is a
-sum of squares, so that Levenberg–Marquardt with exact derivatives (`hemlets.body.points`) needs a
-dozen steps where a first-order method needs hundreds; bodies of a batch are fitted side by side,
-each with its own damping, and stay independent.
+Follows SMPLify (Bogo et al. 2016): the sum of data terms, a learned pose prior, a shape prior and
+angle limits is minimised over θ, β and the translation. A trusted start joins the sum, or replaces
+the priors (`hemlets.body.start`). Every term is a sum of squares, so Levenberg–Marquardt with exact
+derivatives (`hemlets.body.points`) needs a dozen steps. Bodies of a batch are fitted independently,
+each with its own damping.
 
 Shape suffixes: B batch, N = 18 joints, M rows of a term, P = 75 + K parameters in the order root
-turn, 23 axis-angles, β, translation.
+rotation, 23 axis-angles, β, translation.
 """
 
 from __future__ import annotations
@@ -43,35 +42,35 @@ _N_TURNS: Final = len(SMPL_JOINTS)
 _LOOSE_MM: Final = 20.0
 _LOOSE_TOLERANCE: Final = 1e-3
 _NEAREST_MM: Final = 200.0
-"""Image terms leave out points nearer to the camera plane than this."""
+"""Image terms leave out points nearer to the camera plane."""
 
 
 class FitConfig(Config):
-    """How much each source is trusted: standard deviations of its errors.
+    """Standard deviations of the errors of each source.
 
     Pixels are of the image, or of the unit that the targets give for each body.
     """
 
     joint_mm: float = Field(25.0, gt=0)
-    """Of each coordinate of a 3D joint, relative to the other joints."""
+    """Error of a 3D joint's coordinate, relative to the other joints."""
     depth_mm: float | None = Field(None, gt=0)
-    """The same along the camera's z, where it differs."""
+    """The same along the camera's z, if it differs."""
     place_mm: float | None = Field(None, gt=0)
-    """Of where the 3D joints stand as a whole; as `joint_mm` implies when omitted."""
+    """Error of the 3D joints' common translation; by default follows from `joint_mm`."""
     joint_px: float = Field(4.0, gt=0)
-    """Of each coordinate of a 2D joint."""
+    """Error of a 2D joint's coordinate."""
     outlier_px: float = Field(40.0, gt=0)
-    """A 2D joint farther off than this hardly counts (Geman–McClure)."""
+    """Scale of the robust cost of 2D joints (Geman–McClure)."""
     silhouette_px: float = Field(6.0, gt=0)
-    """Of the outline; the outline as a whole weighs as much as 18 joints of this error."""
+    """Error of the outline, which weighs as much as 18 joints of this error."""
     pose_weight: float = Field(1.0, ge=0)
-    """Of the pose prior: 1 takes it as the Gaussian that it is."""
+    """Weight of the pose prior; 1 is the learned Gaussian."""
     shape_weight: float = Field(1.0, ge=0)
-    """Of the shape prior, a unit Gaussian over β."""
+    """Weight of the shape prior, a unit Gaussian over β."""
     start: StartTrust | None = None
-    """Of the body that the fit starts from; it only starts there when omitted."""
+    """Trust in the starting body as a measurement; None only starts there."""
     limit_rad: float = Field(0.05, gt=0)
-    """How far beyond an anatomical limit a joint goes as readily as one standard deviation."""
+    """Standard deviation of the excess over an anatomical limit."""
     max_steps: int = Field(40, ge=1)
     tolerance: float = Field(1e-4, gt=0)
     """A body has converged when a step lowers its objective by less than this share."""
@@ -82,13 +81,13 @@ class BodyFit:
     """Fitted bodies.
 
     Attributes:
-        theta_BJ3: θ as axis-angles (B, 24, 3); the root's turns into the targets' frame.
+        theta_BJ3: θ as axis-angles (B, 24, 3); the root turns into the targets' frame.
         betas_BK: β.
-        transl_B3_mm: Added to the body model's output to reach the targets' frame.
+        transl_B3_mm: Translation from the body model's output to the targets' frame.
         joints_BN3_mm: The fitted bodies' 18 joints in the targets' frame.
         energy_B: The objective: half a sum of squares in standard deviations.
-        steps: Steps until all had converged.
-        converged_B: Whether each had.
+        steps: Steps until all bodies converged.
+        converged_B: Whether each body converged.
     """
 
     theta_BJ3: Tensor
@@ -144,7 +143,7 @@ class Smplify:
 
     Args:
         body: Any body of SMPL's form; the fit runs on its device, in double precision.
-        config: How much each source is trusted.
+        config: Errors of the sources.
     """
 
     def __init__(self, body: BodyModel, config: FitConfig | None = None) -> None:
@@ -170,15 +169,15 @@ class Smplify:
         """Fit a batch.
 
         Args:
-            targets: What to fit to.
-            theta_BJ3: Where to start, axis-angles (B, 24, 3); from the likeliest pose, turned to
-                the targets' torso, when omitted.
-            betas_BK: Where to start, β; the mean body when omitted.
+            targets: The targets.
+            theta_BJ3: Start, axis-angles (B, 24, 3); by default the likeliest pose, rotated to
+                the targets' torso.
+            betas_BK: Start, β; by default the mean body.
 
         Raises:
-            InputError: Nothing to fit to, shapes that don't go together, a start that is not
-                finite or that is missing where the fit is to stay near it, or targets that are
-                not finite where their weight is not 0.
+            InputError: No targets, shapes that don't match, a start that is not finite or that is
+                missing though the fit must stay near it, or targets that are not finite despite a
+                weight.
         """
         goal = NormalizedTargets.of(targets, self._device)
         with torch.no_grad():
@@ -213,9 +212,9 @@ class Smplify:
         )
 
     def _stages(self) -> list[FitConfig]:
-        """From trusting the joints little to as much as wanted.
+        """Return the sequence of configurations, with rising trust in the joints.
 
-        Joints trusted to the millimetre leave a limb no way round from a wrong turn.
+        With joints trusted to the millimetre from the start, a limb can't leave a wrong rotation.
         """
         config = self.config
         if config.joint_mm >= _LOOSE_MM:
@@ -279,7 +278,7 @@ class Smplify:
     def _minimise(
         self, goal: NormalizedTargets, state: _State, config: FitConfig
     ) -> tuple[int, Tensor, _State]:
-        """Levenberg–Marquardt, each body with its own damping."""
+        """Run Levenberg–Marquardt, with each body's own damping."""
         outlines = self._outlines(goal, state)
         energy_B = self._energy(goal, state, outlines, config)
         damping = Damping(energy_B, tolerance=config.tolerance)
@@ -398,7 +397,7 @@ class Smplify:
         )
 
     def _turns_by_parameters(self, frames: Frames, state: _State) -> Tensor:
-        """(B, J, 3, 3): a joint's turn about the model's axes by its own three parameters."""
+        """Return derivatives (B, J, 3, 3) of global joint rotations by their parameters."""
         parents = list(SMPL_PARENTS[1:])
         # The left Jacobian of the exponential map: Q(θ) with d exp(θ) = [Q dθ]× exp(θ).
         below = frames.rot_BJ33[:, parents] @ left_jacobian(state.theta_BJ3)
@@ -408,7 +407,7 @@ class Smplify:
     def _seen(
         self, model: PointModel, frames: Frames, state: _State, turns_BJ33: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Points (B, N, 3) in the targets' frame and their derivative (B, N, 3, P)."""
+        """Return points (B, N, 3) in the targets' frame and their derivative (B, N, 3, P)."""
         if turns_BJ33 is None:
             return model.at(frames, state.betas_BK) + state.transl_B3[:, None], None
         points: Points = model.points(frames, state.betas_BK)
@@ -419,7 +418,7 @@ class Smplify:
         return points.at_BN3_mm + state.transl_B3[:, None], slope
 
     def _outlines(self, goal: NormalizedTargets, state: _State) -> Silhouette | None:
-        """Which point of the skin belongs to which point of the outline, at this pose."""
+        """Match skin and outline at this pose."""
         if not goal.outlines or goal.camera_B4 is None:
             return None
         if self._skin is None:
@@ -433,7 +432,7 @@ class Smplify:
 def _joint_terms(
     goal: NormalizedTargets, config: FitConfig, at_BN3: Tensor, slope_BN3P: Tensor | None
 ) -> Iterator[Term]:
-    """3D joints: their arrangement, and where they stand as a whole."""
+    """Build the terms of 3D joints: their arrangement, and their common translation."""
     assert goal.joints_BN3 is not None
     weight = goal.weight_BN
     total = weight.sum(1).clamp(min=1e-12)
@@ -456,7 +455,7 @@ def _joint_terms(
 def _image_term(
     goal: NormalizedTargets, config: FitConfig, at_BN3: Tensor, slope_BN3P: Tensor | None
 ) -> Term:
-    """2D joints; one far off hardly counts."""
+    """Build the robust term of 2D joints."""
     assert goal.joints2d_BN2 is not None
     assert goal.camera_B4 is not None
     pixels, by_point = project(at_BN3, goal.camera_B4)
@@ -473,7 +472,7 @@ def _image_term(
 
 
 def _spread_vertices(body: BodyModel, count: int = 250) -> list[int]:
-    """Vertices that cover the skin evenly: each the farthest from those before it."""
+    """Choose vertices that cover the skin evenly (farthest-point sampling)."""
     skin = body.v_template_V3
     chosen = [0]
     distance = (skin - skin[0]).norm(dim=-1)

@@ -1,12 +1,10 @@
-"""Fits that stay near the body which they start from.
+"""Keep a fit near the body that it starts from.
 
-A shape network knows more than joints tell: how far the torso leans, how limbs twist, what motion
-makes of a bend. A fit that takes nothing but the network's θ and β for a starting point forgets
-this and follows the joints' errors, above all those of depth. So the start is taken for what it
-is, a measurement with Gaussian errors: its negative log-likelihood joins the objective, and stands
-in place of the general priors, which the network has learned already. SMPLify-X (Pavlakos et al.
-2019) calls this regularising to the initial pose; in SPIN (Kolotouros et al. 2019) and EFT (Joo et
-al. 2021) the network is the prior of the fit in the same sense.
+A shape network knows more than joints do: the lean of the torso, the twist of limbs, typical
+bends. A fit that only starts at its θ and β forgets this and follows the joints' errors, above all
+in depth. So the start is a measurement with Gaussian errors: its negative log-likelihood joins the
+objective and replaces the general priors. SMPLify-X (Pavlakos et al. 2019) regularises to the
+initial pose in the same sense, as SPIN (Kolotouros et al. 2019) and EFT (Joo et al. 2021) do.
 
 Shape suffixes: B batch, Q parameters in the order of the method that yields them.
 """
@@ -25,23 +23,23 @@ from hemlets.core.config import Config
 
 
 class StartTrust(Config):
-    """How far from the start a fit may go: standard deviations of the start's errors."""
+    """Standard deviations of the start's errors."""
 
     pose_share: float = Field(gt=0)
-    """Of the pose, as a share of how much motion varies: joints that move much may move much."""
+    """Error of the pose, as a share of each joint's variation in motion."""
     root_rad: float = Field(gt=0)
-    """Of the whole body's turn, about each axis."""
+    """Error of the root's rotation, about each axis."""
     betas: float = Field(gt=0)
-    """Of each coefficient of β."""
+    """Error of each coefficient of β."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """The bodies that fits start from.
+    """The starting bodies of fits.
 
     Attributes:
-        root_B33: Turns of the root into the targets' frame.
-        theta_BJ3: Axis-angles (B, 23, 3) of the joints below it.
+        root_B33: Rotations of the root into the targets' frame.
+        theta_BJ3: Axis-angles (B, 23, 3) of the other joints.
         betas_BK: β.
     """
 
@@ -50,7 +48,7 @@ class Start:
     betas_BK: Tensor
 
     def take(self, chosen_B: Tensor) -> Start:
-        """Some of the bodies."""
+        """Select some of the bodies."""
         return Start(
             root_B33=self.root_B33[chosen_B],
             theta_BJ3=self.theta_BJ3[chosen_B],
@@ -58,9 +56,9 @@ class Start:
         )
 
     def root_residual(self, root_B33: Tensor, trust: StartTrust) -> tuple[Tensor, Tensor]:
-        """How far (B, 3) roots have turned, and its derivative (B, 3, 3) by a further turn.
+        """Compute the rotation of roots from the start (B, 3), and its derivative (B, 3, 3).
 
-        In standard deviations; the further turn is about the targets' axes.
+        In standard deviations; the derivative is by a further rotation about the targets' axes.
         """
         turn = roma.rotmat_to_rotvec(root_B33 @ self.root_B33.mT)
         return turn / trust.root_rad, torch.linalg.inv(left_jacobian(turn)) / trust.root_rad
@@ -68,13 +66,12 @@ class Start:
     def pose_residual(
         self, theta_BJ3: Tensor, whitening_PP: Tensor, trust: StartTrust
     ) -> tuple[Tensor, Tensor]:
-        """How far (B, 69) poses have gone, and its derivative (69, 69).
+        """Compute the deviation (B, 69) of poses from the start, and its derivative (69, 69).
 
         Args:
             theta_BJ3: (B, 23, 3).
-            whitening_PP: The pose prior's: what makes motion's variation independent and of
-                unit variance.
-            trust: How far they may go.
+            whitening_PP: The pose prior's whitening matrix.
+            trust: Errors of the start.
         """
         slope = whitening_PP / trust.pose_share
         return (theta_BJ3 - self.theta_BJ3).flatten(1) @ slope.T, slope

@@ -1,8 +1,8 @@
-"""What of a body's error comes from pose and what from shape (the paper's Table 8).
+"""Separate a body's error into pose and shape (the paper's Table 8).
 
-Each row puts something known in the prediction's place. Errors are those of SURREAL's protocol:
-mean distance over all vertices ("surface") and over the 18 joints, with the bodies' pelvises laid
-on each other, neither turned nor scaled.
+Each row replaces a part of the prediction by something known. Errors are those of SURREAL's
+protocol: mean distance over all vertices ("surface") and over the 18 joints, with aligned pelvises,
+neither rotated nor scaled.
 
 Shape suffixes: B bodies, J = 24 kinematic joints, K shape coefficients.
 """
@@ -23,7 +23,7 @@ from hemlets.core.skeleton import Joint
 
 _CHUNK = 64
 _SKELETON_FIT: Final = FitConfig(joint_mm=20.0, depth_mm=25.0, shape_weight=1e6)
-"""Trusts joints as those of a network are to be trusted, and leaves β where it is."""
+"""Trusts joints like a network's, and fixes β."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ def body_error(
     predicted: tuple[Tensor, Tensor],
     truth: tuple[Tensor, Tensor],
 ) -> BodyError:
-    """Errors of bodies given by θ (B, 24, 3) or (B, 24, 3, 3) and β (B, K)."""
+    """Compute errors of bodies given by θ (B, 24, 3) or (B, 24, 3, 3) and β (B, K)."""
     surface, joints = [], []
     for start in range(0, len(truth[0]), _CHUNK):
         part = slice(start, start + _CHUNK)
@@ -75,17 +75,17 @@ def study_rows(
     predicted: tuple[Tensor, Tensor],
     truth: tuple[Tensor, Tensor],
 ) -> dict[str, BodyError]:
-    """Table 8's rows and the two baselines that a prediction has to beat.
+    """Build Table 8's rows and two baselines.
 
     Args:
-        body: The body that all θ and β belong to.
+        body: Body model of all θ and β.
         predicted: θ as axis-angles (B, 24, 3) with the root in the camera frame, and β (B, K).
         truth: The same.
 
     Returns:
-        By name: ``predicted``; ``true shape`` and ``true pose`` put into the prediction;
-        ``mean shape`` with the predicted pose; ``mean pose and shape``, which is the body at rest
-        turned as the truth is.
+        By name: ``predicted``; ``true shape`` and ``true pose`` in place of the predicted ones;
+        ``mean shape`` with the predicted pose; ``mean pose and shape``, the body at rest with the
+        true root rotation.
     """
     theta, betas = predicted
     true_theta, true_betas = truth
@@ -103,11 +103,11 @@ def study_rows(
 
 
 def mean_shape_on_skeletons(body: BodyModel, joints_BN3_mm: Tensor) -> tuple[Tensor, Tensor]:
-    """The body of mean shape laid on skeletons: what a shape network has to beat.
+    """Fit the mean-shape body to skeletons: the baseline of a shape network.
 
     Args:
-        body: The body.
-        joints_BN3_mm: The 18 joints, wherever they stand, in the frame that the root turns into.
+        body: The body model.
+        joints_BN3_mm: The 18 joints, at any position, in the frame that the root turns into.
 
     Returns:
         θ as axis-angles (B, 24, 3), from joints and pose prior alone, and β (B, K), all 0.

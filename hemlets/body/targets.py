@@ -1,4 +1,4 @@
-"""What bodies are fitted to: checked, in double precision, and where a fit may start from it.
+"""Targets of a body fit: checked, in double precision, with a start derived from them.
 
 Shape suffixes: B batch, N = 18 joints.
 """
@@ -25,19 +25,19 @@ _TORSO: Final = [Joint.RIGHT_HIP, Joint.LEFT_HIP, Joint.LEFT_SHOULDER, Joint.RIG
 
 @dataclass(frozen=True, kw_only=True)
 class FitTargets:
-    """What bodies are fitted to; at least 3D joints, or 2D joints with cameras.
+    """Targets of a body fit; at least 3D joints, or 2D joints with cameras.
 
-    A joint that is not known has weight 0; its coordinates may then be anything.
+    An unknown joint has weight 0 and any coordinates.
 
     Attributes:
-        joints_BN3_mm: The 18 joints in the frame that the bodies are wanted in.
-        weight_BN: Weight of each 3D joint, 1 for full trust; all 1 when omitted.
+        joints_BN3_mm: The 18 joints in the frame of the result.
+        weight_BN: Weight of each 3D joint; all 1 by default.
         joints2d_BN2_px: The 18 joints in the image.
-        weight2d_BN: Their weights; all 1 when omitted.
-        camera_B4: fx, fy, cx, cy in pixels, where anything is given in the image.
-        masks: For each body the mask (H, W) of the image's pixels that show it, or None.
-        unit_B_px: How many image pixels count as one where errors in pixels are spoken of: they
-            grow with the person's size in the image. 1 when omitted.
+        weight2d_BN: Their weights; all 1 by default.
+        camera_B4: fx, fy, cx, cy in pixels, with any image target.
+        masks: Mask (H, W) of the image for each body, or None.
+        unit_B_px: Image pixels per unit of errors in pixels, which grow with the person's size;
+            1 by default.
     """
 
     joints_BN3_mm: Tensor | None = None
@@ -57,7 +57,7 @@ class FitTargets:
 
 @dataclass(frozen=True, kw_only=True)
 class NormalizedTargets:
-    """Targets in double precision, checked, with unknown joints put to 0.
+    """Checked targets in double precision, with unknown joints set to 0.
 
     Attributes:
         n_bodies: B.
@@ -65,10 +65,10 @@ class NormalizedTargets:
         weight_BN: Their weights.
         joints2d_BN2: Image joints, if any are given.
         weight2d_BN: Their weights.
-        camera_B4: fx, fy, cx, cy, where anything is given in the image.
-        outlines: Of each body's mask; empty where no body has one.
-        start: What the bodies are held to, if to anything.
-        unit_B_px: Image pixels that count as one.
+        camera_B4: fx, fy, cx, cy, with any image target.
+        outlines: Outlines of the masks; empty if no body has one.
+        start: Starting bodies that the fit must stay near, if any.
+        unit_B_px: Image pixels per unit.
     """
 
     n_bodies: int
@@ -86,7 +86,7 @@ class NormalizedTargets:
         """Check and convert.
 
         Raises:
-            InputError: What is given can't be fitted to.
+            InputError: The targets can't be fitted to.
         """
         n_bodies = targets.n_bodies
         if not n_bodies:
@@ -152,7 +152,7 @@ class NormalizedTargets:
         )
 
     def take(self, chosen_B: Tensor) -> NormalizedTargets:
-        """The targets of some of the bodies."""
+        """Select the targets of some bodies."""
 
         def some(values: Tensor | None) -> Tensor | None:
             return None if values is None else values[chosen_B]
@@ -173,9 +173,9 @@ class NormalizedTargets:
         )
 
     def facing(self, joints_BN3: Tensor) -> Tensor:
-        """Rotations (B, 3, 3) that turn bodies' joints towards the targets.
+        """Return rotations (B, 3, 3) that turn bodies' joints towards the targets.
 
-        By the torso in 3D; upright and facing the camera where only the image is known.
+        By the torso in 3D; upright and facing the camera if only 2D is known.
         """
         if self.joints_BN3 is None:
             # The camera's y points down and its z away from it.
@@ -192,9 +192,9 @@ class NormalizedTargets:
         return rotation
 
     def way_to(self, joints_BN3: Tensor) -> Tensor:
-        """Translations (B, 3) that bring bodies' joints to where the targets are, roughly.
+        """Return translations (B, 3) that bring bodies' joints roughly to the targets.
 
-        Where only the image is known: to the distance at which they spread as far as there.
+        If only 2D is known: to the distance of equal size in the image.
         """
         if self.joints_BN3 is not None:
             weight = self.weight_BN
@@ -210,7 +210,7 @@ class NormalizedTargets:
 
 
 def mean_point(points_BNC: Tensor, weight_BN: Tensor) -> Tensor:
-    """Weighted mean (B, 1, C) of points."""
+    """Compute the weighted mean (B, 1, C) of points."""
     total = weight_BN.sum(1, keepdim=True).clamp(min=1e-12)
     return ((weight_BN / total)[..., None] * points_BNC).sum(1, keepdim=True)
 

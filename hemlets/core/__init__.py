@@ -1,1 +1,1 @@
-"""What every other package stands on: skeleton, settings, errors, files, processes."""
+"""Foundations of all packages: skeleton, settings, errors, files, processes."""

@@ -1,7 +1,7 @@
 """The environment that this process and its children run in, decided in one place.
 
 A shell may hold another project's settings, proxies that know nothing of this machine, or the
-address of a server that is down. What is meant for hemlets is used, the rest is kept out.
+address of a server that is down. Settings for hemlets are used, others are removed.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def without_foreign_settings(environment: Mapping[str, str]) -> dict[str, str]:
     ``MLFLOW_TRACKING_URI`` does: they say how to reach it. Otherwise the workspace's own servers
     and databases are used, which such variables would redirect.
     """
-    kept = {
+    allowed = {
         name: value
         for name, value in environment.items()
         if name not in _NEVER
@@ -69,8 +69,8 @@ def without_foreign_settings(environment: Mapping[str, str]) -> dict[str, str]:
         )
     }
     for name in ("NO_PROXY", "no_proxy"):
-        kept[name] = _with_loopback(kept.get(name) or kept.get(name.swapcase(), ""))
-    return kept
+        allowed[name] = _with_loopback(allowed.get(name) or allowed.get(name.swapcase(), ""))
+    return allowed
 
 
 def prepare_process(environment: MutableMapping[str, str] = os.environ) -> None:

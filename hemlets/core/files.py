@@ -1,4 +1,4 @@
-"""Files that are whole or absent, their hashes, and locks that die with their owner."""
+"""Atomic files and folders, hashes, and locks that the kernel releases."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _scratch(path: Path) -> Path:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what processes that were killed have left of earlier attempts."""
+    """Remove scratch files of killed processes."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         owner = left.name.removesuffix(".part").rpartition(".")[2]
         if not owner.isdigit() or Path(f"/proc/{owner}").exists() or not Path("/proc/1").exists():
@@ -45,9 +45,9 @@ def _sweep(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed writers have left anywhere in a folder, however young.
+    """Remove scratch files of killed writers anywhere in a folder, of any age.
 
-    Only for one who holds the lock that every writer into the folder holds.
+    The caller must hold the lock that every writer into the folder holds.
     """
     for left in list(folder.rglob(".*.part")):
         if left.name.removesuffix(".part").rpartition(".")[2].isdigit():
@@ -56,7 +56,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _exchange(scratch: Path, path: Path) -> None:
-    """Swap two folders in one step where the system can, so that neither is ever absent."""
+    """Swap two folders in one step, if the system can, so that neither is ever absent."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     names = os.fsencode(scratch), os.fsencode(path)
     if renameat2 and renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
@@ -77,9 +77,9 @@ def _raise_unwritable(error: OSError, path: Path, kind: str) -> NoReturn:
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a scratch path beside ``path`` which takes its name once it is whole.
+    """Yield a scratch path in the same folder; rename it to ``path`` when the block succeeds.
 
-    When the block raises, or the process dies, ``path`` is as it was before.
+    When the block raises, or the process dies, ``path`` is unchanged.
     """
     scratch = _scratch(path)
     try:
@@ -98,9 +98,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a scratch folder which takes the name ``path`` once the block has ended well.
+    """Yield a scratch folder, which is renamed to ``path`` when the block succeeds.
 
-    An existing folder of that name is replaced; it is whole until then.
+    An existing folder of that name is replaced in one step.
     """
     scratch = _scratch(path)
     try:
@@ -166,7 +166,7 @@ def read_json(path: Path) -> Any:
 
 
 def require_free_space(folder: Path, needed_bytes: int) -> None:
-    """Fail early, and by name, where a stage would fill the disk.
+    """Refuse to start if the disk has too little free space.
 
     Raises:
         WorkspaceError: Less than ``needed_bytes`` are free on the folder's file system.
@@ -193,13 +193,13 @@ def lock(
 
     Args:
         path: The lock's file.
-        purpose: What is held, for the message.
+        purpose: What is locked, for the message.
         timeout_s: How long to wait for another process.
-        again: Whether a process that holds the lock already may go straight in.
+        again: Allow a process that holds the lock to enter again.
 
     Raises:
-        WorkspaceError: Another process holds it, whose id the message names; or the folder
-            can't be written.
+        WorkspaceError: Another process, named in the message, holds it, or the folder can't be
+            written.
     """
     from filelock import FileLock, Timeout
 

@@ -1,7 +1,7 @@
 """Find functions that packages above `hemlets` register as entry points.
 
-The library imports no orchestrator and no validator. Where a command of its own needs one, the
-package that has it registers the function or module in the group ``hemlets.plugins``.
+The library imports no orchestrator and no validator. Packages that have one register functions or
+modules in the entry-point group ``hemlets.plugins`` for the library's commands.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ GROUP: Final = "hemlets.plugins"
 
 
 def has_plugin(name: str) -> bool:
-    """Whether anything is registered under a name."""
+    """Return whether a plugin is registered under a name."""
     return bool(entry_points(group=GROUP, name=name))
 
 
 def load_plugin(name: str) -> Any:
-    """Import what is registered under a name.
+    """Import the plugin of a name.
 
     Raises:
-        ConfigError: Nothing is, or it can't be imported.
+        ConfigError: None is registered, or it can't be imported.
     """
     for entry in entry_points(group=GROUP, name=name):
         try:

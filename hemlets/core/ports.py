@@ -15,7 +15,7 @@ class BusyPortError(HemletsError):
 
 
 def free_ports(count: int, *, host: str = LOOPBACK) -> list[int]:
-    """Different ports that nobody listens on at this moment."""
+    """Find different free ports."""
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket(_family(host))) for _ in range(count)]
         for probe in probes:
@@ -24,7 +24,7 @@ def free_ports(count: int, *, host: str = LOOPBACK) -> list[int]:
 
 
 def free_port(*, host: str = LOOPBACK) -> int:
-    """A port that nobody listens on at this moment."""
+    """Find a free port."""
     return free_ports(1, host=host)[0]
 
 
@@ -35,8 +35,8 @@ def require_free_port(
 
     Args:
         port: The port.
-        needed_by: Who is to listen there, for the message.
-        option: The option or setting that chooses another.
+        needed_by: Name of the server, for the message.
+        option: The option or setting of the port, for the message.
         host: Address of the interface.
 
     Raises:

@@ -13,16 +13,16 @@ _PR_SET_PDEATHSIG = 1
 def die_with_parent(
     signal: signals.Signals = signals.SIGTERM, *, parent_pid: int | None = None
 ) -> None:
-    """Have the kernel end this process when its parent dies, however that happens.
+    """Have the kernel end this process when its parent dies.
 
-    Call it first thing in a child. Linux sends the signal when the parent's *thread* that
-    started the child ends, so start children from a thread which outlives them. On other
-    systems this does nothing.
+    Call it first in a child. Linux sends the signal when the parent's *thread* that started the
+    child ends, so start children from a thread that outlives them. On other systems this does
+    nothing.
 
     Args:
-        signal: What the kernel shall send.
-        parent_pid: The parent as it was when it started the child. A parent that died before
-            this call would never be noticed, so a child that finds another parent ends at once.
+        signal: Signal that the kernel sends.
+        parent_pid: The parent's id when it started the child; a child with another parent ends at
+            once, because its own died before this call.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,4 +1,4 @@
-"""How the threads of numerical libraries wait for each other."""
+"""Waiting policy of numerical libraries' threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How messages count things and list names."""
+"""Format counts and lists of names for messages."""
 
 from __future__ import annotations
 

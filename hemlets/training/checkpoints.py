@@ -99,16 +99,16 @@ class History:
 
     def __init__(self, path: Path, *, resume_step: int) -> None:
         self.path = path
-        kept = []
+        complete_lines = []
         if path.exists():
             for line in path.read_text().splitlines():
                 try:
                     if json.loads(line)["step"] <= resume_step:
-                        kept.append(line)
+                        complete_lines.append(line)
                 except (json.JSONDecodeError, KeyError):
                     break
         with atomic_path(path) as scratch:
-            scratch.write_text("".join(f"{line}\n" for line in kept))
+            scratch.write_text("".join(f"{line}\n" for line in complete_lines))
 
     def add(self, step: int, metrics: dict[str, float]) -> None:
         """Append one row."""

@@ -72,7 +72,7 @@ def test_a_converted_pickle_is_the_same_body(tmp_path, chumpy, content, lite_bod
     ours, theirs = converted(theta, betas), lite_body(theta, betas)
     torch.testing.assert_close(ours.vertices_BV3_mm, theirs.vertices_BV3_mm, atol=0.01, rtol=0)
     torch.testing.assert_close(ours.joints18_B183_mm, theirs.joints18_B183_mm, atol=0.1, rtol=0)
-    assert converted.human36m_regressor.shape == (17, 1229)
+    assert converted.arrays["joint_regressor_h36m"].shape == (17, 1229)
 
 
 def test_fewer_shape_coefficients_can_be_kept(tmp_path, chumpy, content, lite_body):

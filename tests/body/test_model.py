@@ -233,13 +233,6 @@ def test_a_shape_with_another_number_of_coefficients_is_refused(lite):
         lite(torch.zeros(1, 72), torch.zeros(1, 300))
 
 
-def test_human36ms_joints_are_the_first_seventeen(lite):
-    theta, betas = real_poses(2)
-    body = lite(theta, betas)
-    joints17 = lite.human36m_regressor @ body.vertices_BV3_mm
-    torch.testing.assert_close(joints17, body.joints18_B183_mm[:, :17], atol=1e-2, rtol=0)
-
-
 def test_a_body_file_without_an_array_names_it(tmp_path, lite):
     arrays = read_body_arrays_of(lite)
     del arrays["weights"]

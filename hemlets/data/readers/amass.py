@@ -149,20 +149,6 @@ def read_clips(
             yield clip
 
 
-def read_poses(path: Path) -> tuple[Array, Array]:
-    """θ (N, 24, 3) and β (N, 10) of a file of single poses, as MoSh priors come.
-
-    Raises:
-        DataError: The file is damaged, or a value is not finite.
-    """
-    fields = read_npz(path, ("pose", "shape"))
-    require(fields, ("pose", "shape"), where=path, held=npz_names(path))
-    pose = numbers(fields["pose"], (None, 72), where=f"{path}: pose")
-    shape = numbers(fields["shape"], (len(pose), 10), where=f"{path}: shape")
-    _require_finite(path, pose=pose, shape=shape)
-    return pose.reshape(-1, 24, 3), shape
-
-
 def read(
     root: Path, options: ReadOptions, quarantine: Quarantine | None = None
 ) -> Iterator[SourceRows]:
@@ -184,14 +170,13 @@ def read(
 DATASET = Dataset(
     name="amass",
     title="AMASS",
-    paper="Mahmood et al.: AMASS, ICCV 2019; single poses: Loper et al.: MoSh, 2014",
+    paper="Mahmood et al.: AMASS, ICCV 2019",
     licence="AMASS licence, amass.is.tue.mpg.de",
     document="README and notebooks of the published AMASS code",
     supervision=(Supervision.MOTION,),
     layout=(
         LayoutEntry(
-            pattern="**/*_poses.npz|**/*_stageii.npz|*mosh*.npz",
-            what="motions by subset and subject, or single poses",
+            pattern="**/*_poses.npz|**/*_stageii.npz", what="motions by subset and subject"
         ),
     ),
     joints="SMPL's rotations: the first 22 of SMPL-H's or SMPL-X's, hands at rest",

@@ -11,6 +11,12 @@ from typing import Final
 from hemlets.core.skeleton import Joint
 from hemlets.data.readers.joint_map import JointMap
 
+
+def _by_name(names: str) -> JointMap:
+    """Map a dataset's joints that have the project's names; others are not used."""
+    return JointMap.named(**{n: Joint.__members__.get(n.upper()) for n in names.split()})
+
+
 MPII: Final = JointMap.named(
     r_ankle=Joint.RIGHT_ANKLE,
     r_knee=Joint.RIGHT_KNEE,
@@ -31,41 +37,15 @@ MPII: Final = JointMap.named(
 )
 """MPII Human Pose's 16 in the order of its README (ids 0–15)."""
 
-LSP: Final = JointMap.named(
-    right_ankle=Joint.RIGHT_ANKLE,
-    right_knee=Joint.RIGHT_KNEE,
-    right_hip=Joint.RIGHT_HIP,
-    left_hip=Joint.LEFT_HIP,
-    left_knee=Joint.LEFT_KNEE,
-    left_ankle=Joint.LEFT_ANKLE,
-    right_wrist=Joint.RIGHT_WRIST,
-    right_elbow=Joint.RIGHT_ELBOW,
-    right_shoulder=Joint.RIGHT_SHOULDER,
-    left_shoulder=Joint.LEFT_SHOULDER,
-    left_elbow=Joint.LEFT_ELBOW,
-    left_wrist=Joint.LEFT_WRIST,
-    neck=Joint.NECK,
-    head_top=Joint.HEAD_TOP,
+LSP: Final = _by_name(
+    "right_ankle right_knee right_hip left_hip left_knee left_ankle "
+    "right_wrist right_elbow right_shoulder left_shoulder left_elbow left_wrist neck head_top"
 )
 """Leeds Sports Pose's 14 in the order of its README."""
 
-COCO: Final = JointMap.named(
-    nose=Joint.NOSE,
-    left_eye=None,
-    right_eye=None,
-    left_ear=None,
-    right_ear=None,
-    left_shoulder=Joint.LEFT_SHOULDER,
-    right_shoulder=Joint.RIGHT_SHOULDER,
-    left_elbow=Joint.LEFT_ELBOW,
-    right_elbow=Joint.RIGHT_ELBOW,
-    left_wrist=Joint.LEFT_WRIST,
-    right_wrist=Joint.RIGHT_WRIST,
-    left_hip=Joint.LEFT_HIP,
-    right_hip=Joint.RIGHT_HIP,
-    left_knee=Joint.LEFT_KNEE,
-    right_knee=Joint.RIGHT_KNEE,
-    left_ankle=Joint.LEFT_ANKLE,
-    right_ankle=Joint.RIGHT_ANKLE,
+COCO: Final = _by_name(
+    "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow "
+    "right_elbow left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle "
+    "right_ankle"
 )
-"""COCO's 17 keypoints as its categories name them."""
+"""COCO's 17 keypoints as its categories name them; eyes and ears are not used."""

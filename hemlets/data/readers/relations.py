@@ -1,4 +1,4 @@
-"""Depth relations of the 14 parts, equation (1), from 3D joints, FBI labels or ordinal depth.
+"""Depth relations of the 14 parts, equation (1), from FBI labels or ordinal depth.
 
 +1 (Forward) means that the child is nearer the camera than its parent, -1 (Backward) that it is
 farther, 0 neither. An unknown relation has validity False and value 0. Only kinematically
@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.core.skeleton import N_PARTS, PARTS, Joint, depth_relations
+from hemlets.core.skeleton import N_PARTS, PARTS, Joint
 
 Array = npt.NDArray[Any]
 
@@ -48,17 +48,6 @@ class Relations:
             "relations_valid": self.valid_NK,
             "relations_source": [self.source if row else "" for row in known.tolist()],
         }
-
-
-def relations_from_joints(joints_NJ3_mm: Array, valid_NJ: Array) -> Relations:
-    """Compute relations from 3D joints, with the tilt of 30° as the limit.
-
-    Args:
-        joints_NJ3_mm: (N, 18, 3) in a camera frame with z forward.
-        valid_NJ: (N, 18) mask of known joints.
-    """
-    values, valid = depth_relations(joints_NJ3_mm, np.asarray(valid_NJ, bool))
-    return Relations(values_NK=values, valid_NK=valid, source="3d")
 
 
 def relations_from_labels(labels_NK: npt.NDArray[np.str_]) -> Relations:

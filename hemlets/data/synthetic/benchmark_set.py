@@ -205,8 +205,8 @@ def _freeze(name: str, folder: Path) -> None:
         )
     version = read_json(folder / "version.json")
     table = Annotations.read(folder / "annotations.parquet")
-    kept = {key: version[key] for key in ("renderer", "config", "assets")}
-    write_json(path, kept | {"labels": describe_labels(table)})
+    retained = {key: version[key] for key in ("renderer", "config", "assets")}
+    write_json(path, retained | {"labels": describe_labels(table)})
 
 
 if __name__ == "__main__":

@@ -184,11 +184,11 @@ class ImageSource:
             raise InputError("a frame is counted from 0", where=str(ref))
         if ref.path.endswith(_SHARD):
             return self._row_of_shard(ref.path, ref.frame)
-        kept = self._frames.get(ref.path)
-        if kept is None or kept[0] != ref.frame:
-            kept = ref.frame, self._video(ref.path).frame(ref.frame)
-            self._frames[ref.path] = kept
-        return kept[1], b""
+        cached = self._frames.get(ref.path)
+        if cached is None or cached[0] != ref.frame:
+            cached = ref.frame, self._video(ref.path).frame(ref.frame)
+            self._frames[ref.path] = cached
+        return cached[1], b""
 
     def mask(self, ref: ImageRef) -> Mask:
         """Load a mask (H, W): part labels where the file has them, otherwise the silhouette.
@@ -255,9 +255,9 @@ class ImageSource:
         return self._videos[path]
 
 
-def _drop_oldest(kept: dict[str, tuple[Image, bytes]], most: int) -> None:
-    for name in list(kept)[: max(0, len(kept) - most + 1)]:
-        del kept[name]
+def _drop_oldest(cached: dict[str, tuple[Image, bytes]], most: int) -> None:
+    for name in list(cached)[: max(0, len(cached) - most + 1)]:
+        del cached[name]
 
 
 def require_size(image_HW3: Image, width: int, height: int, *, where: str) -> None:

@@ -66,7 +66,7 @@ class ShardJob:
         rows, images, masks = read_staged(self.staging, shard)
         columns = {field.name: rows.column(field.name) for field in FIELDS}
         stored: list[_Stored] = []
-        kept: list[int] = []
+        decoded_rows: list[int] = []
         refused: list[Quarantined] = []
         for row, (image, mask) in enumerate(zip(images, masks, strict=True)):
             size = int(columns["image_width"][row]), int(columns["image_height"][row])
@@ -74,13 +74,13 @@ class ShardJob:
                 png, box_4 = columns["mask"][row], columns["box_xyxy"][row]
                 camera = columns["camera"][row] if columns["camera_valid"][row] else None
                 stored.append(self._person(source, image, mask, png, box_4, camera, size))
-                kept.append(row)
+                decoded_rows.append(row)
             except (DataError, InputError) as error:
                 refused.append(
                     _refusal(error, image, columns["sample_id"][row], int(columns["frame"][row]))
                 )
         write_quarantine(quarantine_file(self.staging, shard), refused)
-        picked = {name: values[kept] for name, values in columns.items()}
+        picked = {name: values[decoded_rows] for name, values in columns.items()}
         table = self._table(picked, stored, shard)
         jpegs = [person.jpeg for person in stored]
         store_shard(self.folder, self.staging, shard, table, jpegs)

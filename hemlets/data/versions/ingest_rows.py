@@ -80,7 +80,7 @@ def stage_rows(
     done = 0
     for rows in _pieces(dataset.read(root, options, quarantine)):
         columns = _whole_columns(rows, dataset.name)
-        kept = _usable(columns, rows, seen, quarantine)
+        usable = _usable(columns, rows, seen, quarantine)
         table = _staged_table(columns, rows)
         split = np.asarray(columns["split"], object)
         home = split.copy()
@@ -88,7 +88,7 @@ def stage_rows(
         clips = np.asarray(columns["clip"], object)
         home[training] = cut_splits(clips[training], config.cut)
         for own, goes in sorted({(str(a), str(b)) for a, b in zip(split, home, strict=True)}):
-            stage.add((own, goes), table.filter(pa.array(kept & (split == own) & (home == goes))))
+            stage.add((own, goes), table.filter(pa.array(usable & (split == own) & (home == goes))))
         done += len(rows)
         if progress is not None:
             progress(done)
@@ -154,10 +154,10 @@ def _usable(
     columns: dict[str, Any], rows: SourceRows, seen: set[str], quarantine: Quarantine
 ) -> Mask:
     """Mark rows that can be stored; others go to the quarantine for their first fault."""
-    kept = np.ones(len(rows), bool)
+    usable = np.ones(len(rows), bool)
 
     def refuse(bad: Mask, what: str, field: str, remedy: str) -> None:
-        for row in np.flatnonzero(bad & kept):
+        for row in np.flatnonzero(bad & usable):
             quarantine.report(
                 f"{what} (sample {columns['sample_id'][row]})",
                 file=rows.images[row].path or "annotations",
@@ -165,7 +165,7 @@ def _usable(
                 field=field,
                 remedy=remedy,
             )
-        kept[bad] = False
+        usable[bad] = False
 
     names = [str(name) for name in columns["sample_id"]]
     again = np.zeros(len(rows), bool)
@@ -195,7 +195,7 @@ def _usable(
         "source_image",
         "give a path relative to the folder, without '..'",
     )
-    return kept
+    return usable
 
 
 def _leads_out(image: ImageRef) -> bool:

@@ -1,7 +1,7 @@
 """Target representations, each an encode and decode pair.
 
-Heatmap and voxel coordinates are continuous: cell i spans [i, i + 1) and its centre lies at
-i + 0.5, so that a crop coordinate maps onto them by scale alone.
+Heatmap and voxel coordinates are continuous: cell i spans [i, i + 1) with its centre at i + 0.5, so
+crop coordinates convert by scale alone.
 """
 
 from hemlets.models.codecs.confidence import PERSON_STATISTIC, person_confidence

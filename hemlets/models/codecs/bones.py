@@ -1,4 +1,4 @@
-"""How long the parts of skeletons are, which fixes how far away a predicted one stands."""
+"""Lengths of the parts of skeletons, which determine a prediction's distance."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from hemlets.core.config import Config
 from hemlets.core.skeleton import N_PARTS, PART_CHILD, PART_PARENT
 
 _LEAST_SPREAD = 0.05
-"""Of the mean: people differ, however alike those were that were measured."""
+"""Least relative spread, however similar the measured people are."""
 
 Millimetres = Annotated[float, Field(gt=0, lt=10_000)]
 OfParts = Annotated[tuple[Millimetres, ...], Field(min_length=N_PARTS, max_length=N_PARTS)]
 
 
 def part_lengths(joints_BJ3_mm: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """Lengths of the 14 parts, (B, 14) in the joints' unit."""
+    """Compute lengths of the 14 parts, (B, 14) in the joints' unit."""
     bones = joints_BJ3_mm[..., PART_CHILD, :] - joints_BJ3_mm[..., PART_PARENT, :]
     lengths: npt.NDArray[np.floating] = np.linalg.norm(bones, axis=-1)
     return lengths
@@ -30,8 +30,8 @@ class BoneLengths(Config):
 
     Attributes:
         mean_mm: By part.
-        spread_mm: Standard deviations: what a part's length says of the distance is the more
-            the less it varies. Trunks are told surely; forearms are drawn short.
+        spread_mm: Standard deviations: the smaller a part's spread, the larger its weight in the
+            distance. Trunks vary little; forearms are predicted too short.
     """
 
     mean_mm: OfParts
@@ -39,7 +39,7 @@ class BoneLengths(Config):
 
     @classmethod
     def measured(cls, lengths_NK: npt.NDArray[Any]) -> Self:
-        """Of some skeletons' lengths, see :func:`part_lengths`."""
+        """Compute mean and spread of skeletons' :func:`part_lengths`."""
         mean_K = np.asarray(lengths_NK, np.float64).mean(0)
         spread_K = np.maximum(np.asarray(lengths_NK, np.float64).std(0), _LEAST_SPREAD * mean_K)
         return cls(mean_mm=tuple(mean_K.tolist()), spread_mm=tuple(spread_K.tolist()))
@@ -50,7 +50,7 @@ class BoneLengths(Config):
         return sum(self.mean_mm)
 
     def scaled(self, factor: float) -> Self:
-        """Of skeletons so many times as large."""
+        """Scale the lengths by a factor."""
         return type(self)(
             mean_mm=tuple(factor * length for length in self.mean_mm),
             spread_mm=tuple(factor * spread for spread in self.spread_mm),

@@ -1,4 +1,4 @@
-"""How sure a prediction is that there is a person, from how sure it is of each joint."""
+"""Presence confidence from the joints' confidences."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from hemlets.core.skeleton import N_JOINTS
 _SURE_JOINTS: Final = N_JOINTS // 2
 
 PERSON_STATISTIC: Final = f"mean-of-highest-{_SURE_JOINTS}-joint-confidences"
-"""Name of what `person_confidence` computes: a threshold on it is of no use for another."""
+"""Name of the statistic of `person_confidence`; thresholds apply to it only."""
 
 
 def person_confidence(confidence_BJ: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Confidence in 0–1 that there is a person at all: the mean of the surer half of the joints.
+    """Compute the presence confidence in 0–1: the mean of the joints' surer half.
 
-    Joints that are hidden or outside the image have low heatmaps in images of people, too; the
-    surer half of them has not, so that half a person is still one.
+    Hidden or truncated joints have low heatmaps in images of people too; the surer half has not.
 
     Args:
         confidence_BJ: Peaks of the joints' heatmaps (..., 18); NaN from a network without.
 
     Returns:
-        One number for each person (...); NaN where a joint's confidence is.
+        One number per person (...); NaN if a joint's confidence is NaN.
     """
     ordered = np.sort(np.asarray(confidence_BJ, np.float64), axis=-1)
     surest = ordered[..., -_SURE_JOINTS:]

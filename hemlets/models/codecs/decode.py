@@ -1,4 +1,4 @@
-"""From crop coordinates and relative depth to metric joints in the camera frame."""
+"""Convert crop coordinates and relative depth to metric joints in the camera frame."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Array = npt.NDArray[np.float64]
 
 _NEAREST_MM, _FARTHEST_MM = 300.0, 1e5
 _STEPS = 160
-"""Of the search for the right valley, each 3.7 % farther than the one before."""
+"""Steps of the search for the minimum, each 3.7 % farther than the last."""
 _SECTIONS = 36
 _GOLDEN = (5**0.5 - 1) / 2
 
@@ -22,18 +22,17 @@ def root_depth(
     depth_mm_BJ: npt.NDArray[np.floating],
     bones: BoneLengths,
 ) -> Array:
-    """Distance of the pelvis at which the skeleton's parts are best as long as they should be.
+    """Compute the pelvis' distance at which the skeleton's part lengths fit best.
 
-    With rays a = ((u − cx)/fx, (v − cy)/fy) a joint lies at (a·(Z + z), Z + z), so that a part's
-    squared length is a parabola in Z. The sum over the parts of their lengths' squared distances
-    from the means, each over its spread, is least at Z. A part that is drawn too short because
-    its direction is unsure then weighs little, where it would spoil a sum of lengths. Uses nothing
-    of the sample but its prediction and its camera.
+    With rays a = ((u − cx)/fx, (v − cy)/fy) a joint is at (a·(Z + z), Z + z), so a part's squared
+    length is a parabola in Z. Minimises the sum over parts of squared length deviations over their
+    spreads, so that parts that are predicted too short weigh little. Uses only prediction and
+    camera.
 
     Args:
         rays_BJ2: Ray slopes of the joints.
         depth_mm_BJ: Depth relative to the pelvis.
-        bones: Lengths of the parts of skeletons like these, see :func:`lengths_at_depth`.
+        bones: Part lengths of predicted skeletons, see :func:`lengths_at_depth`.
 
     Returns:
         Z of shape (B,) in millimetres, from 300 to 100,000.
@@ -100,13 +99,13 @@ def metric_joints(
     camera_B4: npt.NDArray[np.floating],
     bones: BoneLengths,
 ) -> tuple[Array, Array]:
-    """Metric joints from image joints and pelvis-relative depth.
+    """Compute metric joints from image joints and pelvis-relative depth.
 
     Args:
         image_px_BJ2: Joints in the image.
         depth_mm_BJ: Predicted depth; made relative to the predicted pelvis here.
         camera_B4: fx, fy, cx, cy.
-        bones: Lengths of the parts, which fix the distance, see :func:`root_depth`.
+        bones: Part lengths, which determine the distance, see :func:`root_depth`.
 
     Returns:
         Pelvis-relative joints (B, 18, 3) and the pelvis (B, 3), camera frame, millimetres.
@@ -121,12 +120,11 @@ def lengths_at_depth(
     camera_B4: npt.NDArray[np.floating],
     root_depth_mm_B: npt.NDArray[np.floating],
 ) -> npt.NDArray[np.floating]:
-    """Part lengths (B, 14) of predicted skeletons whose pelvis stands at a known distance.
+    """Compute part lengths (B, 14) of predicted skeletons at a known pelvis distance.
 
-    An expectation over what is uncertain is shorter than a skeleton, so a network's skeletons
-    are systematically shorter than people. Their own mean lengths, measured where the distance
-    is known, are what must fix it where it is not; the true mean lengths would push every
-    prediction away from the camera and blow it up.
+    A network's skeletons are systematically shorter than people, because the expectation over an
+    uncertain position contracts. So the distance follows from their own mean lengths; true mean
+    lengths would move every prediction away from the camera and enlarge it.
     """
     rays, depth = _rays_and_depth(image_px_BJ2, depth_mm_BJ, camera_B4)
     joints, _ = _placed(rays, depth, np.asarray(root_depth_mm_B, np.float64))

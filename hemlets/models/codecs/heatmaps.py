@@ -1,4 +1,4 @@
-"""2D joint heatmaps: Gaussians with a peak of one (section 3.2)."""
+"""Heatmaps of 2D joints: Gaussians with a peak of one (section 3.2)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from torch import Tensor
 
 
 def encode_heatmaps(points_BJ2: Tensor, size: int, sigma: float) -> Tensor:
-    """Gaussian heatmaps (B, J, size, size) around continuous points.
+    """Encode points as Gaussian heatmaps (B, J, size, size).
 
     Args:
-        points_BJ2: x and y in heatmap cells. A point outside gives the part of its Gaussian
-            that reaches in.
+        points_BJ2: x and y in heatmap cells, also outside the heatmap.
         size: Height and width in cells.
         sigma: Standard deviation in cells; the paper's 2 at 64×64.
     """
@@ -23,11 +22,11 @@ def encode_heatmaps(points_BJ2: Tensor, size: int, sigma: float) -> Tensor:
 
 
 def decode_heatmaps(heatmap_BJHW: Tensor) -> tuple[Tensor, Tensor]:
-    """Position and height of each heatmap's peak.
+    """Decode position and height of each heatmap's peak.
 
     Returns:
         Points (B, J, 2) at cell centres moved a quarter cell towards the higher neighbour, as
-        is customary in heatmap decoding, and peaks (B, J).
+        is customary, and peaks (B, J).
     """
     height, width = heatmap_BJHW.shape[-2:]
     flat = heatmap_BJHW.float().flatten(2)

@@ -17,25 +17,25 @@ from torch import Tensor
 from hemlets.core.skeleton import PART_CHILD, PART_PARENT
 
 States = Literal[2, 3, 5]
-"""How finely a part's depth is told apart: 2s-, 3s- or 5s-HEM."""
+"""Number of depth states of a part: 2s-, 3s- or 5s-HEM."""
 
 STEEP_RAD: Final = math.radians(60)
-"""Tilt against the image plane that parts 5s-HEM's outer layers from its inner ones."""
+"""Tilt against the image plane between 5s-HEM's inner and outer layers."""
 
 
 def layers(states: States) -> int:
-    """Heatmaps a part: 2s-HEM too has a layer for joints that are level."""
+    """Return the number of heatmaps per part: 2s-HEM has a layer for level joints too."""
     return 5 if states == 5 else 3
 
 
 def steepness(
     joints_J3_mm: npt.NDArray[np.floating], valid_J: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int8]:
-    """Whether parts are tilted by more than 60°, (..., 14).
+    """Return whether parts are tilted by more than 60°, (..., 14).
 
     Args:
         joints_J3_mm: Joints of shape (..., 18, 3) in a camera frame with z forward.
-        valid_J: Joints that are known, (..., 18).
+        valid_J: Known joints, (..., 18).
 
     Returns:
         1 where a part is steep, 0 where it is not, -1 where one of its joints is unknown.
@@ -86,11 +86,10 @@ def encode_triplets(
 def known_layers(
     relation_BK: Tensor, known_BK: Tensor, steep_BK: Tensor | None = None, states: States = 3
 ) -> Tensor:
-    """Λ by layer, (B, K, L): 1 where the annotation says what a layer holds.
+    """Compute Λ by layer, (B, K, L): 1 where the annotation determines a layer.
 
-    A part whose relation is unknown is masked whole. With 5 states, a relation alone leaves open
-    which of the two layers on its side holds the child: these two are masked, the other three,
-    with the parent and without the child, are not.
+    A part with unknown relation is masked entirely. With 5 states, a relation alone does not
+    determine which of the two layers on its side holds the child: these two are masked.
     """
     known_BKL = known_BK[..., None].expand(*known_BK.shape, layers(states))
     if states != 5:
@@ -106,7 +105,7 @@ def known_layers(
 def _places(
     relation_BK: Tensor, steep_BK: Tensor | None, states: States
 ) -> tuple[Tensor, Tensor | None]:
-    """Layer of each child and parent, counted from the middle one; None: all in the middle."""
+    """Return the layer of each child and parent, from the middle one; None: all in the middle."""
     if states == 2:
         return relation_BK, -relation_BK
     if states == 3:

@@ -1,11 +1,9 @@
-"""The root's rotation as a crop shows it.
+"""The root's rotation relative to the viewing ray of a crop.
 
-A network sees a person's crop and not where in the image it was cut from. The same person with the
-same turn against the camera looks turned otherwise at the image's edge, by the angle between the
-optical axis and the ray through the crop; what the crop shows is the turn against that ray. So a
-network learns the root's rotation in the frame of a camera that looks at the crop's middle
-("the crop's view"), and whoever knows the camera turns it back, as Li et al. 2022 (CLIFF) and
-Kissos et al. 2020 argue.
+A network sees a crop and not its position in the image. The same rotation against the camera looks
+different at the image's edge, by the angle between optical axis and viewing ray. So networks learn
+the root's rotation in the frame of a camera that looks at the crop's centre ("the crop's view"),
+and known cameras convert it back (Li et al. 2022, CLIFF; Kissos et al. 2020).
 """
 
 from __future__ import annotations
@@ -22,13 +20,13 @@ def crop_views(
     camera_B4: npt.NDArray[np.floating],
     known_B: npt.NDArray[np.bool_] | None = None,
 ) -> Tensor:
-    """The least rotations that turn a crop's view into its camera's frame.
+    """Compute the smallest rotations from a crop's view to its camera's frame.
 
     Args:
-        centre_px_B2: The crops' middles in their images.
+        centre_px_B2: The crops' centres in their images.
         camera_B4: fx, fy, cx, cy.
-        known_B: Whose camera is known; all when omitted. The others are taken to be seen along
-            the optical axis.
+        known_B: Which cameras are known, all by default; for the others the crop is assumed to be
+            on the optical axis.
 
     Returns:
         Rotations (B, 3, 3), float32.
@@ -48,11 +46,11 @@ def crop_views(
 
 
 def into_view(rotation_BR33: Tensor, view_B33: Tensor) -> Tensor:
-    """θ with the root's rotation taken from the camera's frame into the crop's view."""
+    """Convert θ's root rotation from the camera's frame to the crop's view."""
     return from_view(rotation_BR33, view_B33.mT)
 
 
 def from_view(rotation_BR33: Tensor, view_B33: Tensor) -> Tensor:
-    """θ with the root's rotation taken from the crop's view into the camera's frame."""
+    """Convert θ's root rotation from the crop's view to the camera's frame."""
     view = view_B33[:, None].to(rotation_BR33)
     return torch.cat([view @ rotation_BR33[:, :1], rotation_BR33[:, 1:]], 1)

@@ -218,7 +218,7 @@ def draw_tile(tile: Tile, tile_px: int) -> Image:
     _draw_relations(picture, joints, valid, tile)
     foot: Image = np.full((_CAPTION_PX, tile_px, 3), _PAPER, np.uint8)
     for number, line in enumerate(tile.caption[:3]):
-        _write(foot, _fitted(line, tile_px), (5, (number + 1) * _LINE_PX - 2))
+        _write(foot, _shorten(line, tile_px), (5, (number + 1) * _LINE_PX - 2))
     return np.concatenate([picture, foot])
 
 
@@ -281,11 +281,11 @@ def _write(image_HW3: Image, text: str, at: tuple[int, int]) -> None:
     cv2.putText(image_HW3, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.38, _BOX, 1, cv2.LINE_AA)
 
 
-def _fitted(text: str, width_px: int) -> str:
+def _shorten(text: str, width_px: int) -> str:
     """The text in ASCII, its middle left out where it is too long for a tile."""
     plain = text.encode("ascii", "replace").decode()
-    room = max(8, width_px // 7)
-    if len(plain) <= room:
+    limit = max(8, width_px // 7)
+    if len(plain) <= limit:
         return plain
-    half = (room - 3) // 2
+    half = (limit - 3) // 2
     return f"{plain[:half]}...{plain[-half:]}"

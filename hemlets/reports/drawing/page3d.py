@@ -94,12 +94,12 @@ def _person(
 def _doubts(people: Sequence[tuple[BodyEstimate, PlacedBody]]) -> str:
     """Whether there is anybody at all, in words."""
     words = {True: "yes", False: "probably not", None: "not known"}
-    told = ", ".join(
+    answers = ", ".join(
         words[estimate.person]
         + ("" if np.isnan(sure := estimate.person_confidence) else f" (confidence {sure:.2f})")
         for estimate, _ in people
     )
-    return f"A person: {told}."
+    return f"A person: {answers}."
 
 
 def _base64(values: npt.NDArray[Any]) -> str:

@@ -3,15 +3,20 @@
 import numpy as np
 import pytest
 
-from hemlets.core.skeleton import N_JOINTS, N_PARTS, PARTS, Joint
+from hemlets.core.skeleton import N_JOINTS, N_PARTS, PARTS, Joint, depth_relations
 from hemlets.data.readers.maps2d import LSP, MPII
 from hemlets.data.readers.relations import (
-    relations_from_joints,
+    Relations,
     relations_from_labels,
     relations_from_order,
 )
 
 FOREARM = next(number for number, part in enumerate(PARTS) if part.name == "left_forearm")
+
+
+def relations_from_joints(joints_NJ3: np.ndarray, valid_NJ: np.ndarray) -> Relations:
+    values, valid = depth_relations(joints_NJ3, valid_NJ)
+    return Relations(values_NK=values, valid_NK=valid, source="3d")
 
 
 def reaching_forward() -> np.ndarray:

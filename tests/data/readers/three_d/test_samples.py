@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hemlets.core.skeleton import PARTS, Joint
-from hemlets.data.readers import amass, human36m, mpi_inf_3dhp, surreal
+from hemlets.data.readers import human36m, mpi_inf_3dhp, surreal
 from hemlets.data.readers.cameras3d import project
 from hemlets.data.readers.contract import Dataset, SourceRows
 from hemlets.data.readers.human36m_official import read_cameras
@@ -168,9 +168,3 @@ def test_real_files_leave_nothing_in_quarantine(samples: Path, written: SimpleNa
         quarantine = Quarantine()
         written.read_all(dataset, samples / dataset.name, quarantine)
         assert quarantine.items == []
-
-
-def test_mosh_poses_are_read(samples: Path) -> None:
-    theta, betas = amass.read_poses(samples / "mosh/mosh.npz")
-    assert theta.shape == (4, 24, 3)
-    assert betas.shape == (4, 10)
