@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,11 +19,18 @@ from hemlets.cli.options import (
 from hemlets.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hemlets.inference.video import Finder, Video
+    from hemlets.inference.video import Finder
 
 
 def video(
-    file: Annotated[Path, typer.Argument(metavar="VIDEO", help="MP4, AVI, MOV, MKV or WebM.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="VIDEO",
+            help="A file (MP4, AVI, MOV, MKV, WebM), a camera's number, or an address: "
+            "rtsp://…, http://….",
+        ),
+    ],
     openpose: Annotated[
         Path | None,
         typer.Option(
@@ -49,6 +57,13 @@ def video(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the results go.")] = Path(
         "predictions"
     ),
+    fast: Annotated[
+        bool,
+        typer.Option(
+            "--fast/--exact",
+            help="Without the flip test and in bfloat16, for a third of the time.",
+        ),
+    ] = True,
     smooth: Annotated[
         bool, typer.Option("--smooth/--raw", help="Take the jitter out of each person's motion.")
     ] = True,
@@ -56,9 +71,23 @@ def video(
     picture: Annotated[
         bool, typer.Option("--picture/--no-picture", help="Write the annotated video.")
     ] = True,
+    live: Annotated[
+        bool, typer.Option("--live", help="Show the annotated pictures on a page on loopback.")
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of that page; any that is free when 0.")
+    ] = 0,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="S", help="Stop after this time. Ctrl-C ends a camera, too."),
+    ] = None,
+    timeout: Annotated[
+        float,
+        typer.Option(min=0.1, metavar="S", help="Longest wait for a camera's or stream's picture."),
+    ] = 10.0,
     quiet: QuietOption = False,
 ) -> None:
-    """Follow the people in a video: motion files (npz, BVH) and an annotated video."""
+    """Follow the people in a video, camera or stream: motion files and an annotated video."""
     from hemlets.cli.values import parse_box, parse_camera
 
     if openpose is not None and box is not None:
@@ -67,57 +96,73 @@ def video(
         )
     given_camera = None if camera is None else parse_camera(camera)
     given_box = None if box is None else parse_box(box)
-    if file.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"):
+    if source.lower().endswith((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")):
         raise ConfigError(
             "this is a photo, not a video",
-            where=file,
-            expected="an MP4, AVI, MOV, MKV or WebM file",
-            remedy=f"for a photo: hemlets predict {file}",
+            where=source,
+            expected="an MP4, AVI, MOV, MKV or WebM file, a camera's number, or an address",
+            remedy=f"for a photo: hemlets predict {source}",
         )
     require_folder(out)
 
     from hemlets.cli.footage import VideoPredictor
-    from hemlets.inference.video import Video
+    from hemlets.inference.live_page import LivePage
+    from hemlets.inference.video_source import VideoSource
 
-    source = Video.open(file)
-    if source.timing.resampled:
+    finder = _finder(openpose, given_box, source)
+    opened = VideoSource.open(source, timeout_s=timeout)
+    predictor = VideoPredictor.load(model, body=body, fast=fast)
+    with contextlib.ExitStack() as stack:
+        page = stack.enter_context(LivePage(port)) if live else None
+        if page is not None:
+            typer.echo(f"live: {page.url}")
+        result = predictor.follow(
+            opened,
+            finder or predictor.following(every=every),
+            given_camera,
+            folder=out,
+            smooth=smooth,
+            refine=refine,
+            picture=picture,
+            show=None if page is None else page.show,
+            seconds=seconds,
+        )
+    if result.resampled and not quiet:
         typer.echo(
-            f"{file.name}: the frame rate is variable; results are resampled to "
-            f"{source.fps:g} frames a second, by the frames' time stamps",
+            f"{opened.name}: the frame rate is variable; results are resampled to a constant one, "
+            "by the frames' time stamps",
             err=True,
         )
-    finder = _finder(openpose, given_box, source)
-    predictor = VideoPredictor.load(model, body=body)
-    finder = finder or predictor.following(every=every)
-    result = predictor.follow(source, finder, given_camera, smooth=smooth, refine=refine)
-    written = result.write(out, picture=picture)
     if not quiet:
-        people = len(result.tracks)
+        people = len(result.seen)
         who = "nobody was found" if not people else f"{people} tracks" if people > 1 else "1 track"
         typer.echo(f"model: {predictor.origin}; {result.n_frames} frames, {who}")
-        for path in written:
-            typer.echo(f"wrote {path}")
-    for track in result.tracks:
-        empty = sum(estimate.person is False for estimate in track.estimates)
+        for path in result.written:
+            encoder = f" ({result.encoder})" if ".overlay." in path.name else ""
+            typer.echo(f"wrote {path}{encoder}")
+    for number, empty in sorted(result.nobody.items()):
         if empty:
             typer.echo(
-                f"{file.name}: track {track.number}: there is probably no person in the box in "
-                f"{empty} of {len(track.estimates)} frames. Their confidence is below the model's "
+                f"{opened.name}: track {number}: there is probably no person in the box in "
+                f"{empty} of {result.seen[number]} frames. Their confidence is below the model's "
                 "threshold, so don't rely on them; the .json and .npz say which they are.",
                 err=True,
             )
+    if result.stopped is not None:
+        raise result.stopped
 
 
 def _finder(
-    openpose: Path | None, box: tuple[float, float, float, float] | None, source: Video
+    openpose: Path | None, box: tuple[float, float, float, float] | None, source: str
 ) -> Finder | None:
     """Who is where by what the user has given; None for what the detector finds."""
     from hemlets.inference.openpose_folder import pair_frames
     from hemlets.inference.people import Detection
     from hemlets.inference.video import openpose_finder
+    from hemlets.inference.video_source import count_frames
 
     if openpose is not None:
-        n_frames = source.n_source_frames
+        n_frames = count_frames(Path(source))
         paired = pair_frames(openpose, n_frames)
         if paired.without:
             typer.echo(
@@ -125,14 +170,7 @@ def _finder(
                 "taken to be in them",
                 err=True,
             )
-        files = paired.files
-        return openpose_finder(
-            {
-                frame: files[source_frame]
-                for frame, source_frame in enumerate(source.timing.source_frames)
-                if source_frame in files
-            }
-        )
+        return openpose_finder(paired.files)
     if box is None:
         return None
     return lambda number, frame: [Detection(box_xyxy=box)]

@@ -7,6 +7,7 @@ layouts; all are optional. Boxes are the annotations' own.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,10 @@ from hemlets.data.readers.contract import ReadOptions, SourceRows
 from hemlets.data.readers.quarantine import Quarantine
 from hemlets.data.table import decode_image
 from hemlets.evaluation.metrics.joints import similarity_aligned_errors_mm
+from hemlets.inference.people import PersonDetector
 from hemlets.inference.predictor import Predictor
-from hemlets.inference.types import BodyEstimate, Camera, PredictionRequest
+from hemlets.inference.tracks import box_iou
+from hemlets.inference.types import Box, Camera, PredictionRequest
 
 DATASETS: Final = ("lspet", "coco", "mpii", "human36m", "mpi_inf_3dhp")
 
@@ -35,8 +38,10 @@ LIMBS: Final = (
 )  # fmt: skip
 """The 12 joints that all datasets and pose networks have."""
 
+SURE: Final = 0.5
 TORSO_SHARE: Final = 0.2
 BOX_SHARE: Final = 0.05
+FOUND_IOU: Final = 0.3
 
 Array = npt.NDArray[np.floating]
 
@@ -157,9 +162,9 @@ def _hits(person: PhotoPerson, joints2d_px: Array, limit_px: float) -> npt.NDArr
 
 
 def aligned_error_mm(person: PhotoPerson, joints3d_mm: Array) -> float | None:
-    """Compute PA-MPJPE of the 12 limb joints; None without 3D annotations."""
+    """Compute PA-MPJPE of the 12 limb joints; None where they are not annotated or not predicted in 3D."""
     limbs = list(LIMBS)
-    if not person.valid3d[limbs].all():
+    if not person.valid3d[limbs].all() or not np.isfinite(joints3d_mm[limbs]).all():
         return None
     errors = similarity_aligned_errors_mm(
         joints3d_mm[None, limbs], person.joints3d_mm[None, limbs], np.ones((1, len(limbs)), bool)
@@ -180,8 +185,9 @@ def photo_figures(
     """Compute figures by name over some people and their predictions, in the same order.
 
     Returns:
-        ``lspet_pck_torso_pct``, ``coco_mpii_pck_box_pct``, and PA-MPJPE of 12 joints per dataset
-        with 3D joints; figures without people are left out.
+        ``lspet_pck_torso_pct``, ``coco_mpii_pck_box_pct``, in which a joint that is not finite is
+        wrong, and the PA-MPJPE of 12 joints of each dataset with 3D joints, over those who were
+        predicted; those without people are left out.
     """
     shares: dict[str, list[npt.NDArray[np.bool_]]] = {}
     errors: dict[str, list[float]] = {}
@@ -202,6 +208,40 @@ def photo_figures(
     }
 
 
+def share_right(person: PhotoPerson, joints2d_px: Array) -> float:
+    """Share of a person's annotated limb joints that are right; NaN where none is annotated.
+
+    Within 0.2 torso, or 5 % of the box where the torso is unknown.
+    """
+    hits = hits_of_torso(person, joints2d_px)
+    hits = hits if len(hits) else hits_of_box(person, joints2d_px)
+    return float(hits.mean()) if len(hits) else float("nan")
+
+
+def sure_figures(
+    people: Sequence[PhotoPerson], joints2d_px: Sequence[Array], confidence: Sequence[Array]
+) -> dict[str, Figure]:
+    """What a joint's confidence means, over people whose torso is annotated.
+
+    Returns:
+        ``joints_sure_pct``: limb joints with a confidence of 0.5 and more;
+        ``sure_joints_right_pct``: those of them within 0.2 torso.
+    """
+    hits, sure = [], []
+    for person, flat, each in zip(people, joints2d_px, confidence, strict=True):
+        right = hits_of_torso(person, flat)
+        if len(right):
+            hits.append(right)
+            sure.append(each[[joint for joint in LIMBS if person.valid2d[joint]]] >= SURE)
+    if not hits:
+        return {}
+    right, known = np.concatenate(hits), np.concatenate(sure)
+    figures = {"joints_sure_pct": Figure(100 * float(known.mean()), len(hits))}
+    if known.any():
+        figures["sure_joints_right_pct"] = Figure(100 * float(right[known].mean()), len(hits))
+    return figures
+
+
 def numbered(people: Sequence[PhotoPerson], lspet: str) -> list[PhotoPerson]:
     """Remove people of LSPET whose photograph's number is outside ``FIRST-LAST``.
 
@@ -217,23 +257,78 @@ def numbered(people: Sequence[PhotoPerson], lspet: str) -> list[PhotoPerson]:
     return [p for p in people if p.dataset != "lspet" or first <= p.number <= last]
 
 
-def predict_photos(
-    predictor: Predictor, people: Sequence[PhotoPerson], *, batch_size: int = 16
-) -> list[BodyEstimate]:
-    """Predict all people from their true boxes, and true cameras where known.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PhotoAnswers:
+    """A network's predictions for some people, in their order.
+
+    Attributes:
+        name: Of the network, with its version.
+        joints2d_px: (18, 2) of each, NaN for what it doesn't have or who was missed.
+        joints3d_mm: (18, 3) of each, the same.
+        confidence: (18,) of each, the same.
+        wall_ms: Median time of a crop.
+        busy_ms: The processors' time, all threads together.
+    """
+
+    name: str
+    joints2d_px: list[Array]
+    joints3d_mm: list[Array]
+    confidence: list[Array]
+    wall_ms: float
+    busy_ms: float
+
+    def figures(self, people: Sequence[PhotoPerson]) -> dict[str, Figure]:
+        """All figures by name; ``missed_in_crop`` counts those without an answer."""
+        missed = sum(bool(np.isnan(joints).all()) for joints in self.joints2d_px)
+        count = len(people)
+        return (
+            photo_figures(people, self.joints2d_px, self.joints3d_mm)
+            | sure_figures(people, self.joints2d_px, self.confidence)
+            | {
+                "missed_in_crop": Figure(missed, count),
+                "crop_wall_ms": Figure(self.wall_ms, count),
+                "crop_busy_ms": Figure(self.busy_ms, count),
+            }
+        )
+
+
+def predict_photos(predictor: Predictor, people: Sequence[PhotoPerson]) -> PhotoAnswers:
+    """Predict everybody, one at a time, from their true box, and true camera where it is known.
 
     Raises:
         InputError: An image can't be read.
     """
-    estimates: list[BodyEstimate] = []
-    for start in range(0, len(people), batch_size):
-        requests = [
-            PredictionRequest(
-                image_HW3=decode_image(person.image.read_bytes(), where=str(person.image)),
-                box_xyxy=person.box_xyxy,
-                camera=person.camera,
-            )
-            for person in people[start : start + batch_size]
-        ]
-        estimates += predictor.predict(requests)
-    return estimates
+    estimates, took = [], []
+    for person in people:
+        request = PredictionRequest(
+            image_HW3=decode_image(person.image.read_bytes(), where=str(person.image)),
+            box_xyxy=person.box_xyxy,
+            camera=person.camera,
+        )
+        begun, busy = time.perf_counter(), time.process_time()
+        estimates += predictor.predict([request])
+        took.append((1e3 * (time.perf_counter() - begun), 1e3 * (time.process_time() - busy)))
+    wall_ms, busy_ms = np.median(took, axis=0)
+    return PhotoAnswers(
+        name=f"hemlets {predictor.version}",
+        joints2d_px=[e.joints2d_px for e in estimates],
+        joints3d_mm=[e.joints3d_mm for e in estimates],
+        confidence=[e.confidence for e in estimates],
+        wall_ms=float(wall_ms),
+        busy_ms=float(busy_ms),
+    )
+
+
+def people_missed(detector: PersonDetector, people: Sequence[PhotoPerson]) -> list[PhotoPerson]:
+    """Annotated people whom a detector doesn't find in their whole photograph, by IoU of 0.3."""
+    found: dict[Path, list[Box]] = {}
+    missed = []
+    for person in people:
+        if person.image not in found:
+            image = decode_image(person.image.read_bytes(), where=str(person.image))
+            detected = (detection.box_xyxy for detection in detector.detect(image))
+            found[person.image] = [box for box in detected if box is not None]
+        overlaps = (box_iou(box, person.box_xyxy) for box in found[person.image])
+        if max(overlaps, default=0.0) < FOUND_IOU:
+            missed.append(person)
+    return missed

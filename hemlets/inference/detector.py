@@ -32,7 +32,13 @@ from hemlets.data.readers.maps2d import COCO
 from hemlets.inference.people import Detection, Image
 from hemlets.inference.suppression import Array, FoundPerson, box_iou, box_overlap, suppress
 from hemlets.models.fused import can_prepare, pack
-from hemlets.models.multipose import Heads, MultiPose, decode_people, load_multipose
+from hemlets.models.multipose import (
+    MULTIPLE,
+    Heads,
+    MultiPose,
+    decode_people,
+    load_multipose,
+)
 
 WEIGHTS: Final = "movenet_multipose/model.safetensors"
 
@@ -49,6 +55,9 @@ MOST_PEOPLE: Final = 200
 _COARSE: Final = 256
 _FINE: Final = 512
 """Sides of the network's input."""
+
+_QUICK: Final = 512
+"""Longer side of the input where an image is seen once."""
 
 _SHORTER: Final = 0.75
 """Of the finer input's longer side, what the shorter may have: photographs are 4:3 and longer."""
@@ -157,7 +166,7 @@ class MultiPoseDetector:
             network: With its weights.
             device: Where to run.
             thorough: Whether to look for small, unclear and turned people, too; else an image is
-                seen once, at 256 pixels of its longer side.
+                seen once, at 512 pixels of its longer side.
         """
         self.device = torch.device(device)
         self.thorough = thorough
@@ -166,9 +175,9 @@ class MultiPoseDetector:
         fast = self._packs and can_prepare("bfloat16")
         self._dtype = torch.bfloat16 if fast else torch.float32
         self._packed: dict[tuple[int, int], torch.nn.Module] = {}
-        if self._packs:
+        if self._packs and thorough:
             self._for_size(_COARSE, _COARSE)
-        else:
+        elif not self._packs:
             self._network = network.to(self.device)
 
     def _for_size(self, height: int, width: int) -> torch.nn.Module:
@@ -198,7 +207,8 @@ class MultiPoseDetector:
         candidates: list[_Candidate] = []
         windows = _windows(image_HW3.shape[1], image_HW3.shape[0])
         for window in windows:
-            candidates += self._look(image_HW3, window, _COARSE, coarse=True)
+            side = _COARSE if self.thorough else _QUICK
+            candidates += self._look(image_HW3, window, side, coarse=True)
             if self.thorough and window.side > _COARSE:
                 largest = _LARGEST_SHARE * window.side
                 fine = self._look(image_HW3, window, _FINE)
@@ -259,7 +269,7 @@ class MultiPoseDetector:
         left, top = (max(0, round(value)) for value in (window.left, window.top))
         right = min(width, round(window.left + window.side))
         bottom = min(height, round(window.top + window.side))
-        canvas, scale_xy = _canvas(image_HW3[top:bottom, left:right], side)
+        canvas, scale_xy = _canvas(image_HW3[top:bottom, left:right], side, tight=not self.thorough)
         with torch.inference_mode():
             heads = self._run(canvas)
             found = decode_people(heads, 0, most=MOST_PEOPLE, least=_HINT)
@@ -294,20 +304,23 @@ class MultiPoseDetector:
         return Heads(*(values.float() for values in heads))
 
 
-def _canvas(part_HW3: Image, side: int) -> tuple[Image, Array]:
+def _canvas(part_HW3: Image, side: int, *, tight: bool) -> tuple[Image, Array]:
     """The part scaled into the top left corner of a black canvas; its scales along x and y.
 
     The canvas is a square or, in the finer pass of an image that is wider than high or higher
-    than wide, three quarters of one.
+    than wide, three quarters of one; for a single look it is as small as the network takes.
     """
     height, width = part_HW3.shape[:2]
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    wide, high = (
-        side if side == _COARSE or length > _SHORTER * side else int(_SHORTER * side)
-        for length in size
-    )
+    if tight:
+        wide, high = (-(-length // MULTIPLE) * MULTIPLE for length in size)
+    else:
+        wide, high = (
+            side if side == _COARSE or length > _SHORTER * side else int(_SHORTER * side)
+            for length in size
+        )
     canvas = np.zeros((high, wide, 3), np.uint8)
     canvas[: size[1], : size[0]] = cv2.resize(part_HW3, size, interpolation=method)
     return canvas, np.array([size[0] / width, size[1] / height])

@@ -1,28 +1,47 @@
 """Who is who from frame to frame.
 
-Each frame's people are assigned to the tracks of the frames before, so that overlap and joints
-agree best over all of them together (Kuhn 1955). A track that nobody continued for some frames
-ends; somebody who comes later is new.
+Each frame's people are assigned to the tracks of the frames before, so that motion and appearance
+agree best over all of them together (Kuhn 1955). Appearance is the colours of body, thighs and
+arms at the predicted joints. (The encoder's pooled features tell poses apart, not people: on the
+clips of ``bench_video.py`` the median cosine of two looks of one person is 0.1, and a twentieth of
+the looks of two people have 0.3 and more.) Whoever was gone for longer is recognised by appearance
+alone, for a while.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from hemlets.inference.people import Detection
+from hemlets.core.skeleton import Joint
+from hemlets.inference.people import Detection, Image
 from hemlets.inference.types import Box
 
+Float = npt.NDArray[np.float32]
+
 _LEAST: Final = 0.15
-"""Similarity below which two detections are never the same person."""
+"""Similarity of motion below which two detections are never the same person."""
 
 _SCALE: Final = 0.25
 """Mean joint distance, as a share of the box's longer side, at which similarity has fallen to
 1/e."""
+
+_LOOKS: Final = 0.3
+"""Share of appearance in the likeness of a person who was seen just before."""
+
+_RECOGNISED: Final = 0.55
+"""Likeness of appearance from which somebody who was gone is the same."""
+
+_NEW_LOOK: Final = 0.1
+"""Share of a frame in a track's appearance."""
+
+_STEADY: Final = 0.5
+"""Share of a frame in a track's velocity."""
 
 
 def box_iou(one: Box, other: Box) -> float:
@@ -44,52 +63,167 @@ def _area(box: Box) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def _similarity(one: Detection, other: Detection) -> float:
-    if one.box_xyxy is None or other.box_xyxy is None:
-        return 1.0
-    if one.joints2d_px is not None and other.joints2d_px is not None:
-        gap = np.linalg.norm(one.joints2d_px - other.joints2d_px, axis=-1)
-        known = gap[np.isfinite(gap)]
-        if len(known) >= 3:
-            left, top, right, bottom = one.box_xyxy
-            side = max(right - left, bottom - top)
-            return float(np.exp(-known.mean() / (_SCALE * side)))
-    return box_iou(one.box_xyxy, other.box_xyxy)
+_PLACES: Final = (
+    ((Joint.THORAX, Joint.PELVIS), (0.25, 0.5, 0.75)),
+    ((Joint.RIGHT_HIP, Joint.RIGHT_KNEE), (0.5,)),
+    ((Joint.LEFT_HIP, Joint.LEFT_KNEE), (0.5,)),
+    ((Joint.RIGHT_SHOULDER, Joint.RIGHT_ELBOW), (0.5,)),
+    ((Joint.LEFT_SHOULDER, Joint.LEFT_ELBOW), (0.5,)),
+)
+"""Where colours are looked at: shares of the way between two joints."""
+
+_PATCH: Final = 0.12
+"""Half of a patch's side over the torso's length."""
+
+_COLOUR_SCALE: Final = 60.0
+"""Mean distance of colours, 0-255, at which likeness has fallen to 1/e."""
+
+
+def appearance(image_HW3: Image, joints2d_px: npt.NDArray[np.floating]) -> Float | None:
+    """Mean colours (7 × 3) of a person's parts; None where too few are in the image.
+
+    Args:
+        image_HW3: RGB.
+        joints2d_px: (18, 2).
+    """
+    height, width = image_HW3.shape[:2]
+    torso = float(np.linalg.norm(joints2d_px[Joint.THORAX] - joints2d_px[Joint.PELVIS]))
+    half = max(1, round(_PATCH * torso))
+    colours = []
+    for (one, other), shares in _PLACES:
+        for share in shares:
+            x, y = (1 - share) * joints2d_px[one] + share * joints2d_px[other]
+            left, right = max(0, int(x) - half), min(width, int(x) + half + 1)
+            top, bottom = max(0, int(y) - half), min(height, int(y) + half + 1)
+            part = image_HW3[top:bottom, left:right] if left < right and top < bottom else None
+            colours.append(np.full(3, np.nan) if part is None else part.mean((0, 1)))
+    found = np.stack(colours).astype(np.float32)
+    return None if np.isnan(found[:, 0]).sum() > len(found) // 2 else found
+
+
+def alike(one_C3: Float | None, other_C3: Float | None) -> float | None:
+    """Likeness of two appearances, 0–1; None where nothing is known of it."""
+    if one_C3 is None or other_C3 is None:
+        return None
+    gap_C = np.linalg.norm(one_C3 - other_C3, axis=-1)
+    known = gap_C[np.isfinite(gap_C)]
+    return float(np.exp(-np.median(known) / _COLOUR_SCALE)) if len(known) >= 3 else None
 
 
 @dataclass(kw_only=True)
-class _Open:
+class _Known:
+    """A track.
+
+    Attributes:
+        number: Unique.
+        last: How the person was seen last.
+        frame: When.
+        look_C3: Mean appearance; None without.
+        velocity_2: Of the box's middle, pixels a frame.
+    """
+
     number: int
     last: Detection
     frame: int
+    look_C3: Float | None = None
+    velocity_2: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+
+    def motion(self, found: Detection, frame: int) -> float:
+        """Similarity of where the person should be now and where somebody was found."""
+        if self.last.box_xyxy is None or found.box_xyxy is None:
+            return 1.0
+        ahead = self.velocity_2 * (frame - self.frame)
+        if self.last.joints2d_px is not None and found.joints2d_px is not None:
+            gap = np.linalg.norm(self.last.joints2d_px + ahead - found.joints2d_px, axis=-1)
+            known = gap[np.isfinite(gap)]
+            if len(known) >= 3:
+                left, top, right, bottom = self.last.box_xyxy
+                side = max(right - left, bottom - top)
+                return float(np.exp(-known.mean() / (_SCALE * side)))
+        left, top, right, bottom = (np.array(self.last.box_xyxy) + np.tile(ahead, 2)).tolist()
+        return box_iou((left, top, right, bottom), found.box_xyxy)
+
+    def see(self, found: Detection, frame: int, look_C3: Float | None) -> None:
+        """Go on with what was found."""
+        if self.last.box_xyxy is not None and found.box_xyxy is not None:
+            moved = (_middle(found.box_xyxy) - _middle(self.last.box_xyxy)) / (frame - self.frame)
+            self.velocity_2 = self.velocity_2 + _STEADY * (moved - self.velocity_2)
+        self.last, self.frame = found, frame
+        if look_C3 is not None:
+            before = look_C3 if self.look_C3 is None else self.look_C3
+            before = np.where(np.isnan(before), look_C3, before)
+            change = np.nan_to_num(look_C3 - before)
+            self.look_C3 = np.asarray(before + _NEW_LOOK * change, np.float32)
+
+
+def _middle(box: Box) -> npt.NDArray[np.float64]:
+    return np.array([box[0] + box[2], box[1] + box[3]]) / 2
 
 
 class Tracker:
     """Numbers people through a video's frames.
 
     Args:
-        max_gap: Frames that somebody may be missing and still be the same.
+        max_gap: Frames that somebody may be missing and still be the same by motion.
+        memory: Frames that somebody may be missing and still be recognised by appearance.
+        most: Tracks that are remembered.
     """
 
-    def __init__(self, *, max_gap: int = 10) -> None:
-        self._max_gap = max_gap
-        self._open: list[_Open] = []
+    def __init__(self, *, max_gap: int = 10, memory: int = 250, most: int = 200) -> None:
+        self._max_gap, self._memory, self._most = max_gap, memory, most
+        self._tracks: list[_Known] = []
         self._next = 0
 
-    def assign(self, frame: int, detections: Sequence[Detection]) -> list[int]:
-        """The number of each person of a frame; frames come in order."""
-        self._open = [t for t in self._open if frame - t.frame <= self._max_gap + 1]
+    def assign(
+        self,
+        frame: int,
+        detections: Sequence[Detection],
+        looks: Sequence[Float | None] | None = None,
+    ) -> list[int]:
+        """The number of each person of a frame; frames come in order.
+
+        Args:
+            frame: Its number.
+            detections: Its people.
+            looks: Appearance of each, see `appearance`; None where it is not known.
+        """
+        looks = [None] * len(detections) if looks is None else looks
+        self._tracks = [t for t in self._tracks if frame - t.frame <= self._memory + 1]
+        recent = [t for t in self._tracks if frame - t.frame <= self._max_gap + 1]
+        gone = [t for t in self._tracks if frame - t.frame > self._max_gap + 1]
         numbers = [-1] * len(detections)
-        if self._open and detections:
-            likeness = np.array([[_similarity(t.last, d) for d in detections] for t in self._open])
+
+        def match(tracks: list[_Known], *, by_motion: bool) -> None:
+            left = [i for i, number in enumerate(numbers) if number < 0]
+            likeness = np.zeros((len(tracks), len(left)))
+            for row, track in enumerate(tracks):
+                for column, i in enumerate(left):
+                    same = alike(track.look_C3, looks[i])
+                    if not by_motion:
+                        likeness[row, column] = (
+                            same if same is not None and same >= _RECOGNISED else 0
+                        )
+                        continue
+                    motion = track.motion(detections[i], frame)
+                    if motion >= _LEAST:
+                        share = 0.0 if same is None else _LOOKS
+                        likeness[row, column] = (1 - share) * motion + share * (same or 0.0)
+            if not likeness.size:
+                return
             for row, column in zip(*linear_sum_assignment(-likeness), strict=True):
-                if likeness[row, column] >= _LEAST:
-                    track = self._open[row]
-                    track.last, track.frame = detections[column], frame
-                    numbers[column] = track.number
-        for index, found in enumerate(detections):
-            if numbers[index] < 0:
-                numbers[index] = self._next
-                self._open.append(_Open(number=self._next, last=found, frame=frame))
+                if likeness[row, column] > 0:
+                    i = left[column]
+                    numbers[i] = tracks[row].number
+                    tracks[row].see(detections[i], frame, looks[i])
+
+        match(recent, by_motion=True)
+        match(gone, by_motion=False)
+        for i, found in enumerate(detections):
+            if numbers[i] < 0:
+                numbers[i] = self._next
+                track = _Known(number=self._next, last=found, frame=frame, look_C3=looks[i])
+                self._tracks.append(track)
                 self._next += 1
+        self._tracks.sort(key=lambda track: -track.frame)
+        del self._tracks[self._most :]
         return numbers

@@ -1,111 +1,40 @@
-"""Videos in; tracks, an annotated video and motion files out.
+"""Frames in, tracks out: who is where in each, predicted, numbered and smoothed.
 
-Frames are read twice, once to predict and once to draw, so that a long video needs no more memory
-than a batch of it.
+Everybody stands in the space of the one camera. Nothing here keeps a frame longer than its batch.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
-from hemlets.core.errors import InputError
 from hemlets.inference.openpose import read_openpose
-from hemlets.inference.people import (
-    Detection,
-    PeoplePredictor,
-    flagged,
-)
+from hemlets.inference.people import Detection, Image, PeoplePredictor, flagged
 from hemlets.inference.smoothing import SmoothingConfig, smooth_estimates
 from hemlets.inference.timing import Timing
-from hemlets.inference.tracks import Tracker
+from hemlets.inference.tracks import Tracker, appearance
 from hemlets.inference.types import BodyEstimate, Camera, PredictionRequest
 
-Image = npt.NDArray[np.uint8]
 Finder = Callable[[int, Image], Sequence[Detection]]
 """From a frame's number and pixels to the people in it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Video:
-    """A video file that can be read.
+class Seen(NamedTuple):
+    """A person in a frame.
 
     Attributes:
-        path: The file.
-        size: Width and height, pixels.
-        timing: Its frame rate, and which of its frames is shown when.
+        number: The track's, unique in the video.
+        estimate: The prediction.
     """
 
-    path: Path
-    size: tuple[int, int]
-    timing: Timing
-
-    @classmethod
-    def open(cls, path: Path) -> Video:
-        """Look at a file, to its end: containers don't always say the truth about it.
-
-        Raises:
-            InputError: It is absent, or no video that can be read.
-        """
-        if not path.is_file():
-            raise InputError(
-                "there is no such video file",
-                where=path,
-                expected="an MP4, AVI, MOV, MKV or WebM file",
-                remedy="check the path; relative ones start at the folder that you are in",
-            )
-        reader = cv2.VideoCapture(str(path))
-        try:
-            stated_fps = float(reader.get(cv2.CAP_PROP_FPS))
-            fine, frame = reader.read()
-            times_s = [reader.get(cv2.CAP_PROP_POS_MSEC) / 1e3] if fine else []
-            while fine and reader.grab():
-                times_s.append(reader.get(cv2.CAP_PROP_POS_MSEC) / 1e3)
-        finally:
-            reader.release()
-        if not fine or frame is None:
-            raise InputError(
-                "the file is no video that can be read",
-                where=path,
-                expected="MP4, AVI, MOV, MKV or WebM",
-            )
-        return cls(path=path, size=frame.shape[1::-1], timing=Timing.of(times_s, stated_fps))
-
-    @property
-    def fps(self) -> float:
-        """Frames a second."""
-        return self.timing.fps
-
-    @property
-    def n_source_frames(self) -> int:
-        """Frames of the file, which are others than `frames` gives where it is resampled."""
-        return self.timing.source_frames[-1] + 1
-
-    def frames(self) -> Iterator[Image]:
-        """Its frames at a constant rate, RGB."""
-        reader = cv2.VideoCapture(str(self.path))
-        try:
-            read = -1
-            image: Image | None = None
-            for wanted in self.timing.source_frames:
-                while read < wanted:
-                    fine, frame = reader.read() if read == wanted - 1 else (reader.grab(), None)
-                    if not fine:
-                        return
-                    read += 1
-                    if frame is not None:
-                        image = np.ascontiguousarray(frame[..., ::-1])
-                assert image is not None
-                yield image
-        finally:
-            reader.release()
+    number: int
+    estimate: BodyEstimate
 
 
 def openpose_finder(files: Mapping[int, Path]) -> Finder:
@@ -121,6 +50,63 @@ def openpose_finder(files: Mapping[int, Path]) -> Finder:
         return read_openpose(files[number], size=(frame.shape[1], frame.shape[0])).people
 
     return find
+
+
+class Follower:
+    """Predicts the people of consecutive frames and numbers them.
+
+    Args:
+        predictor: The model.
+        finder: Who is where.
+        camera: The same for all frames.
+        tracker: Numbers people; one with its defaults when omitted.
+    """
+
+    def __init__(
+        self,
+        predictor: PeoplePredictor,
+        finder: Finder,
+        *,
+        camera: Camera | None = None,
+        tracker: Tracker | None = None,
+    ) -> None:
+        self._predictor, self._finder, self._camera = predictor, finder, camera
+        self._tracker = Tracker() if tracker is None else tracker
+        self._frame = 0
+
+    def follow(self, frames: Sequence[Image]) -> list[list[Seen]]:
+        """Everybody in each of the next frames, whose people go through the network together."""
+        found: list[list[Detection]] = []
+        for image in frames:
+            found.append(list(self._finder(self._frame, image)))
+            self._frame += 1
+        requests = [
+            PredictionRequest(image_HW3=image, box_xyxy=one.box_xyxy, camera=self._camera)
+            for image, people in zip(frames, found, strict=True)
+            for one in people
+        ]
+        estimates = iter(self._predictor.predict(requests) if requests else [])
+        first = self._frame - len(frames)
+        return [
+            self._numbered(
+                first + i, frames[i], people, list(itertools.islice(estimates, len(people)))
+            )
+            for i, people in enumerate(found)
+        ]
+
+    def _numbered(
+        self,
+        frame: int,
+        image_HW3: Image,
+        people: Sequence[Detection],
+        estimates: Sequence[BodyEstimate],
+    ) -> list[Seen]:
+        looks = [appearance(image_HW3, estimate.joints2d_px) for estimate in estimates]
+        numbers = self._tracker.assign(frame, people, looks)
+        return [
+            Seen(number, flagged(estimate, detection))
+            for number, estimate, detection in zip(numbers, estimates, people, strict=True)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -144,51 +130,17 @@ class Track:
         return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
 
-def predict_video(
-    predictor: PeoplePredictor,
-    frames: Iterable[Image],
-    finder: Finder,
-    *,
-    camera: Camera | None = None,
-    batch_size: int = 32,
-    max_gap: int = 10,
-    each: Callable[[int], None] | None = None,
-) -> list[Track]:
-    """Predict everybody in every frame and join them to tracks.
+def tracks_of(frames: Sequence[Sequence[Seen]], timing: Timing) -> list[Track]:
+    """The tracks of frames at a constant rate, by number, unsmoothed.
 
     Args:
-        predictor: The model.
-        frames: RGB, in order.
-        finder: Who is where.
-        camera: The same for all frames.
-        batch_size: People, of one frame or several, that go through the network together.
-        max_gap: Frames that somebody may be missing and still be the same.
-        each: Called with the number of frames done.
-
-    Returns:
-        The tracks by number, unsmoothed.
+        frames: Everybody in each frame as decoded.
+        timing: Which of them is shown at each moment of the constant rate.
     """
-    tracker = Tracker(max_gap=max_gap)
     seen: dict[int, list[tuple[int, BodyEstimate]]] = {}
-    waiting: list[tuple[int, int, Detection, PredictionRequest]] = []
-
-    def flush() -> None:
-        found = predictor.predict([request for *_, request in waiting], batch_size=batch_size)
-        for (number, frame, detection, _), estimate in zip(waiting, found, strict=True):
-            seen.setdefault(number, []).append((frame, flagged(estimate, detection)))
-        waiting.clear()
-
-    for frame, image in enumerate(frames):
-        detections = list(finder(frame, image))
-        for number, found in zip(tracker.assign(frame, detections), detections, strict=True):
-            request = PredictionRequest(image_HW3=image, box_xyxy=found.box_xyxy, camera=camera)
-            waiting.append((number, frame, found, request))
-        if len(waiting) >= batch_size:
-            flush()
-        if each is not None:
-            each(frame + 1)
-    if waiting:
-        flush()
+    for moment, source in enumerate(timing.source_frames):
+        for number, estimate in frames[source]:
+            seen.setdefault(number, []).append((moment, estimate))
     return [
         Track(
             number=number,
@@ -205,3 +157,50 @@ def smooth_track(track: Track, fps: float, config: SmoothingConfig | None = None
     for run in track.runs():
         estimates += smooth_estimates(track.estimates[run], fps, config)
     return dataclasses.replace(track, estimates=tuple(estimates))
+
+
+class SmoothWindow:
+    """Smooths what a picture shows some frames after it was seen.
+
+    A frame is shown once the frames after it, that the filter sees backwards, are there.
+
+    Args:
+        fps: Frames a second.
+        ahead: Frames that are waited for. With 0 the filter is live and lags a little.
+    """
+
+    _BEHIND = 12
+
+    def __init__(self, fps: float, *, ahead: int) -> None:
+        self._fps, self._ahead = fps, ahead
+        self._config = SmoothingConfig(
+            live=ahead == 0, **({"cutoff_per_m_s": 6.0} if ahead == 0 else {})
+        )
+        self._frames: list[list[Seen]] = []
+        self._shown = 0
+
+    def add(self, people: Sequence[Seen]) -> list[list[Seen]]:
+        """The next frame's people; the people of frames that can be shown now, in order."""
+        self._frames.append(list(people))
+        # Together, so that the filter runs over their surroundings once.
+        enough = 2 * self._ahead if self._ahead else 1
+        return self._smooth(self._ahead) if len(self._frames) - self._shown >= enough else []
+
+    def end(self) -> list[list[Seen]]:
+        """The people of the frames that are left."""
+        return self._smooth(0)
+
+    def _smooth(self, ahead: int) -> list[list[Seen]]:
+        ready = range(self._shown, len(self._frames) - ahead)
+        calm: list[list[Seen]] = [[] for _ in ready]
+        timing = Timing(
+            fps=self._fps, source_frames=tuple(range(len(self._frames))), resampled=False
+        )
+        for track in tracks_of(self._frames, timing):
+            smoothed = smooth_track(track, self._fps, self._config)
+            for frame, estimate in zip(smoothed.frames, smoothed.estimates, strict=True):
+                if frame in ready:
+                    calm[frame - ready.start].append(Seen(track.number, estimate))
+        surplus = max(0, ready.stop - self._BEHIND)
+        self._frames, self._shown = self._frames[surplus:], ready.stop - surplus
+        return calm

@@ -2,16 +2,18 @@
 
 H.264 in MP4 where PyAV is installed (the extra ``video``), else VP8 in WebM by OpenCV, which needs
 nothing more. PyAV is under the BSD licence; its wheels bring FFmpeg (LGPL) with x264 (GPL), so that
-it is no dependency of the core, and whoever passes it on in an image passes these on, too.
+it is no dependency of the core, and whoever passes it on in an image passes these on, too. Where an
+FFmpeg has OpenH264 (BSD), that is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import cv2
 import numpy as np
@@ -22,12 +24,29 @@ from hemlets.inference.people import Image
 
 _FOURCC: Final = {".webm": "VP80", ".mp4": "mp4v"}
 
-# PyAV can be built against an FFmpeg without x264.
 _ENCODERS: Final[dict[str, dict[str, str]]] = {
-    "libx264": {"preset": "veryfast", "crf": "23"},
     "libopenh264": {"b": "4M"},
+    "libx264": {"preset": "veryfast", "crf": "23"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "33", "b": "0"},
 }
+_TICKS: Final = 90_000
+"""Of a second, that time stamps are in."""
+
+
+class VideoSink(Protocol):
+    """Takes the frames of a video.
+
+    Attributes:
+        encoder: FFmpeg's name of what encodes.
+    """
+
+    encoder: str
+
+    def add(self, image_HW3: Image, time_s: float) -> None:
+        """The next RGB frame, and when it is shown."""
+
+    def close(self) -> None:
+        """Write what is left."""
 
 
 def playable_suffix() -> str:
@@ -35,13 +54,14 @@ def playable_suffix() -> str:
     return ".mp4" if find_spec("av") is not None else ".webm"
 
 
-def write_video(path: Path, frames: Iterable[Image], fps: float, size: tuple[int, int]) -> None:
-    """Write a video of RGB frames of one size.
+@contextmanager
+def video_sink(path: Path, fps: float, size: tuple[int, int]) -> Iterator[VideoSink]:
+    """Write a video frame by frame; the file is there, whole, once the block has ended.
 
     Args:
         path: ``.mp4`` (H.264 with PyAV, else MPEG-4 part 2, which browsers don't play) or
-            ``.webm`` (VP8).
-        frames: RGB, in order.
+            ``.webm`` (VP8). Only H.264 has each frame's own time; else frames are repeated or left
+            out.
         fps: Frames a second.
         size: Width and height, pixels. H.264 of an odd one repeats the last column or row.
 
@@ -54,47 +74,78 @@ def write_video(path: Path, frames: Iterable[Image], fps: float, size: tuple[int
     with atomic_path(path) as scratch:
         # The writers look at the ending.
         partial = scratch.with_name(scratch.name + path.suffix)
+        kind = _AvSink if path.suffix == ".mp4" and find_spec("av") is not None else _OpenCvSink
         try:
-            if path.suffix == ".mp4" and find_spec("av") is not None:
-                _write_with_av(partial, frames, fps, size)
-            else:
-                _write_with_opencv(partial, frames, fps, size)
+            sink = kind(partial, fps, size)
+            try:
+                yield sink
+            finally:
+                sink.close()
             partial.replace(scratch)
         finally:
             partial.unlink(missing_ok=True)
 
 
-def _write_with_opencv(
-    path: Path, frames: Iterable[Image], fps: float, size: tuple[int, int]
-) -> None:
-    fourcc: Any = cv2.VideoWriter.fourcc(*_FOURCC[path.suffix])
-    writer = cv2.VideoWriter(str(path), fourcc, fps, size)
-    try:
-        if not writer.isOpened():
+def write_video(path: Path, frames: Iterable[Image], fps: float, size: tuple[int, int]) -> None:
+    """Write a video of RGB frames of one size at a constant rate; see :func:`video_sink`."""
+    with video_sink(path, fps, size) as sink:
+        for number, frame in enumerate(frames):
+            sink.add(frame, number / fps)
+
+
+class _OpenCvSink:
+    def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
+        self.encoder = _FOURCC[path.suffix]
+        fourcc: Any = cv2.VideoWriter.fourcc(*self.encoder)
+        self._writer = cv2.VideoWriter(str(path), fourcc, fps, size)
+        self._fps, self._written = fps, 0
+        if not self._writer.isOpened():
             raise InputError("the video can't be written by OpenCV", where=path)
-        for frame in frames:
-            writer.write(np.ascontiguousarray(frame[..., ::-1]))
-    finally:
-        writer.release()
+
+    def add(self, image_HW3: Image, time_s: float) -> None:
+        frame = cv2.cvtColor(image_HW3, cv2.COLOR_RGB2BGR)
+        while self._written <= round(time_s * self._fps):
+            self._writer.write(frame)
+            self._written += 1
+
+    def close(self) -> None:
+        self._writer.release()
 
 
-def _write_with_av(path: Path, frames: Iterable[Image], fps: float, size: tuple[int, int]) -> None:
-    import av
+class _AvSink:
+    def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
+        import av
 
-    encoder = next((name for name in _ENCODERS if name in av.codecs_available), None)
-    if encoder is None:
-        raise InputError(
-            "PyAV's FFmpeg has no encoder for videos that browsers play",
-            where=path,
-            expected=" or ".join(_ENCODERS),
-        )
-    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        encoder = next((name for name in _ENCODERS if name in av.codecs_available), None)
+        if encoder is None:
+            raise InputError(
+                "PyAV's FFmpeg has no encoder for videos that browsers play",
+                where=path,
+                expected=" or ".join(_ENCODERS),
+            )
+        self.encoder = encoder
+        self._av = av
+        self._container = av.open(str(path), "w", options={"movflags": "faststart"})
         rate = Fraction(fps).limit_denominator(1001)
-        stream: Any = container.add_stream(encoder, rate=rate, options=_ENCODERS[encoder])
-        stream.width, stream.height = (side + side % 2 for side in size)
-        stream.pix_fmt = "yuv420p"
-        border = ((0, size[1] % 2), (0, size[0] % 2), (0, 0))
-        for frame in frames:
-            even = np.pad(frame, border, mode="edge")
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
-        container.mux(stream.encode())
+        self._stream: Any = self._container.add_stream(
+            encoder, rate=rate, options=_ENCODERS[encoder]
+        )
+        self._stream.width, self._stream.height = (side + side % 2 for side in size)
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.time_base = Fraction(1, _TICKS)
+        self._border = ((0, size[1] % 2), (0, size[0] % 2), (0, 0))
+        self._last = -1
+
+    def add(self, image_HW3: Image, time_s: float) -> None:
+        even = np.pad(image_HW3, self._border, mode="edge") if any(map(any, self._border)) else (
+            np.ascontiguousarray(image_HW3)
+        )  # fmt: skip
+        frame = self._av.VideoFrame.from_ndarray(even, format="rgb24")
+        self._last = frame.pts = max(self._last + 1, round(time_s * _TICKS))
+        frame.time_base = Fraction(1, _TICKS)
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        if self._last >= 0:
+            self._container.mux(self._stream.encode())
+        self._container.close()

@@ -38,7 +38,7 @@ from hemlets.assets import asset_path
 from hemlets.assets.clips import MotionClip, load_clips
 from hemlets.body import BodyModel
 from hemlets.body.raster import Rectangle, SquareCamera
-from hemlets.cli.footage import VideoPredictor, VideoResult
+from hemlets.cli.footage import VideoPart, VideoPredictor
 from hemlets.data.synthetic import MotionLibrary, OpenDataConfig, Studio
 from hemlets.data.synthetic.backdrop import draw_background
 from hemlets.data.synthetic.people import _compose
@@ -46,9 +46,11 @@ from hemlets.evaluation.metrics.joints import mpjpe_mm
 from hemlets.inference.people import Detection
 from hemlets.inference.smoothing import SmoothingConfig, jitter, lag_frames
 from hemlets.inference.types import BodyEstimate, Camera
-from hemlets.inference.video import Track, Video, smooth_track
+from hemlets.inference.video import Track, smooth_track
+from hemlets.inference.video_source import VideoSource
 from hemlets.inference.video_writer import write_video
-from hemlets.reports.drawing import png
+from hemlets.reports.drawing import place_body, png
+from hemlets.reports.drawing.people import draw_people
 
 if TYPE_CHECKING:
     from hemlets.data.synthetic.people import _Posed
@@ -75,13 +77,13 @@ class Footage:
     """A rendered video and what is true of it.
 
     Attributes:
-        video: The file.
+        file: The video.
         camera: It was rendered with.
         boxes: The person's, by frame.
         joints_TJ3_mm: The 18 joints, relative to the pelvis.
     """
 
-    video: Video
+    file: Path
     camera: Camera
     boxes: Sequence[Box]
     joints_TJ3_mm: Float
@@ -126,20 +128,25 @@ def render(clip: MotionClip, number: int, body: BodyModel, folder: Path) -> Foot
     file = folder / f"{clip.name}.mp4"
     write_video(file, frames, FPS, (SIDE, SIDE))
     return Footage(
-        video=Video.open(file),
+        file=file,
         camera=Camera(fx=focal, fy=focal, cx=float(centre[0]), cy=float(centre[1])),
         boxes=boxes,
         joints_TJ3_mm=(joints - joints[:, :1]).astype(np.float64),
     )
 
 
-def predict(predictor: VideoPredictor, footage: Footage) -> VideoResult:
+def predict(predictor: VideoPredictor, footage: Footage) -> VideoPart:
     """One track, unfiltered."""
     boxes = footage.boxes
-    return predictor.predict(
-        footage.video, lambda number, frame: [Detection(box_xyxy=boxes[number])], footage.camera,
-        smooth=False, refine=False,
-    )  # fmt: skip
+    result = predictor.follow(
+        VideoSource.open(footage.file),
+        lambda number, frame: [Detection(box_xyxy=boxes[number])],
+        footage.camera,
+        folder=None,
+        smooth=False,
+    )
+    (part,) = result.parts
+    return part
 
 
 def points_of(estimates: Sequence[BodyEstimate], body: BodyModel) -> dict[str, Float]:
@@ -204,22 +211,24 @@ def verdicts(rows: Sequence[Mapping[str, str]]) -> list[tuple[str, bool]]:
     return told
 
 
-def show(folder: Path, results: Mapping[str, VideoResult]) -> None:
+def show(folder: Path, file: Path, parts: Mapping[str, VideoPart]) -> None:
     """The annotated videos, and a sheet: a row of frames of each track, side by side."""
     rows = []
-    for name, result in results.items():
+    for name, part in parts.items():
         own = folder / name.replace(" ", "-")
         own.mkdir(parents=True, exist_ok=True)
-        result.write(own, picture=True)
-        overlay = own / f"{result.video.path.stem}.overlay.mp4"
-        frames = list(Video.open(overlay).frames())
+        (track,) = part.tracks
+        frames = [
+            draw_people(image, [(e, place_body(part.body, e.theta, e.betas, e.root_mm))])
+            for (image, _), e in zip(VideoSource.open(file).frames(), track.estimates, strict=True)
+        ]
+        write_video(own / f"{part.stem}.overlay.mp4", frames, FPS, part.size)
         at = len(frames) // 3
         row = np.concatenate(frames[at : at + SHOWN], 1)
         rows.append(cv2.putText(row, f"{name}, frames {at} to {at + SHOWN - 1}", (6, 16),
                                 cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 0), 1))  # fmt: skip
-    stem = next(iter(results.values())).video.path.stem
     sheet = np.asarray(np.concatenate(rows), np.uint8)
-    (folder / f"{stem}.png").write_bytes(png(sheet))
+    (folder / f"{file.stem}.png").write_bytes(png(sheet))
 
 
 def record(rows: Sequence[Mapping[str, str]], *, model: str, clips: str, frames: int) -> None:
@@ -265,7 +274,7 @@ def main() -> int:
             if options.out is not None:
                 shown = {name: replace(raw, tracks=(every[name],))
                          for name in ("as predicted", "filtered")}  # fmt: skip
-                show(options.out, shown)
+                show(options.out, footage.file, shown)
     rows = measure(tracks, truths, body)
     for row in rows:
         print("  ".join(f"{value:>14}" for value in row.values()))

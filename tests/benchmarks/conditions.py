@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["BUSY", "Timing", "cores", "machine", "timed"]
+__all__ = ["BUSY", "Timing", "cores", "machine", "timed", "waited_ms"]
 
 BUSY = "the machine was busy, so that the time says nothing about the limit"
 _MOST_WAITED = 0.1
@@ -63,7 +63,8 @@ class Timing:
         return False if alone or self.waited_ms <= _MOST_WAITED * self.wall_ms else None
 
 
-def _waited_ms() -> float:
+def waited_ms() -> float:
+    """Of all threads of this process so far, ready to run while others had the cores."""
     waited = 0
     for thread in Path("/proc/self/task").glob("*/schedstat"):
         # Nanoseconds on the processor, nanoseconds ready to run, turns.
@@ -77,12 +78,12 @@ def timed(work: Callable[[], object], device: torch.device, repeats: int) -> Tim
 
     wall, busy, waited = [], [], []
     for turn in range(repeats + 2):
-        ready, begun = _waited_ms(), (time.perf_counter(), time.process_time())
+        ready, begun = waited_ms(), (time.perf_counter(), time.process_time())
         work()
         if device.type == "cuda":
             torch.cuda.synchronize()
         if turn >= 2:
             wall.append(1e3 * (time.perf_counter() - begun[0]))
             busy.append(1e3 * (time.process_time() - begun[1]))
-            waited.append(_waited_ms() - ready)
+            waited.append(waited_ms() - ready)
     return Timing(*(sorted(times)[repeats // 2] for times in (wall, busy, waited)))

@@ -1,5 +1,6 @@
 """``hemlets video`` from its command line."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -9,10 +10,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from hemlets.cli import footage as video_files
 from hemlets.cli.video import video
 from hemlets.core.errors import ConfigError, InputError
+from hemlets.inference.live_page import LivePage
 from hemlets.inference.motion_file import read_bvh
-from hemlets.inference.video import Video
+from hemlets.inference.people import Detection
+from hemlets.inference.video_source import StoppedError, VideoSource
 from hemlets.inference.video_writer import playable_suffix, write_video
 
 
@@ -47,9 +51,11 @@ def test_a_video_becomes_tracks_motion_files_and_an_annotated_video(footage, mod
     (track,) = content["tracks"]
     assert track["frames"] == [0, 1, 2, 3]
     assert len({tuple(e["betas"]) for e in track["estimates"]}) == 1, "one person, one shape"
-    drawn = Video.open(Path(f"predictions/walk.overlay{playable_suffix()}"))
-    assert (drawn.fps, drawn.size) == (10.0, (128, 128))
+    drawn = VideoSource.open(f"predictions/walk.overlay{playable_suffix()}")
+    assert (drawn.stated_fps, drawn.size) == (10.0, (128, 128))
     assert len(list(drawn.frames())) == 4
+    assert "overlay" in result.output
+    assert "(libx264)" in result.output or "(VP80)" in result.output or "openh264" in result.output
     assert len(read_bvh(Path("predictions/walk.person0.frame0.bvh")).root_T3) == 4
     assert np.load("predictions/walk.person0.frame0.npz")["poses"].shape == (4, 72)
 
@@ -84,3 +90,49 @@ def test_without_a_box_everybody_is_found_and_followed(two_people, tmp_path, mod
     first = tracks[0]["estimates"]
     assert first[4]["box_xyxy_px"][0] > first[0]["box_xyxy_px"][0]
     assert "whole-image-box" not in first[0]["flags"]
+
+
+def test_a_long_video_is_written_in_parts_and_keeps_nothing_of_them(
+    footage, model_folder, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(video_files, "_PART_S", 0.2)
+    predictor = video_files.VideoPredictor.load(model_folder, fast=True)
+    result = predictor.follow(
+        VideoSource.open(footage),
+        lambda number, frame: [Detection(box_xyxy=(0, 0, 128, 128))],
+        folder=tmp_path,
+        picture=False,
+    )
+    assert result.parts == []
+    assert (result.n_frames, result.seen) == (4, {0: 4})
+    first, second = (
+        json.loads((tmp_path / name).read_text()) for name in ("walk.json", "walk.part1.json")
+    )
+    assert [part["video"]["start_s"] for part in (first, second)] == pytest.approx([0.0, 0.2])
+    assert [part["tracks"][0]["person"] for part in (first, second)] == [0, 0]
+
+
+def test_a_stop_in_the_middle_leaves_what_was_seen(footage, model_folder, monkeypatch, tmp_path):
+    def frames(source):
+        yield from itertools.islice(VideoSource._every(source), 3)
+        raise StoppedError("the camera stopped")
+
+    monkeypatch.setattr(VideoSource, "frames", frames)
+    result = run(footage, "--model", model_folder, "--box", "0,0,128,128", "--out", tmp_path)
+    assert isinstance(result.exception, StoppedError)
+    content = json.loads((tmp_path / "walk.json").read_text())
+    assert content["tracks"][0]["frames"] == [0, 1, 2]
+    drawn = VideoSource.open(tmp_path / f"walk.overlay{playable_suffix()}")
+    assert len(list(drawn.frames())) == 3
+
+
+def test_the_live_page_gets_every_picture_of_a_file(footage, model_folder, monkeypatch, tmp_path):
+    shown = []
+    monkeypatch.setattr(LivePage, "show", lambda page, image: shown.append(image.shape))
+    result = run(
+        footage, "--model", model_folder, "--box", "0,0,128,128", "--out", tmp_path,
+        "--no-picture", "--live", "--seconds", "0.25",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "live: http://127.0.0.1:" in result.output
+    assert shown == [(128, 128, 3)] * 3

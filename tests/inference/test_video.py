@@ -24,13 +24,17 @@ from hemlets.inference.smoothing import (
     one_euro,
     smooth_estimates,
 )
+from hemlets.inference.timing import Timing
 from hemlets.inference.video import (
+    Follower,
+    Seen,
+    SmoothWindow,
     Track,
-    Video,
     openpose_finder,
-    predict_video,
     smooth_track,
+    tracks_of,
 )
+from hemlets.inference.video_source import VideoSource
 from hemlets.inference.video_writer import write_video
 
 CAMERA = Camera(fx=500, fy=500, cx=160, cy=120)
@@ -228,20 +232,30 @@ class Counter:
 def video(tmp_path):
     frames = [np.full((48, 64, 3), 20 * i, np.uint8) for i in range(10)]
     write_video(tmp_path / "grey.mp4", frames, 12.5, (64, 48))
-    return Video.open(tmp_path / "grey.mp4")
+    return VideoSource.open(tmp_path / "grey.mp4")
 
 
 def test_a_written_video_is_read_back(video):
-    assert (video.fps, video.size) == (12.5, (64, 48))
-    means = [frame.mean() for frame in video.frames()]
+    assert (video.stated_fps, video.size) == (12.5, (64, 48))
+    frames = list(video.frames())
+    np.testing.assert_allclose([frame.time_s for frame in frames], np.arange(10) / 12.5, atol=1e-3)
+    means = [frame.image_HW3.mean() for frame in frames]
     np.testing.assert_allclose(means, 20 * np.arange(10), atol=6)
+
+
+def follow(predictor, images, finder, *, batch=4):
+    follower = Follower(predictor, finder)
+    people = []
+    for start in range(0, len(images), batch):
+        people += follower.follow(images[start : start + batch])
+    timing = Timing(fps=12.5, source_frames=tuple(range(len(images))), resampled=False)
+    return people, tracks_of(people, timing)
 
 
 def test_each_frame_goes_to_its_persons_track_in_batches(video, true_motion):
     predictor = Counter(true_motion[1][0])
-    (track,) = predict_video(
-        predictor, video.frames(), lambda *_: [Detection(box_xyxy=None)], batch_size=4
-    )
+    images = [frame.image_HW3 for frame in video.frames()]
+    _, (track,) = follow(predictor, images, lambda *_: [Detection(box_xyxy=None)])
     assert track.frames == tuple(range(10))
     assert predictor.batches == [4, 4, 2]
     brightness = [e.root_mm[0] for e in track.estimates]
@@ -253,9 +267,35 @@ def test_somebody_who_is_gone_for_some_frames_is_smoothed_in_two_runs(video, tru
         return [] if 4 <= number <= 6 else [Detection(box_xyxy=(5, 5, 40, 40))]
 
     predictor = Counter(true_motion[1][0])
-    (track,) = predict_video(predictor, video.frames(), finder)
+    images = [frame.image_HW3 for frame in video.frames()]
+    _, (track,) = follow(predictor, images, finder)
     assert [track.frames[run] for run in track.runs()] == [(0, 1, 2, 3), (7, 8, 9)]
     assert smooth_track(track, 12.5).frames == track.frames
+
+
+def test_at_a_variable_rate_a_track_has_the_frame_that_is_on_screen(true_motion):
+    images = [np.full((48, 64, 3), 20 * i, np.uint8) for i in range(4)]
+    people, _ = follow(Counter(true_motion[1][0]), images, lambda *_: [Detection(box_xyxy=None)])
+    timing = Timing(fps=10.0, source_frames=(0, 0, 1, 3), resampled=True)
+    (track,) = tracks_of(people, timing)
+    assert track.frames == (0, 1, 2, 3)
+    assert [e.root_mm[0] for e in track.estimates] == [0, 0, 20, 60]
+
+
+def test_a_window_shows_every_frame_once_and_as_calm_as_the_whole_track(true_motion):
+    rng = np.random.default_rng(0)
+    raw = noisy(true_motion[1], rng)[:60]
+    window, shown, waited = SmoothWindow(30.0, ahead=6), [], []
+    for estimate in raw:
+        shown += window.add([Seen(3, estimate)])
+        waited.append(len(shown))
+    shown += window.end()
+    assert [[number for number, _ in people] for people in shown] == [[3]] * 60
+    assert max(i + 1 - done for i, done in enumerate(waited)) < 12
+    calm = joints_of([people[0].estimate for people in shown])
+    whole = joints_of(smooth_estimates(raw, 30.0))
+    assert jitter(calm) < 0.6 * jitter(joints_of(raw))
+    assert np.abs(calm - whole).mean() < 5.0
 
 
 def test_openposes_folder_gives_each_frame_its_people(tmp_path):
@@ -282,4 +322,4 @@ def test_what_is_no_video_is_refused(tmp_path, content):
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(InputError, match="video"):
-        Video.open(file)
+        VideoSource.open(file)

@@ -10,7 +10,7 @@ import pytest
 
 from hemlets.core.errors import InputError
 from hemlets.inference import video_writer
-from hemlets.inference.video import Video
+from hemlets.inference.video_source import VideoSource
 from hemlets.inference.video_writer import playable_suffix, write_video
 
 
@@ -32,7 +32,7 @@ def _codec(path: Path) -> str:
 
 
 def _assert_shows(path: Path, frames: list[np.ndarray]) -> None:
-    read = list(Video.open(path).frames())
+    read = [frame.image_HW3 for frame in VideoSource.open(path).frames()]
     assert len(read) == len(frames)
     for one, other in zip(read, frames, strict=True):
         height, width = other.shape[:2]
@@ -45,7 +45,7 @@ def test_webm_is_written_without_pyav(tmp_path: Path, monkeypatch: pytest.Monkey
     write_video(tmp_path / "x.webm", _frames((96, 64)), 12.5, (96, 64))
     assert _codec(tmp_path / "x.webm") == "VP80"
     _assert_shows(tmp_path / "x.webm", _frames((96, 64)))
-    assert Video.open(tmp_path / "x.webm").fps == pytest.approx(12.5, rel=0.01)
+    assert VideoSource.open(tmp_path / "x.webm").stated_fps == pytest.approx(12.5, rel=0.01)
 
 
 @pytest.mark.parametrize("size", [(96, 64), (97, 65)])
@@ -55,7 +55,7 @@ def test_with_pyav_mp4_is_what_browsers_play(tmp_path: Path, size: tuple[int, in
     write_video(tmp_path / "x.mp4", _frames(size), 12.5, size)
     assert _codec(tmp_path / "x.mp4") in ("avc1", "h264", "vp09")
     _assert_shows(tmp_path / "x.mp4", _frames(size))
-    assert Video.open(tmp_path / "x.mp4").fps == pytest.approx(12.5, rel=0.01)
+    assert VideoSource.open(tmp_path / "x.mp4").stated_fps == pytest.approx(12.5, rel=0.01)
 
 
 def test_another_ending_is_refused(tmp_path: Path) -> None:

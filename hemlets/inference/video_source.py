@@ -1,0 +1,213 @@
+"""Frames of a file, a camera or a stream, each decoded once and with its time stamp.
+
+OpenCV's FFmpeg (LGPL) decodes, also streams over HTTP and RTSP, with timeouts. A camera or stream
+is read by a thread that keeps the newest frame only, so that latency does not grow where prediction
+is slower than the camera.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import cv2
+import numpy as np
+
+from hemlets.core.errors import InputError
+from hemlets.core.redaction import redact_url
+from hemlets.inference.people import Image
+from hemlets.inference.timing import DEFAULT_FPS
+
+TIMEOUT_S: Final = 10.0
+"""Time for a stream to open, and for each of its frames to arrive."""
+
+_SCHEMES: Final = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://", "udp://", "srt://")
+
+
+class Frame(NamedTuple):
+    """A picture of a video.
+
+    Attributes:
+        image_HW3: RGB.
+        time_s: When it is shown: since the video's start in a file, since opening when live.
+    """
+
+    image_HW3: Image
+    time_s: float
+
+
+class StoppedError(InputError):
+    """A camera or stream gives no more frames."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoSource:
+    """Something that gives frames.
+
+    Attributes:
+        address: A file, a camera's number or a stream's address.
+        name: For results' files and messages, without passwords.
+        size: Width and height, pixels.
+        stated_fps: What the container or camera says; `DEFAULT_FPS` where it says nothing.
+        live: A camera or stream: frames that nobody waits for are left out.
+        timeout_s: Longest wait for a frame of a live one.
+    """
+
+    address: str
+    name: str
+    size: tuple[int, int]
+    stated_fps: float
+    live: bool
+    timeout_s: float
+    _reader: Any
+    _first: Image
+
+    @classmethod
+    def open(cls, address: str | Path, *, timeout_s: float = TIMEOUT_S) -> VideoSource:
+        """Open a file, a camera by its number, or a stream by its address; decode one frame.
+
+        Raises:
+            InputError: It is absent, or gives nothing that can be decoded in time.
+        """
+        text = str(address)
+        stream = text.lower().startswith(_SCHEMES)
+        live = stream or text.isdecimal()
+        if not live and not Path(text).is_file():
+            raise InputError(
+                "there is no such video file",
+                where=text,
+                expected="an MP4, AVI, MOV, MKV or WebM file, a camera's number, or an address "
+                "that begins with rtsp:// or http://",
+                remedy="check the path; relative ones start at the folder that you are in",
+            )
+        reader = _reader(text, stream=stream, timeout_s=timeout_s)
+        fine, frame = reader.read()
+        shown = redact_url(text) if stream else text
+        if not fine or frame is None:
+            reader.release()
+            raise InputError(
+                "the stream gives no picture" if stream else "the camera gives no picture"
+                if live else "the file is no video that can be read",
+                where=shown,
+                expected=f"a picture within {timeout_s:g} s" if live else "MP4, AVI, MOV, MKV or "
+                "WebM",
+                remedy="check that a player shows it, and that no other program has it open"
+                if live else None,
+            )  # fmt: skip
+        fps = float(reader.get(cv2.CAP_PROP_FPS))
+        return cls(
+            address=shown,
+            name=("stream" if stream else f"camera{text}") if live else Path(text).name,
+            size=(int(frame.shape[1]), int(frame.shape[0])),
+            stated_fps=fps if 1.0 <= fps <= 1000.0 else DEFAULT_FPS,
+            live=live,
+            timeout_s=timeout_s,
+            _reader=reader,
+            _first=_rgb(frame),
+        )
+
+    def frames(self) -> Iterator[Frame]:
+        """All frames, once; the source is closed afterwards.
+
+        Raises:
+            StoppedError: A live source gives no more frames.
+        """
+        return self._newest() if self.live else self._every()
+
+    def _every(self) -> Iterator[Frame]:
+        try:
+            # After the first frame the reader's position is that of the frame last read.
+            yield Frame(self._first, self._reader.get(cv2.CAP_PROP_POS_MSEC) / 1e3)
+            while True:
+                fine, frame = self._reader.read()
+                if not fine:
+                    return
+                yield Frame(_rgb(frame), self._reader.get(cv2.CAP_PROP_POS_MSEC) / 1e3)
+        finally:
+            self._reader.release()
+
+    def _newest(self) -> Iterator[Frame]:
+        newest = _Newest(self._reader)
+        count = 0
+        try:
+            yield Frame(self._first, 0.0)
+            while True:
+                frame = newest.take(self.timeout_s)
+                count += 1
+                if frame is None:
+                    raise StoppedError(
+                        f"the camera or stream stopped after {count} frames: it ended, or gave no "
+                        f"picture for {self.timeout_s:g} s",
+                        where=self.address,
+                        remedy="results up to there are written; start again when it is back",
+                    )
+                yield frame
+        finally:
+            newest.close()
+
+
+def count_frames(file: Path) -> int:
+    """Frames of a file, decoded to the end: containers don't always say the truth.
+
+    Raises:
+        InputError: It is absent, or no video that can be read.
+    """
+    source = VideoSource.open(file)
+    if source.live:
+        raise InputError("frames of a camera or stream can't be counted", where=source.address)
+    return sum(1 for _ in source.frames())
+
+
+class _Newest:
+    """Reads frames as they come and keeps the last one."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+        self._start = time.monotonic()
+        self._frame: Frame | None = None
+        self._ended = self._closed = False
+        self._changed = threading.Condition()
+        # A driver that hangs must not keep the program from ending.
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            while not self._closed:
+                fine, frame = self._reader.read()
+                with self._changed:
+                    self._ended = not fine
+                    if fine:
+                        self._frame = Frame(_rgb(frame), time.monotonic() - self._start)
+                    self._changed.notify_all()
+                if not fine:
+                    return
+        finally:
+            self._reader.release()
+
+    def take(self, timeout_s: float) -> Frame | None:
+        """The newest frame that was not taken yet; None where none comes any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._frame is not None or self._ended, timeout_s)
+            frame, self._frame = self._frame, None
+            return frame
+
+    def close(self) -> None:
+        self._closed = True
+
+
+def _reader(text: str, *, stream: bool, timeout_s: float) -> Any:
+    if text.isdecimal():
+        return cv2.VideoCapture(int(text))
+    if not stream:
+        return cv2.VideoCapture(text)
+    wait_ms = round(1e3 * timeout_s)
+    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, wait_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, wait_ms]
+    return cv2.VideoCapture(text, cv2.CAP_FFMPEG, limits)
+
+
+def _rgb(frame_HW3: Any) -> Image:
+    return np.asarray(cv2.cvtColor(frame_HW3, cv2.COLOR_BGR2RGB), np.uint8)
