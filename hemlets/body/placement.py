@@ -19,6 +19,8 @@ _ROUNDS: Final = 5
 _FAR_PX: Final = 0.05
 """Distance, relative to the person's size in the image, beyond which a joint's weight falls."""
 _NEAREST_MM: Final = 100.0
+_LEAST_TRUST: Final = 1e-3
+"""Of a joint, so that three joints always fix a place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,9 @@ def align_to_image(
     placed: PlacedBody,
     joints2d_px: npt.NDArray[np.floating[Any]],
     camera: tuple[float, float, float, float],
+    *,
+    confidence: npt.NDArray[np.floating[Any]] | None = None,
+    size: tuple[int, int] | None = None,
 ) -> PlacedBody:
     """Translate a body so that its joints project onto joints in the image.
 
@@ -86,6 +91,9 @@ def align_to_image(
         placed: The body.
         joints2d_px: (18, 2) joints in the image; NaN where unknown.
         camera: fx, fy, cx, cy in pixels.
+        confidence: (18,) in 0–1; a joint counts by its square. All count alike when omitted, and
+            where it is not finite.
+        size: Width and height of the image: a joint outside of it is a guess, and counts little.
 
     Returns:
         The translated body; unchanged with fewer than three known joints, or without a solution.
@@ -103,7 +111,8 @@ def align_to_image(
     rows[..., 2] = -rays_N2
     right = rays_N2 * points_N3[:, 2:] - points_N3[:, :2]
     far = _FAR_PX * float(np.ptp(rays_N2, axis=0).max()) + 1e-9
-    weight_N = np.ones(n)
+    trust_N = _trust(joints2d_px, confidence, size)[known]
+    weight_N = trust_N
     move = np.zeros(3)
     for _ in range(_ROUNDS):
         scaled = np.sqrt(weight_N)[:, None, None]
@@ -113,7 +122,7 @@ def align_to_image(
             return placed
         seen_N2 = (points_N3[:, :2] + move[:2]) / depth_N[:, None]
         off_N = np.linalg.norm(seen_N2 - rays_N2, axis=-1)
-        weight_N = 1 / (1 + (off_N / far) ** 2)
+        weight_N = trust_N / (1 + (off_N / far) ** 2)
     shift = move.astype(np.float32)
     return replace(
         placed,
@@ -121,3 +130,19 @@ def align_to_image(
         joints_J3_mm=placed.joints_J3_mm + shift,
         transl_mm=placed.transl_mm + shift,
     )
+
+
+def _trust(
+    joints2d_px: npt.NDArray[np.floating[Any]],
+    confidence: npt.NDArray[np.floating[Any]] | None,
+    size: tuple[int, int] | None,
+) -> npt.NDArray[np.float64]:
+    """How much each joint in the image counts, before its distance."""
+    trust_J = np.ones(len(joints2d_px))
+    if confidence is not None:
+        given = np.asarray(confidence, float)
+        trust_J = np.where(np.isfinite(given), np.clip(given, 0.0, 1.0) ** 2, 1.0)
+    if size is not None:
+        inside = ((joints2d_px >= 0) & (joints2d_px <= size)).all(-1)
+        trust_J = np.where(inside, trust_J, 0.0)
+    return np.maximum(trust_J, _LEAST_TRUST)

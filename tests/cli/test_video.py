@@ -123,7 +123,7 @@ def test_a_stop_in_the_middle_leaves_what_was_seen(footage, model_folder, monkey
     content = json.loads((tmp_path / "walk.json").read_text())
     assert content["tracks"][0]["frames"] == [0, 1, 2]
     drawn = VideoSource.open(tmp_path / f"walk.overlay{playable_suffix()}")
-    assert len(list(drawn.frames())) == 3
+    assert len(list(drawn._every())) == 3
 
 
 def test_the_live_page_gets_every_picture_of_a_file(footage, model_folder, monkeypatch, tmp_path):

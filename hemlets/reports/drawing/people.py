@@ -48,7 +48,11 @@ def draw_people(
         estimate, placed = people[index]
         camera = estimate.camera
         shown = align_to_image(
-            placed, estimate.joints2d_px, (camera.fx, camera.fy, camera.cx, camera.cy)
+            placed,
+            estimate.joints2d_px,
+            (camera.fx, camera.fy, camera.cx, camera.cy),
+            confidence=estimate.confidence,
+            size=size,
         )
         mesh = render_mesh(
             shown.vertices_V3_mm, shown.faces_F3, camera, size, colour=colours[index]

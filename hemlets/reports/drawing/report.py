@@ -52,7 +52,13 @@ def prediction_picture(image_HW3: Image, estimate: BodyEstimate, body: PlacedBod
     thickness = line_width((width, height))
 
     joints2d_px = estimate.joints2d_px * factor
-    shown = align_to_image(body, joints2d_px, (camera.fx, camera.fy, camera.cx, camera.cy))
+    shown = align_to_image(
+        body,
+        joints2d_px,
+        (camera.fx, camera.fy, camera.cx, camera.cy),
+        confidence=estimate.confidence,
+        size=(width, height),
+    )
     front = overlay(
         image, render_mesh(shown.vertices_V3_mm, body.faces_F3, camera, (width, height))
     )

@@ -69,6 +69,37 @@ def test_unknown_joints_and_one_far_off_change_little(body: BodyModel) -> None:
     assert np.abs(moved.joints_J3_mm - there.joints_J3_mm).max() < 60.0
 
 
+LEGS = [j for j in Joint if j.name.endswith(("HIP", "KNEE", "ANKLE"))]
+
+
+def test_legs_that_the_picture_cuts_off_do_not_move_the_body(body: BodyModel) -> None:
+    there = _standing(body, (0.0, 0.0, 2_000.0))
+    seen = _project(there.joints_J3_mm, CAMERA)
+    bottom = round(float(np.delete(seen[:, 1], LEGS).max())) + 1
+    # A network presses what it cannot see against the picture's border, from outside.
+    seen[LEGS, 1] = bottom + 5
+
+    elsewhere = _standing(body, (0.0, 0.0, 3_000.0))
+    cut = align_to_image(elsewhere, seen, CAMERA, size=(620, bottom))
+    blind = align_to_image(elsewhere, seen, CAMERA)
+
+    off, off_blind = (float(np.abs(m.transl_mm - there.transl_mm).max()) for m in (cut, blind))
+    assert off < 15.0
+    assert off_blind > 2 * off
+
+
+def test_joints_that_the_network_is_not_sure_of_count_little(body: BodyModel) -> None:
+    there = _standing(body, (0.0, 0.0, 2_000.0))
+    seen = _project(there.joints_J3_mm, CAMERA)
+    seen[LEGS, 1] -= 120.0
+    sure = np.where(np.isin(np.arange(18), LEGS), 0.1, 0.9)
+
+    elsewhere = _standing(body, (0.0, 0.0, 3_000.0))
+    moved = align_to_image(elsewhere, seen, CAMERA, confidence=sure)
+
+    assert np.abs(moved.transl_mm - there.transl_mm).max() < 30.0
+
+
 def test_a_body_stays_where_too_few_joints_are_known_or_no_place_fits(body: BodyModel) -> None:
     placed = _standing(body, (0.0, 0.0, 3_000.0))
     few = np.full((18, 2), np.nan)
