@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import mediapipe
@@ -18,7 +19,7 @@ def main() -> None:
     """Predict all crops of a folder."""
     folder, size = Path(sys.argv[1]), sys.argv[2]
     complexity = {"full": 1, "heavy": 2}[size]
-    answers = []
+    answers: list[dict[str, Any]] = []
     with mediapipe.solutions.pose.Pose(
         static_image_mode=True, model_complexity=complexity, min_detection_confidence=0.5
     ) as pose:
