@@ -162,7 +162,7 @@ def _hits(person: PhotoPerson, joints2d_px: Array, limit_px: float) -> npt.NDArr
 
 
 def aligned_error_mm(person: PhotoPerson, joints3d_mm: Array) -> float | None:
-    """Compute PA-MPJPE of the 12 limb joints; None where they are not annotated or not predicted in 3D."""
+    """Compute PA-MPJPE of the 12 limb joints; None without annotation or prediction in 3D."""
     limbs = list(LIMBS)
     if not person.valid3d[limbs].all() or not np.isfinite(joints3d_mm[limbs]).all():
         return None
