@@ -44,6 +44,19 @@ APPLIES: Final[Mapping[str, Callable[[Annotations], Array]]] = MappingProxyType(
 """Which rows (N,) each suite of row rules applies to: a kind of supervision."""
 
 load_built_in()
+_TABLE_SUITES: Final = frozenset(
+    {
+        "dataset", "drift", "labels", "left and right", "markerless bodies", "noses", "nulls",
+        "schema", "splits", "theta",
+    }
+)  # fmt: skip
+"""Suites of rules over a whole table, which `data_checks.validate` calls one by one."""
+for _rule in RULES.values():
+    if _rule.suite not in APPLIES.keys() | _TABLE_SUITES:
+        raise ValueError(
+            f"rule {_rule.name} is of suite {_rule.suite!r}, which nothing runs; use one of "
+            f"{', '.join(APPLIES)}, or call it in data_checks/validate.py and name its suite here"
+        )
 SUITES: Final[Mapping[str, tuple[Rule, ...]]] = MappingProxyType(
     {name: tuple(rule for rule in RULES.values() if rule.suite == name) for name in APPLIES}
 )

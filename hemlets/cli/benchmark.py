@@ -263,7 +263,7 @@ def _check_unseen(
 
 
 def _body_needed(protocol: Protocol) -> bool:
-    from hemlets.evaluation.protocols.protocol import SEGMENTS, SURFACE
+    from hemlets.evaluation.metrics.definitions import SEGMENTS, SURFACE
 
     return protocol.needs(SURFACE | SEGMENTS)
 

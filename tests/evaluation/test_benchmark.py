@@ -10,9 +10,9 @@ from hemlets.core.errors import DataError
 from hemlets.core.skeleton import Joint
 from hemlets.data.table import Annotations
 from hemlets.evaluation import Predictions, protocols, summarise
+from hemlets.evaluation.metrics.definitions import SEGMENTS, SURFACE
 from hemlets.evaluation.metrics.joint_sets import JOINT_SETS
 from hemlets.evaluation.protocols import load_protocol
-from hemlets.evaluation.protocols.protocol import SEGMENTS, SURFACE
 from hemlets.evaluation.scoring.sample_scores import score
 from hemlets.evaluation.scoring.truth import Truth
 

@@ -10,6 +10,10 @@ from typing import Final, Literal
 
 _UNITS: Final = {"deg": "°", "pct": "%"}
 
+Kind = Literal["joints", "pixels", "surface", "rotations", "segments", "derived"]
+"""What a metric is measured on: joints in 3D or in the image, the skin, θ, masks, or other metrics.
+Derived metrics can't be asked for by a protocol."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
@@ -21,6 +25,7 @@ class Metric:
         phrase: name within a sentence.
         better: which direction is better; empty for a reference value.
         meaning: what it measures, as full sentences.
+        kind: what it is measured on.
     """
 
     key: str
@@ -28,6 +33,7 @@ class Metric:
     phrase: str
     better: Literal["lower", "higher", ""]
     meaning: str
+    kind: Kind = "joints"
 
     @property
     def unit(self) -> str:
@@ -100,6 +106,7 @@ _TABLE: Final = (
     ),
     Metric(
         key="per_vertex_mm",
+        kind="surface",
         label="Per-vertex error",
         phrase="the mean surface error",
         better="lower",
@@ -108,6 +115,7 @@ _TABLE: Final = (
     ),
     Metric(
         key="mesh_joints_mm",
+        kind="surface",
         label="MPJPE of the mesh",
         phrase="the joint error of the mesh",
         better="lower",
@@ -116,6 +124,7 @@ _TABLE: Final = (
     ),
     Metric(
         key="mesh_pa_mpjpe_mm",
+        kind="surface",
         label="PA-MPJPE of the mesh",
         phrase="the joint error of the mesh after similarity alignment",
         better="lower",
@@ -124,6 +133,7 @@ _TABLE: Final = (
     ),
     Metric(
         key="pckh50_pct",
+        kind="pixels",
         label="PCKh at 0.5",
         phrase="the share of joints within half a head (PCKh)",
         better="higher",
@@ -131,6 +141,7 @@ _TABLE: Final = (
     ),
     Metric(
         key="pck20_torso_pct",
+        kind="pixels",
         label="PCK at 0.2 of the torso",
         phrase="the share of joints within a fifth of the torso (PCK)",
         better="higher",
@@ -139,6 +150,7 @@ _TABLE: Final = (
     ),
     Metric(
         key="foreground_accuracy_pct",
+        kind="segments",
         label="Foreground accuracy",
         phrase="the share of correct person and background pixels",
         better="higher",
@@ -146,6 +158,7 @@ _TABLE: Final = (
     ),
     Metric(
         key="foreground_mean_f1_pct",
+        kind="segments",
         label="Foreground F1, mean of two classes",
         phrase="the mean F1 of person and background",
         better="higher",
@@ -153,6 +166,7 @@ _TABLE: Final = (
     ),
     Metric(
         key="foreground_miou_pct",
+        kind="segments",
         label="Foreground mIoU",
         phrase="the mean intersection over union of person and background",
         better="higher",
@@ -161,6 +175,7 @@ _TABLE: Final = (
     ),
     Metric(
         key="parts_accuracy_pct",
+        kind="segments",
         label="Parts accuracy",
         phrase="the share of correct part pixels",
         better="higher",
@@ -169,6 +184,7 @@ _TABLE: Final = (
     ),
     Metric(
         key="parts_f1_pct",
+        kind="segments",
         label="Parts F1",
         phrase="the mean F1 of the body's parts",
         better="higher",
@@ -176,6 +192,7 @@ _TABLE: Final = (
     ),
     Metric(
         key="parts_miou_pct",
+        kind="segments",
         label="Parts mIoU",
         phrase="the mean intersection over union of the body's parts",
         better="higher",
@@ -184,6 +201,7 @@ _TABLE: Final = (
     ),
     Metric(
         key="theta_deg",
+        kind="rotations",
         label="Rotation error, moving joints",
         phrase="the mean error of joint rotations",
         better="lower",
@@ -193,6 +211,7 @@ _TABLE: Final = (
     ),
     Metric(
         key="theta_rest_deg",
+        kind="rotations",
         label="Rotation error of the rest pose",
         phrase="the error of joint rotations of a body at rest",
         better="",
@@ -209,6 +228,7 @@ _TABLE: Final = (
     ),
     Metric(
         key="joints2d_px",
+        kind="pixels",
         label="2D joint error",
         phrase="the joint error in the image",
         better="lower",
@@ -216,6 +236,7 @@ _TABLE: Final = (
     ),
     Metric(
         key="reprojection_from_truth_px",
+        kind="derived",
         label="Reprojection error against the truth",
         phrase="the error of the body's joints in the image",
         better="lower",
@@ -223,6 +244,7 @@ _TABLE: Final = (
     ),
     Metric(
         key="reprojection_from_network_px",
+        kind="derived",
         label="Reprojection error against the network's joints",
         phrase="the distance in the image of the body's joints from the network's own",
         better="lower",
@@ -247,6 +269,7 @@ _TABLE: Final = (
     ),
     Metric(
         key="mpjpe_over_mean_pose",
+        kind="derived",
         label="MPJPE as a share of the mean pose's",
         phrase="the joint error over that of always answering the mean pose",
         better="lower",
@@ -254,6 +277,7 @@ _TABLE: Final = (
     ),
     Metric(
         key="mpjpe_over_linear_lifter",
+        kind="derived",
         label="MPJPE as a share of the linear lifter's",
         phrase="the joint error over that of a linear map of the true 2D joints",
         better="lower",
@@ -262,6 +286,19 @@ _TABLE: Final = (
 )
 
 METRICS: Final[dict[str, Metric]] = {metric.key: metric for metric in _TABLE}
+
+
+def keys_of(*kinds: Kind) -> frozenset[str]:
+    """Keys of the metrics that are measured on these."""
+    return frozenset(metric.key for metric in _TABLE if metric.kind in kinds)
+
+
+ROTATIONS: Final = keys_of("rotations")
+SURFACE: Final = keys_of("surface")
+PIXELS: Final = keys_of("pixels")
+SEGMENTS: Final = keys_of("segments")
+MEASURED: Final = METRICS.keys() - keys_of("derived")
+"""Keys that a protocol may ask for."""
 
 
 def metric_of(key: str) -> Metric:

@@ -15,11 +15,12 @@ import numpy.typing as npt
 from hemlets.core.skeleton import N_PARTS, Joint, depth_relations
 from hemlets.evaluation.metrics import joints as metrics
 from hemlets.evaluation.metrics.alignment import checked
+from hemlets.evaluation.metrics.definitions import PIXELS, ROTATIONS, SEGMENTS, SURFACE
 from hemlets.evaluation.metrics.joint_sets import JOINT_SETS
 from hemlets.evaluation.metrics.names import MetricName
 from hemlets.evaluation.metrics.units import check_millimetres
 from hemlets.evaluation.predictions import Predictions, PredictionsInfo
-from hemlets.evaluation.protocols.protocol import PIXELS, ROTATIONS, SEGMENTS, SURFACE, Measure
+from hemlets.evaluation.protocols.protocol import Measure
 
 if TYPE_CHECKING:
     from hemlets.body import BodyModel
@@ -174,6 +175,8 @@ def measure_block(
                 reference_px=_reference_px(measure.key, true),
                 share=PCK_THRESHOLDS[measure.key],
             )
+        elif measure.key not in SURFACE | SEGMENTS | ROTATIONS:
+            raise NotImplementedError(f"{measure.key} has a definition, but nothing measures it")
     return found
 
 

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hemlets.core.errors import ConfigError
+from hemlets.evaluation.metrics.definitions import SEGMENTS, SURFACE
 from hemlets.evaluation.paper.cells import Block, PaperTable
 from hemlets.evaluation.predictions import Predictions
 from hemlets.evaluation.protocols import Protocol, load_protocol
-from hemlets.evaluation.protocols.protocol import SEGMENTS, SURFACE
 from hemlets.evaluation.scoring.sample_scores import score
 from hemlets.evaluation.scoring.summary import Summary, summarise
 from hemlets.evaluation.scoring.truth import NoSamplesError, Truth

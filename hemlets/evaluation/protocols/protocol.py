@@ -7,53 +7,27 @@ import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from hemlets.core.config import Config, read_toml
 from hemlets.core.errors import ConfigError
+from hemlets.evaluation.metrics.definitions import MEASURED, ROTATIONS
 from hemlets.evaluation.metrics.joint_sets import JOINT_SETS
 
 _FOLDER: Final = Path(__file__).parent
 
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
 GroupField = Literal["subject", "action", "camera_id", "family", "source"]
-Key = Literal[
-    "mpjpe_mm",
-    "pa_mpjpe_mm",
-    "rigid_mpjpe_mm",
-    "depth_mm",
-    "relations_right_pct",
-    "pck3d_150mm_pct",
-    "auc3d_150mm_pct",
-    "per_vertex_mm",
-    "mesh_joints_mm",
-    "mesh_pa_mpjpe_mm",
-    "theta_deg",
-    "theta_rest_deg",
-    "pckh50_pct",
-    "pck20_torso_pct",
-    "joints2d_px",
-    "root_mm",
-    "foreground_accuracy_pct",
-    "foreground_mean_f1_pct",
-    "foreground_miou_pct",
-    "parts_accuracy_pct",
-    "parts_f1_pct",
-    "parts_miou_pct",
-]
-ROTATIONS: Final = frozenset(("theta_deg", "theta_rest_deg"))
-SURFACE: Final = frozenset(("per_vertex_mm", "mesh_joints_mm", "mesh_pa_mpjpe_mm"))
-PIXELS: Final = frozenset(("pckh50_pct", "pck20_torso_pct", "joints2d_px"))
-SEGMENTS: Final = frozenset(
-    (
-        "foreground_accuracy_pct",
-        "foreground_mean_f1_pct",
-        "foreground_miou_pct",
-        "parts_accuracy_pct",
-        "parts_f1_pct",
-        "parts_miou_pct",
-    )
-)
+
+
+def _measured(key: str) -> str:
+    if key not in MEASURED:
+        raise ValueError(f"must be one of {', '.join(sorted(MEASURED))}")
+    return key
+
+
+Key = Annotated[str, AfterValidator(_measured)]
+"""Key of a metric of ``hemlets.evaluation.metrics.definitions`` that is measured."""
 
 
 def plain_word(word: str) -> str:

@@ -8,17 +8,9 @@ import numpy.typing as npt
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import JOINTS
 from hemlets.core.wording import counted, truncate_list
+from hemlets.evaluation.metrics.definitions import PIXELS, ROTATIONS, SEGMENTS, SURFACE
 from hemlets.evaluation.metrics.joint_sets import JOINT_SETS
-from hemlets.evaluation.protocols.protocol import (
-    PIXELS,
-    ROTATIONS,
-    SEGMENTS,
-    SURFACE,
-    Column,
-    GroupTable,
-    Protocol,
-    plain_word,
-)
+from hemlets.evaluation.protocols.protocol import Column, GroupTable, Protocol, plain_word
 from hemlets.evaluation.scoring.truth import Truth
 
 Bool = npt.NDArray[np.bool_]

@@ -17,6 +17,7 @@ from hemlets.core.errors import DataError
 from hemlets.core.skeleton import N_JOINTS, PART_CHILD, PART_PARENT
 from hemlets.evaluation.metrics.alignment import lengths
 from hemlets.evaluation.metrics.calibration import Calibration
+from hemlets.evaluation.metrics.definitions import ROTATIONS, SEGMENTS, SURFACE
 from hemlets.evaluation.metrics.joint_sets import JOINT_SETS
 from hemlets.evaluation.metrics.measures import (
     joint_errors_mm,
@@ -30,7 +31,7 @@ from hemlets.evaluation.metrics.segmentation import count_pixels, figures_pct
 from hemlets.evaluation.metrics.surface import MeshErrors, mesh_errors_mm
 from hemlets.evaluation.predictions import Predictions, PredictionsInfo
 from hemlets.evaluation.protocols.oracle_inputs import PUT_IN
-from hemlets.evaluation.protocols.protocol import ROTATIONS, SEGMENTS, SURFACE, Measure, Protocol
+from hemlets.evaluation.protocols.protocol import Measure, Protocol
 from hemlets.evaluation.protocols.validation import validate_protocol
 from hemlets.evaluation.scoring.matching import Matching
 from hemlets.evaluation.scoring.truth import Truth

@@ -12,11 +12,12 @@ from hemlets.core.config import Config
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import JOINTS
 from hemlets.evaluation.intervals import RESAMPLES, Interval, Resampler
+from hemlets.evaluation.metrics.definitions import SEGMENTS
 from hemlets.evaluation.metrics.segmentation import figures_pct
 from hemlets.evaluation.paper import PaperCell, beside
 from hemlets.evaluation.predictions import PredictionsInfo
 from hemlets.evaluation.protocols.oracle_inputs import oracle_inputs
-from hemlets.evaluation.protocols.protocol import SEGMENTS, GroupTable, Protocol
+from hemlets.evaluation.protocols.protocol import GroupTable, Protocol
 from hemlets.evaluation.protocols.validation import columns_of, rows_of
 from hemlets.evaluation.scoring.sample_scores import TILT_BINS, SampleScores
 from hemlets.evaluation.scoring.slicing import slices

@@ -20,14 +20,8 @@ import pyarrow.parquet as pq
 from hemlets.core.errors import DataError
 from hemlets.core.wording import counted, truncate_list
 from hemlets.data.table import FIELDS, Annotations
-from hemlets.evaluation.protocols.protocol import (
-    PIXELS,
-    ROTATIONS,
-    SEGMENTS,
-    SURFACE,
-    Protocol,
-    plain_word,
-)
+from hemlets.evaluation.metrics.definitions import PIXELS, ROTATIONS, SEGMENTS, SURFACE
+from hemlets.evaluation.protocols.protocol import Protocol, plain_word
 
 Array = npt.NDArray[Any]
 Bool = npt.NDArray[np.bool_]

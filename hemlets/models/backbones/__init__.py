@@ -18,6 +18,9 @@ __all__ = [
 
 BackboneName = ResNetName | Literal["efficientnet_lite0", "movenet_thunder"]
 Backbone = ResNet | EfficientNetLite0 | MoveNetThunder
+"""A module from normalised images (B, 3, H, W) to features of four levels, at strides 4, 8, 16 and
+32. It has ``level_channels``, their channels; ``channels``, those of the last; and
+``first_levels(count)``, the modules of the stem and of the first levels, to be frozen."""
 
 
 def build_backbone(name: BackboneName) -> Backbone:
