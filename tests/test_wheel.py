@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import venv
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
@@ -88,3 +97,85 @@ def test_it_predicts_everybody_in_a_photo(installed: Path, tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     people = json.loads(done.stdout)["people"]
     assert [len(person["joints3d_mm"]) for person in people] == [18, 18]
+
+
+@pytest.mark.services
+def test_a_registered_model_is_served_where_only_its_own_wheel_brings_the_library(
+    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = registered(wheel, tmp_path, monkeypatch)
+    # Third parties are shared, to spare gigabytes; hemlets is installed from the model's files.
+    fresh = tmp_path / "fresh"
+    venv.create(fresh, with_pip=False)
+    (site,) = fresh.glob("lib/python*/site-packages")
+    shared = site / "third-parties.pth"
+    shared.write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
+    first = (model / "requirements.txt").read_text().splitlines()[0]
+    python = str(fresh / "bin" / "python")
+    # The script that pip would have made for this environment.
+    (fresh / "bin" / "uvicorn").write_text(f"#!{python}\nfrom uvicorn import main\nmain()\n")
+    (fresh / "bin" / "uvicorn").chmod(0o755)
+    pip("--python", python, "install", "--no-deps", "--no-index", str(model / first))
+    assert (site / "hemlets" / "__init__.py").exists()
+    port = free_port()
+    server = subprocess.Popen(
+        [python, "-P", "-m", "mlflow", "models", "serve", "-m", str(model), "--env-manager",
+         "local", "--port", str(port), "--host", "127.0.0.1"],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        | {"MLFLOW_DISABLE_TELEMETRY": "true", "PATH": f"{fresh}/bin{os.pathsep}/usr/bin:/bin"},
+        stdout=(tmp_path / "log").open("wb"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        answer = ask(port, (model / "serving_input_example.json").read_bytes(), server)
+        (person,) = answer["predictions"]
+        assert len(person["joints3d_mm"]) == 18
+    except AssertionError as error:
+        raise AssertionError((tmp_path / "log").read_text()[-3000:]) from error
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def registered(wheel: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Files of the bundled model as the registry stores them, with the wheel."""
+    from flows.registry import versions as registry
+    from flows.tracking.mlflow_client import connect
+    from hemlets.core.workspace import Workspace
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("HEMLETS_WHEEL", str(wheel))
+    tags = dict.fromkeys(registry.REQUIRED_TAGS, "x")
+    workspace = Workspace(home=folder / "home")
+    with connect(workspace).run("wheel", "wheel") as run:
+        made = registry.register(
+            workspace, ROOT / "hemlets" / "assets" / "starter", run_id=run.run_id, tags=tags
+        )
+    return Path(urllib.parse.urlsplit(made.source).path)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ask(port: int, body: bytes, server: subprocess.Popen[bytes]) -> Any:
+    """The answer of MLflow's scoring server, once it is up."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"}
+    )
+    deadline = time.monotonic() + 600
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=600) as answer:
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            raise AssertionError(error.read().decode()) from error
+        except OSError:
+            assert server.poll() is None, "the server ended"
+            assert time.monotonic() < deadline, "the server does not answer"
+            time.sleep(0.5)

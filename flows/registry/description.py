@@ -31,14 +31,20 @@ def describe_version(
     version = registry.version_by_number(workspace, facts["version"])
     if facts["decision"] == "already champion":
         return
-    registry.set_description(workspace, version, description(version.tags, facts, figures, run))
+    text = description(version.tags, facts, figures, run)
+    registry.set_description(workspace, version, text)
+    if facts["decision"] == "promoted":
+        registry.describe_model(workspace, f"champion: version {version.version}. {text}")
 
 
 def description(
     tags: Mapping[str, str], facts: Mapping[str, Any], figures: Figures, run: Run
 ) -> str:
     """The text of a description; see `describe_version`."""
-    lines = [f"**{str(facts['decision']).capitalize()}**: 3D human pose and shape from one image."]
+    # The list of versions shows the beginning of the first line, as plain text.
+    score = facts["figures"].get("mpjpe_mm")
+    words = "" if score is None else f", gate MPJPE {format_value('mpjpe_mm', score)}"
+    lines = [f"{str(facts['decision']).capitalize()}{words}: 3D human pose and shape."]
     lines += ["", f"How good ({figures.protocol}):"]
     for name, predictors in figures.by_split.items():
         shown = [

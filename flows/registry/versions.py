@@ -50,6 +50,7 @@ REQUIRED_TAGS = (
     "stage_key",
     GATE_TAG,
 )
+_DESCRIPTION = "HEMlets PoSh: 3D human pose and shape from one image"
 WHEEL_VARIABLE = "HEMLETS_WHEEL"
 _HASH_TAG = "model_hash"
 _MODEL_FILES = ("model.safetensors", "model.json")
@@ -298,6 +299,11 @@ def set_description(workspace: Workspace, version: ModelVersion, text: str) -> N
     connect(workspace).client.update_model_version(MODEL_NAME, str(version.version), text)
 
 
+def describe_model(workspace: Workspace, text: str) -> None:
+    """Set what the registered model's page says after its own description."""
+    connect(workspace).client.update_registered_model(MODEL_NAME, f"{_DESCRIPTION}; {text}")
+
+
 def untag_version(workspace: Workspace, version: ModelVersion, names: Iterable[str]) -> None:
     """Remove tags from a version; absent tags are ignored."""
     client = connect(workspace).client
@@ -314,9 +320,7 @@ def _create(
 
     client = tracking.client
     try:
-        client.create_registered_model(
-            MODEL_NAME, description="HEMlets PoSh: 3D human pose and shape from one image"
-        )
+        client.create_registered_model(MODEL_NAME, description=_DESCRIPTION)
     except MlflowException as error:
         if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
             raise

@@ -30,6 +30,8 @@ def prefect_session(workspace: Workspace) -> Iterator[None]:
     prepare_process()
     os.environ.setdefault("PREFECT_HOME", str(workspace.prefect))
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    for kind in ("FLOW", "TASK"):
+        os.environ.setdefault(f"PREFECT_LOGGING_LOGGERS_PREFECT_{kind}_RUNS_LEVEL", "INFO")
     # Tracebacks of a failed step would bury the message.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     require_reachable(MLFLOW_SERVER, health="/health")

@@ -1,4 +1,7 @@
-"""What a person sees while a flow runs: a line a stage, with a bar where there is a terminal."""
+"""What a person sees while a flow runs: a line a stage, with a bar where there is a terminal.
+
+Prefect's pages get the same: the lines as the log of the step, the bar as an artifact.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,16 @@ class StageBar:
 
     def __init__(self, owner: Progress, name: str, bar: RichProgress | None, task: TaskID) -> None:
         self._owner, self._name, self._bar, self._task = owner, name, bar, task
-        self._spoke = time.monotonic()
+        self._spoke = self._sent = time.monotonic()
+        self._artifact: Any = None
         self.cached = False
         self.summary = ""
 
     def update(self, done: int, total: int, note: str = "") -> None:
         """So many of so many are done."""
+        if total and time.monotonic() - self._sent > _QUIET_S:
+            self._sent = time.monotonic()
+            self._show_in_prefect(100 * done / total)
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total, note=note)
         elif time.monotonic() - self._spoke > _QUIET_S:
@@ -47,6 +54,25 @@ class StageBar:
     def result(self, cached: bool, summary: str) -> None:
         """How the stage ended."""
         self.cached, self.summary = cached, summary
+        if self._artifact is not None:
+            self._show_in_prefect(100.0)
+        with contextlib.suppress(Exception):  # Outside a run of Prefect there is no log.
+            from prefect import get_run_logger
+
+            get_run_logger().info("%s%s: %s", self._name, " (cached)" if cached else "", summary)
+
+    def _show_in_prefect(self, percent: float) -> None:
+        """Show the bar on the run's page; a server that does not answer is no obstacle."""
+        from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+        with contextlib.suppress(Exception):
+            if self._artifact is None:
+                key = "".join(c if c.isalnum() else "-" for c in self._name.lower())
+                self._artifact = create_progress_artifact(
+                    percent, key=f"progress-{key}", description=self._name
+                )
+            else:
+                update_progress_artifact(self._artifact, percent)
 
 
 class Progress:

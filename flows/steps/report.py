@@ -273,14 +273,22 @@ def _people_for(split: str, profile: Profile) -> str:
 
 def _splits(annotations: Path, profile: Profile) -> list[dict[str, Any]]:
     """Rows of people and without a person of each split, with what each kind is for."""
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    table = pq.read_table(annotations, columns=["split", "family"])
-    names = table.column("split").to_pylist()
-    counts, families = Counter(names), table.column("family").to_pylist()
+    from hemlets.data.synthetic.people import SOURCE
+
+    table = pq.read_table(annotations, columns=["split", "family", "source"])
+    counts = Counter(table.column("split").to_pylist())
+    # A photograph is a family of its own.
+    rendered = table.filter(pc.equal(table.column("source"), SOURCE))
+    pairs = zip(*(rendered.column(name).to_pylist() for name in ("family", "split")), strict=True)
+    families: dict[str, list[str]] = {}
+    for family, split in pairs:
+        families.setdefault(split, []).append(family)
     return [
         {"split": split, "people": counts[split], "empty": counts[f"{split}-background"],
-         "families": sorted(_parts(f for f, s in zip(families, names, strict=True) if s == split)),
+         "families": sorted(_parts(families.get(split, ()))),
          "people_for": _people_for(split, profile), "empty_for": _USES[split][1]}
         for split in SPLITS
     ]  # fmt: skip
@@ -323,18 +331,19 @@ def _lifter_better(predictors: dict[str, Any]) -> list[str]:
 
 def _floors(profile: Profile, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Each floor with the figure that was compared with it; empty for old facts without figures."""
-    found: Mapping[str, float | None] = facts.get("figures", {})
-    floors = profile.promotion.model_dump(mode="json")["floors"]
+    own = {entry["name"]: entry["figures"] for entry in facts.get("own", ())}
+    gates = [("", profile.promotion.floors, facts.get("figures", {}))]
+    gates += [(judge.name, judge.floors, own.get(judge.name, {})) for judge in profile.judges]
     rows = []
-    for key, floor in sorted(floors.items()) if found else ():
-        places = 1 if metric_of(key).unit else 2
-        ends = [f"{word} {floor[end]:g}" for word, end in (("at least", "min"), ("at most", "max"))
-                if floor[end] is not None]  # fmt: skip
-        value = found.get(key)
-        shown = "–" if value is None else f"{value:.{places}f}"
-        rows.append(
-            {"title": metric_of(key).title, "key": key, "value": shown, "floor": ", ".join(ends)}
-        )
+    for name, floors, found in gates:
+        for key, floor in sorted(floors.items()) if found else ():
+            places = 1 if metric_of(key).unit else 2
+            ends = [f"{word} {end:g}" for word, end in (("at least", floor.min),
+                    ("at most", floor.max)) if end is not None]  # fmt: skip
+            value = found.get(key)
+            shown = "–" if value is None else f"{value:.{places}f}"
+            title = metric_of(key).title + (f" on {name}" if name else "")
+            rows.append({"title": title, "key": key, "value": shown, "floor": ", ".join(ends)})
     return rows
 
 

@@ -40,6 +40,10 @@ def _table(rules: PromotionRules, facts: Mapping[str, Any]) -> list[str]:
         limit = " ".join(f"{sign} {_value(key, edge)}" for sign, edge in limits if edge is not None)
         other = _value(key, champion.get(key))
         rows.append(f"| {metric_label(key)} | {_value(key, value)} | {other} | {limit} |")
+    for own in facts.get("own", ()):
+        for key, value in sorted(own["figures"].items()):
+            title = f"{metric_label(key)} on {own['held_out']}"
+            rows.append(f"| {title} | {_value(key, value)} | | |")
     return rows
 
 

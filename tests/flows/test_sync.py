@@ -13,7 +13,7 @@ from flows.sources import Source
 from flows.steps import sync as step
 from flows.steps.merge_datasets import chosen_rows, profile_parts
 from flows.storage import data_versions
-from hemlets.core.errors import ConfigError, DataError
+from hemlets.core.errors import ConfigError, DataError, HemletsError
 from hemlets.core.workspace import Workspace
 from hemlets.data.table import Annotations
 
@@ -29,7 +29,7 @@ def home(tmp_path: Path) -> Workspace:
     return Workspace(home=tmp_path / "home")
 
 
-def source(place: Path, **more: object) -> Source:
+def source(place: Path | str, **more: object) -> Source:
     return Source(name="street", place=str(place), **more)
 
 
@@ -112,6 +112,40 @@ def test_a_source_that_vanishes_half_way_leaves_the_version_before(
         step.sync(home, [source(place)])
     assert len(rows(home)) == 8
     assert not list((home.home / "ingested").glob(".street.*"))
+
+
+@pytest.mark.services
+def test_a_bucket_is_read_and_its_damaged_objects_are_named(label, home, uploads) -> None:
+    label(uploads.folder, range(1, 121))
+    for number in (7, 20, 90):
+        (uploads.folder / "images" / f"{number:06d}.jpg").write_bytes(b"no image")
+    (synced,) = step.sync(home, [source("s3://uploads/street")])
+    assert (synced.rows, synced.left_out, synced.files) == (117, 3, 121)
+    assert all(f"{number:06d}.jpg" in str(synced) for number in (7, 20, 90))
+    (again,) = step.sync(home, [source("s3://uploads/street")])
+    assert again.arrived == 0
+
+
+@pytest.mark.services
+def test_a_bucket_that_vanishes_half_way_leaves_the_version_before(
+    label, home, uploads, monkeypatch
+) -> None:
+    label(uploads.folder, range(1, 9))
+    (first,) = step.sync(home, [source("s3://uploads/street")])
+    label(uploads.folder, range(11, 31), name="train_b")
+    ingest = step._ingest
+
+    def vanishes(*arguments):
+        uploads.server.kill()
+        uploads.server.wait()
+        return ingest(*arguments)
+
+    monkeypatch.setattr(step, "_ingest", vanishes)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(HemletsError, match="can't be reached"):
+        step.sync(home, [source("s3://uploads/street")])
+    assert len(rows(home)) == first.rows == 8
+    assert data_versions.versions(home, "street") == [first.version]
 
 
 def test_a_dataset_that_was_ingested_by_hand_is_not_replaced(home, place) -> None:

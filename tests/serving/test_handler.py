@@ -8,6 +8,7 @@ import pytest
 
 from hemlets.core.errors import InputError
 from hemlets.inference.people import Detection
+from hemlets.inference.prediction_log import PredictionLog, read_log
 from hemlets.inference.predictor import Predictor
 from hemlets.inference.request import MOST_BOXES
 from hemlets.inference.types import BodyEstimate
@@ -156,6 +157,19 @@ def test_good_requests_are_answered_beside_bad_ones(
     alone = predictor.predict(list(handler.decode(batch[2]).people))[1]
     served = BodyEstimate.from_json(answers[2]["people"][1])
     np.testing.assert_allclose(served.joints3d_mm, alone.joints3d_mm, atol=0.05)
+
+
+def test_answered_people_are_logged_and_nothing_of_bad_requests(
+    predictor: Predictor, context: Context, picture: bytes, tmp_path: Path
+):
+    log = PredictionLog(tmp_path / "log", share=1.0)
+    handler = PoseHandler(predictor, Nobody(), name="m", version="7", log=log)
+    asked = [{"image": picture, "boxes": "[[5, 5, 60, 80], [9, 9, 70, 80]]"}, {"image": b"no"}]
+    handler.handle(asked, context)
+    log.flush()
+    found = read_log(tmp_path / "log")
+    assert list(found["version"]) == ["7", "7"]
+    assert list(found["people"]) == [2, 2]
 
 
 def test_what_the_predictor_refuses_is_a_bad_request_without_its_place_in_the_batch(
