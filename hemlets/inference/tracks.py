@@ -4,8 +4,8 @@ Each frame's people are assigned to the tracks of the frames before, so that mot
 agree best over all of them together (Kuhn 1955). Appearance is the colours of body, thighs and
 arms at the predicted joints. (The encoder's pooled features tell poses apart, not people: on the
 clips of ``bench_video.py`` the median cosine of two looks of one person is 0.1, and a twentieth of
-the looks of two people have 0.3 and more.) Whoever was gone for longer is recognised by appearance
-alone, for a while.
+the looks of two people have 0.3 and more.) Whoever is not where they should be is recognised by
+appearance alone, for a while. Colours of people who may hide each other are not believed.
 """
 
 from __future__ import annotations
@@ -31,11 +31,14 @@ _SCALE: Final = 0.25
 """Mean joint distance, as a share of the box's longer side, at which similarity has fallen to
 1/e."""
 
-_LOOKS: Final = 0.3
+_LOOKS: Final = 0.5
 """Share of appearance in the likeness of a person who was seen just before."""
 
 _RECOGNISED: Final = 0.55
 """Likeness of appearance from which somebody who was gone is the same."""
+
+_MIXED: Final = 0.15
+"""Overlap of two boxes from which the colours of one person may be the other's."""
 
 _NEW_LOOK: Final = 0.1
 """Share of a frame in a track's appearance."""
@@ -187,10 +190,9 @@ class Tracker:
             detections: Its people.
             looks: Appearance of each, see `appearance`; None where it is not known.
         """
-        looks = [None] * len(detections) if looks is None else looks
+        looks = _unmixed(detections, [None] * len(detections) if looks is None else looks)
         self._tracks = [t for t in self._tracks if frame - t.frame <= self._memory + 1]
         recent = [t for t in self._tracks if frame - t.frame <= self._max_gap + 1]
-        gone = [t for t in self._tracks if frame - t.frame > self._max_gap + 1]
         numbers = [-1] * len(detections)
 
         def match(tracks: list[_Known], *, by_motion: bool) -> None:
@@ -217,7 +219,7 @@ class Tracker:
                     tracks[row].see(detections[i], frame, looks[i])
 
         match(recent, by_motion=True)
-        match(gone, by_motion=False)
+        match([t for t in self._tracks if t.frame < frame], by_motion=False)
         for i, found in enumerate(detections):
             if numbers[i] < 0:
                 numbers[i] = self._next
@@ -227,3 +229,14 @@ class Tracker:
         self._tracks.sort(key=lambda track: -track.frame)
         del self._tracks[self._most :]
         return numbers
+
+
+def _unmixed(detections: Sequence[Detection], looks: Sequence[Float | None]) -> list[Float | None]:
+    """The appearances, but for those of people who may be hidden by others."""
+    boxes = [detection.box_xyxy for detection in detections]
+    return [
+        None
+        if any(i != j and a and b and box_iou(a, b) > _MIXED for j, b in enumerate(boxes))
+        else look
+        for i, (a, look) in enumerate(zip(boxes, looks, strict=True))
+    ]

@@ -136,6 +136,39 @@ def test_a_crowd_is_not_cut_off_at_six(detector: MultiPoseDetector, portrait: Im
     assert 20 <= len(found) <= 24
 
 
+def test_of_a_crowd_of_sixty_nearly_everybody_is_found_once(
+    detector: MultiPoseDetector, portrait: Image
+) -> None:
+    row = np.concatenate([portrait] * 10, 1)
+    found = detector.detect(np.concatenate([row] * 6, 0))
+    assert 48 <= len(found) <= 60
+
+
+def test_in_a_picture_of_40_pixels_nobody_need_be_found_and_nobody_lies_outside(
+    detector: MultiPoseDetector, portrait: Image
+) -> None:
+    found = detector.detect(cv2.resize(portrait, (34, 40), interpolation=cv2.INTER_AREA))
+    assert all(_lies_in(person, (0, 0, 34, 40)) for person in found)
+    assert len(found) <= 1
+
+
+def test_one_look_sees_a_wide_picture_in_a_canvas_of_its_own_shape(
+    picture: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canvas, shapes = module._canvas, []
+
+    def noted(part_HW3: Image, side: int, *, tight: bool) -> tuple[Image, np.ndarray]:
+        result = canvas(part_HW3, side, tight=tight)
+        shapes.append(result[0].shape)
+        return result
+
+    monkeypatch.setattr(module, "_canvas", noted)
+    wide = cv2.copyMakeBorder(picture, 0, 0, 0, 4, cv2.BORDER_REPLICATE)
+    found = MultiPoseDetector.load(thorough=False).detect(cv2.resize(wide, (910, 512)))
+    assert len(found) == 2
+    assert shapes == [(288, 512, 3)]
+
+
 def test_a_panorama_of_20000_pixels_is_seen_in_bounded_windows(
     detector: MultiPoseDetector, portrait: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,9 +178,9 @@ def test_a_panorama_of_20000_pixels_is_seen_in_bounded_windows(
     sides: list[int] = []
     canvas = module._canvas
 
-    def counted(part_HW3: Image, side: int) -> tuple[Image, np.ndarray]:
+    def counted(part_HW3: Image, side: int, *, tight: bool) -> tuple[Image, np.ndarray]:
         sides.append(side)
-        return canvas(part_HW3, side)
+        return canvas(part_HW3, side, tight=tight)
 
     monkeypatch.setattr(module, "_canvas", counted)
     (found,) = detector.detect(image)

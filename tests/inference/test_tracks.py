@@ -27,12 +27,19 @@ def test_people_who_pass_each_other_keep_their_numbers_by_their_motion() -> None
         assert numbers == [0, 1], frame
 
 
-def test_where_boxes_are_alike_the_colours_decide() -> None:
+def test_whoever_is_found_elsewhere_in_the_next_frame_is_known_by_the_colours() -> None:
     tracker = Tracker()
     looks = [_look(RED), _look(BLUE)]
-    assert tracker.assign(0, [_at(100), _at(110)], looks) == [0, 1]
-    # Both stand between where they were: motion alone would not tell.
-    assert tracker.assign(1, [_at(105), _at(106)], looks[::-1]) == [1, 0]
+    assert tracker.assign(0, [_at(0), _at(500)], looks) == [0, 1]
+    # Motion alone would call both new.
+    assert tracker.assign(1, [_at(250), _at(900)], looks[::-1]) == [1, 0]
+
+
+def test_the_colours_of_people_who_hide_each_other_are_not_believed() -> None:
+    tracker = Tracker()
+    looks = [_look(RED), _look(BLUE)]
+    assert tracker.assign(0, [_at(0), _at(70)], looks) == [0, 1]
+    assert tracker.assign(1, [_at(20), _at(45)], looks[::-1]) == [0, 1]
 
 
 def test_whoever_leaves_and_comes_back_is_recognised_by_the_colours() -> None:
