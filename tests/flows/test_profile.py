@@ -153,3 +153,33 @@ def test_a_stream_can_be_chosen_in_the_file_or_on_the_command_line(changed, tiny
 def test_a_stream_that_can_t_be_is_refused_by_name(tiny, overrides, message) -> None:
     with pytest.raises(ConfigError, match=message):
         load_profile(str(tiny), overrides)
+
+
+@pytest.mark.parametrize(
+    ("name", "mix"),
+    [
+        ("paper-h36m", {"human36m": 1.0}),
+        ("paper-h36m-mpii", {"human36m": 0.5, "mpii": 0.5}),
+        ("paper-humaneva", {"humaneva": 1.0}),
+    ],
+)
+def test_the_papers_profiles_train_on_the_papers_data_by_the_papers_losses_alone(
+    name: str, mix: dict[str, float]
+) -> None:
+    profile = load_profile(name)
+    assert profile.train_pose.mix == mix
+    assert profile.inference.flip_test
+    losses = profile.losses
+    assert (losses.alpha, losses.marginal, losses.posed_joints) == (0.05, 0.0, 0.0)
+    assert (losses.joint_units, losses.supervision) == ("voxels", "both")
+    pose = profile.pose
+    assert (pose.backbone, pose.crop_px, pose.volume_cells) == ("resnet50", 256, 64)
+    assert not pose.lateral
+
+
+def test_the_pose_network_of_table_2_keeps_what_humaneva_alone_has_taught_it() -> None:
+    stage = load_profile("paper-humaneva").train_posh
+    assert stage.steps == 1
+    assert stage.learning_rate <= 1e-12
+    assert stage.freeze_batch_norm
+    assert stage.shape_warmup > 0

@@ -198,3 +198,14 @@ def test_turning_the_image_turns_the_body(data: Path, monkeypatch: pytest.Monkey
     middle = plain.voxel_BJ3[..., :2] - 8
     seen = middle @ turn[:2, :2].T + 8
     torch.testing.assert_close(turned.voxel_BJ3[..., :2], seen, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_relations_keep_their_sign_in_a_mirrored_crop_and_change_sides(
+    data: Path, monkeypatch: pytest.MonkeyPatch, flip: bool
+) -> None:
+    table = Annotations.read(data / "annotations.parquet")
+    batch = _drawn(data, monkeypatch, flip=flip)
+    expected = table.relations[:4][:, list(FLIP_PARTS)] if flip else table.relations[:4]
+    assert len(set(np.unique(expected))) > 1
+    np.testing.assert_array_equal(batch.relation_BK, expected)

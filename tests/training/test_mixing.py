@@ -82,6 +82,14 @@ def test_processes_share_the_batch_of_one_process_and_each_sees_both_sources(
     assert seen.min() > 0.35 * 40 * 16 / world_size
 
 
+def test_each_part_that_a_batch_is_cut_into_sees_both_sources() -> None:
+    seen = np.zeros((2, 2), int)
+    for step in range(40):
+        for half, part in enumerate(np.split(_loader().indices(step)[0], 2)):
+            seen[half] += (part < 300).sum(), (part >= 300).sum()
+    assert seen.min() > 0.4 * 40 * 8
+
+
 def test_the_samples_of_a_step_depend_on_seed_and_step_alone() -> None:
     forward = _loader()
     for step in range(9):
