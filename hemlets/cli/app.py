@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from hemlets.cli.boundary import INTERRUPTED, handle_errors, prepare_streams
 from hemlets.cli.summaries import summary
-from hemlets.core.environment import put_project_first
+from hemlets.core.environment import put_project_first, quiet_decoders
 from hemlets.core.errors import ConfigError
 from hemlets.core.threads import wait_without_spinning
 
@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     prepare_streams()
     put_project_first()
+    quiet_decoders()
     wait_without_spinning()
     try:
         _app()(args=sys.argv[1:] if argv is None else list(argv), prog_name="hemlets")

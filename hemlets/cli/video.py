@@ -96,6 +96,13 @@ def video(
         )
     given_camera = None if camera is None else parse_camera(camera)
     given_box = None if box is None else parse_box(box)
+    if source.lower().endswith(".gif"):
+        raise ConfigError(
+            "an animated GIF can't be read",
+            where=source,
+            expected="an MP4, AVI, MOV, MKV or WebM file, a camera's number, or an address",
+            remedy=f"convert it: ffmpeg -i {source} {Path(source).stem}.mp4",
+        )
     if source.lower().endswith((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")):
         raise ConfigError(
             "this is a photo, not a video",
@@ -164,6 +171,8 @@ def _finder(
     if openpose is not None:
         n_frames = count_frames(Path(source))
         paired = pair_frames(openpose, n_frames)
+        if paired.from_1:
+            typer.echo(f"{openpose}: the files count the frames from 1", err=True)
         if paired.without:
             typer.echo(
                 f"{openpose}: {len(paired.without)} of {n_frames} frames have no file; nobody is "

@@ -86,6 +86,15 @@ def prepare_process(environment: MutableMapping[str, str] = os.environ) -> None:
         environment.setdefault(name, value)
 
 
+def quiet_decoders(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Keep FFmpeg's and OpenCV's own warnings off the terminal: errors are told by hemlets.
+
+    Call it before a video is opened: OpenCV reads the variables once.
+    """
+    environment.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    environment.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+
+
 def put_project_first(environment: MutableMapping[str, str] = os.environ) -> None:
     """Find the project's own packages before others of the same name on ``PYTHONPATH``.
 

@@ -26,10 +26,12 @@ class PairedFrames:
     Attributes:
         files: File of each frame that has one, by the frame's number from 0.
         without: Frames that have no file: nobody is taken to be in them.
+        from_1: Whether the files count the frames from 1.
     """
 
     files: dict[int, Path]
     without: tuple[int, ...]
+    from_1: bool = False
 
 
 def pair_frames(folder: Path, n_frames: int) -> PairedFrames:
@@ -52,7 +54,7 @@ def pair_frames(folder: Path, n_frames: int) -> PairedFrames:
         )
     files = {number - shift: file for number, file in numbers.items()}
     without = tuple(frame for frame in range(n_frames) if frame not in files)
-    return PairedFrames(files=files, without=without)
+    return PairedFrames(files=files, without=without, from_1=starts_at_1)
 
 
 def _frame_numbers(files: Sequence[Path], folder: Path) -> dict[int, Path]:

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -136,3 +138,27 @@ def test_the_live_page_gets_every_picture_of_a_file(footage, model_folder, monke
     assert result.exit_code == 0, result.output
     assert "live: http://127.0.0.1:" in result.output
     assert shown == [(128, 128, 3)] * 3
+
+
+CUT = b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41" + bytes(99)
+
+
+@pytest.mark.parametrize("content", [b"", CUT], ids=["empty", "cut"])
+def test_a_cut_video_is_one_message_without_the_decoders_own(tmp_path, content):
+    file = tmp_path / "cut.mp4"
+    file.write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, "-m", "hemlets.cli", "video", str(file), "--out", str(tmp_path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the file is no video that can be read")
+    assert "@ 0x" not in done.stderr
+
+
+def test_an_animated_gif_is_refused_with_how_to_convert_it(tmp_path):
+    file = tmp_path / "walk.gif"
+    file.write_bytes(b"GIF89a")
+    error = run(file).exception
+    assert isinstance(error, ConfigError)
+    assert "ffmpeg -i walk.gif walk.mp4" in (error.remedy or "")

@@ -85,3 +85,9 @@ def test_two_numbers_that_vary_are_refused(tmp_path: Path) -> None:
 def test_files_without_a_number_are_no_frames(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no file of OpenPose"):
         pair_frames(_folder(tmp_path, ["notes.json"]), 4)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_whether_files_count_from_1_is_known(tmp_path: Path, first: int) -> None:
+    folder = _folder(tmp_path, _series("a_{:012d}_keypoints.json", first, 6))
+    assert pair_frames(folder, 6).from_1 == (first == 1)

@@ -33,6 +33,9 @@ _LARGEST_PX: Final = 1e5
 _TINY_PX: Final = 20.0
 """In images up to this side, joints within one pixel are plausible."""
 
+_NORMALISED: Final = 1.5
+"""Largest coordinate that is taken for a fraction: half a pixel may have been added to it."""
+
 _EDGE_PX: Final = 1.0
 """Annotations may lie this far outside the image."""
 
@@ -190,7 +193,7 @@ class _Check:
         if s.size_N2 is not None:
             is_tiny = (s.size_N2 <= _TINY_PX).any(1)
             self._refuse(
-                (joints <= 1.0).all((1, 2)) & ~is_tiny,
+                (joints <= _NORMALISED).all((1, 2)) & ~is_tiny,
                 "all joints lie in the first pixel: they look normalised by the image size",
                 s.joints_field,
                 "give joints in pixels of the image",
@@ -219,6 +222,13 @@ class _Check:
         )
         if s.size_N2 is None:
             return box
+        is_tiny = (s.size_N2 <= _TINY_PX).any(1)
+        self._refuse(
+            (box <= _NORMALISED).all(1) & ~is_tiny,
+            "the box lies in the first pixel: it looks normalised by the image size",
+            s.box_field,
+            "give the box in pixels of the image",
+        )
         outside = ((box[:, :2] >= s.size_N2) | (box[:, 2:] <= 0)).any(1)
         self._refuse(outside, "the box lies outside the image", s.box_field, "correct the box")
         return np.asarray(np.clip(box, 0.0, np.tile(s.size_N2, 2)), np.float64)

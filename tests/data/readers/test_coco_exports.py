@@ -282,3 +282,30 @@ def test_a_permutation_of_cocos_own_names_stays_refused(tmp_path):
     write(tmp_path / "result.json", export(sorted(NAMES)))
     with pytest.raises(DataError, match="the person's keypoints are"):
         list(read(tmp_path, ReadOptions()))
+
+
+@pytest.mark.parametrize("field", ["keypoints", "bbox"])
+def test_fractions_of_the_image_are_refused_by_what_they_look_like(rows, tmp_path, field):
+    image(tmp_path / "a.jpg")
+    content = export()
+    person = content["annotations"][0]
+    if field == "bbox":
+        person["bbox"] = [0.1, 0.05, 0.8, 0.9]
+    else:
+        person["keypoints"] = [
+            value if i % 3 == 2 else value / SIZE[i % 3]
+            for i, value in enumerate(person["keypoints"])
+        ]
+    write(tmp_path / "person_keypoints_train.json", content)
+    samples, _, quarantine = rows()
+    assert not samples
+    (fault,) = quarantine.items
+    assert "normalised" in fault.what
+    assert fault.field == field
+
+
+def test_a_byte_order_mark_of_windows_is_no_fault(rows, tmp_path):
+    image(tmp_path / "a.jpg")
+    file = tmp_path / "person_keypoints_train.json"
+    file.write_bytes(b"\xef\xbb\xbf" + json.dumps(export()).encode())
+    assert list(rows()[0]) == ["coco/1"]
