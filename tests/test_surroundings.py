@@ -101,10 +101,10 @@ def surroundings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sur
         home.mkdir(mode=0o755)
         os.chown(home, NOBODY, NOBODY)
         given.environment |= {"HOME": str(home), "TMPDIR": str(home)}
-        trial = subprocess.run(
-            [sys.executable, "-c", f"open({str(PHOTO)!r}, 'rb')"], user=NOBODY, check=False
-        )
-        if trial.returncode:
+        look = f"open({str(PHOTO)!r}, 'rb')"
+        try:
+            subprocess.run([sys.executable, "-c", look], user=NOBODY, check=True)
+        except (OSError, subprocess.CalledProcessError):
             shutil.rmtree(home)
             pytest.skip("another user can't read this checkout or its Python")
     elif name == "no HOME":

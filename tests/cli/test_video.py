@@ -161,4 +161,4 @@ def test_an_animated_gif_is_refused_with_how_to_convert_it(tmp_path):
     file.write_bytes(b"GIF89a")
     error = run(file).exception
     assert isinstance(error, ConfigError)
-    assert "ffmpeg -i walk.gif walk.mp4" in (error.remedy or "")
+    assert f"ffmpeg -i {file} walk.mp4" in (error.remedy or "")
