@@ -1,6 +1,6 @@
 """Notifications after a validation: Great Expectations' own actions, and a webhook.
 
-A notification that can't be delivered is logged; it never changes the validation's result.
+A failed notification is logged; it never changes the validation's result.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 
 
 class WebhookAction(gx_actions.ValidationAction):  # type: ignore[misc]
-    """Posts the outcome as JSON to an address.
+    """Posts the outcome as JSON to a URL.
 
     Attributes:
-        url: The address; ``${NAME}`` stands for an environment variable.
-        notify_on: Which outcomes are posted.
+        url: The URL; ``${NAME}`` is replaced by an environment variable.
+        notify_on: Outcomes to post.
     """
 
     type: Literal["webhook"] = "webhook"
@@ -31,7 +31,7 @@ class WebhookAction(gx_actions.ValidationAction):  # type: ignore[misc]
     notify_on: Literal["all", "success", "failure"] = "all"
 
     def run(self, checkpoint_result: Any, action_context: Any = None) -> dict[str, Any]:
-        """Post the outcome, unless it is not to be notified."""
+        """Post the outcome if ``notify_on`` includes it."""
         import requests
 
         failed = [
@@ -58,7 +58,7 @@ class WebhookAction(gx_actions.ValidationAction):  # type: ignore[misc]
 
 
 class NotifyAction(gx_actions.ValidationAction):  # type: ignore[misc]
-    """Runs other actions, each of which may fail without harm.
+    """Runs other actions; failures are logged.
 
     Attributes:
         settings: Settings of the actions.
@@ -79,7 +79,7 @@ class NotifyAction(gx_actions.ValidationAction):  # type: ignore[misc]
 
 
 def find_action(settings: Mapping[str, Any]) -> gx_actions.ValidationAction:
-    """Make an action from its settings, which are those of Great Expectations.
+    """Build an action from Great Expectations' settings.
 
     Raises:
         ValueError: The type is unknown, or a setting is wrong.

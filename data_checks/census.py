@@ -1,7 +1,6 @@
 """Facts of a whole table: names and their splits, usual lengths, distributions.
 
-The table is read once, chunk by chunk. Rules of single rows then look up here what they need to
-know about the other rows.
+The table is read once, chunk by chunk. Rules of single rows look up facts about other rows here.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ _CODED = ("split", "source", "clip", "family", "subject")
 _COLUMNS = (*_CODED, "sample_id", "image_hash", "shard", "shard_row")
 
 DECODED_ROWS = 500
-"""Rows whose images are decoded; all of them in smaller tables."""
+"""Number of rows whose images are decoded; all of a smaller table."""
 
 POSED_ROWS = 200_000
-"""Rows whose body is posed again; all of them in smaller tables. Posing takes 80 µs each."""
+"""Number of rows whose body is posed again; posing takes 80 µs each."""
 
 _SAME_BOX_IOU = 0.9
 _LARGE_GROUP = 200
@@ -46,16 +45,16 @@ class Census:
     """Facts of a whole table that rules of single rows need.
 
     Attributes:
-        rows: Rows of the table.
+        rows: Number of rows.
         codes: Text columns with few values.
-        ids: Sample ids, one each row.
-        hashes: Image hashes, one each row.
+        ids: Sample ids, one per row.
+        hashes: Image hashes, one per row.
         boxes: (N, 4) boxes.
         stored: Whether any row has a stored image.
         reference: Usual lengths of bones.
         distributions: Label distributions.
         theta: Spread of θ.
-        near: Images that look alike across splits.
+        near: Near-duplicate images in different splits.
     """
 
     rows: int
@@ -71,19 +70,14 @@ class Census:
 
     @classmethod
     def of(cls, table: Annotations, shards: Path) -> Census:
-        """The census of a table in memory."""
+        """Take the census of a table in memory."""
         return cls.take(
             [Chunk(table=table, rows=np.arange(len(table)))] if len(table) else [], shards
         )
 
     @classmethod
     def take(cls, chunks: TableFile | list[Chunk], shards: Path) -> Census:
-        """Read a table once.
-
-        Args:
-            chunks: The table.
-            shards: The folder of the image shards.
-        """
+        """Read a table once, in chunks; ``shards`` is the folder of its images."""
         parts: list[pa.Table] = []
         boxes: list[Array] = [np.zeros((0, 4), np.float32)]
         lengths: list[Array] = [np.zeros((0, 14), np.float32)]
@@ -118,12 +112,12 @@ class Census:
 
     @cached_property
     def _hash_groups(self) -> tuple[Ints, list[str]]:
-        """Hashes that occur twice or more, and the number of each row's hash among them or -1."""
+        """Return repeated hashes, and the number of each row's hash among them or -1."""
         return _repeated(self.hashes)
 
     @cached_property
     def images(self) -> SharedNames:
-        """Images by their hash, over splits. Rows whose hash is their own have no name."""
+        """Images by hash, over splits; unique images have no name."""
         group_N, names = self._hash_groups
         shared = Codes(names=["", *names], values=(group_N + 1).astype(np.int32))
         return SharedNames.of(
@@ -137,12 +131,12 @@ class Census:
 
     @cached_property
     def families(self) -> SharedNames:
-        """Families of motions over splits. Real datasets aren't split by family."""
+        """Motion families over splits, for rendered data only."""
         return self._shared("family", real_too=False)
 
     @cached_property
     def duplicated_ids(self) -> dict[str, list[int]]:
-        """Rows of each sample id that occurs more than once."""
+        """Rows of each repeated sample id."""
         group_N, names = _repeated(self.ids)
         found: dict[str, list[int]] = defaultdict(list)
         for row in np.flatnonzero(group_N >= 0).tolist():
@@ -151,7 +145,7 @@ class Census:
 
     @cached_property
     def twins(self) -> dict[int, list[int]]:
-        """Other rows of the same split with the same image and box, by row; only rows with some."""
+        """Rows of the same split with the same image and box, by row."""
         group_N, _ = self._hash_groups
         split_N = self.codes["split"].values
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -174,7 +168,7 @@ class Census:
 
     @cached_property
     def subjects_tested_on(self) -> SharedNames:
-        """Subjects over training and test, where the protocol tests on other subjects."""
+        """Subjects over training and test, if the protocol separates them."""
         scoped, datasets = self._scoped("subject")
         ignored = frozenset(
             number
@@ -190,7 +184,7 @@ class Census:
         return SharedNames.of("subject", scoped, sides, joined=False, ignored=ignored)
 
     def sample(self, count: int) -> npt.NDArray[np.bool_]:
-        """A sample of rows (N,): all of a small table, else a number of them drawn by content."""
+        """Choose ``count`` rows by content; all rows of a small table. Mask (N,)."""
         chosen = np.ones(self.rows, bool)
         if self.rows > count:
             digest = hashlib.sha256()
@@ -212,13 +206,13 @@ class Census:
         return self.sample(POSED_ROWS)
 
     def splits(self) -> dict[str, int]:
-        """Rows of each split that occurs."""
+        """Rows of each existing split."""
         split = self.codes["split"]
         counts = np.bincount(split.values, minlength=len(split.names))
         return {name: int(count) for name, count in zip(split.names, counts, strict=True)}
 
     def sources(self) -> list[str]:
-        """The sources that occur."""
+        """Existing sources."""
         return list(self.codes["source"].names)
 
     def _shared(self, field: str, *, real_too: bool) -> SharedNames:
@@ -231,7 +225,7 @@ class Census:
         return SharedNames.of(field, scoped, self.codes["split"], joined=True, ignored=ignored)
 
     def _scoped(self, field: str) -> tuple[Codes, list[str]]:
-        """A field whose names count within their dataset, where that is a known one."""
+        """Return a field whose names are prefixed by known datasets."""
         own, source = self.codes[field], self.codes["source"]
         key = own.values * np.int64(max(len(source.names), 1)) + source.values
         pairs, inverse = np.unique(key, return_inverse=True)
@@ -245,13 +239,13 @@ class Census:
 
 
 def _people(splits: Codes) -> npt.NDArray[np.bool_]:
-    """Rows (N,) of splits of people. Empty scenes may look alike: many are plain."""
+    """Mark rows (N,) of splits of people; empty scenes may look alike."""
     shown = np.array([name not in BACKGROUND_SPLITS for name in splits.names], bool)
     return shown[splits.values] if len(shown) else np.zeros(0, bool)
 
 
 def _repeated(texts: pa.Array) -> tuple[Ints, list[str]]:
-    """A number for each text that occurs twice or more, -1 for others; and these texts."""
+    """Number texts that occur more than once, -1 for others; return these texts too."""
     encoded = texts.dictionary_encode()
     code_N = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     count_C = np.bincount(code_N, minlength=len(encoded.dictionary))

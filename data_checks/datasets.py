@@ -1,8 +1,8 @@
 """Facts about known datasets that their rows are checked against.
 
-What a reader's `Dataset` states (publication, supervision) is not repeated here. Vocabularies come
+Facts of a reader's `Dataset` (publication, supervision) are not repeated here. Vocabularies come
 from the datasets' own documents. Readers may decorate a name (``S1/Walking 1`` for ``Walking``),
-so a vocabulary is a pattern that the whole name must match.
+so a vocabulary is a pattern for the whole name.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from hemlets.data.readers.contract import Dataset, Supervision
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFacts:
-    """One dataset.
+    """Facts about one dataset.
 
     Attributes:
         name: The table's ``source``.
         absent: Joints that it never has, with the reason in ``note``.
         also: Supervision that some distributions of it have beyond the reader's `Dataset`.
-        labelled: Whether people labelled depth relations of it.
-        subjects: Pattern of its subjects' names; None where they are unbounded.
+        labelled: Whether people labelled its depth relations.
+        subjects: Pattern of its subjects' names; None if unbounded.
         cameras: Pattern of its cameras' names.
         actions: Pattern of its actions' names.
-        tested_by_subject: Its protocol tests on subjects that are not trained on.
-        image_sizes: Width and height of its source images, where these are few.
-        markerless: Its 3D joints were found in pictures, so that single frames are off by far.
-        bending: Parts that bend between their joints, so that their length says little.
+        tested_by_subject: Whether its protocol tests on other subjects than it trains on.
+        image_sizes: Width and height of its source images, if few.
+        markerless: Its 3D joints were found in images, so single frames have large errors.
+        bending: Parts that bend between their joints, so that their length varies.
         reprojection_of_box: Tolerance of reprojection as a share of the box's longer side, for
-            datasets whose camera or 2D joints were fitted or annotated apart from the 3D.
+            datasets whose camera or 2D joints were fitted or annotated independently of the 3D.
         note: Reasons for these facts.
     """
 
@@ -52,14 +52,14 @@ class DatasetFacts:
 
     @property
     def dataset(self) -> Dataset:
-        """The dataset as its reader states it."""
+        """The reader's dataset."""
         from hemlets.data.readers.catalogue import find
 
         return find(self.name)
 
     @property
     def supervision(self) -> frozenset[Supervision]:
-        """What its rows may teach."""
+        """Kinds of labels that its rows may have."""
         return self.also | frozenset(self.dataset.supervision)
 
     @property
@@ -74,13 +74,13 @@ class DatasetFacts:
 
     @property
     def relations(self) -> frozenset[str]:
-        """Sources that its depth relations may have."""
+        """Allowed sources of its depth relations."""
         computed = ("3d",) if self.joints3d else ()
         return frozenset((*computed, *(("fbi", "ordinal") if self.labelled else ())))
 
     @property
     def why(self) -> str:
-        """Where the facts come from, and reasons."""
+        """Sources and reasons of the facts."""
         return f"{self.dataset.paper}: {self.note}"
 
 

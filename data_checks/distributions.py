@@ -1,4 +1,4 @@
-"""Label distributions of a table, and their distance from those of an earlier version."""
+"""Label distributions of a table, and their distance from an earlier version's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from data_checks.rule import Array, Entries, Float
 from hemlets.data.table import Annotations
 
 _KS_NOISE = 1.63
-"""Factor of the two-sample Kolmogorov-Smirnov distance that chance exceeds once in a hundred."""
+"""Factor of the two-sample Kolmogorov-Smirnov distance at 1 % significance."""
 
 
 class Distributions:
@@ -39,12 +39,12 @@ class Distributions:
         return found
 
     def add(self, table: Annotations, joints_NJ3: Float, lengths_NP: Float) -> None:
-        """Add a chunk; rows without a person, which have no labels, are left out.
+        """Add a chunk; rows without a person are left out.
 
         Args:
             table: The chunk.
-            joints_NJ3: Its known 3D joints, NaN elsewhere.
-            lengths_NP: Their bones' lengths.
+            joints_NJ3: Its 3D joints, NaN where unknown.
+            lengths_NP: Lengths of their bones.
         """
         shown_N = table.shows_person
         if not shown_N.all():
@@ -85,10 +85,10 @@ class Distributions:
             counter[str(entry["values"].as_py())] += entry["counts"].as_py()
 
     def drift(self, previous: Distributions) -> Entries:
-        """Distances in 0–1 from an earlier table's distributions, less what chance explains.
+        """Compute distances in 0–1 from an earlier table's distributions, less the expected noise.
 
-        Total variation for categories, Kolmogorov-Smirnov for numbers: both are shares of rows
-        that would have to change, so one limit means the same for all.
+        Total variation for categories, Kolmogorov-Smirnov for numbers: both are shares of rows that
+        would have to change, so one limit applies to all.
         """
         found: dict[str, tuple[str, float, float]] = {}
         for name, (field, parts) in self._numbers.items():

@@ -1,8 +1,8 @@
-"""Data Docs that need no network.
+"""Data Docs without network access.
 
-Great Expectations' own pages load styles and scripts from content delivery networks, and a script
-draws its index. Here its renderers fill templates of ours (``templates/data_docs``), which take
-precedence over its templates of the same name and fetch and execute nothing.
+Great Expectations' own pages load styles and scripts from content delivery networks. Here its
+renderers fill our templates (``templates/data_docs``), which take precedence over its templates of
+the same name and load and execute nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TEMPLATES = Path(__file__).parent / "templates" / "data_docs"
 
 
 class OfflineView(DefaultJinjaPageView):  # type: ignore[misc]
-    """Fills our templates, and Great Expectations' where we have none."""
+    """Fills our templates, or Great Expectations' where we have none."""
 
     def __init__(self, **directories: Any) -> None:
         super().__init__(**directories)
@@ -46,10 +46,10 @@ class OfflineIndexView(OfflineView):
 
 
 class ResultsRenderer(ValidationResultsPageRenderer):  # type: ignore[misc]
-    """Leaves out where Great Expectations read the values from: a file that is gone."""
+    """Renders results without the path of the values' temporary file."""
 
     def render(self, validation_results: Any) -> Any:
-        """A document of one suite's results."""
+        """Render one suite's results."""
         shown = copy.copy(validation_results)
         shown.meta = {k: v for k, v in shown.meta.items() if not k.startswith("batch_")}
         shown.meta["batch_kwargs"] = {"data_asset_name": TABLE_FILE}
@@ -57,13 +57,13 @@ class ResultsRenderer(ValidationResultsPageRenderer):  # type: ignore[misc]
 
 
 class IndexRenderer:
-    """Gives the index's template each suite with its page and its numbers of expectations."""
+    """Passes each suite, its page and its numbers of expectations to the index template."""
 
     def __init__(self, data_context: EphemeralDataContext) -> None:
         self._context = data_context
 
     def render(self, links: Mapping[str, Any]) -> dict[str, Any]:
-        """Values for the template, from the links that the site's builder has collected."""
+        """Return the template's values from the site builder's links."""
         store = self._context.validation_results_store
         results = {result.suite_name: result for result in map(store.get, store.list_keys())}
         return {
@@ -122,7 +122,7 @@ class BuildDataDocs(UpdateDataDocsAction):  # type: ignore[misc]
     type: Literal["build_data_docs"] = "build_data_docs"
 
     def run(self, checkpoint_result: Any, action_context: Any = None) -> dict[str, Any]:
-        """Build the pages, without the fonts and pictures that they do not use."""
+        """Build the pages, without unused fonts and pictures."""
         self._data_context.build_data_docs()
         for site in self._data_context.variables.data_docs_sites.values():
             folder = Path(site["store_backend"]["base_directory"])

@@ -1,8 +1,8 @@
-"""Rows of a large table that decide its rules.
+"""Select the rows of a large table that decide its rules.
 
-A bound holds for all rows when it holds for those with the largest and smallest values, so Great
-Expectations gets the most extreme rows of every rule, whichever side of the bound they are on.
-Rows beyond a bound are counted here.
+A bound holds for all rows if it holds for the largest and smallest values. So Great Expectations
+gets the most extreme rows of every rule, on both sides of the bound. Rows beyond a bound are
+counted here.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from data_checks.rows import RowNumbers, Rows
 from data_checks.rule import Array, Rule
 
 ROWS_EACH = 20
-"""Rows kept at either end of a rule's values."""
+"""Number of rows at either end of a rule's values."""
 
 
 class Extremes:
-    """Most extreme rows of each rule, chunk by chunk, and the number of rows beyond each bound.
+    """Collects the most extreme rows of each rule, and counts the rows beyond each bound.
 
     Args:
         rules: Rules of rows.
-        repeated: Numbers of rows whose text occurs more than once although it must be unique.
+        repeated: Numbers of rows with repeated text that must be unique.
     """
 
     def __init__(self, rules: Sequence[Rule], repeated: RowNumbers) -> None:
@@ -73,7 +73,7 @@ class Extremes:
 
     @property
     def rows(self) -> RowNumbers:
-        """Numbers of the kept rows, sorted."""
+        """Numbers of the selected rows, sorted."""
         parts = [kept for kept, _ in self._kept.values()]
         parts += [np.array(list(seen.values()), np.int64) for seen in self._texts.values()]
         return np.unique(np.concatenate([np.zeros(0, np.int64), *parts, self._repeated]))

@@ -31,7 +31,7 @@ _VALIDITY = {
 
 
 def entry_names(field: Field) -> tuple[tuple[str, ...], ...]:
-    """Names of a field's entries along each of its axes."""
+    """Return names of a field's entries along each of its axes."""
     if not field.shape:
         return ()
     first = _ENTRIES.get(field.name) or _BY_LENGTH[field.shape[0]]
@@ -39,20 +39,20 @@ def entry_names(field: Field) -> tuple[tuple[str, ...], ...]:
 
 
 def first_axis(name: str) -> tuple[str, ...]:
-    """Names of a field's entries along its first axis; none for a single value."""
+    """Return names of a field's entries along its first axis; none for a single value."""
     return next(iter(entry_names(_field(name))), ())
 
 
 def is_text(column: str) -> bool:
-    """Whether a column holds text."""
+    """Return whether a column holds text."""
     return str(_field(column).dtype) == "string"
 
 
 def find_column(column: str) -> None:
-    """Make sure that a column exists.
+    """Require that a column exists.
 
     Raises:
-        ValueError: It does not; names the choices at the first part that is unknown.
+        ValueError: It does not; names the choices at the first unknown part.
     """
     field, parts = _field(column), column.split(".")[1:]
     axes = entry_names(field)
@@ -67,7 +67,7 @@ def find_column(column: str) -> None:
 
 
 def measure_column(rows: Rows, column: str) -> Measured:
-    """Values of a column; NaN where its validity says that it is not annotated."""
+    """Return values of a column; NaN where not annotated."""
     field, parts = _field(column), column.split(".")[1:]
     place = tuple(
         names.index(part) for part, names in zip(parts, entry_names(field), strict=True)

@@ -1,4 +1,4 @@
-"""Names as numbers, and which splits share a name, for tables of millions of rows."""
+"""Dictionary-encode names, and find names shared between splits, for millions of rows."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from data_checks.rule import Float
 
 @dataclass(frozen=True, kw_only=True)
 class Codes:
-    """A text column as the numbers of its distinct values.
+    """A dictionary-encoded text column.
 
     Attributes:
         names: The distinct values.
-        values: (N,) number of each row's value among them.
+        values: (N,) index of each row's value.
     """
 
     names: list[str]
@@ -26,25 +26,25 @@ class Codes:
 
     @classmethod
     def of(cls, column: pa.ChunkedArray) -> Codes:
-        """Number the values of a column."""
+        """Encode a column."""
         encoded = column.combine_chunks().dictionary_encode()
         values_N = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
         return cls(names=encoded.dictionary.to_pylist(), values=values_N)
 
     def text(self, row: int) -> str:
-        """The value of a row."""
+        """Return the value of a row."""
         return str(self.names[self.values[row]])
 
 
 @dataclass(frozen=True, kw_only=True)
 class SharedNames:
-    """In how many splits each row's name, or a component of it, occurs.
+    """Number of splits in which each row's name, or a component of it, occurs.
 
     Attributes:
-        what: Kind of name, for people.
-        values: (N,) splits that share the name. In more than one, the share of the name's rows
-            that lie in the others is added, so that the few rows in the wrong split come before
-            the many in the right one. NaN for rows without a name.
+        what: Kind of name, for messages.
+        values: (N,) splits that share the name, plus, if more than one, the share of the name's
+            rows in the other splits: the few rows in the wrong split sort before the many in the
+            right one. NaN for rows without a name.
     """
 
     what: str
@@ -61,11 +61,11 @@ class SharedNames:
         """Count the splits of each name.
 
         Args:
-            what: Kind of name, for people.
+            what: Kind of name, for messages.
             names: The name of each row.
             splits: The split of each row.
             joined: Whether a name joins several by ``+``.
-            ignored: Names, by number, that are not compared.
+            ignored: Indices of names that are not compared.
         """
         import pandas as pd
 
@@ -92,7 +92,7 @@ class SharedNames:
         )  # fmt: skip
 
     def observed(self, row: int) -> str:
-        """Where the worst component of a row's name occurs."""
+        """Describe the occurrences of the worst component of a row's name."""
         own = self._pairs[self._pairs["part"].isin(self._parts[self._names.values[row]])]
         worst = own.loc[own["score"].idxmax(), "part"]
         places = own[own["part"] == worst].sort_values("first")
@@ -105,7 +105,7 @@ class SharedNames:
 
 
 def _components(name: str, *, joined: bool) -> list[str]:
-    """Parts of a name, each within the name's scope, which stands before a null character."""
+    """Split a name, each part within the name's scope (before a null character)."""
     scope, divider, own = name.rpartition("\0")
     pieces = [piece.strip() for piece in own.split("+")] if joined else [own]
     return [f"{scope}{divider}{piece}" for piece in pieces if piece]

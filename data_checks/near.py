@@ -1,9 +1,8 @@
-"""Images that look alike in two splits: the same photograph, cut or compressed anew.
+"""Find images that look alike in two splits: the same photograph, cropped or compressed again.
 
-Each stored image becomes 64 bits that say where it gets brighter from left to right (the
-difference hash) and a thumbnail. Two images are candidates when their hashes differ in a few bits
-and agree wholly in one of four bands of 16, so that candidates are found by sorting, not by
-comparing all pairs; they count when their thumbnails correlate, too.
+Each stored image becomes a 64-bit difference hash and a thumbnail. Candidates are images whose
+hashes differ in few bits and are equal in one of four bands of 16; they are found by sorting. A
+candidate counts if the thumbnails correlate too.
 """
 
 from __future__ import annotations
@@ -24,14 +23,15 @@ from hemlets.data.table import ShardReader
 from hemlets.data.table.images import MAX_PIXELS
 
 HASHED_IMAGES: Final = 100_000
-"""Images that are compared; of a larger table first those that aren't trained on."""
+"""Largest number of compared images; held-out images first."""
 
 MAX_BITS: Final = 8
-"""Half the size, strong compression or 1 % cut off the border change no more, 19 times of 20."""
+"""Half the size, strong compression or 1 % cropping change no more, 19 times of 20."""
 
 MIN_CORRELATION: Final = 0.98
-"""Of thumbnails. The closest two of 800 rendered pictures reach 0.943; a picture compressed anew,
-at half its size or a little brighter stays above 0.995, with 1 % cut off its border above 0.977."""
+"""Of thumbnails. The closest two of 800 rendered pictures reach 0.943; a picture compressed again,
+at half its size or a little brighter stays above 0.995, cropped by 1 % above 0.977.
+"""
 
 _BANDS: Final = 4
 _THUMB: Final = 16
@@ -44,11 +44,11 @@ Pairs = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class NearDuplicates:
-    """Rows with an image that looks alike in another split.
+    """Rows with a similar image in another split.
 
     Attributes:
-        partner: For such a row, the row that looks most alike and the thumbnails' correlation.
-        compared: Images that were compared.
+        partner: The most similar row and the thumbnails' correlation, by row.
+        compared: Number of compared images.
     """
 
     partner: dict[int, tuple[int, float]]
@@ -67,11 +67,11 @@ class NearDuplicates:
         """Decode images and compare them across splits.
 
         Args:
-            shards: The folder of the image shards.
+            shards: Folder of the image shards.
             shard: Shard of each row.
-            shard_row: Place of each row's image in its shard.
+            shard_row: Position of each row's image in its shard.
             split: (N,) split of each row as a number.
-            compared: (N,) rows that are compared at all.
+            compared: (N,) rows to compare.
         """
         rows = np.flatnonzero(compared)
         if not len(np.unique(split[rows])) > 1 or not any(shard.names):
@@ -90,7 +90,7 @@ class NearDuplicates:
 def matches(
     hashes: npt.NDArray[np.uint64], thumbs: Array, split: npt.NDArray[np.int32]
 ) -> list[tuple[int, int, float]]:
-    """Pairs of images of different splits that look alike, with their correlation.
+    """Return pairs of similar images of different splits, with their correlation.
 
     Args:
         hashes: (N,) 64-bit hashes.
@@ -113,7 +113,7 @@ def matches(
 
 
 def difference_hash(grey_HW: Array) -> int:
-    """64 bits: whether each of 8×8 cells is brighter than its left neighbour."""
+    """Compute 64 bits: whether each of 8×8 cells is brighter than its left neighbour."""
     import cv2
 
     small = cv2.resize(grey_HW, (9, 8), interpolation=cv2.INTER_AREA)
@@ -122,7 +122,7 @@ def difference_hash(grey_HW: Array) -> int:
 
 
 def _alike(order: Pairs, value: Array, hashes: npt.NDArray[np.uint64], split: Array) -> Pairs:
-    """Candidates among the images that agree in one band."""
+    """Return candidates among the images that are equal in one band."""
     ordered = value[order]
     found = [np.zeros((0, 2), np.int64)]
     for step in range(1, min(_NEIGHBOURS, len(order) - 1) + 1):
@@ -152,7 +152,7 @@ def _normalised(thumbs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def _chosen(split: npt.NDArray[np.int32]) -> Pairs:
-    """Rows to compare: all, or those of the small splits and a part of the large ones."""
+    """Choose rows: all, or those of the small splits and a part of the large ones."""
     if len(split) <= HASHED_IMAGES:
         return np.arange(len(split))
     rng = np.random.default_rng(len(split))
@@ -195,7 +195,7 @@ def _decode(
 
 
 def _grey(data: bytes) -> Array | None:
-    """A small grey version of an image; None where it can't be decoded or is too large."""
+    """Decode a small grey image; None if it can't be decoded or is too large."""
     import cv2
     from PIL import Image
 

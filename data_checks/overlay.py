@@ -90,13 +90,13 @@ class Change(_Bound):
 
 
 class Addition(_Bound):
-    """A bound on a column of the annotation table, or on what a built-in rule measures.
+    """A bound on a column of the annotation table, or on a built-in rule's measurement.
 
     Attributes:
         column: A field (``frame``), an entry of one (``camera.fx``), or a rule of rows by name.
-        where: Text fields and the value or values that the rows must have.
-        says: The expectation as a sentence; made from the bound when empty.
-        reason: What goes wrong where it fails.
+        where: Text fields and their accepted value or values.
+        says: The expectation as a sentence; generated from the bound if empty.
+        reason: Consequence of a failure.
     """
 
     column: str
@@ -120,7 +120,7 @@ class Addition(_Bound):
         return self
 
     def rule(self, name: str, suite: str) -> Rule:
-        """The addition as a rule."""
+        """Convert the addition to a rule."""
         condition = ", ".join(f"{field} {value}" for field, value in self.where.items())
         says = self.says or f"{self.column} is {self.text()}{condition and f' ({condition})'}."
         base = RULES.get(self.column)
@@ -212,7 +212,7 @@ class Overlay:
         )
 
     def of(self, rule: Rule) -> Rule | None:
-        """A rule with its changes; None where it is switched off."""
+        """Return a rule with its changes; None if it is switched off."""
         if rule.name in self.switched_off:
             return None
         change = self.changed.get(rule.name)
@@ -282,7 +282,7 @@ def load_built_in() -> None:
 
 
 def _read(path: Path) -> tuple[_File, Any]:
-    """Values of a suite file, and its YAML nodes, which know their lines."""
+    """Return values of a suite file, and its YAML nodes with line numbers."""
     import yaml
 
     try:
@@ -315,7 +315,7 @@ def _read(path: Path) -> tuple[_File, Any]:
 
 
 def _repeated(node: Any) -> Iterator[Any]:
-    """Keys that a mapping has twice."""
+    """Return repeated keys of a mapping."""
     pairs = node.value if node is not None and node.id == "mapping" else ()
     seen: set[str] = set()
     for key, value in pairs:
@@ -326,7 +326,7 @@ def _repeated(node: Any) -> Iterator[Any]:
 
 
 def _line(node: Any, location: tuple[int | str, ...]) -> int:
-    """Line of the deepest node on the way to a location, from 1."""
+    """Return the line of the deepest node on the way to a location, from 1."""
     line = 1 if node is None else node.start_mark.line + 1
     for part in location:
         if node is not None and node.id == "mapping":

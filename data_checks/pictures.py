@@ -1,4 +1,4 @@
-"""Small pictures of rows: the image with box, 2D joints and bones on it."""
+"""Draw small pictures of rows: box, 2D joints and bones on the image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FAR = 9_999.0
 
 
 def picture_of(table: Annotations, reader: ShardReader, row: int) -> str | None:
-    """A PNG of one row as a ``data:`` address; None when the image can't be read.
+    """Draw a PNG of one row as a ``data:`` URL; None if the image can't be read.
 
     The person's left is blue and the right orange.
     """

@@ -33,22 +33,22 @@ RIGHT: Final = [FLIP_PARTS[i] for i in LEFT]
 
 
 def left_parts_at(joint: Joint) -> list[int]:
-    """Parts of the left side that begin or end at a joint."""
+    """Return parts of the left side that begin or end at a joint."""
     return [part for part in LEFT if joint in (PART_PARENT[part], PART_CHILD[part])]
 
 
 def with_twins(parts: list[int]) -> list[int]:
-    """Parts, followed by their mirror images."""
+    """Return parts followed by their mirror images."""
     return parts + [FLIP_PARTS[part] for part in parts]
 
 
 def median(values_NK: Float, *, fewest: int = 1, lower: bool = False) -> Float:
-    """Median of each row; NaN values do not count.
+    """Compute the median of each row (N, K), ignoring NaN.
 
     Args:
-        values_NK: (N, K) numbers.
-        fewest: Numbers below which the median is NaN.
-        lower: Take the lower of the two middle numbers rather than their mean.
+        values_NK: Numbers.
+        fewest: Fewest numbers for a median; NaN below.
+        lower: Take the lower of the two middle numbers instead of their mean.
     """
     ordered = np.sort(values_NK, axis=1)
     count_N = np.isfinite(ordered).sum(1)
@@ -60,7 +60,7 @@ def median(values_NK: Float, *, fewest: int = 1, lower: bool = False) -> Float:
 
 
 def standing_height(lengths_NP: Float) -> Float:
-    """Head top to ankle along the bones (N,), from the known ones; NaN without any."""
+    """Sum the known bones from head top to ankle (N,); NaN without any."""
     known_NP = np.isfinite(lengths_NP[:, LARGE])
     shares_N = (known_NP * SHARES).sum(1)
     total_N = np.nansum(lengths_NP[:, LARGE], axis=1)
@@ -69,15 +69,15 @@ def standing_height(lengths_NP: Float) -> Float:
 
 
 def typical_size(log_NP: Float) -> Float:
-    """Log size (N,) of each row's skeleton from the logs of its bones' lengths.
+    """Estimate the log size (N,) of each skeleton as the median over its bones' log lengths.
 
-    It is the median over bones: in a mean, four wrong bones of ten would hide themselves.
+    In a mean, four wrong bones of ten would hide themselves.
     """
     return median(log_NP[:, LARGE] - np.log(SHARES).astype(log_NP.dtype))
 
 
 def log_lengths(lengths: Float) -> Float:
-    """Logs of lengths; 0 counts as 1e-9, which gives a huge ratio rather than an infinite one."""
+    """Return logs of lengths; 0 counts as 1e-9, for a huge but finite ratio."""
     return np.asarray(np.log(lengths + np.asarray(1e-9, lengths.dtype)))
 
 
@@ -86,7 +86,7 @@ class Reference:
     """Usual lengths of bones of each row's subject or dataset, and their noise.
 
     Attributes:
-        groups: (N, 2) dataset and subject of each row as numbers, -1 where one has few rows.
+        groups: (N, 2) dataset and subject of each row as numbers, -1 for groups of few rows.
         usual: (G, 14) log lengths of each group; a dataset's are relative to the row's size.
         noise: (G, 14) standard deviations of the logs.
     """
@@ -132,12 +132,7 @@ class Reference:
         )
 
     def at(self, rows: Array, lengths_NP: Float) -> Expected:
-        """Usual lengths at some rows.
-
-        Args:
-            rows: Numbers of the rows.
-            lengths_NP: Their bones' lengths.
-        """
+        """Return usual lengths of some rows, by their numbers and bones' lengths."""
         source, subject = self.groups[rows].T
         size_N1 = typical_size(log_lengths(lengths_NP))[:, None]
         own = (subject >= 0)[:, None]
@@ -149,16 +144,16 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """Usual log lengths of bones (N, 14) at some rows, and their noise."""
+    """Usual log lengths of bones (N, 14) of some rows, and their noise."""
 
     usual: Float
     noise: Float
 
     def misfit(self, lengths_NP: Float, parts: list[int]) -> Float:
-        """How badly pairs of bones fit (N,), in squared standard deviations.
+        """Compute the misfit of pairs of bones (N,), in squared standard deviations.
 
-        Left and right share a deviation from the usual length, so their mean counts once; their
-        difference counts by itself.
+        Left and right share their deviation from the usual length, so their mean counts once; their
+        difference counts separately.
         """
         mirrored = [FLIP_PARTS[part] for part in parts]
         left, right = log_lengths(lengths_NP[:, parts]), log_lengths(lengths_NP[:, mirrored])

@@ -1,4 +1,4 @@
-"""The validation's page for people: what failed and why, with pictures of the worst rows."""
+"""Write the validation's page: failures, reasons, and pictures of the worst rows."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def write_report(
 
     Args:
         path: The page.
-        result: What was found.
-        rules: Every expectation that was evaluated.
-        shown: Rows to draw pictures of; None when the table could not be read.
+        result: The validation's result.
+        rules: All evaluated rules.
+        shown: Rows for pictures; None if the table could not be read.
         splits: Rows of each split.
-        shards: The folder of the image shards.
+        shards: Folder of the image shards.
     """
     findings = (*result.blocking, *result.warnings)
     failed = {finding.expectation: finding for finding in findings}
@@ -58,7 +58,7 @@ def write_report(
 def _pictures(
     finding: Finding, findings: Sequence[Finding], shown: Chunk | None, shards: Path
 ) -> list[str | None]:
-    """One picture, or None, for each of the finding's rows."""
+    """Return one picture, or None, for each of the finding's rows."""
     budget = max(1, min(_PICTURES_EACH, _PICTURES_IN_ALL // len(findings)))
     if shown is None:
         return [None] * len(finding.rows)

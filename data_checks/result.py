@@ -22,12 +22,12 @@ class _Value(BaseModel):
 
 
 class Row(_Value):
-    """A row that an expectation failed on.
+    """A row that failed an expectation.
 
     Attributes:
-        number: Row of the table, from 0; -1 where the finding is not about a person.
+        number: Row of the table, from 0; -1 if the finding is not about a person.
         sample_id: The row's sample id, or the split, joint or column concerned.
-        observed: What was found there, as a sentence.
+        observed: The finding, as a sentence.
     """
 
     number: int = Field(alias="row")
@@ -39,7 +39,7 @@ class Row(_Value):
 
 
 class Finding(_Value):
-    """One expectation that failed.
+    """One failed expectation.
 
     Attributes:
         expectation: Its name, see `data_checks.rules`.
@@ -47,8 +47,8 @@ class Finding(_Value):
         field: Field of the annotation table.
         says: The expectation as a sentence.
         reason: Why it matters.
-        observed: What was found at the worst row.
-        count: Rows concerned.
+        observed: The finding at the worst row.
+        count: Number of failing rows.
         rows: The worst of them, capped.
     """
 
@@ -93,14 +93,14 @@ class ValidationResult(_Value):
 
     @property
     def hash(self) -> str:
-        """SHA-256 of what was validated and found; free of times and paths."""
+        """SHA-256 of data and findings, without times and paths."""
         return content_hash(self._content())
 
     def _content(self) -> dict[str, Any]:
         return self.model_dump(mode="json", by_alias=True, exclude=set(_PAGES))
 
     def to_json(self) -> dict[str, Any]:
-        """What was found, as plain JSON values, with the addresses of the pages."""
+        """Convert to plain JSON values, with the addresses of the pages."""
         return self._content() | {
             "hash": self.hash,
             "data_docs": self.data_docs.as_uri(),
@@ -108,7 +108,7 @@ class ValidationResult(_Value):
         }
 
     def message(self) -> str:
-        """The outcome in plain words: expectations, fields, rows, and where to read more."""
+        """Summarise expectations, fields and rows, with the pages' addresses."""
         if self.passed:
             head = f"{self.rows:,} rows passed {self.expectations} expectations"
             head += f", with {len(self.warnings)} warnings" if self.warnings else ""

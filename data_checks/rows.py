@@ -1,4 +1,4 @@
-"""Rows of an annotation table, read in chunks, with the values that several rules share."""
+"""Read rows of an annotation table in chunks; compute values shared by several rules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from data_checks.census import Census
 
 CHUNK_ROWS = 16_384
-"""Rows measured together; the table's writer puts as many into a row group."""
+"""Rows per chunk; equals the table writer's row groups."""
 
 _NAMES = [field.name for field in FIELDS]
 
@@ -117,7 +117,7 @@ class Rows:
         return len(self.numbers)
 
     def measured(self, rule: Rule) -> Measured:
-        """The measurement of a rule."""
+        """Return the measurement of a rule."""
         if rule.name not in self.cache:
             with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
                 self.cache[rule.name] = rule.measure(self)
@@ -131,7 +131,7 @@ class Rows:
 
     @cached_property
     def of_source(self) -> dict[str, npt.NDArray[np.bool_]]:
-        """Mask (N,) of the rows of each dataset that occurs."""
+        """Mask (N,) of the rows of each existing dataset."""
         return {str(name): self.sources == name for name in np.unique(self.sources)}
 
     def equals(self, field: str, accepted: Sequence[str]) -> npt.NDArray[np.bool_]:
@@ -165,7 +165,7 @@ class Rows:
 
 
 def once(function: Callable[[Rows], T]) -> Callable[[Rows], T]:
-    """Compute a function of rows once, however many rules use it."""
+    """Cache a function of rows, so that several rules share its result."""
 
     @wraps(function)
     def cached(rows: Rows) -> T:
@@ -178,7 +178,7 @@ def once(function: Callable[[Rows], T]) -> Callable[[Rows], T]:
 
 
 def known_joints(table: Annotations) -> Float:
-    """3D joints (N, 18, 3) in mm with NaN where they are not annotated or not finite."""
+    """Return 3D joints (N, 18, 3) in mm; NaN where unknown."""
     joints_NJ3 = table.joints3d_mm.astype(np.float64)
     known_NJ = table.valid3d & np.isfinite(joints_NJ3).all(2)
     return np.where(known_NJ[..., None], joints_NJ3, np.nan)

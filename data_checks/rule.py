@@ -1,4 +1,4 @@
-"""Rules: what is computed for each row or entry, its bound, its words and where it applies.
+"""Rules: the measurement of each row or entry, its bound, its description and its scope.
 
 A rule is one function with the `rule` decorator in `data_checks.rules`. Great Expectations'
 suites, the pages and the messages are generated from it.
@@ -20,7 +20,7 @@ Float = npt.NDArray[np.float64]
 
 
 class Severity(StrEnum):
-    """What a failure does."""
+    """Effect of a failure."""
 
     BLOCK = "block"
     WARN = "warn"
@@ -28,18 +28,18 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One value per row, and the description of a row for people.
+    """One value per row, and a description of failing rows.
 
     Attributes:
         values: (N,) numbers, NaN where the rule does not apply, or (N,) text, None there.
-        observed: Describes what was found in a row; called for failing rows only.
+        observed: Describes the finding in a row; called for failing rows only.
     """
 
     values: Array
     observed: Callable[[int], str]
 
     def where(self, applies_N: Array) -> Measured:
-        """The same measurement, not applied to the other rows."""
+        """Restrict the measurement to some rows."""
         is_text = self.values.dtype == object
         other: Any = None if is_text else np.nan
         values_N = np.where(applies_N, self.values, other)
@@ -59,7 +59,7 @@ class Entries:
 
     @classmethod
     def of(cls, field: str, values: Mapping[str, tuple[float, str]]) -> Entries:
-        """Entries of one field, from each entry's value and its description."""
+        """Build entries of one field from each entry's value and description."""
         return cls(
             names=tuple(values),
             fields=(field,) * len(values),
@@ -106,16 +106,16 @@ class Rule:
         return self.unique or bool(self.one_of or self.matches)
 
     def excess(self, values: Any) -> Float:
-        """How far numbers (N,) lie beyond the bound: positive where the rule fails."""
+        """Return by how much numbers (N,) exceed the bound: positive where the rule fails."""
         low = -np.inf if self.at_least is None else self.at_least
         high = np.inf if self.at_most is None else self.at_most
         numbers_N = np.asarray(values, np.float64)
         return np.maximum(low - numbers_N, numbers_N - high)
 
     def fails(self, values_N: Array) -> npt.NDArray[np.bool_]:
-        """Where numbers (N,) lie beyond the bound, or where text is not accepted.
+        """Mark numbers (N,) beyond the bound, or text that is not accepted.
 
-        NaN and None never fail. Repeated text is not looked for.
+        NaN and None never fail. Repeated text is not searched here.
         """
         if self.is_text:
             wrong = {v for v in set(values_N.tolist()) - {None} if not self._accepts(v)}
@@ -213,7 +213,7 @@ def flagged(flags_NK: Array, names: Sequence[str], text: str) -> Measured:
 
 
 def names_where(names: Sequence[str], flags: Array, limit: int = 4) -> str:
-    """Names that a mask picks, with the number of those left out."""
+    """List the names that a mask selects, with the number of omitted ones."""
     picked = [name for name, flag in zip(names, flags, strict=True) if flag]
     rest = len(picked) - limit
     return ", ".join(picked[:limit]) + (f" and {rest} more" if rest > 0 else "")

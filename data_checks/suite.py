@@ -51,7 +51,7 @@ class Failure:
     Attributes:
         frame: Name of the frame.
         rule: The rule.
-        rows: Rows of the frame that Great Expectations calls unexpected.
+        rows: Unexpected rows of the frame.
     """
 
     frame: str
@@ -65,7 +65,7 @@ class Outcome:
 
     Attributes:
         evaluated: Number of expectations.
-        failures: Rules that failed.
+        failures: Failed rules.
         results: Its own validation results as JSON values.
     """
 
@@ -77,12 +77,12 @@ class Outcome:
 def run_suites(
     frames: Sequence[Frame], docs: Path, notify: Sequence[Mapping[str, Any]] = ()
 ) -> Outcome:
-    """Validate frames by one checkpoint, whose actions build Data Docs and send notifications.
+    """Validate frames in one checkpoint, whose actions build Data Docs and send notifications.
 
     Args:
         frames: Values to validate.
         docs: An empty folder for the Data Docs site.
-        notify: Settings of the actions that send notifications.
+        notify: Settings of the notifications.
 
     Raises:
         RuntimeError: Great Expectations could not evaluate an expectation.
@@ -133,7 +133,7 @@ def run_suites(
 def _definition(
     context: EphemeralDataContext, source: PandasDatasource, frame: Frame, folder: Path
 ) -> ValidationDefinition:
-    """A suite, and a file with the values that it validates."""
+    """Build a suite, and a file with the values that it validates."""
     import great_expectations as gx
     import pandas as pd
 

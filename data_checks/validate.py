@@ -1,4 +1,4 @@
-"""Validate a data version: measure its rules, bound them by Great Expectations, describe faults."""
+"""Validate a data version: measure rules, check bounds, describe faults."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from hemlets.core.files import sha256_file, write_json
 from hemlets.data.table import Annotations
 
 MAX_ROWS_NAMED = 20
-"""Rows that a finding names; its count is of all rows."""
+"""Largest number of rows in a finding; its count is of all rows."""
 
 WHOLE_ROWS = 16_384
-"""Great Expectations gets all rows of a table up to this size, the extreme ones of a larger."""
+"""Up to this size, Great Expectations gets all rows; else the extreme ones."""
 
 _SHARDS = "shards"
 _NOTHING = "nothing: no earlier version was given"
@@ -108,15 +108,15 @@ _Describe = Callable[[Rule, int], tuple[Row, str, float]]
 
 @dataclass(kw_only=True)
 class _Exam:
-    """Measured values for Great Expectations, and how to describe what fails.
+    """Measured values for Great Expectations, and descriptions of failures.
 
     Attributes:
         overlay: Changes of the rules.
-        frames: One a suite.
-        describe: By the frame's name.
-        counts: Rows beyond each rule's bound, where not all rows are in the frames.
+        frames: One per suite.
+        describe: Description functions by the frame's name.
+        counts: Rows beyond each rule's bound, if not all rows are in the frames.
         rows: Rows of the table.
-        shown: Rows that pictures can be drawn of.
+        shown: Rows for pictures.
         splits: Rows of each split.
     """
 
@@ -129,7 +129,7 @@ class _Exam:
     splits: dict[str, int] = field(default_factory=dict)
 
     def add(self, built_in: Rule, entries: Entries | None) -> bool:
-        """Add a rule of entries, unless there are none; says whether the rule holds."""
+        """Add a rule of entries, if any; return whether the rule holds."""
         rule = self.overlay.of(built_in)
         if rule is None or entries is None:
             return True
@@ -241,7 +241,7 @@ def _add_rows(
 
 
 def _applies(suite: str, table: Annotations) -> Array:
-    """Rows (N,) that a suite applies to."""
+    """Mark rows (N,) that a suite applies to."""
     if suite == ADDED:
         return np.ones(len(table), bool)
     if suite in APPLIES:

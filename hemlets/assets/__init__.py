@@ -1,8 +1,7 @@
-"""The project's own small data files: open body, motions, detector, encoder, starter weights.
+"""The project's bundled files: open body, motions, detector, encoder, starter weights.
 
-Each file is listed with its size and SHA-256 in ``manifest.json`` and checked before it is first
-used in a process, so that a damaged download is named instead of giving odd results. Where each
-comes from, and under which licence, stands in ``README.md`` beside this file.
+Each file is listed with size and SHA-256 in ``manifest.json`` and verified before its first use in
+a process. Sources and licences are in this folder's ``README.md``.
 """
 
 from __future__ import annotations
@@ -61,13 +60,13 @@ def _verify(folder: Path, name: str, expected: str) -> None:
 
 
 def asset_path(name: str) -> Path:
-    """The path of a bundled file, verified once in a process.
+    """Return the path of a bundled file, verified once per process.
 
     Args:
         name: Path inside the assets folder with forward slashes, as in the manifest.
 
     Raises:
-        AssetError: When the name is unknown or the file is missing or damaged.
+        AssetError: The name is unknown or the file is missing or damaged.
 
     >>> asset_path("body/open_body_lite.npz").name
     'open_body_lite.npz'
@@ -87,13 +86,10 @@ def _verified(folder: Path, name: str) -> Path:
 
 
 def verify_assets(folder: Path = ASSETS_FOLDER) -> list[str]:
-    """Checks every file of the manifest now.
-
-    Returns:
-        The names that were checked.
+    """Verify every file of the manifest; return the names.
 
     Raises:
-        AssetError: At the first file that is missing or damaged, with both hashes.
+        AssetError: A file is missing or damaged; names both hashes.
     """
     entries = _manifest(folder)
     for name, expected in entries.items():
@@ -102,10 +98,7 @@ def verify_assets(folder: Path = ASSETS_FOLDER) -> list[str]:
 
 
 def write_manifest(names: list[str], folder: Path = ASSETS_FOLDER) -> Path:
-    """Records the present hashes of some files, keeping the other entries.
-
-    For whoever makes an asset; readers only verify.
-    """
+    """Record the present hashes of some files; other entries stay."""
     file = folder / MANIFEST
     entries = _manifest(folder) if file.exists() else {}
     entries |= {name: _digest(folder / name) for name in names}

@@ -1,8 +1,7 @@
 """The bundled motion clips, grouped in families that never cross a split.
 
-Two clips of the same kind of motion hold nearly the same poses, so a split that parts them would
-measure memory. ``motions/families.json`` therefore puts every clip in one family and every family
-in one split.
+Clips of the same kind of motion have nearly the same poses, so splitting them would measure
+memorisation. ``motions/families.json`` assigns every clip to a family and every family to a split.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MotionClip:
-    """One clip of real motion as SMPL pose.
+    """One clip of captured motion as SMPL pose.
 
     Attributes:
-        name: Unique.
-        family: The kind of motion.
-        split: Where its family belongs by default.
-        fps: Frames a second.
+        name: Unique name.
+        family: Kind of motion.
+        split: Default split of its family.
+        fps: Frames per second.
         theta_F72: (F, 72) axis-angle in radians, y up, walking towards +z; the first rotation is
-            the root's. Collars, wrists, hands and toes are at rest throughout.
+            the root's. Collars, wrists, hands and toes are at rest.
         translation_F3_m: (F, 3) the root's position in metres, y up, the floor at 0.
     """
 
@@ -49,7 +48,7 @@ class MotionClip:
 
 
 def load_clips(split: Split | None = None) -> tuple[MotionClip, ...]:
-    """The clips of one split, or all, sorted by name.
+    """Load the clips of one split, or all, sorted by name.
 
     >>> sorted({clip.family for clip in load_clips("gate")})
     ['punch', 'spin']

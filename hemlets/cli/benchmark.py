@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from hemlets.evaluation.scoring.summary import Summary
     from hemlets.evaluation.scoring.truth import Truth
 
+_Resamples = Annotated[int, typer.Option(min=100, help="Draws of sequences behind each interval.")]
+_Seed = Annotated[int, typer.Option(help="Of the draws.")]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no table.")]
+
 benchmark = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -89,11 +93,9 @@ def score(
     pictures: Annotated[
         int, typer.Option(min=0, max=24, help="Worst samples to show as pictures.")
     ] = 12,
-    resamples: Annotated[
-        int, typer.Option(min=100, help="Draws of sequences behind each interval.")
-    ] = 2000,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no table.")] = False,
+    resamples: _Resamples = 2000,
+    seed: _Seed = 0,
+    quiet: _Quiet = False,
 ) -> None:
     """Score predictions against annotations, from these files alone."""
     require_folder(out)
@@ -193,11 +195,9 @@ def table(
         list[str] | None,
         typer.Option(metavar="GENDER=FILE", help="Bodies of a gendered truth, as for score."),
     ] = None,
-    resamples: Annotated[
-        int, typer.Option(min=100, help="Draws of sequences behind each interval.")
-    ] = 2000,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no table.")] = False,
+    resamples: _Resamples = 2000,
+    seed: _Seed = 0,
+    quiet: _Quiet = False,
 ) -> None:
     """Make a table of the paper from predictions, its printed figures beside ours."""
     require_folder(out)

@@ -1,4 +1,4 @@
-"""The page of a benchmark: figures, protocol, worst samples, the paper's cells."""
+"""The HTML page of a benchmark: figures, protocol, worst samples, the paper's cells."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def write_benchmark_page(
     gallery: Sequence[tuple[str, bytes]] = (),
     remarks: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Write the page of a benchmark, whole or not at all.
+    """Write the page of a benchmark atomically.
 
     Args:
-        path: of the HTML file.
-        summary: of the benchmark.
-        gallery: captions and PNG pictures of the worst samples.
-        remarks: further sections, as headings and paragraphs.
+        path: The HTML file.
+        summary: The benchmark's summary.
+        gallery: Captions and PNG pictures of the worst samples.
+        remarks: Further sections, as headings and paragraphs.
     """
     save_page(path, benchmark_html(summary, gallery, remarks))
 
@@ -62,7 +62,7 @@ def benchmark_html(
     gallery: Sequence[tuple[str, bytes]] = (),
     remarks: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """The page as text; arguments as of :func:`write_benchmark_page`."""
+    """Render the page; arguments as for :func:`write_benchmark_page`."""
     version = summary.predictions.model_version
     parsed = [MetricName.parse(metric.name) for metric in summary.metrics]
     shared = _shared_inputs(parsed)
@@ -112,7 +112,7 @@ def benchmark_html(
 
 
 def rest_figures(metrics: Sequence[MetricSummary]) -> dict[str, Figure]:
-    """The rest pose's figure by the key of the metric beside it; empty where θ isn't measured."""
+    """Return the rest pose's figures by the key of the compared metric; empty without θ."""
     by_key = {metric.key: metric.figure for metric in metrics}
     return {key: by_key[rest] for key, rest in REST_OF.items() if rest in by_key}
 
@@ -122,24 +122,24 @@ def _known(values: dict[str, float | None]) -> dict[str, float]:
 
 
 def _is_rendered(summary: Summary) -> bool:
-    """Whether the samples are people rendered by this project."""
+    """Return whether the samples are people rendered by this project."""
     return summary.protocol.datasets == (_RENDERED,)
 
 
 def _camera(summary: Summary) -> list[str]:
-    """The camera, where the scale depends on it: a photo has it at best in its metadata."""
+    """Describe the camera if the scale depends on it."""
     given = summary.predictions.depth_source == "bone-length-prior"
     return ["The camera's focal length and principal point were given."] if given else []
 
 
 def _shared_inputs(names: Sequence[MetricName]) -> str:
-    """What the predictor was given for every figure; empty where the figures differ in it."""
+    """Describe the inputs common to all figures; empty if they differ."""
     given = {what_was_given(name) for name in names}
     return given.pop() if len(given) == 1 else ""
 
 
 def _meaning(name: MetricName, *, shared: bool) -> str:
-    """Meaning and protocol; only the figure's own part where the page states the rest once."""
+    """Explain meaning and protocol; only the part that the page does not state once for all."""
     if not shared:
         return explain(name)
     return f"{metric_of(name.key).explanation} {compared_over(name)}".strip()
@@ -160,7 +160,7 @@ def _table(table: TableSummary, summary: Summary) -> dict[str, Any]:
 
 
 def _printed(figures: Sequence[PaperFigure], titles: Sequence[str]) -> list[dict[str, str] | None]:
-    """The paper's cells of one method, in the order of our columns."""
+    """Select the paper's cells of one method, in the order of our columns."""
     cells = {("Avg" if f.cell.column in _WHOLE else f.cell.column): f for f in figures}
     return [
         None
@@ -174,7 +174,7 @@ def _printed(figures: Sequence[PaperFigure], titles: Sequence[str]) -> list[dict
 
 
 def _paper(summary: Summary) -> list[str]:
-    """Sources of the paper's cells on this page, and why others are not compared."""
+    """List sources of the paper's cells on this page, and why others are not compared."""
     apart = [figure for figure in summary.paper if figure.why_apart]
     beside = [figure for figure in summary.paper if not figure.why_apart]
     notes = []
@@ -194,7 +194,7 @@ def _paper(summary: Summary) -> list[str]:
 
 
 def _grouping(parts: Sequence[SliceSummary]) -> list[SliceSummary]:
-    """Without fields that put every sample into a group of its own."""
+    """Remove fields that put every sample into its own group."""
     largest: dict[str, int] = {}
     for part in parts:
         largest[part.by] = max(largest.get(part.by, 0), part.figure.samples)

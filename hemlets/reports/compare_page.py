@@ -1,4 +1,4 @@
-"""The page of several benchmarks side by side: figures, charts by group, the same samples."""
+"""The HTML page of several benchmarks: figures, charts by group, the same samples."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Pictures = Mapping[str, Sequence[tuple[str, bytes]]]
 
 
 def write_compare_page(path: Path, found: Comparison, pictures: Pictures | None = None) -> None:
-    """Write the page, whole or not at all."""
+    """Write the page atomically."""
     save_page(path, compare_html(found, pictures))
 
 
 def compare_html(found: Comparison, pictures: Pictures | None = None) -> str:
-    """The page as text."""
+    """Render the page."""
     summary = found.runs[0].summary
     rest = rest_figures(summary.metrics)
     keyed = [(MetricName.parse(row.name), row) for row in found.rows]
@@ -62,7 +62,7 @@ def compare_html(found: Comparison, pictures: Pictures | None = None) -> str:
 
 
 def _chart(title: str, rows: Sequence[ComparedRow], found: Comparison) -> dict[str, Any]:
-    """Positions of the bars of a table's groups, one bar a run; pixels."""
+    """Compute the bars of a table's groups, one bar per run; pixels."""
     means = [f.mean for row in rows for f in row.figures if f is not None and f.mean is not None]
     top = max(means, default=0.0) or 1.0
     height = _ROW_PX * len(found.runs)

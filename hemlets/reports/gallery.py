@@ -1,4 +1,4 @@
-"""Pictures of a benchmark's worst samples, read from the files that it was scored from."""
+"""Draw a benchmark's worst samples from the files that it was scored from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hemlets.reports.pictures import prediction_tile
 
 
 def worst_samples(summary: Summary, count: int) -> list[tuple[str, str]]:
-    """Ids of a benchmark's worst samples with captions: what, how bad, of whom."""
+    """Return ids of a benchmark's worst samples with captions."""
     metric = next(metric for metric in summary.metrics if metric.key == summary.headline)
     return [
         (
@@ -31,7 +31,7 @@ def worst_samples(summary: Summary, count: int) -> list[tuple[str, str]]:
 
 
 def rows_of_samples(annotations: Path, sample_ids: Sequence[str]) -> Annotations:
-    """A few rows of an annotation table, without keeping the others.
+    """Read a few rows of an annotation table.
 
     Raises:
         DataError: The table lacks a column.
@@ -43,7 +43,7 @@ def rows_of_samples(annotations: Path, sample_ids: Sequence[str]) -> Annotations
 
 
 def predictions_of(path: Path, sample_ids: Sequence[str]) -> Predictions:
-    """Predictions of a few samples, without keeping the others.
+    """Read predictions of a few samples.
 
     Raises:
         DataError: The file can't be used.
@@ -60,13 +60,13 @@ def predictions_of(path: Path, sample_ids: Sequence[str]) -> Predictions:
 def pictures_of(
     predictions: Path, annotations: Path, shards: Path, samples: Sequence[tuple[str, str]]
 ) -> list[tuple[str, bytes]]:
-    """Captions and PNG pictures of samples: image with both skeletons, and both from the side.
+    """Draw samples as PNG: image with both skeletons, and both from the side; with captions.
 
     Args:
-        predictions: file that was scored.
-        annotations: table that it was scored against.
-        shards: folder of the table's images.
-        samples: sample ids with their captions.
+        predictions: The scored file.
+        annotations: The table that it was scored against.
+        shards: Folder of the table's images.
+        samples: Sample ids with captions.
 
     Raises:
         DataError: An image can't be read, or a file can't be used.

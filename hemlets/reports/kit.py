@@ -1,8 +1,8 @@
-"""HTML pages from Jinja templates that extend one base page.
+"""Render HTML pages from Jinja templates that extend one base page.
 
-Templates beside this module: ``base.html`` (head, style sheet, print rules) and ``macros.html``
-(figures with intervals, pictures, lists). A package outside ``hemlets`` keeps its own templates in
-its folder ``templates`` and extends ``base.html`` from there.
+Templates of this package: ``base.html`` (head, style sheet, print rules) and ``macros.html``
+(figures with intervals, pictures, lists). Other packages have their own folder ``templates`` and
+extend ``base.html``.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ MANY_COLUMNS: Final = 6
 def render_page(template: str, *, package: str = "hemlets.reports", **values: Any) -> str:
     """Render a template of a package.
 
-    Every value is escaped. A name that the template uses and ``values`` lacks is an error.
+    Every value is escaped. A name in the template without a value is an error.
 
     Args:
-        template: file name in the package's folder ``templates``.
-        package: import name of the package.
-        values: what the template shows.
+        template: File name in the package's folder ``templates``.
+        package: Import name of the package.
+        values: Values of the template's names.
     """
     return _environment(package).get_template(template).render(**values)
 
 
 def save_page(path: Path, html: str) -> None:
-    """Write a page, whole or not at all."""
+    """Write a page atomically."""
     with atomic_path(path) as scratch:
         scratch.write_text(html, encoding="utf-8")
 
 
 def png_data(picture: bytes | Path) -> str:
-    """A PNG picture as a ``data:`` address."""
+    """Encode a PNG picture as a ``data:`` URL."""
     data = picture.read_bytes() if isinstance(picture, Path) else picture
     return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 

@@ -1,4 +1,4 @@
-"""Pictures of predictions beside the truth, for the samples of two tables."""
+"""Draw predictions and ground truth of the samples of two tables."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SKELETON_LEGEND: Final = (
 """Legend of pictures of samples, in words."""
 
 _SPAN_MM: Final = 2_200.0
-"""From edge to edge of a side view, as `hemlets.reports.drawing.side_view` has it."""
+"""Width of a side view, as in `hemlets.reports.drawing.side_view`."""
 
 _TEXT: Final = 0.4
 _LINE_PX: Final = 15
@@ -41,11 +41,11 @@ Array = npt.NDArray[Any]
 
 
 def pick_samples(errors_mm: Array, count: int) -> npt.NDArray[np.intp]:
-    """Rows from best to worst at even steps of rank, so that a sheet flatters nobody.
+    """Pick rows from best to worst at even steps of rank, for an unbiased sheet.
 
     Args:
         errors_mm: (N,) a metric by sample; NaN rows are never picked.
-        count: rows wanted; fewer where there are fewer.
+        count: Largest number of rows.
     """
     errors = np.asarray(errors_mm, np.float64)
     order = np.argsort(errors, kind="stable")[: int(np.isfinite(errors).sum())]
@@ -61,17 +61,17 @@ def prediction_tile(
     *,
     size: int = 256,
 ) -> Image:
-    """One sample: the image with both skeletons, and both from the side with a scale bar.
+    """Draw one sample: the image with both skeletons, and both from the side with a scale bar.
 
-    See `hemlets.reports.drawing.comparison_tile` for what is drawn how. The sample's whole name
-    stands on the side view, over as many lines as it takes.
+    See `hemlets.reports.drawing.comparison_tile`. The sample's full name is written on the side
+    view.
 
     Args:
         image_HW3: RGB, the annotated image.
-        predictions: with this sample.
-        annotations: with this sample.
-        sample_id: the sample.
-        size: height of the tile, pixels; it is twice as wide.
+        predictions: Predictions with this sample.
+        annotations: Annotations with this sample.
+        sample_id: The sample.
+        size: Height of the tile, pixels; it is twice as wide.
 
     Returns:
         RGB (size, 2·size, 3).
@@ -113,7 +113,7 @@ def prediction_tile(
 
 
 def legend() -> Image:
-    """What the colours of both skeletons mean: predicted above, true below; RGB."""
+    """Draw the legend of both skeletons' colours: predicted above, true below; RGB."""
     columns = (
         ("person's right", Joint.RIGHT_ELBOW, Joint.RIGHT_WRIST),
         ("person's left", Joint.LEFT_ELBOW, Joint.LEFT_WRIST),
@@ -143,15 +143,15 @@ def contact_sheet(
     columns: int = 3,
     size: int = 256,
 ) -> Image:
-    """Tiles of several samples above a legend.
+    """Arrange tiles of several samples above a legend.
 
     Args:
         images: RGB by sample id.
-        predictions: of these samples.
-        annotations: of these samples.
-        sample_ids: in which order; that of ``images`` when omitted.
-        columns: tiles a row.
-        size: height of a tile, pixels.
+        predictions: Predictions of these samples.
+        annotations: Annotations of these samples.
+        sample_ids: Their order; that of ``images`` by default.
+        columns: Tiles per row.
+        size: Height of a tile, pixels.
 
     Returns:
         RGB.
@@ -172,7 +172,7 @@ def contact_sheet(
 
 
 def _lines(text: str, width_px: int) -> list[str]:
-    """A name in ASCII, broken where it would leave the picture."""
+    """Wrap a name in ASCII to the picture's width."""
     left, lines = text.encode("ascii", "replace").decode(), []
     while left:
         fits = next(n for n in range(len(left), 0, -1) if n == 1 or _wide(left[:n]) <= width_px)
@@ -186,7 +186,7 @@ def _wide(text: str) -> int:
 
 
 def _draw_bar(side_view: Image) -> None:
-    """A bar of half a metre at the foot of a side view, in place."""
+    """Draw a bar of half a metre at the foot of a side view, in place."""
     size = side_view.shape[0]
     right, foot = size - 1 - _MARGIN_PX, size - 1 - _MARGIN_PX
     left = right - round(BAR_MM / _SPAN_MM * size)

@@ -1,4 +1,4 @@
-"""A table of the paper as an HTML page and as CSV."""
+"""Write a table of the paper as HTML and CSV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hemlets.reports.kit import MANY_COLUMNS, render_page, save_page
 
 
 def write_table(folder: Path, table: WrittenTable) -> tuple[Path, Path]:
-    """Write ``tableN.html`` and ``tableN.csv``, each whole or not at all."""
+    """Write ``tableN.html`` and ``tableN.csv`` atomically."""
     stem = f"table{table.paper.number}"
     page, values = folder / f"{stem}.html", folder / f"{stem}.csv"
     save_page(page, table_html(table))
@@ -24,7 +24,7 @@ def write_table(folder: Path, table: WrittenTable) -> tuple[Path, Path]:
 
 
 def table_csv(table: WrittenTable) -> str:
-    """Rows and columns as the paper has them; a second heading has the full names of ours."""
+    """Render rows and columns as in the paper; a second heading has our full names."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     detail = [table.paper.detail] if table.paper.detail else []
@@ -40,7 +40,7 @@ def table_csv(table: WrittenTable) -> str:
 
 
 def table_html(table: WrittenTable) -> str:
-    """The table with the paper's rows in grey, the meaning of each column, and all quirks."""
+    """Render the table: the paper's rows in grey, each column's meaning, and all quirks."""
     names = dict.fromkeys(
         name for section in table.sections for column in section.columns for name in column.names
     )
@@ -67,7 +67,7 @@ def _shown(section: Section) -> dict[str, Any]:
 
 
 def _notes(table: WrittenTable) -> list[str]:
-    """Quirks of printed rows, and why marked cells are not comparable, each once."""
+    """List quirks of printed rows, and why marked cells are not comparable, each once."""
     notes: dict[str, None] = {}
     for section in table.sections:
         for row in section.rows:

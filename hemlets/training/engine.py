@@ -227,7 +227,7 @@ def _loop(
                 with group.lend_threads(config.threads):
                     stage.part(shadow).load_state_dict(run.average.state)
                     _validate(run, stage, shadow, rows, calibrated=last)
-                    _show(job, done, stage.picture(shadow, rows.validation, group.device), reporter)
+                    _show(job, done, stage.picture(shadow, rows.validation), reporter)
                 row |= {f"validation/{k}": v for k, v in standing.figures.items()}
             history.add(done, row)
             write_json(job.out / PROGRESS, {"step": done, "steps": config.steps, **row})
@@ -249,12 +249,10 @@ def _validate(
     run: Run, stage: Stage, shadow: HemletsPosh, rows: TrainingRows, *, calibrated: bool
 ) -> None:
     """Evaluate the averaged weights on the validation rows; calibrate them if asked."""
-    standing, device = run.standing, run.group.device
-    standing.figures = stage.validate(
-        shadow, rows.validation, precision=run.precision, device=device
-    )
+    standing = run.standing
+    standing.figures = stage.validate(shadow, rows.validation)
     if calibrated:
-        found, before = stage.calibrate(shadow, rows.calibration, device), standing.calibration
+        found, before = stage.calibrate(shadow, rows.calibration), standing.calibration
         standing.calibration = Calibration(
             found.bones or before.bones,
             found.person or (before.person if run.job.stage == "shape" else None),

@@ -59,28 +59,14 @@ class Stage(ABC):
         """Return the training samples of some rows."""
 
     @abstractmethod
-    def validate(
-        self,
-        model: HemletsPosh,
-        rows: Annotations,
-        *,
-        precision: torch.dtype,
-        device: torch.device,
-    ) -> dict[str, float]:
+    def validate(self, model: HemletsPosh, rows: Annotations) -> dict[str, float]:
         """Compute validation figures of some rows."""
 
-    def calibrate(
-        self,
-        model: HemletsPosh,
-        rows: CalibrationRows,
-        device: torch.device,
-    ) -> Calibration:
+    def calibrate(self, model: HemletsPosh, rows: CalibrationRows) -> Calibration:
         """Calibrate the predictions, if the stage trains the pose network."""
         return Calibration(None, None)
 
-    def picture(
-        self, model: HemletsPosh, rows: Annotations, device: torch.device
-    ) -> npt.NDArray[np.uint8] | None:
+    def picture(self, model: HemletsPosh, rows: Annotations) -> npt.NDArray[np.uint8] | None:
         """Draw predictions of a few rows, if the stage uses images."""
         return None
 
@@ -88,15 +74,13 @@ class Stage(ABC):
         self,
         network: PoseNetwork | HemletsPosh,
         rows: Annotations,
-        precision: torch.dtype,
-        device: torch.device,
     ) -> dict[str, float]:
         return validate(
             network,
             rows,
             self.job.data / "shards",
-            precision=precision,
-            device=device,
+            precision=resolve_precision(self.job.training.precision, self.group.device),
+            device=self.group.device,
             shrink=self.job.training.shrink,
         )
 
@@ -114,30 +98,18 @@ class _FromImages(Stage):
             return _encoded(self.job, crops, self.group)
         return crops
 
-    def validate(
-        self,
-        model: HemletsPosh,
-        rows: Annotations,
-        *,
-        precision: torch.dtype,
-        device: torch.device,
-    ) -> dict[str, float]:
+    def validate(self, model: HemletsPosh, rows: Annotations) -> dict[str, float]:
         part = model.pose if self.prefix else model
-        return self._on_images(part, rows, precision, device)
+        return self._on_images(part, rows)
 
-    def calibrate(
-        self,
-        model: HemletsPosh,
-        rows: CalibrationRows,
-        device: torch.device,
-    ) -> Calibration:
+    def calibrate(self, model: HemletsPosh, rows: CalibrationRows) -> Calibration:
         found = calibrate(
             model,
             rows,
             self.job.data / "shards",
             flip_test=self.job.inference.flip_test,
             shrink=self.job.training.shrink,
-            device=device,
+            device=self.group.device,
             second_look=self.job.inference.second_look,
         )
         if self.job.losses.supervision not in ("2d", "both"):
@@ -145,14 +117,12 @@ class _FromImages(Stage):
             return found._replace(person=None)
         return found
 
-    def picture(
-        self, model: HemletsPosh, rows: Annotations, device: torch.device
-    ) -> npt.NDArray[np.uint8] | None:
+    def picture(self, model: HemletsPosh, rows: Annotations) -> npt.NDArray[np.uint8] | None:
         return validation_picture(
             model,
             rows,
             self.job.data / "shards",
-            device=device,
+            device=self.group.device,
             shrink=self.job.training.shrink,
         )
 
@@ -208,18 +178,11 @@ class ShapeStage(Stage):
             augmentation=self.job.augmentation,
         )
 
-    def validate(
-        self,
-        model: HemletsPosh,
-        rows: Annotations,
-        *,
-        precision: torch.dtype,
-        device: torch.device,
-    ) -> dict[str, float]:
+    def validate(self, model: HemletsPosh, rows: Annotations) -> dict[str, float]:
         """Evaluate from exact and noisy joints, or the whole model on images."""
         if self.job.training.predictions:
-            return self._on_images(model, rows, precision, device)
-        return validate_shape(model.shape, rows, self.job.pose.volume, device=device)
+            return self._on_images(model, rows)
+        return validate_shape(model.shape, rows, self.job.pose.volume, device=self.group.device)
 
 
 def warm_up_job(job: StageJob, rows: Annotations, world_size: int) -> StageJob:

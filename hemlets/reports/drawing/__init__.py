@@ -1,4 +1,4 @@
-"""Pictures of people: skeletons and bodies drawn onto the image they were found in."""
+"""Draw skeletons and bodies onto images."""
 
 from hemlets.body.placement import PlacedBody, place_body
 from hemlets.reports.drawing.bones import draw_bones, side_view

@@ -1,4 +1,4 @@
-"""Skeletons as lines and dots: warm colours are the person's right, cool ones the left."""
+"""Draw skeletons: warm colours are the person's right, cool ones the left."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BONES: Final[tuple[tuple[Joint, Joint], ...]] = (
 """Lines to draw; every joint is on one."""
 
 SHIFT: Final = 4
-"""OpenCV draws at sixteenths of a pixel."""
+"""Binary digits of OpenCV's fixed-point coordinates: sixteenths of a pixel."""
 
 
 def _colour(joint: Joint, *, truth: bool) -> Colour:
@@ -51,7 +51,7 @@ def _colour(joint: Joint, *, truth: bool) -> Colour:
 
 
 def fixed_point(point: Array) -> tuple[int, int]:
-    """A point (2,) in pixels as OpenCV draws it with ``SHIFT``; clipped far outside images."""
+    """Convert a point (2,) in pixels to OpenCV's fixed point with ``SHIFT``, clipped."""
     # OpenCV's pixel centres are whole numbers, ours lie at +0.5.
     x, y = np.clip((np.asarray(point, np.float64) - 0.5) * (1 << SHIFT), -(2**18), 2**18)
     return round(float(x)), round(float(y))
@@ -70,9 +70,9 @@ def draw_bones(
     Args:
         image_HW3: RGB.
         joints_px: (18, 2), pixel centres at +0.5.
-        valid: (18,) joints to draw; all when omitted.
-        truth: pale colours and thin lines with open dots, to go under a prediction's.
-        thickness: of a predicted bone, pixels.
+        valid: (18,) joints to draw; all by default.
+        truth: Use pale colours and thin lines with open dots, to go under a prediction.
+        thickness: Thickness of a predicted bone, pixels.
     """
     shown = np.ones(len(JOINTS), bool) if valid is None else np.asarray(valid, bool)
     width = max(1, thickness - 1) if truth else thickness
@@ -122,17 +122,16 @@ def side_view(
     size: int = 256,
     span_mm: float = 2_200.0,
 ) -> Image:
-    """Both 3D skeletons seen from the side, the camera standing at the left edge.
+    """Draw 3D skeletons from the side, with the camera at the left edge.
 
-    Depth grows to the right and the image's down is down, so that a limb that was put on the
-    wrong side in depth, which the image hides, is plain to see.
+    Depth grows to the right and the image's down is down, which shows errors in depth.
 
     Args:
         predicted_mm: (18, 3) relative to the pelvis, camera frame.
-        true_mm: the same of the truth, if there is one.
-        valid: (18,) joints of the truth that are known.
-        size: of the square picture, pixels.
-        span_mm: shown from edge to edge.
+        true_mm: The truth, if known.
+        valid: (18,) known joints of the truth.
+        size: Side of the square picture, pixels.
+        span_mm: Width of the view.
 
     Returns:
         RGB (size, size, 3).

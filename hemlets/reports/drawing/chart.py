@@ -1,4 +1,4 @@
-"""Where on the body the errors are: a figure with a dot a joint."""
+"""Draw mean joint errors on a standing figure."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _FIGURE: Final[Mapping[Joint, tuple[int, int]]] = {
     Joint.RIGHT_HIP: (180, 305), Joint.RIGHT_KNEE: (165, 400), Joint.RIGHT_ANKLE: (155, 500),
     Joint.LEFT_HIP: (260, 305), Joint.LEFT_KNEE: (275, 400), Joint.LEFT_ANKLE: (285, 500),
 }  # fmt: skip
-"""A standing figure that faces the reader, so that the person's right is on the left."""
+"""A standing figure that faces the reader: the person's right is on the left."""
 
 
 def joint_error_chart(
     joints_mm: Mapping[str, float], *, title: str = "MPJPE by joint (mm)"
 ) -> bytes:
-    """Mean error of each joint drawn on a standing figure, PNG.
+    """Draw the mean error of each joint on a standing figure, as PNG.
 
-    Area and colour of a dot grow with its joint's error; a joint without a figure is a dash.
+    Area and colour of a dot grow with the error; a joint without a figure is a dash.
 
     Args:
-        joints_mm: by joint name, as ``Scores.joints_mm``.
+        joints_mm: Errors by joint name.
         title: ASCII.
 
     Raises:
@@ -78,7 +78,7 @@ def _dark_text(picture: Image, text: str, at: tuple[int, int], scale: float) -> 
 
 
 def _heat(share: float) -> tuple[int, int, int]:
-    """Pale yellow to dark red."""
+    """Return a colour from pale yellow to dark red."""
     stops = np.array([(255, 245, 200), (253, 174, 97), (215, 48, 39), (120, 0, 30)], np.float64)
     place = min(max(share, 0.0), 1.0) * (len(stops) - 1)
     below = min(int(place), len(stops) - 2)

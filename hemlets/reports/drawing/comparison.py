@@ -1,4 +1,4 @@
-"""A predicted skeleton beside the true one, and sheets of such tiles."""
+"""Draw predicted and true skeletons as tiles, and sheets of tiles."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def comparison_tile(
     note: str,
     size: int = 256,
 ) -> Image:
-    """The image with both skeletons, and both from the side.
+    """Draw the image with both skeletons, and both from the side.
 
-    The truth is drawn thin and pale with open dots, the prediction bold; warm is the person's
-    right, cool the left.
+    The truth is thin and pale with open dots, the prediction bold; warm is the person's right, cool
+    the left.
 
     Args:
         image_HW3: RGB.
-        predicted_px: (18, 2) in the image; None where there are none.
+        predicted_px: (18, 2) in the image; None if there are none.
         true_px: (18, 2) in the image.
-        valid2d: (18,) joints whose true place in the image is known.
+        valid2d: (18,) joints with a known place in the image.
         predicted_mm: (18, 3) relative to the pelvis, camera frame.
         true_mm: The same of the truth.
-        valid3d: (18,) joints whose true place in space is known.
+        valid3d: (18,) joints with a known place in space.
         title: ASCII, written on the image.
         note: ASCII, written on the side view.
         size: Height of the tile, pixels; it is twice as wide.
@@ -75,7 +75,7 @@ def comparison_tile(
 
 
 def sheet(tiles: Sequence[Image], *, columns: int = 3) -> Image:
-    """Tiles of one size in rows, above a legend of the colours; at least one tile."""
+    """Arrange at least one tile of equal size in rows, above a legend of the colours."""
     across = min(columns, len(tiles))
     filled = [*tiles, *[np.zeros_like(tiles[0])] * (-len(tiles) % across)]
     rows = [np.concatenate(filled[at : at + across], 1) for at in range(0, len(filled), across)]

@@ -1,8 +1,8 @@
-"""A contact sheet: many samples at a glance, with what is annotated drawn onto each.
+"""Draw many samples with their annotations on one sheet.
 
-Orange is the person's right, blue the left. A joint that is hidden is an open dot, where the
-dataset says what is hidden; one that isn't annotated is absent. A letter on a part is its depth
-relation: F (yellow), B (violet) or 0 (white, level); parts without one are not known.
+Orange is the person's right, blue the left. A hidden joint is an open dot, if the dataset knows
+hidden joints; an unannotated joint is not drawn. A letter on a part is its depth relation: F
+(yellow), B (violet) or 0 (white, level); unknown relations are not drawn.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ class Tile:
     Attributes:
         image_HW3: RGB.
         joints2d_px: (18, 2) in that image, from its corner.
-        valid2d: (18,) which are annotated.
-        visible: (18,) which of those are not hidden; none at all where nobody says.
+        valid2d: (18,) annotated joints.
+        visible: (18,) joints that are not hidden; all False if unknown.
         box_xyxy: The person's box.
         relations: (14,) depth relations.
-        relations_valid: (14,) which are known.
-        caption: Lines of text below it.
+        relations_valid: (14,) known relations.
+        caption: Lines of text below the tile.
     """
 
     image_HW3: Image
@@ -83,12 +83,7 @@ class Tile:
 
     @classmethod
     def of_row(cls, image_HW3: Image, row: dict[str, Any]) -> Tile:
-        """A tile from an image and a row of the annotation table, or of a reader.
-
-        Args:
-            image_HW3: RGB, the image that the row's pixels are of.
-            row: Values by the table's names; relations may be missing.
-        """
+        """Build a tile from an RGB image and a row; relations are optional."""
         return cls(
             image_HW3=image_HW3,
             joints2d_px=np.asarray(row["joints2d_px"], np.float64),
@@ -114,10 +109,10 @@ def _caption(row: dict[str, Any]) -> tuple[str, ...]:
 def stored_tiles(
     annotations: Annotations, shards: ShardReader, rows: Iterable[int]
 ) -> Iterator[Tile]:
-    """Tiles of some rows of a data version.
+    """Yield tiles of some rows of a data version.
 
-    An image that can't be read gives an empty tile which says so, so that one damaged sample
-    doesn't hide the others. Where no image is stored, the skeleton alone is drawn.
+    An unreadable image gives an empty tile with a message. Without a stored image, only the
+    skeleton is drawn.
 
     Raises:
         DataError: A shard can't be read.
@@ -156,11 +151,11 @@ def stored_tiles(
 
 
 def contact_sheet(tiles: Iterable[Tile], *, columns: int = 4, tile_px: int = 300) -> Image:
-    """Lay tiles out in a grid with a legend at its foot.
+    """Arrange tiles in a grid above a legend.
 
     Args:
         tiles: At least one.
-        columns: Tiles side by side, at most.
+        columns: Largest number of tiles per row.
         tile_px: Side of a tile's picture.
 
     Returns:
@@ -185,7 +180,7 @@ def contact_sheet(tiles: Iterable[Tile], *, columns: int = 4, tile_px: int = 300
 
 
 def draw_tile(tile: Tile, tile_px: int) -> Image:
-    """One sample: the crop around its box, what is annotated, and the caption below.
+    """Draw one sample: the crop around its box, its annotations, and the caption below.
 
     Returns:
         RGB (tile_px + caption, tile_px, 3).
@@ -223,7 +218,7 @@ def draw_tile(tile: Tile, tile_px: int) -> Image:
 
 
 def _window(box_xyxy: Array, tile_px: int) -> tuple[float, Array]:
-    """Scale and shift from the image to the tile: tile = scale * image + shift."""
+    """Return scale and shift of tile = scale * image + shift."""
     box = np.nan_to_num(np.asarray(box_xyxy, np.float64), posinf=0.0, neginf=0.0)
     side = max(float(box[2] - box[0]), float(box[3] - box[1]), _SMALLEST_PX) * _CONTEXT
     scale = tile_px / side
@@ -238,7 +233,7 @@ def _colour(joint: Joint) -> Colour:
 
 
 def _lines(valid: Array) -> list[tuple[Joint, Joint]]:
-    """Bones between annotated joints, past those that aren't."""
+    """Return the bones between annotated joints, bridging unannotated ones."""
     lines = [(parent, child) for parent, child in BONES if valid[parent] and valid[child]]
     for first, last, between in _SHORT_CUTS:
         if valid[first] and valid[last] and not any(valid[joint] for joint in between):
@@ -282,7 +277,7 @@ def _write(image_HW3: Image, text: str, at: tuple[int, int]) -> None:
 
 
 def _shorten(text: str, width_px: int) -> str:
-    """The text in ASCII, its middle left out where it is too long for a tile."""
+    """Convert text to ASCII and shorten its middle to a tile's width."""
     plain = text.encode("ascii", "replace").decode()
     limit = max(8, width_px // 7)
     if len(plain) <= limit:

@@ -1,4 +1,4 @@
-"""Pictures as files."""
+"""Encode pictures."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A shaded mesh laid over an image, in the pixel convention of the whole project.
+"""Render a shaded mesh over an image.
 
-Image coordinates have their origin at the top-left corner of the top-left pixel, so that pixel
-centres lie at +0.5. Rasterising is OpenCV's; see `hemlets.body.raster`.
+Image coordinates have their origin at the top-left corner of the top-left pixel, so pixel centres
+are at +0.5. OpenCV rasterises; see `hemlets.body.raster`.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ SKIN: Final[Colour] = (172, 196, 232)
 """A blue that neither skin nor most clothes have."""
 
 _SAMPLES: Final = 2
-"""Samples a pixel in each direction."""
+"""Samples per pixel in each direction."""
 
 _NEAR_MM: Final = 110.0
-"""Just beyond the rasteriser's own near plane: a triangle that crosses it is left out whole."""
+"""Just beyond the rasteriser's near plane: triangles that cross it are left out."""
 
 # Towards the lights, from the person: one beside the camera, one above its left shoulder.
 _LIGHTS: Final = np.array([[0.0, -0.15, -1.0], [-0.8, -1.0, -0.5]])
@@ -46,15 +46,14 @@ _AMBIENT: Final = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class MeshImage:
-    """A rendered mesh, kept for the rectangle of the image that it covers.
+    """A rendered mesh within its rectangle of the image.
 
     Attributes:
         size: Width and height of the whole image.
-        where: The rectangle; None where the mesh is out of sight.
-        rgb_HW3: Colours within the rectangle times the mesh's share of the pixel, so black where
-            there is no mesh.
+        where: The rectangle; None if the mesh is out of sight.
+        rgb_HW3: Colours within the rectangle, premultiplied by the coverage.
         coverage_HW: The mesh's share of each pixel of the rectangle, 0–255.
-        layer: The samples that pixels were averaged from.
+        layer: The samples before averaging.
     """
 
     size: tuple[int, int]
@@ -65,7 +64,7 @@ class MeshImage:
 
     @cached_property
     def mask(self) -> Float32:
-        """The mesh's share of each pixel of the whole image, (H, W), 0–1."""
+        """Return the mesh's share of each pixel of the whole image, (H, W), 0–1."""
         width, height = self.size
         mask = np.zeros((height, width), np.float32)
         if self.where is not None:
@@ -74,7 +73,7 @@ class MeshImage:
 
     @cached_property
     def depth_mm(self) -> Float32:
-        """Depth of the nearest point in each pixel, (H, W); `inf` where there is no mesh."""
+        """Return the nearest depth in each pixel, (H, W); `inf` without mesh."""
         width, height = self.size
         depth = np.full((height, width), np.inf, np.float32)
         if self.where is not None and self.layer is not None:
@@ -93,10 +92,9 @@ def render_mesh(
     *,
     colour: Colour = SKIN,
 ) -> MeshImage:
-    """Render a mesh as the camera sees it, shaded smoothly and with soft edges.
+    """Render a mesh as the camera sees it, with smooth shading and soft edges.
 
-    Triangles that reach closer than 11 cm to the camera, or behind it, are left out, and so are
-    those that are seen from within.
+    Triangles nearer than 11 cm to the camera, behind it, or seen from within are left out.
 
     Args:
         vertices_mm_V3: (V, 3) in the camera frame: x right, y down, z forward.
@@ -142,12 +140,7 @@ def render_mesh(
 
 
 def overlay(image_HW3: Image, mesh: MeshImage, *, alpha: float = 0.8) -> Image:
-    """Blend a rendered mesh over an image; returns a new image.
-
-    Args:
-        image_HW3: RGB, uint8, of the size that the mesh was rendered for.
-        mesh: What to lay over it.
-        alpha: Opacity of the mesh, 0–1.
+    """Blend a rendered mesh over an RGB uint8 image of its size; return a new image.
 
     Raises:
         ValueError: The sizes differ.
@@ -164,14 +157,9 @@ def overlay(image_HW3: Image, mesh: MeshImage, *, alpha: float = 0.8) -> Image:
 
 
 def turn_to_side(points_mm: FloatArray, pivot_mm: FloatArray) -> npt.NDArray[np.float64]:
-    """Turn points by 90° about the vertical through a pivot.
+    """Rotate points (..., 3) of the camera frame by 90° about the vertical through a pivot (3,).
 
-    What was farther from the camera ends up on the right, as if the viewer had walked to the
-    camera's right-hand side.
-
-    Args:
-        points_mm: (..., 3) in the camera frame.
-        pivot_mm: (3,) that stays where it is.
+    Farther points move to the right, as seen from the camera's right-hand side.
     """
     pivot = np.asarray(pivot_mm, np.float64)
     x, y, z = np.moveaxis(np.asarray(points_mm, np.float64) - pivot, -1, 0)
@@ -187,15 +175,9 @@ def second_view(
     *,
     colour: Colour = SKIN,
 ) -> MeshImage:
-    """The same body seen from the side: turned by 90° about the vertical through a pivot.
+    """Render the body from the side: rotated by 90° about the vertical through a pivot.
 
-    Args:
-        vertices_mm_V3: (V, 3) in the camera frame.
-        faces_F3: (F, 3).
-        camera: Intrinsics of the view.
-        size: Its width and height, pixels.
-        pivot_mm: (3,) the pelvis.
-        colour: RGB of the mesh in full light.
+    Arguments as for :func:`render_mesh`; ``pivot_mm`` (3,) is the pelvis.
     """
     return render_mesh(
         turn_to_side(vertices_mm_V3, pivot_mm), faces_F3, camera, size, colour=colour
@@ -203,7 +185,7 @@ def second_view(
 
 
 def _rectangle(points_mm: Float32, camera: Camera, size: tuple[int, int]) -> Rectangle | None:
-    """Pixels that the points may fall into, within the image."""
+    """Return the pixels within the image that the points may fall into."""
     if not len(points_mm):
         return None
     slopes = points_mm[:, :2].astype(np.float64) / points_mm[:, 2:]
@@ -216,7 +198,7 @@ def _rectangle(points_mm: Float32, camera: Camera, size: tuple[int, int]) -> Rec
 
 
 def _shade(vertices_V3: Float32, faces_F3: npt.NDArray[np.int32], colour: Colour) -> Float32:
-    """Colour of each vertex, (V, 3) within 0–1."""
+    """Compute the colour of each vertex, (V, 3) within 0–1."""
     normals = vertex_normals(vertices_V3, faces_F3)
     directions = _LIGHTS / np.linalg.norm(_LIGHTS, axis=1, keepdims=True)
     light = _AMBIENT + np.maximum(normals @ directions.T.astype(np.float32), 0.0) @ _STRENGTHS

@@ -1,7 +1,6 @@
-"""A prediction as a page to turn around: one HTML file that needs nothing from anywhere.
+"""Show a prediction in 3D on one self-contained HTML page.
 
-Its script is plain WebGL; a policy in the page forbids it any network, so that it also works from
-a disk without one.
+The script is plain WebGL; the page's policy forbids network access, so it works offline.
 """
 
 from __future__ import annotations
@@ -39,15 +38,15 @@ def prediction_page(
     title: str,
     image_HW3: Image | None = None,
 ) -> str:
-    """The page of one image's predictions.
+    """Render the page of one image's predictions.
 
     Args:
-        people: Predictions and where their bodies stand, at least one.
-        title: Of the page.
+        people: At least one prediction with its placed body.
+        title: Title of the page.
         image_HW3: The photo, RGB, to show small in a corner.
 
     Raises:
-        ValueError: Nobody to show.
+        ValueError: There are no people.
     """
     if not people:
         raise ValueError("a page needs at least one person")
@@ -92,7 +91,7 @@ def _person(
 
 
 def _doubts(people: Sequence[tuple[BodyEstimate, PlacedBody]]) -> str:
-    """Whether there is anybody at all, in words."""
+    """Describe person presence in words."""
     words = {True: "yes", False: "probably not", None: "not known"}
     answers = ", ".join(
         words[estimate.person]

@@ -1,4 +1,4 @@
-"""Everybody in an image: shaded bodies, the nearest in front, and skeletons."""
+"""Draw all people of an image: shaded bodies, the nearest in front, and skeletons."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PERSON_COLOURS: Final = (
     (172, 196, 232), (240, 200, 140), (170, 220, 170), (225, 170, 200), (200, 190, 150),
     (150, 215, 215),
 )  # fmt: skip
-"""Colours that stay apart; a track keeps its own."""
+"""Distinguishable colours; a track has one colour."""
 
 
 def draw_people(
@@ -29,13 +29,13 @@ def draw_people(
     numbers: Sequence[int] | None = None,
     skeleton: bool = True,
 ) -> Image:
-    """Lay all bodies of an image over it; returns a new RGB image.
+    """Draw all bodies over an image; return a new RGB image.
 
     Args:
         image_HW3: RGB.
-        people: Predictions and where their bodies stand.
-        numbers: The track of each, which decides its colour; their order when omitted.
-        skeleton: Whether to draw the 2D skeletons, too.
+        people: Predictions and placed bodies.
+        numbers: Track numbers, which select colours; by default the order.
+        skeleton: Whether to draw the 2D skeletons too.
     """
     size = image_HW3.shape[1], image_HW3.shape[0]
     colours = [

@@ -1,4 +1,4 @@
-"""One picture of a prediction: on the photo, and of one person the body from the side, too."""
+"""Draw a prediction on its photo; a single person also from the side."""
 
 from __future__ import annotations
 
@@ -22,24 +22,23 @@ _PAPER: Final = (38, 40, 46)
 _SMALLEST: Final = 512
 _LARGEST: Final = 1600
 _FILL: Final = 0.8
-"""Share of the side panel that the body takes up in its longer direction."""
+"""Share of the side panel that the body fills in its longer direction."""
 _BACK_MM: Final = 6_000.0
-"""How far away the pelvis is put in the side panel: only what it looks like is of interest."""
+"""Pelvis distance in the side panel; only affects perspective."""
 _BAR_MM: Final = 500.0
 _INK: Final = (225, 225, 225)
 
 
 def prediction_picture(image_HW3: Image, estimate: BodyEstimate, body: PlacedBody) -> Image:
-    """The photo with mesh, skeleton and box, and beside it body and joints from the side.
+    """Draw mesh, skeleton and box on the photo, and body and joints from the side next to it.
 
-    The 2D skeleton is the pose stage's, the mesh the shape stage's, moved to where its joints lie
-    on the skeleton's (`align_to_image`): where they still part, the stages disagree. In the side
-    panel the camera stands to the left, depth grows to the right, and a bar is as long as half a
-    metre at the pelvis. Of a square photo the picture is twice as wide as high.
+    The 2D skeleton is the pose stage's; the mesh is the shape stage's, aligned to it
+    (`align_to_image`): remaining differences are disagreements of the stages. In the side panel the
+    camera is on the left and depth grows to the right; a bar is half a metre at the pelvis. A
+    square photo's picture is twice as wide as high.
 
     Args:
-        image_HW3: RGB, the photo that was predicted on. The picture's photo has a longer side of
-            512 to 1,600 pixels.
+        image_HW3: RGB photo. In the picture, its longer side has 512 to 1,600 pixels.
         estimate: The prediction.
         body: Its body, placed (`place_body`).
 
@@ -70,15 +69,7 @@ def prediction_picture(image_HW3: Image, estimate: BodyEstimate, body: PlacedBod
 
 
 def people_picture(image_HW3: Image, people: Sequence[tuple[BodyEstimate, PlacedBody]]) -> Image:
-    """The photo with everybody's mesh, skeleton and box; of one person, from the side as well.
-
-    Args:
-        image_HW3: RGB, the photo that was predicted on.
-        people: Predictions and their placed bodies.
-
-    Returns:
-        RGB.
-    """
+    """Draw all people's meshes, skeletons and boxes; one person also from the side."""
     if len(people) == 1:
         return prediction_picture(image_HW3, *people[0])
     image, factor = _fitted(image_HW3)
@@ -122,7 +113,7 @@ def _side_panel(
 
 
 def _draw_bar(panel: Image, length_px: float, scale: float) -> None:
-    """A bar as long as half a metre at the pelvis's distance, at the panel's foot, in place."""
+    """Draw a bar of half a metre at the pelvis's distance at the panel's foot, in place."""
     right, foot = panel.shape[1] - 9, panel.shape[0] - 9
     left = right - round(length_px)
     stroke = _stroke(scale)
@@ -136,12 +127,12 @@ def _draw_bar(panel: Image, length_px: float, scale: float) -> None:
 
 
 def _stroke(scale: float) -> int:
-    """Thickness of lines beside text of a size."""
+    """Return the thickness of lines next to text of a size."""
     return max(1, round(2.5 * scale))
 
 
 def _framing(points_mm: npt.NDArray[np.floating[Any]], size: tuple[int, int]) -> Camera:
-    """The camera that shows the known points in the middle and at a size that fits."""
+    """Return the camera that shows the known points centred at a fitting size."""
     points_mm = points_mm[np.isfinite(points_mm).all(-1)]
     slopes = points_mm[:, :2] / np.maximum(points_mm[:, 2:], 1_000.0)
     low, high = slopes.min(0), slopes.max(0)
@@ -159,7 +150,7 @@ def _project(
 
 
 def _fitted(image_HW3: Image) -> tuple[Image, float]:
-    """The photo at a size for looking at, and the factor on its coordinates."""
+    """Resize the photo for viewing; also return the factor on its coordinates."""
     longer = max(image_HW3.shape[:2])
     factor = min(max(longer, _SMALLEST), _LARGEST) / longer
     if factor == 1.0:

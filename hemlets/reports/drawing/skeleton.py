@@ -1,6 +1,6 @@
-"""The 2D skeleton on an image: orange is the person's right, blue the left.
+"""Draw a 2D skeleton on an image: orange is the person's right, blue the left.
 
-Both colours stay apart under the common kinds of colour blindness.
+The colours are distinguishable with the common kinds of colour blindness.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FAINTEST: Final = 0.25
 
 
 def line_width(size: tuple[int, int]) -> int:
-    """Thickness of a bone that reads well in an image of some width and height, pixels."""
+    """Return a legible thickness of bones for an image's size, pixels."""
     return max(2, round(max(size) / 350))
 
 
@@ -35,11 +35,9 @@ def draw_skeleton(
 
     Args:
         image_HW3: RGB.
-        joints_px: (18, 2), pixel centres at +0.5; a joint that is not finite is left out with
-            its bones.
-        confidence: (18,) in 0–1; a bone and a joint fade with it, though never wholly. One that
-            is not finite counts as 1.
-        thickness: Of a bone, pixels; by the image's size when omitted.
+        joints_px: (18, 2), pixel centres at +0.5; non-finite joints and their bones are left out.
+        confidence: (18,) in 0–1, the opacity of joints and bones above a minimum; non-finite is 1.
+        thickness: Thickness of a bone, pixels; by default from the image's size.
     """
     known = np.isfinite(joints_px).all(-1)
     points = np.where(known[:, None], joints_px, 0.0)
@@ -73,7 +71,7 @@ def _opacity(
     strengths: npt.NDArray[np.float64],
     width: int,
 ) -> Image:
-    """Opacity 0–255 for every pixel that the skeleton may touch; the clearest bone on top."""
+    """Compute opacity 0–255 of the pixels that the skeleton touches; clearest bone on top."""
     opacity: Image = np.zeros(shape, np.uint8)
     fixed = [fixed_point(point) for point in points_px]
     ends = [(int(a), int(b)) for a, b in BONES if known[a] and known[b]]
