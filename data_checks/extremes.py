@@ -74,6 +74,6 @@ class Extremes:
     @property
     def rows(self) -> RowNumbers:
         """Numbers of the selected rows, sorted."""
-        parts = [kept for kept, _ in self._kept.values()]
+        parts = [selected for selected, _ in self._kept.values()]
         parts += [np.array(list(seen.values()), np.int64) for seen in self._texts.values()]
         return np.unique(np.concatenate([np.zeros(0, np.int64), *parts, self._repeated]))

@@ -170,6 +170,6 @@ def _reprojection_limit(rows: Rows) -> Float:
 
 
 def _centred(points_NJ2: Float, used_NJ: Array) -> Float:
-    kept = np.where(used_NJ[..., None], points_NJ2, 0)
-    middle = kept.sum(1) / np.maximum(used_NJ.sum(1), 1)[:, None]
+    known = np.where(used_NJ[..., None], points_NJ2, 0)
+    middle = known.sum(1) / np.maximum(used_NJ.sum(1), 1)[:, None]
     return np.where(used_NJ[..., None], points_NJ2 - middle[:, None], 0)

@@ -21,7 +21,7 @@ LABEL_SOURCES: Final = ("fbi", "ordinal")
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """Stored relations (N, 14) beside those computed from 3D joints."""
+    """Stored relations (N, 14) and those computed from 3D joints."""
 
     expected: Array
     depth_mm: Float

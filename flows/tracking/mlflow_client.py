@@ -76,7 +76,7 @@ class Tracking:
         parent: Run | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> Run:
-        """Start the run of a key, or continue the one that exists.
+        """Start the run of a key, or continue an existing run.
 
         A finished run is returned unchanged. A run that failed, was killed, or whose process is
         gone is adopted: it is set running again and owned by this process.

@@ -154,6 +154,6 @@ def _normals(vertices_V3: Float32, faces_F3: UInt32) -> Float32:
     summed = np.zeros(vertices_V3.shape)
     np.add.at(summed, faces_F3.reshape(-1), np.repeat(face, 3, axis=0))
     length = np.linalg.norm(summed, axis=1, keepdims=True)
-    # glTF wants unit normals, also of a vertex that no triangle of any size has.
+    # glTF requires unit normals, also of a vertex without triangles of any size.
     unit = np.where(length > 0, summed / np.maximum(length, 1e-30), [0.0, 0.0, 1.0])
     return unit.astype("<f4")

@@ -165,7 +165,7 @@ class NormalizedTargets:
             joints2d_BN2=some(self.joints2d_BN2),
             weight2d_BN=self.weight2d_BN[chosen_B],
             camera_B4=some(self.camera_B4),
-            outlines=[o for o, kept in zip(self.outlines, keep, strict=True) if kept]
+            outlines=[o for o, selected in zip(self.outlines, keep, strict=True) if selected]
             if self.outlines
             else [],
             unit_B_px=self.unit_B_px[chosen_B],

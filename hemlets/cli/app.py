@@ -97,7 +97,7 @@ class _Unloaded(TyperCommand):
         self.entry = entry
 
     def get_short_help_str(self, limit: int = 45) -> str:
-        """The summary; asked for when the list of commands is printed, and only then."""
+        """Return the summary, only when the list of commands is printed."""
         return summary(self.entry)
 
 

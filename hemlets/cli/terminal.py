@@ -10,7 +10,7 @@ _PIPE_WIDTH: Final = 160
 
 
 def console() -> Any:
-    """A console of the terminal's width; a pipe gets one that breaks no path."""
+    """Make a console of the terminal's width; in a pipe, paths are not wrapped."""
     from rich.console import Console
 
     found = Console(highlight=False, soft_wrap=False)

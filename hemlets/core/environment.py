@@ -27,7 +27,7 @@ _ANSWERS_WITHIN_S: Final = 5.0
 # Settings of a server of the user's own, which count only where that server is named.
 _FOR_SERVER: Final = {PREFECT_SERVER: "PREFECT_", MLFLOW_SERVER: "MLFLOW_"}
 _ALWAYS_OURS: Final = ("PREFECT_LOGGING_",)
-# They name one run or repository, which is never the one that hemlets works on.
+# They name a single run or repository, never that of hemlets.
 _NEVER: Final = (
     "MLFLOW_RUN_ID",
     "MLFLOW_EXPERIMENT_ID",
@@ -115,7 +115,7 @@ def require_reachable(variable: str, *, health: str = "") -> None:
 
     Args:
         variable: Environment variable with the server's URL.
-        health: Path that is asked for, added to the URL.
+        health: Path of the request, appended to the URL.
 
     Raises:
         WorkspaceError: Nothing answers there.

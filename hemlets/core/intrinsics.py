@@ -1,4 +1,4 @@
-"""Plausibility of a pinhole camera for an image: units are told apart by their size."""
+"""Check a pinhole camera for an image: wrong units show in its size."""
 
 from __future__ import annotations
 

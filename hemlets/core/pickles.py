@@ -158,7 +158,7 @@ def _reconstructed(name: Any, base: Any = None, state: Any = None) -> Any:
 
 
 def _key(value: Any) -> Any:
-    # The hash of tuples within tuples is not kept: a small file could ask for years of it.
+    # Hashes of nested tuples are not cached: a small file could request years of hashing.
     flat = value if isinstance(value, tuple) else (value,)
     if not all(isinstance(v, str | bytes | int | float | complex | None) for v in flat):
         raise _Refused(f"a {type(value).__name__} as a key")
@@ -389,7 +389,7 @@ class _Plain:
         return _chumpy(shell.kind, state) if "chumpy" in shell.kind else _sparse(shell.kind, state)
 
 
-# Chumpy's states hold caches and links between terms beside the value: those are not read.
+# Chumpy's states also hold caches and links between terms, which are not read.
 _STATE: Final[Mapping[str, tuple[str, ...]]] = {
     "chumpy ch": ("x",),
     "chumpy select": ("a", "idxs", "preferred_shape"),

@@ -4,7 +4,7 @@
 launchers start further processes: TorchServe's Java its Python workers, MLflow's launcher uvicorn,
 torchrun its ranks. Killing one of them leaves the others behind. The supervisor stands between:
 it adopts every orphan below it (Linux's child subreaper), watches its owner, and ends all
-descendants when the owner dies, when it is told to stop (SIGTERM in order, SIGINT at once), or
+descendants when the owner dies, when it is asked to stop (SIGTERM in order, SIGINT at once), or
 when the program itself ends. If the supervisor is killed, the kernel kills the program.
 
 The owner is watched by process id and not by a parent-death signal, because that signal fires

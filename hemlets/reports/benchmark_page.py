@@ -176,15 +176,15 @@ def _printed(figures: Sequence[PaperFigure], titles: Sequence[str]) -> list[dict
 def _paper(summary: Summary) -> list[str]:
     """List sources of the paper's cells on this page, and why others are not compared."""
     apart = [figure for figure in summary.paper if figure.why_apart]
-    beside = [figure for figure in summary.paper if not figure.why_apart]
+    comparable = [figure for figure in summary.paper if not figure.why_apart]
     notes = []
-    if beside:
+    if comparable:
         notes.append(
             "Rows in grey are the paper's own, as printed, from "
-            + " and ".join(dict.fromkeys(f"Table {f.table}" for f in beside))
+            + " and ".join(dict.fromkeys(f"Table {f.table}" for f in comparable))
             + "."
         )
-        notes += list(dict.fromkeys(f.cell.quirk for f in beside if f.cell.quirk))
+        notes += list(dict.fromkeys(f.cell.quirk for f in comparable if f.cell.quirk))
     return notes + [
         f"Table {f.table}, {f.cell.method}, {f.cell.column} ({f.cell.value}): not compared, "
         f"because the protocols differ or the paper doesn't state them ({f.why_apart}). "

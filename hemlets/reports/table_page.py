@@ -49,7 +49,7 @@ def table_html(table: WrittenTable) -> str:
         paper=table.paper,
         resamples=table.resamples,
         sections=[_shown(section) for section in table.sections],
-        given=[f"{row}: {' '.join(said)}" for row, said in table.privileges.items()],
+        given=[f"{row}: {' '.join(inputs)}" for row, inputs in table.privileges.items()],
         meanings=[(name, explain(MetricName.parse(name))) for name in names],
         notes=[*table.paper.quirks, *_notes(table)],
     )

@@ -185,7 +185,7 @@ class Samples:
         return Batch(torch.from_numpy(np.stack(images)), **self._targets(indices, views))
 
     def targets(self, indices: npt.NDArray[np.integer], epoch: int) -> dict[str, Tensor]:
-        """What :meth:`batch` gives beside the images, which are not read."""
+        """Make the targets of :meth:`batch` without reading images."""
         return self._targets(indices, [self._view(int(index), epoch) for index in indices])
 
     def _targets(

@@ -158,7 +158,7 @@ def explain_rank_failure() -> Iterator[None]:
             raise
         raise TrainingError(
             f"another process of the run ended, or can't be reached: {str(error).splitlines()[0]}",
-            remedy="see what it said last, on its machine; the same command goes on from the last "
+            remedy="see its last output on its machine; the same command goes on from the last "
             "checkpoint",
         ) from error
 

@@ -287,7 +287,7 @@ def _encoded(job: StageJob, crops: Samples, group: Group) -> FeatureSamples:
     decided = {
         "backbone": [job.pose.backbone, weights_hash(network.backbone)],
         "levels": [*network.level_channels, job.pose.crop_px],
-        # Targets lie beside the features.
+        # The files hold targets too.
         "volume": job.pose.volume.shape_xyz,
         "rows": Identity.of(job).annotations,
         "count": len(crops),

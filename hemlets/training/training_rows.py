@@ -72,7 +72,7 @@ class TrainingRows(NamedTuple):
             )
         if not learns_from_scenes(job):
             scenes = scenes.take(np.zeros(len(scenes), bool))
-        # A dataset without whole skeletons takes its scale from those beside it.
+        # A dataset without whole skeletons gets its scale from the others.
         scale = train if train.valid3d.all(1).any() else every
         return cls(train, scenes, calibration, _true_bones(scale, table_of(job)))
 

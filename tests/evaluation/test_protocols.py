@@ -11,7 +11,7 @@ from hemlets.evaluation.metrics.joint_sets import JOINT_SETS
 from hemlets.evaluation.metrics.measures import pck2d_pct
 from hemlets.evaluation.metrics.names import MetricName
 from hemlets.evaluation.near_duplicates import difference_hash, near_pairs
-from hemlets.evaluation.paper import beside, paper_tables
+from hemlets.evaluation.paper import compare_cells, paper_tables
 from hemlets.evaluation.protocols import load_protocol, plain_word, protocol_names
 
 
@@ -65,10 +65,10 @@ P1_NAME = MetricName(
 def test_a_cell_of_the_paper_stands_apart_if_any_part_of_the_protocol_differs(field):
     from dataclasses import replace
 
-    same, apart = beside("human36m-p1", (P1_NAME,))
+    same, apart = compare_cells("human36m-p1", (P1_NAME,))
     assert same
     assert not apart
-    same, apart = beside("human36m-p1", (replace(P1_NAME, **{field: "other"}),))
+    same, apart = compare_cells("human36m-p1", (replace(P1_NAME, **{field: "other"}),))
     assert not same
     assert all("ours other" in cell.why for cell in apart)
 

@@ -74,7 +74,7 @@ class Naming:
 
 
 def camera_from_pickle(entry: Any, *, transposed: bool, where: str) -> Camera:
-    """Convert a camera of the pickles beside these files (R, T in metres, c, f, k, p, w, h).
+    """Convert a camera of the accompanying pickles (R, T in metres, c, f, k, p, w, h).
 
     Args:
         entry: One camera of the file.

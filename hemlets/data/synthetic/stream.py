@@ -196,7 +196,7 @@ class RenderStream:
         window = start
         while True:
             stop = (window + 1) * blocks_a_window
-            # No more than this is rendered before the window after it is asked for.
+            # Bounds the rendering before the next window is requested.
             while given < stop + (self.config.ahead if self._pool else 0):
                 slots = slots_of(given // blocks_a_window)
                 self._give(self.config.block(given, slots), done)

@@ -89,7 +89,7 @@ class Video:
         self._next = 0
 
     def _open(self) -> cv2.VideoCapture:
-        # Damage is reported by our errors; OpenCV and FFmpeg would print theirs beside them.
+        # Our errors report damage; OpenCV and FFmpeg would print their own messages too.
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         import cv2
 

@@ -97,7 +97,7 @@ class VersionWriter:
 
     def __enter__(self) -> Self:
         with ExitStack() as held:
-            # Beside the folder, so that a data version holds data only.
+            # Outside the folder, so that a data version holds data only.
             path = self.folder.with_name(f".{self.folder.name}.lock")
             held.enter_context(lock(path, f"{self._purpose} {self.folder}"))
             self._claim()

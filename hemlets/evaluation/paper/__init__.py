@@ -1,25 +1,25 @@
 """The paper's tables as printed, and their reproduction from predictions files."""
 
 from hemlets.evaluation.paper.cells import (
-    Apart,
-    Beside,
     Block,
+    ComparableCell,
+    OtherCell,
     PaperCell,
     PaperTable,
     PrintedRow,
     Row,
-    beside,
+    compare_cells,
     paper_tables,
 )
 
 __all__ = [
-    "Apart",
-    "Beside",
     "Block",
+    "ComparableCell",
+    "OtherCell",
     "PaperCell",
     "PaperTable",
     "PrintedRow",
     "Row",
-    "beside",
+    "compare_cells",
     "paper_tables",
 ]

@@ -32,15 +32,15 @@ Value = Annotated[str, Field(pattern=r"^(-|\d+(\.\d+)?( \(\d+\.\d+\*\))?)$")]
 class Measured(Config):
     """How the paper measured its own row: the parts of a full metric name.
 
-    ``untold``: neither the paper nor the authors' released evaluator states it.
+    ``unstated``: neither the paper nor the authors' released evaluator states it.
     """
 
-    over: str = "untold"
-    root: str = "untold"
-    align: str = "untold"
-    box: str = "untold"
-    depth: str = "untold"
-    flip: str = "untold"
+    over: str = "unstated"
+    root: str = "unstated"
+    align: str = "unstated"
+    box: str = "unstated"
+    depth: str = "unstated"
+    flip: str = "unstated"
 
 
 class PaperCell(Config):
@@ -222,14 +222,14 @@ class PaperTable(Config):
                         )
 
 
-class Beside(NamedTuple):
+class ComparableCell(NamedTuple):
     """A cell of the same protocol, comparable with ours."""
 
     table: int
     cell: PaperCell
 
 
-class Apart(NamedTuple):
+class OtherCell(NamedTuple):
     """A cell that is not comparable with ours, and why."""
 
     table: int
@@ -246,7 +246,7 @@ def paper_tables() -> tuple[PaperTable, ...]:
     return tuple(sorted(tables, key=lambda table: table.number))
 
 
-def apart_because(measured: Measured, name: MetricName, ambiguous: str = "") -> str:
+def why_not_comparable(measured: Measured, name: MetricName, ambiguous: str = "") -> str:
     """Return why a printed figure is not comparable with ours; empty if it is."""
     reasons = [ambiguous] if ambiguous else []
     reasons += [
@@ -257,22 +257,24 @@ def apart_because(measured: Measured, name: MetricName, ambiguous: str = "") -> 
     return "; ".join(reasons)
 
 
-def beside(protocol: str, names: tuple[MetricName, ...]) -> tuple[list[Beside], list[Apart]]:
+def compare_cells(
+    protocol: str, names: tuple[MetricName, ...]
+) -> tuple[list[ComparableCell], list[OtherCell]]:
     """Return the paper's own cells of a protocol: comparable ones, and the others with reasons.
 
     A cell is comparable only if every part of its protocol is stated and equal to ours.
     """
-    same: list[Beside] = []
-    apart: list[Apart] = []
+    same: list[ComparableCell] = []
+    apart: list[OtherCell] = []
     ours = {name.key: name for name in names}
     for table in paper_tables():
         # Tables 4, 5 and 8 vary the training or the input: their rows are not this model's.
         for cell in () if table.rows else table.cells:
             if cell.protocol != protocol or cell.key not in ours:
                 continue
-            why = apart_because(cell.measured, ours[cell.key], cell.ambiguous)
+            why = why_not_comparable(cell.measured, ours[cell.key], cell.ambiguous)
             if why:
-                apart.append(Apart(table.number, cell, why))
+                apart.append(OtherCell(table.number, cell, why))
             else:
-                same.append(Beside(table.number, cell))
+                same.append(ComparableCell(table.number, cell))
     return same, apart

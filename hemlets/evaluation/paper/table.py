@@ -19,8 +19,8 @@ from hemlets.evaluation.paper.cells import (
     Block,
     PaperTable,
     PrintedRow,
-    apart_because,
     paper_tables,
+    why_not_comparable,
 )
 from hemlets.evaluation.paper.table_scoring import Given, Scoring
 from hemlets.evaluation.predictions import Predictions
@@ -363,7 +363,7 @@ def _printed(
     cells = []
     for value, block, column in zip(row.values, blocks, columns, strict=True):
         reasons = [
-            apart_because(block.measured, MetricName.parse(name), block.ambiguous)
+            why_not_comparable(block.measured, MetricName.parse(name), block.ambiguous)
             for name in column.names
         ]
         apart = "; ".join(dict.fromkeys(filter(None, reasons))) if row.own and all(reasons) else ""

@@ -14,7 +14,7 @@ from hemlets.core.skeleton import JOINTS
 from hemlets.evaluation.intervals import RESAMPLES, Interval, Resampler
 from hemlets.evaluation.metrics.definitions import SEGMENTS
 from hemlets.evaluation.metrics.segmentation import figures_pct
-from hemlets.evaluation.paper import PaperCell, beside
+from hemlets.evaluation.paper import PaperCell, compare_cells
 from hemlets.evaluation.predictions import PredictionsInfo
 from hemlets.evaluation.protocols.oracle_inputs import oracle_inputs
 from hemlets.evaluation.protocols.protocol import GroupTable, Protocol
@@ -226,7 +226,7 @@ def summarise(scores: SampleScores, *, resamples: int = RESAMPLES, seed: int = 0
             )
             for number, title in enumerate(TILT_BINS)
         ]
-    same, apart = beside(scores.protocol.name, scores.names)
+    same, apart = compare_cells(scores.protocol.name, scores.names)
     return Summary(
         protocol=scores.protocol,
         predictions=scores.info,

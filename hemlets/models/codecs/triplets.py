@@ -66,7 +66,7 @@ def encode_triplets(
         heatmap_BJHW: Unit-peak heatmaps of the 18 joints.
         relation_BK: Depth relations in {-1, 0, +1}, :func:`hemlets.core.skeleton.depth_relations`.
         steep_BK: :func:`steepness`; needed for 5 states. Where it is -1 and the relation is not 0
-            the child's layer can't be told and :func:`known_layers` masks both candidates.
+            the child's layer is unknown and :func:`known_layers` masks both candidates.
         states: The variant.
     """
     parent_BKHW = heatmap_BJHW[:, list(PART_PARENT)]

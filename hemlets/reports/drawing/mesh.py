@@ -38,7 +38,7 @@ _SAMPLES: Final = 2
 _NEAR_MM: Final = 110.0
 """Just beyond the rasteriser's near plane: triangles that cross it are left out."""
 
-# Towards the lights, from the person: one beside the camera, one above its left shoulder.
+# Directions to the lights, from the person: next to the camera, and above its left shoulder.
 _LIGHTS: Final = np.array([[0.0, -0.15, -1.0], [-0.8, -1.0, -0.5]])
 _STRENGTHS: Final = np.array([0.45, 0.45], np.float32)
 _AMBIENT: Final = 0.3

@@ -54,8 +54,8 @@ def draw_skeleton(
         return
     weight = cv2.merge([opacity[here]] * 3)
     shown = cv2.multiply(image_HW3[here], weight, scale=1 / 255)
-    kept = cv2.multiply(before[here], cv2.bitwise_not(weight), scale=1 / 255)
-    image_HW3[here] = cv2.add(shown, kept)
+    background = cv2.multiply(before[here], cv2.bitwise_not(weight), scale=1 / 255)
+    image_HW3[here] = cv2.add(shown, background)
 
 
 def _strengths(confidence: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
