@@ -91,6 +91,8 @@ class JointRefinement(nn.Module):
         tokens = self.opinions(opinions) + self.seen(seen_BJC) + self.joint_JC
         tokens = tokens + self.crop(feature_BC.float())[:, None]
         moved = self.correction(self.norm(self.layers(tokens)))
-        free_BJ3 = torch.cat([1 - sure_BJ1, 1 - sure_BJ1, torch.ones_like(sure_BJ1)], -1)
+        # Squared, few joints of photographs move that the keypoints have right.
+        free_BJ1 = (1 - sure_BJ1) ** 2
+        free_BJ3 = torch.cat([free_BJ1, free_BJ1, torch.ones_like(free_BJ1)], -1)
         refined: Tensor = voxel_BJ3 + moved * free_BJ3
         return refined
