@@ -58,11 +58,7 @@ class WebhookAction(gx_actions.ValidationAction):  # type: ignore[misc]
 
 
 class NotifyAction(gx_actions.ValidationAction):  # type: ignore[misc]
-    """Runs other actions; failures are logged.
-
-    Attributes:
-        settings: Settings of the actions.
-    """
+    """Runs other actions; failures are logged."""
 
     type: Literal["notify"] = "notify"
     settings: list[dict[str, Any]]

@@ -64,15 +64,7 @@ class NearDuplicates:
         *,
         compared: npt.NDArray[np.bool_],
     ) -> NearDuplicates:
-        """Decode images and compare them across splits.
-
-        Args:
-            shards: Folder of the image shards.
-            shard: Shard of each row.
-            shard_row: Position of each row's image in its shard.
-            split: (N,) split of each row as a number.
-            compared: (N,) rows to compare.
-        """
+        """Decode images and compare them across splits."""
         rows = np.flatnonzero(compared)
         if not len(np.unique(split[rows])) > 1 or not any(shard.names):
             return cls(partner={}, compared=0)

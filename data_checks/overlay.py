@@ -249,11 +249,7 @@ def _refuse_misfit(bound: _Bound, *, text: bool) -> None:
 
 
 def list_expectations(suite: Path | None = None) -> str:
-    """List every expectation as YAML, by its suite: bound, severity, words.
-
-    Args:
-        suite: A user's suite file whose changes are applied.
-    """
+    """List every expectation as YAML, by its suite: bound, severity, words."""
     import yaml
 
     import data_checks.rules  # noqa: F401 - registers the built-in rules

@@ -46,13 +46,7 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A rule that failed on a frame.
-
-    Attributes:
-        frame: Name of the frame.
-        rule: The rule.
-        rows: Unexpected rows of the frame.
-    """
+    """A rule that failed on a frame."""
 
     frame: str
     rule: Rule
@@ -61,13 +55,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Findings of Great Expectations.
-
-    Attributes:
-        evaluated: Number of expectations.
-        failures: Failed rules.
-        results: Its own validation results as JSON values.
-    """
+    """Findings of Great Expectations."""
 
     evaluated: int
     failures: tuple[Failure, ...]

@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 def collect_garbage(workspace: Workspace, forgotten: Iterable[str], retained: Iterable[str]) -> int:
     """Forget versions and remove their files from the cache and the workspace's own remote.
 
-    Args:
-        workspace: The workspace.
-        forgotten: Names of the versions to forget.
-        retained: Names of the other versions.
-
     Returns:
         Bytes that were freed.
 

@@ -58,11 +58,6 @@ def log_benchmark(run_id: str, folder: Path, *, uri: str) -> None:
 
     The full names are in the artifact. The paper's cells of the same protocol are logged too, as
     ``paper-table-1/Avg.mpjpe_mm``.
-
-    Args:
-        run_id: of the run.
-        folder: that ``hemlets benchmark score`` wrote.
-        uri: of the tracker.
     """
     import time
 

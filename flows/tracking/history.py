@@ -54,11 +54,6 @@ class LiveHistory:
     """Sends new points of a growing history to its run, at most once per interval.
 
     As a context manager, it sends the remaining points if the block raises.
-
-    Args:
-        run: The run of the training.
-        path: The history that the training appends to.
-        every_s: Least time between two calls, seconds.
     """
 
     def __init__(self, run: Run, path: Path, *, every_s: float = 20.0) -> None:

@@ -67,11 +67,7 @@ class Points:
 
 
 class Skeleton:
-    """The kinematic chain of a body, in double precision.
-
-    Args:
-        body: Any body of SMPL's form.
-    """
+    """The kinematic chain of a body, in double precision."""
 
     def __init__(self, body: BodyModel) -> None:
         regressor_JV = body.J_regressor_JV.double()

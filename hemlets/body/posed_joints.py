@@ -31,9 +31,6 @@ class PosedJoints(nn.Module):
 
     Equal to the joints that `BodyModel` regresses, pose blend shapes included, in single precision
     and on any device, at a cost that does not depend on the mesh.
-
-    Args:
-        body: Body model of the parameters.
     """
 
     table_CX: Tensor

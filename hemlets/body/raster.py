@@ -23,12 +23,7 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class SquareCamera:
-    """A pinhole camera with square pixels, whose centres lie at +0.5.
-
-    Attributes:
-        focal_px: Focal length in pixels of the image.
-        centre_px: Principal point (x, y) in pixels.
-    """
+    """A pinhole camera with square pixels, whose centres lie at +0.5."""
 
     focal_px: float
     centre_px: tuple[float, float]

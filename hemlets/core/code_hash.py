@@ -72,9 +72,6 @@ def imported_modules(*names: str) -> dict[str, Path]:
 
     Imports inside functions count; imports under ``if TYPE_CHECKING`` do not.
 
-    Args:
-        names: Full names of modules of this project.
-
     Returns:
         File by module name, including ``names``, without the modules of `hemlets.core` that only
         decide how files are written and errors are worded.

@@ -104,14 +104,7 @@ def map_unordered(
     *,
     what: str = "worker",
 ) -> Iterator[tuple[Task, Result]]:
-    """Compute the results of all tasks in any order, in this process if one worker suffices.
-
-    Args:
-        prepare: As for `WorkerPool`.
-        tasks: The tasks.
-        workers: Largest number of processes.
-        what: Name of a worker in the message about its death.
-    """
+    """Compute the results of all tasks in any order, in this process if one worker suffices."""
     if workers <= 1 or len(tasks) <= 1:
         compute = prepare() if tasks else None
         for task in tasks:

@@ -20,11 +20,6 @@ def check_no_leak(
 
     A mixture of clips counts as each of its clips.
 
-    Args:
-        train: Training rows.
-        test: Held-out rows.
-        kinds: Fields whose values may not be shared.
-
     Raises:
         DataError: They share values; the message names all fields, the values and the first
             samples.

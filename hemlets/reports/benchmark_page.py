@@ -46,14 +46,7 @@ def write_benchmark_page(
     gallery: Sequence[tuple[str, bytes]] = (),
     remarks: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Write the page of a benchmark atomically.
-
-    Args:
-        path: The HTML file.
-        summary: The benchmark's summary.
-        gallery: Captions and PNG pictures of the worst samples.
-        remarks: Further sections, as headings and paragraphs.
-    """
+    """Write the page of a benchmark atomically."""
     save_page(path, benchmark_html(summary, gallery, remarks))
 
 

@@ -62,12 +62,6 @@ def pictures_of(
 ) -> list[tuple[str, bytes]]:
     """Draw samples as PNG: image with both skeletons, and both from the side; with captions.
 
-    Args:
-        predictions: The scored file.
-        annotations: The table that it was scored against.
-        shards: Folder of the table's images.
-        samples: Sample ids with captions.
-
     Raises:
         DataError: An image can't be read, or a file can't be used.
     """

@@ -66,13 +66,6 @@ def prediction_tile(
     See `hemlets.reports.drawing.comparison_tile`. The sample's full name is written on the side
     view.
 
-    Args:
-        image_HW3: RGB, the annotated image.
-        predictions: Predictions with this sample.
-        annotations: Annotations with this sample.
-        sample_id: The sample.
-        size: Height of the tile, pixels; it is twice as wide.
-
     Returns:
         RGB (size, 2·size, 3).
 
@@ -144,14 +137,6 @@ def contact_sheet(
     size: int = 256,
 ) -> Image:
     """Arrange tiles of several samples above a legend.
-
-    Args:
-        images: RGB by sample id.
-        predictions: Predictions of these samples.
-        annotations: Annotations of these samples.
-        sample_ids: Their order; that of ``images`` by default.
-        columns: Tiles per row.
-        size: Height of a tile, pixels.
 
     Returns:
         RGB.

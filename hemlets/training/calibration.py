@@ -74,14 +74,7 @@ class CalibrationRows:
     def chosen(
         cls, train: Annotations, held_out: Annotations, backgrounds: Annotations, count: int
     ) -> Self:
-        """Choose at most ``count`` validation rows, and as many of each source that they lack.
-
-        Args:
-            train: All training rows of people.
-            held_out: All validation rows of people.
-            backgrounds: All validation rows without a person.
-            count: Largest number of rows of each kind.
-        """
+        """Choose at most ``count`` validation rows, and as many of each source that they lack."""
         people = spread(held_out, count)
         shares = Counter(train.source[_whole(train)].tolist())
         others = [people.take(np.zeros(0, np.int64))]

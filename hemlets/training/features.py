@@ -188,11 +188,6 @@ def _write(path: Path, parts: list[FeatureBatch]) -> None:
 class FeatureSamples:
     """Computed features as training samples, memory-mapped from disk.
 
-    Args:
-        files: The files, in order.
-        samples: Number of samples.
-        crops: Augmented crops of each sample.
-
     Raises:
         TrainingError: A file is missing.
     """

@@ -82,10 +82,6 @@ class Group:
     def agree(self, values: Mapping[str, object], *, where: Path) -> None:
         """Require that all processes read the same values.
 
-        Args:
-            values: Values by their names in messages.
-            where: The run's folder, for the message.
-
         Raises:
             TrainingError: In every process, if two differ.
         """
@@ -118,11 +114,7 @@ class Group:
 
     @contextlib.contextmanager
     def lend_threads(self, threads: int) -> Iterator[None]:
-        """Use the threads of all processes of this machine while only this process works.
-
-        Args:
-            threads: Threads of each process, restored afterwards.
-        """
+        """Use the threads of all processes of this machine while only this process works."""
         if self.device.type != "cpu":
             yield
             return

@@ -23,10 +23,6 @@ _SIGNS = (
 def explain_out_of_memory(config: TrainingConfig, processes: int) -> Iterator[None]:
     """Replace an out-of-memory error by one that names the setting to change.
 
-    Args:
-        config: Settings of the run.
-        processes: Processes that share a batch.
-
     Raises:
         TrainingError: Memory did not suffice.
     """

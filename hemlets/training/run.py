@@ -67,15 +67,7 @@ class Standing:
 
 
 class Run:
-    """A stage in training, in one process of the group.
-
-    Args:
-        job: The job.
-        stage: The stage to train.
-        group: The processes.
-        precision: Autocast precision of the network.
-        start_from: The job that names the initial weights.
-    """
+    """A stage in training, in one process of the group."""
 
     def __init__(
         self,

@@ -14,14 +14,7 @@ from hemlets.training.config import StageJob
 
 
 class Step(NamedTuple):
-    """The checks of one step; its batch is saved if they fail.
-
-    Attributes:
-        job: The job.
-        batch: The step's batch.
-        number: Number of the step, from 0.
-        rank: Rank of this process.
-    """
+    """The checks of one step; its batch is saved if they fail."""
 
     job: StageJob
     batch: AnyBatch

@@ -110,17 +110,7 @@ def stream_samples(
 def share_of_rank(
     window: int, *, size: int, reuse: int, batch_size: int, seed: int, rank: int, world_size: int
 ) -> Indices:
-    """Compute the indices of a window that one rank's `Loader` uses.
-
-    Args:
-        window: Number of the window.
-        size: Samples in a window.
-        reuse: Epochs per window.
-        batch_size: Global batch size.
-        seed: The loader's seed.
-        rank: Rank of this process.
-        world_size: Number of processes.
-    """
+    """Compute the indices of a window that one rank's `Loader` uses."""
     used = size // batch_size * batch_size
     shares = []
     for epoch in range(window * reuse, (window + 1) * reuse):

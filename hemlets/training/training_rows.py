@@ -105,12 +105,7 @@ def share_outside_volume(rows: Annotations, range_mm: float) -> float:
 
 
 def _true_bones(rows: Annotations, table: Path) -> BoneLengths:
-    """Measure part lengths of whole skeletons: the metric scale of the data.
-
-    Args:
-        rows: The training rows.
-        table: Their file, for messages.
-    """
+    """Measure part lengths of whole skeletons: the metric scale of the data."""
     known = rows.valid3d.all(-1)
     lengths_NK = part_lengths(rows.joints3d_mm[known])
     mean_mm = float(lengths_NK.sum(-1).mean()) if known.any() else 0.0

@@ -75,15 +75,7 @@ DATASET: Final = Dataset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FbiLabel:
-    """One annotator's label of one part of one person.
-
-    Attributes:
-        sample_id: The sample in the annotation table.
-        part: Name of the part.
-        label: ``F``, ``B`` or ``U``.
-        annotator: Name of the annotator.
-        time: ISO 8601 with a zone.
-    """
+    """One annotator's label of one part of one person."""
 
     sample_id: str
     part: str

@@ -44,11 +44,6 @@ class Motions:
 def read_motions(name: str, folder: Path, quarantine: Quarantine) -> Motions:
     """Read the motions of a folder.
 
-    Args:
-        name: See `Motions`.
-        folder: AMASS files, by subset and subject.
-        quarantine: Gets the files that can't be used.
-
     Raises:
         DataError: No file can be used; the message has the reasons.
     """

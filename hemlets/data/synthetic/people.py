@@ -135,10 +135,6 @@ class Studio:
         """Render a scene without a person, with the box of a person who is posed but not drawn.
 
         Objects in front of and behind people are drawn too. Nothing is annotated.
-
-        Args:
-            split: One of `hemlets.data.table.BACKGROUND_SPLITS`.
-            index: Index of the sample.
         """
         with one_thread():
             return self._render_scene(split, *self._posed(split, index))

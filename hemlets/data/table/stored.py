@@ -17,11 +17,6 @@ def stored_images(
 ) -> Iterator[npt.NDArray[np.uint8]]:
     """Yield RGB images (H, W, 3) of some rows, one at a time.
 
-    Args:
-        rows: A table.
-        which: Row numbers, in the wanted order.
-        reader: Reader of the table's shards.
-
     Raises:
         DataError: A shard does not hold the sample.
         InputError: An image can't be decoded; names the sample.

@@ -129,13 +129,7 @@ def _shards(table: Annotations, split: Any) -> Iterator[_Shard]:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """The held-out rows of a dataset.
-
-    Attributes:
-        folder: Their data version.
-        by: Kind of the held-out groups.
-        rows: The rows.
-    """
+    """The held-out rows of a dataset."""
 
     folder: Path
     by: Group

@@ -157,11 +157,7 @@ def _require_container(path: Path, name: str) -> None:
 
 
 class ImageSource:
-    """Loads images by reference, with a cache of recent images and videos.
-
-    Args:
-        root: The dataset's folder.
-    """
+    """Loads images by reference, with a cache of recent images and videos."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -39,14 +39,7 @@ class _Stored:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardJob:
-    """Makes a worker that stores shards of a dataset.
-
-    Attributes:
-        root: The dataset's folder.
-        folder: The data version.
-        staging: Staged rows, and the rows of finished shards.
-        config: How people are cut out.
-    """
+    """Makes a worker that stores shards of a dataset."""
 
     root: Path
     folder: Path

@@ -31,14 +31,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class StagedShard:
-    """Rows of one image shard.
-
-    Attributes:
-        name: File name of the image shard.
-        split: Split of all its rows.
-        file: File of the staged rows in the plan's folder.
-        rows: Number of rows.
-    """
+    """Rows of one image shard."""
 
     name: str
     split: str
@@ -59,15 +52,6 @@ def stage_rows(
     progress: Callable[[int], None] | None = None,
 ) -> list[StagedShard]:
     """Read all rows of a dataset into a folder of staged shards.
-
-    Args:
-        dataset: The dataset.
-        root: The dataset's folder.
-        folder: Gets the staged rows.
-        config: Shard size and splits.
-        options: Options of the reader.
-        quarantine: Gets the excluded rows.
-        progress: Called with the number of rows read so far.
 
     Returns:
         The shards in the table's order; none if no row can be used.

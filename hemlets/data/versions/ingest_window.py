@@ -81,11 +81,6 @@ def window_of(
 ) -> Window:
     """Choose the window around a person's box (left, top, right, bottom), clipped to the image.
 
-    Args:
-        box_xyxy: Source pixels.
-        image_size: Width and height of the source image.
-        config: Margin and resolution.
-
     Raises:
         DataError: The box is outside the image.
     """

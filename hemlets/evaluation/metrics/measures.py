@@ -102,11 +102,6 @@ def joint_errors_mm(
 ) -> Float:
     """Compute errors of all 18 joints with the pelvis at the origin, (B, 18) millimetres.
 
-    Args:
-        predicted: B samples.
-        true: Annotation columns of the same samples.
-        file: The predictions file, for messages.
-
     Raises:
         DataError: Lengths are not millimetres, or a joint is not finite; samples are named.
     """

@@ -126,13 +126,7 @@ class Block(Config):
 
 
 class Row(Config):
-    """A required row of a table.
-
-    Attributes:
-        name: Name under which its predictions are given.
-        title: As printed.
-        detail: Text of the table's further column, if any.
-    """
+    """A required row of a table."""
 
     name: str
     title: str

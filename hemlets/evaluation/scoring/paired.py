@@ -18,14 +18,7 @@ from hemlets.evaluation.scoring.summary import Summary
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """A benchmark read from its folder.
-
-    Attributes:
-        label: Name of the run for readers.
-        folder: Folder of the stored results.
-        summary: Summary of the benchmark.
-        samples: Figures by sample.
-    """
+    """A benchmark read from its folder."""
 
     label: str
     folder: Path

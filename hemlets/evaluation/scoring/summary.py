@@ -186,13 +186,7 @@ class Summary(Config):
 
 
 def summarise(scores: SampleScores, *, resamples: int = RESAMPLES, seed: int = 0) -> Summary:
-    """Compute means, intervals, tables, slices and the worst samples of a benchmark.
-
-    Args:
-        scores: Scores by sample.
-        resamples: Number of resamples.
-        seed: Equal seeds give equal intervals.
-    """
+    """Compute means, intervals, tables, slices and the worst samples of a benchmark."""
     truth = scores.truth
     sequence = truth.sequence
     draw = Resampler(_by_name(sequence), resamples=resamples, seed=seed)

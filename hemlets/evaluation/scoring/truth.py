@@ -42,12 +42,7 @@ class NoSamplesError(DataError):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Facet:
-    """A dictionary-encoded column of words.
-
-    Attributes:
-        codes: (N,) index into ``words``.
-        words: Distinct words.
-    """
+    """A dictionary-encoded column of words."""
 
     codes: npt.NDArray[np.int32]
     words: tuple[str, ...]

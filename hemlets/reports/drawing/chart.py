@@ -37,10 +37,6 @@ def joint_error_chart(
 
     Area and colour of a dot grow with the error; a joint without a figure is a dash.
 
-    Args:
-        joints_mm: Errors by joint name.
-        title: ASCII.
-
     Raises:
         DataError: A name is no joint's.
     """

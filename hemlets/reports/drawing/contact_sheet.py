@@ -153,11 +153,6 @@ def stored_tiles(
 def contact_sheet(tiles: Iterable[Tile], *, columns: int = 4, tile_px: int = 300) -> Image:
     """Arrange tiles in a grid above a legend.
 
-    Args:
-        tiles: At least one.
-        columns: Largest number of tiles per row.
-        tile_px: Side of a tile's picture.
-
     Returns:
         RGB.
 

@@ -40,11 +40,6 @@ def prediction_page(
 ) -> str:
     """Render the page of one image's predictions.
 
-    Args:
-        people: At least one prediction with its placed body.
-        title: Title of the page.
-        image_HW3: The photo, RGB, to show small in a corner.
-
     Raises:
         ValueError: There are no people.
     """
