@@ -112,11 +112,11 @@ class ImageReader(Protocol):
 
 
 class _View(NamedTuple):
-    """How a sample is seen in an epoch.
+    """The augmented view of a sample in an epoch.
 
     Attributes:
         crop: Augmented crop.
-        points_px: Joints in it, relabelled where it is mirrored.
+        points_px: Joints in it, relabelled if it is mirrored.
         draw: The augmentation; None without one.
     """
 
@@ -257,18 +257,18 @@ class Loader(Generic[B]):
     """Endless training batches from a given step on; a thread prepares the next batch.
 
     The order of each pass over a source is a permutation drawn from (seed, pass, source). Every
-    rank takes its stride of the same global batch. So the samples of a step depend on the step
+    rank takes its stride of the same global batch, so the samples of a step depend on the step
     alone.
 
     Args:
-        samples: What is drawn from.
-        batch_size: Global.
-        seed: Of the order.
-        rank: Of this process.
+        samples: The source of samples.
+        batch_size: Global batch size.
+        seed: Seed of the order.
+        rank: Rank of this process.
         world_size: Number of processes.
-        accumulate: Parts that a batch is divided into.
-        sources: Which have a fixed share of every batch (`hemlets.training.mixing`); a small one
-            is repeated more often. None: one source that holds everything.
+        accumulate: Micro-batches per step.
+        sources: Sources with a fixed share of every batch (`hemlets.training.mixing`); a small one
+            is repeated more often. None: one source with all samples.
 
     Raises:
         ConfigError: The batch does not fit the processes, the samples or the sources.

@@ -113,11 +113,11 @@ def calibrate(
         model: The whole model.
         rows: The rows to predict.
         shards: Folder of their images.
-        flip_test: Whether predictions will be averaged with the mirrored crop's.
-        shrink: What crops were averaged down by in training.
-        device: Where the model is.
-        batch_size: Crops that go through the model together.
-        second_look: Whether predictions will look again at people whom the model is unsure of.
+        flip_test: Whether the model will be used with the flip test.
+        shrink: Downscaling factor of crops in training.
+        device: The model's device.
+        batch_size: Crops per forward pass.
+        second_look: Whether uncertain people will be predicted a second time.
     """
     was_training = model.training
     model.eval()
@@ -234,7 +234,7 @@ def _look(
     batch_size: int,
     second_look: bool,
 ) -> _Predicted | None:
-    """Joints and, from heatmaps, the persons' confidences of all rows."""
+    """Predict joints and, with heatmaps, person confidences of all rows."""
     if not len(rows):
         return None
     volume = model.pose.config.volume

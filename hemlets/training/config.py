@@ -31,19 +31,17 @@ class LossConfig(Config):
             network. Maps without a loss are free features.
         marginal: Weight of the cross-entropy on the volume's marginals; not in the paper (0).
         marginal_sigma: Width of that term's targets in voxels.
-        joint_units: Of L_3D, equation (6), and so of alpha's meaning. ``voxels``: cells of the
-            volume, so that alpha weighs squared heatmap errors against cells. ``normalised``:
-            fractions of each axis, as the authors' released code has them (coordinates of -0.5
-            to 0.5): L_3D is smaller by the number of cells, and the same alpha gives the
-            intermediate maps so many times the weight (64 in the paper's network: alpha L_int
-            is 0.11 of L_3D at random weights in voxels, and 7.2 of it normalised).
-        theta: Of L_θ in equation (11).
-        betas: Of L_β in equation (11).
-        posed_joints: Of the distances, in metres, between the joints of the predicted body and
-            those of the true one. Not in the paper, whose own loss is 0: as in HMR and SPIN. Equal
-            angles at the hip and at the wrist count alike in L_θ and differ by much in where the
-            body is; and where joints are unsure, L_θ alone draws bodies towards the mean pose. At
-            5 it counts about as much as L_θ; of 0, 5 and 15, 15 put bodies best on the open data.
+        joint_units: Units of L_3D, equation (6), which alpha depends on. ``voxels``: cells of the
+            volume. ``normalised``: fractions of each axis, as in the authors' released code
+            (coordinates of -0.5 to 0.5): L_3D is divided by the number of cells, so the same alpha
+            weights the intermediate maps that many times more (in the paper's network 64 times: at
+            random weights alpha L_int is 0.11 of L_3D in voxels, and 7.2 of it normalised).
+        theta: Weight of L_θ in equation (11).
+        betas: Weight of L_β in equation (11).
+        posed_joints: Weight of the distances, in metres, between joints of the predicted and the
+            true body, as in HMR and SPIN; not in the paper (0). L_θ weights hip and wrist alike
+            and draws uncertain bodies towards the mean pose. At 5 the term is about as large as
+            L_θ; of 0, 5 and 15, 15 gave the best bodies on the open data.
         body: Body file that θ and β of the data belong to, for that term; None is the open body.
     """
 

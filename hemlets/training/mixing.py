@@ -1,7 +1,7 @@
-"""Sources of training samples, mixed by share in every batch.
+"""Mix sources of training samples by share in every batch.
 
-"The same 2D and 3D mixed training strategy" of Sun et al. (2018), which the paper takes over in
-section 3.2, is half of each batch from 3D data and half from 2D data.
+As in the "2D and 3D mixed training strategy" of Sun et al. (2018), which the paper follows in
+section 3.2, by default half of each batch is 3D data and half 2D data.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class MixedSource:
 
     Attributes:
         members: Their indices.
-        share: Of every batch.
+        share: Their share of every batch.
     """
 
     members: npt.NDArray[np.integer[Any]]
@@ -33,7 +33,7 @@ class MixedSource:
 
 
 def mixed_rows(rows: Annotations, mix: Mapping[str, float]) -> Annotations:
-    """The rows of the sources in a mix, in their order; all of them where it is empty.
+    """Return the rows of the sources in a mix, in order; all rows if it is empty.
 
     Raises:
         ConfigError: A source of the mix has no row.
@@ -52,13 +52,13 @@ def mixed_rows(rows: Annotations, mix: Mapping[str, float]) -> Annotations:
 
 
 def mixed_sources(rows: Annotations, mix: Mapping[str, float]) -> list[MixedSource]:
-    """Samples of each source with its share; empty where batches are drawn from all rows alike.
+    """Return each source's samples and share; empty if batches are drawn from all rows.
 
-    Without a mix one source with 3D joints and one without are mixed half and half. With more
-    sources every row is drawn equally often.
+    Without a mix, one source with 3D joints and one without are mixed half and half; with more
+    sources, every row is drawn equally often.
 
     Args:
-        rows: As :func:`mixed_rows` gives them.
+        rows: Rows from :func:`mixed_rows`.
         mix: Weight of each source.
     """
     names = rows.source.astype(str)
@@ -75,7 +75,7 @@ def mixed_sources(rows: Annotations, mix: Mapping[str, float]) -> list[MixedSour
 
 
 def batch_counts(shares: list[float], batch_size: int) -> list[int]:
-    """Samples of each source in a batch: shares rounded to sum to the batch, one at least.
+    """Round shares to numbers of samples that sum to the batch, at least one per source.
 
     Raises:
         ConfigError: The batch is too small for so many sources.

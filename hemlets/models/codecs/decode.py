@@ -73,14 +73,14 @@ def undistorted_px(
     camera_B4: npt.NDArray[np.floating],
     distortion_B5: npt.NDArray[np.floating],
 ) -> Array:
-    """Pixels at which a lens without distortion would show the same joints.
+    """Undistort pixels of joints in images of a lens with distortion.
 
     On the cameras of Human3.6M distortion moves a joint in space by 1 to 6 mm.
 
     Args:
         image_px_BJ2: Joints in the images.
         camera_B4: fx, fy, cx, cy.
-        distortion_B5: k1, k2, p1, p2, k3; rows of zeros are left as they are.
+        distortion_B5: k1, k2, p1, p2, k3; rows of zeros change nothing.
     """
     import cv2
 

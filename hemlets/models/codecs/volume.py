@@ -42,7 +42,7 @@ class VolumeSpec:
         return 2 * self.depth_range_mm / self.shape_xyz[2]
 
     def to_voxels(self, crop_px_BJ2: Tensor, depth_mm_BJ: Tensor) -> Tensor:
-        """Crop coordinates and pelvis-relative depth to continuous voxels (B, J, 3)."""
+        """Convert crop coordinates and pelvis-relative depth to continuous voxels (B, J, 3)."""
         z_BJ = (depth_mm_BJ + self.depth_range_mm) / self.cell_mm
         return torch.cat([crop_px_BJ2 / self.cell_px, z_BJ[..., None]], -1)
 
@@ -60,12 +60,11 @@ class _Context(FunctionCtx):
 
 
 class _Marginals(torch.autograd.Function):
-    """Softmax over a volume, straight to its axis marginals.
+    """Axis marginals of the softmax over a volume.
 
-    The gradient with respect to a logit is p · (g − Σ p·g), and both the marginals and
-    Σ p·g are sums that are at hand, so that neither direction forms the normalised volume.
-    Channels-last memory (B, H, W, J·D), as the convolution before it writes, is walked in
-    place, and on a CPU one sample after the other, which its cache holds.
+    The gradient by a logit is p · (g − Σ p·g). Both directions only need the marginals and Σ p·g,
+    so the normalised volume is never stored. Channels-last memory (B, H, W, J·D), the convolution's
+    output layout, is traversed in place; on a CPU one cache-sized sample at a time.
     """
 
     @staticmethod
@@ -110,7 +109,7 @@ class _Marginals(torch.autograd.Function):
 
 
 def _parts(*whole: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """What is worked on together: a sample on a CPU, else all."""
+    """Return the unit of work: a sample on a CPU, else the batch."""
     count = 1 if whole[0].device.type == "cpu" else len(whole[0])
     return zip(*(tensor.split(count) for tensor in whole), strict=True)  # type: ignore[no-untyped-call]
 
@@ -118,7 +117,7 @@ def _parts(*whole: Tensor) -> Iterator[tuple[Tensor, ...]]:
 def _exponentials(
     e_BHWJD: Tensor, logits_BHWJD: Tensor, evidence_BHWJ: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Fill in the exponentials; gives the reciprocals of their sums, and the marginals."""
+    """Fill in the exponentials; return the reciprocals of their sums, and the marginals."""
     B, H, W, J, D = e_BHWJD.shape
     # Operations on lower types than float32 are slow on a CPU, but for the copy.
     e_BNC = e_BHWJD.copy_(logits_BHWJD).view(B, H * W, J * D)
@@ -135,7 +134,7 @@ def _exponentials(
 
 
 def _weighted(e_BHWJD: Tensor, weight_BHWJ: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Marginals of exponentials times weights of the places in the image, normalised."""
+    """Compute normalised marginals of exponentials times weights of image positions."""
     B, H, W, J, D = e_BHWJD.shape
     plane_BHWJ = e_BHWJD.sum(-1) * weight_BHWJ
     scale_BJ = 1 / plane_BHWJ.sum((1, 2)).clamp_min(torch.finfo(plane_BHWJ.dtype).tiny)
@@ -148,14 +147,13 @@ def _weighted(e_BHWJD: Tensor, weight_BHWJ: Tensor) -> tuple[Tensor, Tensor, Ten
 def marginals(
     logits_BJDHW: Tensor, evidence_BJHW: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Softmax over the volume, summed onto the x, y and z axes: (B, J, W), (B, J, H), (B, J, D).
+    """Compute the softmax's marginals on x, y and z: (B, J, W), (B, J, H), (B, J, D).
 
-    Runs in float32 whatever the logits' type: in bfloat16 the decode alone is off by
-    millimetres.
+    Runs in float32 for any logits: in bfloat16 the decoding is wrong by millimetres.
 
     Args:
-        logits_BJDHW: Of the volume.
-        evidence_BJHW: Added to the logits of all depths; it gets no gradient.
+        logits_BJDHW: Logits of the volume.
+        evidence_BJHW: Added to the logits of all depths, without gradient.
     """
     if torch.compiler.is_exporting():
         if evidence_BJHW is not None:
@@ -172,9 +170,9 @@ def marginals(
 def marginals_under(
     logits_BJDHW: Tensor, evidence_BJHW: Tensor | None
 ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
-    """:func:`marginals` of logits, and of logits with log-likelihoods of the places in the image.
+    """Compute :func:`marginals` of the logits, and of the logits plus log-likelihoods of positions.
 
-    One pass over the volume serves both; the second have no gradient.
+    One pass over the volume computes both; the second have no gradient.
     """
     if evidence_BJHW is None:
         alone = marginals(logits_BJDHW)
@@ -191,7 +189,7 @@ def marginals_under(
 
 
 def _marginals_at_once(logits_BJDHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The same in plain operations, whose graph holds for every batch size."""
+    """The same in plain operations, whose graph is valid for every batch size."""
     whole = logits_BJDHW.float().flatten(2).softmax(-1).view_as(logits_BJDHW)
     return whole.sum((2, 3)), whole.sum((2, 4)), whole.sum((3, 4))
 
@@ -199,14 +197,14 @@ def _marginals_at_once(logits_BJDHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def expectation(
     marginals_xyz: tuple[Tensor, Tensor, Tensor], cells: int | tuple[int, int, int] | None = None
 ) -> Tensor:
-    """Mean position (B, J, 3), x y z in continuous voxels, of three axis marginals.
+    """Compute the mean position (B, J, 3), x y z in continuous voxels, of three axis marginals.
 
-    Of a volume's own :func:`marginals` it is the soft-argmax, equation (5).
+    For a volume's own :func:`marginals` it is the soft-argmax, equation (5).
 
     Args:
-        marginals_xyz: As :func:`marginals` gives them.
-        cells: Voxels that every axis spans, or each of x, y and z; an axis with fewer entries is
-            coarser. By default an axis spans its entries.
+        marginals_xyz: Marginals along x, y and z.
+        cells: Voxels spanned by every axis, or by each; an axis with fewer entries is coarser. By
+            default an axis spans its entries.
     """
     means = [
         (p * cell_centres(p.shape[-1], span, p)).sum(-1)
@@ -218,7 +216,7 @@ def expectation(
 def spreads(
     marginals_xyz: tuple[Tensor, Tensor, Tensor], cells: int | tuple[int, int, int] | None = None
 ) -> Tensor:
-    """Standard deviation (B, J, 3) of three axis marginals, as :func:`expectation` the mean."""
+    """Compute standard deviations (B, J, 3) of three axis marginals."""
     deviations = []
     for p, span in zip(marginals_xyz, axis_cells(cells), strict=True):
         centres = cell_centres(p.shape[-1], span, p)
@@ -230,13 +228,13 @@ def spreads(
 def axis_cells(
     cells: int | tuple[int, int, int] | None,
 ) -> tuple[int, int, int] | tuple[None, None, None]:
-    """Voxels along x, y and z, where one number means the same for all."""
+    """Return the voxels along x, y and z; one number applies to all."""
     if cells is None:
         return None, None, None
     return (cells, cells, cells) if isinstance(cells, int) else cells
 
 
 def cell_centres(entries: int, cells: int | None, like: Tensor) -> Tensor:
-    """Centres of an axis's entries in voxels, where the axis spans ``cells`` voxels."""
+    """Return the centres of an axis's entries in voxels if it spans ``cells`` voxels."""
     centres = torch.arange(entries, device=like.device, dtype=like.dtype) + 0.5
     return centres * ((cells or entries) / entries)
