@@ -177,6 +177,8 @@ def _examine(
         dataset.markerless_bodies_mostly_plausible,
         dataset.nose_seen_from_front,
         dataset.labels_agree_with_depth,
+        dataset.labels_mostly_known,
+        dataset.labels_vary,
     ):
         exam.add(rule, rule.measure(evidence))
     exam.add(every_joint_moves, every_joint_moves.measure(census.theta))

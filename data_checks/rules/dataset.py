@@ -159,6 +159,18 @@ def _labels(rows: Rows) -> tuple[Array, Array]:
     return opposite_NP, tilted_NP
 
 
+def _unknown_labels(rows: Rows) -> tuple[Array, Array]:
+    fbi_N = rows.table.relations_source.astype(str) == "fbi"
+    asked_NP = np.broadcast_to(fbi_N[:, None], rows.table.relations_valid.shape)
+    return asked_NP & ~rows.table.relations_valid, asked_NP
+
+
+def _forward_labels(rows: Rows) -> tuple[Array, Array]:
+    fbi_N = rows.table.relations_source.astype(str) == "fbi"
+    known_NP = fbi_N[:, None] & rows.table.relations_valid
+    return known_NP & (rows.table.relations > 0), known_NP
+
+
 _COUNTED: Final[dict[str, Callable[[Rows], tuple[Array, Array]]]] = {
     "limb": _failing(left_right_limb_2d),
     "pair": _failing(left_right_pair_2d),
@@ -166,6 +178,8 @@ _COUNTED: Final[dict[str, Callable[[Rows], tuple[Array, Array]]]] = {
     "front": _noses(front=True),
     "back": _noses(front=False),
     "label": _labels,
+    "unknown": _unknown_labels,
+    "forward": _forward_labels,
 }
 """What is counted by dataset: masks of the rows (or labels) found, and of those looked at."""
 
@@ -277,6 +291,38 @@ def labels_agree_with_depth(evidence: Evidence) -> Entries | None:
         opposite, labels = evidence.of(source, "label")
         return evidence.share(source, "label"), (
             f"{opposite:,} of {labels:,} labels that could be compared are the opposite"
+        )
+
+    return _by_source(evidence, "relations", judge)
+
+
+@rule("labels", "relations_valid", severity=Severity.WARN, at_most=0.9)
+def labels_mostly_known(evidence: Evidence) -> Entries | None:
+    """At most 90 % of the parts that people labelled (FBI) are Unknown.
+
+    Annotators skip fewer than 10 % of tilted parts: with more, nobody looked, or the images show
+    too little.
+    """
+
+    def judge(source: str) -> tuple[float, str]:
+        unknown, asked = evidence.of(source, "unknown")
+        return evidence.share(source, "unknown"), f"{unknown:,} of {asked:,} parts are Unknown"
+
+    return _by_source(evidence, "relations_valid", judge)
+
+
+@rule("labels", "relations", at_most=0.95)
+def labels_vary(evidence: Evidence) -> Entries | None:
+    """At most 95 % of people's labels (FBI) are the same of Forward and Backward.
+
+    An annotator who always pressed one key teaches the network to say the same.
+    """
+
+    def judge(source: str) -> tuple[float, str]:
+        forward, labels = evidence.of(source, "forward")
+        share = evidence.share(source, "forward")
+        return (max(share, 1 - share) if labels >= _FEWEST else 0.0), (
+            f"{forward:,} of {labels:,} labels are Forward"
         )
 
     return _by_source(evidence, "relations", judge)

@@ -239,6 +239,17 @@ def mirror_labels(columns: Columns) -> None:
     columns["relations"] *= -1
 
 
+def always_forward(columns: Columns) -> None:
+    columns["relations_source"][:] = "fbi"
+    columns["relations"][:] = columns["relations_valid"]
+
+
+def seldom_known(columns: Columns) -> None:
+    columns["relations_source"][:] = "fbi"
+    columns["relations_valid"][:, 1:] = False
+    columns["relations"] *= columns["relations_valid"]
+
+
 def turn_round(columns: Columns) -> None:
     """Noses that are seen from behind, of eight times as many people."""
     points = columns["joints2d_px"]
@@ -272,6 +283,9 @@ MISTAKES = (
     Mistake("frames shifted by one", "studio", "human36m", shift_frames, "reprojection_matches"),
     Mistake("labels of the opposite sign", "labelled studio", "spin_npz", mirror_labels,
             "labels_agree_with_depth", "labelled_relations_match_depth"),
+    Mistake("an annotator of one key", "labelled", "lspet", always_forward, "labels_vary"),
+    Mistake("an annotator who skips", "labelled", "mpii", seldom_known, "",
+            "labels_mostly_known"),
     Mistake("left and right of everybody", "stills", "coco", turn_round, "nose_seen_from_front"),
 )  # fmt: skip
 

@@ -1,0 +1,122 @@
+"""The server killed at random while two annotators answer: nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hemlets.annotation.questions import FBI
+from hemlets.annotation.store import AnswerStore
+
+from .conftest import MakeVersion, Server
+
+KILLS = 50
+
+
+class Annotator(threading.Thread):
+    """Answers one part after the other, as the page does: the same key until it is acknowledged."""
+
+    def __init__(self, server: Server, name: str) -> None:
+        super().__init__(daemon=True)
+        self.server, self.annotator = server, name
+        self.acknowledged: list[tuple[str, str, str, str]] = []
+        self.sent: set[str] = set()
+        self.ended = threading.Event()
+        self._secret = ""
+        self._random = random.Random(name)
+
+    def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=5)
+        try:
+            text = None if body is None else json.dumps(body)
+            headers = {"Content-Type": "application/json", "X-Hemlets-Page": self._secret}
+            connection.request(method, path, text, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def _until_answered(self, *request: Any) -> Any:
+        while True:
+            try:
+                status, text = self._request(*request)
+                if status == 403:  # The server was started anew, with another secret.
+                    page = self._request("GET", "/")[1]
+                    self._secret = re.search(r'name="page" content="(.*?)"', page)[1]
+                    continue
+                assert status == 200, (status, text)
+                return json.loads(text)
+            except (OSError, http.client.HTTPException, json.JSONDecodeError):
+                if self.ended.is_set():
+                    raise
+                time.sleep(0.02)
+
+    def run(self) -> None:
+        """Answer until the test ends."""
+        number = 0
+        try:
+            while not self.ended.is_set():
+                position, part = divmod(number, len(FBI))
+                query = f"/api/task?position={position % 40}&annotator={self.annotator}"
+                task = self._until_answered("GET", query)
+                event = {
+                    "key": f"{self.annotator}-key-{number:06}", "annotator": self.annotator,
+                    "position": task["position"], "task": task["id"], "kind": "answer",
+                    "question": FBI[part].name, "value": self._random.choice("FBU"),
+                    "elapsed_ms": 700, "shown": {"session": self.annotator},
+                }  # fmt: skip
+                self.sent.add(event["key"])
+                answer = self._until_answered("POST", "/api/answer", event)
+                assert answer["state"]["answers"][event["question"]] == event["value"]
+                self.acknowledged.append(
+                    (event["key"], task["id"], event["question"], event["value"])
+                )
+                number += 1
+        except (OSError, http.client.HTTPException, json.JSONDecodeError):
+            assert self.ended.is_set()
+
+
+@pytest.mark.services
+@pytest.mark.slow
+def test_no_acknowledged_answer_is_lost_or_doubled_when_the_server_is_killed(
+    make_version: MakeVersion, serve: Callable[..., Server]
+) -> None:
+    server = serve(make_version(40), "--no-opinions")
+    annotators = [Annotator(server, name) for name in ("anna", "ben")]
+    for one in annotators:
+        one.start()
+    chance = random.Random(17)
+    for _ in range(KILLS):
+        time.sleep(chance.uniform(0.0, 0.25))
+        server.kill()
+        server.start()
+    time.sleep(0.5)
+    for one in annotators:
+        one.ended.set()
+        one.join(30)
+        assert not one.is_alive()
+    server.stop()
+    (path,) = (server.home / "annotation").glob("*.sqlite")
+    with AnswerStore(path, source=None) as log:
+        events = list(log.events())
+    stored = Counter(event.key for event in events)
+    by_key = {event.key: event for event in events}
+    assert max(stored.values()) == 1, "an answer is doubled"
+    for one in annotators:
+        assert len(one.acknowledged) > KILLS, "the annotators did get on"
+        for key, _, question, value in one.acknowledged:
+            assert key in by_key, f"{key} was acknowledged and is lost"
+            assert (by_key[key].question, by_key[key].value) == (question, value)
+        own = {key for key in stored if key.startswith(one.annotator)}
+        assert own <= one.sent
+        # What was on its way when the server died may be stored or not; nothing else.
+        assert len(own) - len(one.acknowledged) in (0, 1)
