@@ -104,7 +104,11 @@ def make_app(tasks: Tasks, store: AnswerStore, access: Access, *, votes: int = 0
         if done is not None:
             while start < len(tasks) and done and tasks.task(start).name in done:
                 start += 1
-        return {"annotator": name, **progress(name), "position": next_open(name, start)}
+        position = next_open(name, start)
+        return {
+            "annotator": name, **progress(name), "position": position,
+            "task": None if position is None else task(position, name),
+        }  # fmt: skip
 
     def progress(annotator: str) -> dict[str, Any]:
         return {

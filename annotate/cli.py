@@ -198,6 +198,47 @@ def export(
     typer.echo(f"wrote {out}")
 
 
+@annotate.command("next")
+def choose_next_people(
+    source: Annotated[
+        str, typer.Argument(metavar="VERSION", help="Data version by folder or name.")
+    ],
+    count: Annotated[int, typer.Option(min=1, help="People to choose.")] = 100,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Gets the queue.")] = Path("queue.txt"),
+    store: StoreOption = None,
+    model: ModelOption = None,
+    second: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Another model: where the two disagree is useful."),
+    ] = None,
+) -> None:
+    """Choose what to label next: the model is unsure, and nobody like them is labelled.
+
+    The gate and test splits are never chosen. What the model has looked at is kept.
+    """
+    from hemlets.annotation.prepare import disagreements, look_at_version
+    from hemlets.annotation.queue import choose_next, write_queue
+    from hemlets.annotation.tasks import VersionTasks
+    from hemlets.core.wording import counted
+    from hemlets.inference.model import Model
+
+    log, tasks, folder = open_source(source, store, "fbi")
+    with log:
+        if not isinstance(tasks, VersionTasks):
+            raise ConfigError(
+                "a queue is made for data versions",
+                where=source,
+                remedy="photographs are labelled in their order; export them, then choose",
+            )
+        look_at_version(folder, log, Model.load(model))
+        opinions = log.opinions()
+        other = None if second is None else disagreements(folder, opinions, Model.load(second))
+        chosen = choose_next(folder, opinions, count, labelled=log.tasks(), second=other)
+    write_queue(out, chosen)
+    typer.echo(f"wrote {counted(len(chosen), 'name')} to {out}")
+    typer.echo(f"label them: hemlets annotate {source} --queue {out}")
+
+
 def open_source(
     source: str,
     store: Path | None,

@@ -6,8 +6,13 @@ import { View } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const session = crypto.randomUUID();
-const words = await (await fetch("static/strings.json")).json();
-const setup = await get("setup");
+const known = localStorage.getItem("hemlets-annotator");
+// What a page needs first is asked for at once.
+const opening = known && get("open", { annotator: known });
+opening?.catch?.(() => {});
+const [words, setup] = await Promise.all([
+  fetch("static/strings.json").then((answer) => answer.json()), get("setup"),
+]);
 
 const text = (name, values = {}) => words[name].replace(/\{(\w+)\}/g, (_, key) => values[key]);
 const joint = (number) => words.joint_names[setup.joints[number]];
@@ -35,6 +40,7 @@ let moving = false;
 let busy = false;
 const waiting = []; // what was pressed while an answer was on its way
 let input = "";
+let first = true; // nothing was opened yet
 
 const names = setup.joints.map((_, number) => joint(number));
 const stage = new View($("stage"), {
@@ -48,10 +54,10 @@ const loupe = new View($("loupe"), { bones: setup.bones, names });
 
 // --- tasks and images, loaded ahead ---
 
-function load(position) {
+function load(position, given = null) {
   if (!loaded.has(position)) {
     loaded.set(position, (async () => {
-      const task = await get("task", { position, annotator });
+      const task = given ?? await get("task", { position, annotator });
       const image = new Image();
       image.src = task.image;
       const close = new Image();
@@ -516,18 +522,21 @@ async function begin(name) {
   $("who").textContent = name;
   $("who").setAttribute("aria-label", `${text("signed_in", { name })}. ${words.change_name}`);
   await act(async () => {
-    for (const event of pending()) {
+    const events = pending();
+    for (const event of events) {
       try { await post(event, (late) => notice(late ? words.unsaved : null)); } catch (error) {
         if (!(error instanceof Refused)) throw error;
       }
     }
-    const opened = await get("open", { annotator });
+    // What was sent again just now changes the state.
+    const opened = await (name === known && !events.length && first ? opening : get("open", { annotator }));
+    first = false;
     progress(opened);
+    if (opened.task) load(opened.position, opened.task);
     await show(opened.position);
   });
 }
 
 fill();
-const known = localStorage.getItem("hemlets-annotator");
 if (known) begin(known); else introduce();
 document.body.classList.add("ready");

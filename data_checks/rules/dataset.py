@@ -296,7 +296,7 @@ def labels_agree_with_depth(evidence: Evidence) -> Entries | None:
     return _by_source(evidence, "relations", judge)
 
 
-@rule("labels", "relations_valid", severity=Severity.WARN, at_most=0.9)
+@rule("skipped labels", "relations_valid", severity=Severity.WARN, at_most=0.9)
 def labels_mostly_known(evidence: Evidence) -> Entries | None:
     """At most 90 % of the parts that people labelled (FBI) are Unknown.
 
@@ -311,7 +311,7 @@ def labels_mostly_known(evidence: Evidence) -> Entries | None:
     return _by_source(evidence, "relations_valid", judge)
 
 
-@rule("labels", "relations", at_most=0.95)
+@rule("equal labels", "relations", at_most=0.95)
 def labels_vary(evidence: Evidence) -> Entries | None:
     """At most 95 % of people's labels (FBI) are the same of Forward and Backward.
 

@@ -27,7 +27,7 @@ from hemlets.data.readers.fbi import DATASET, FbiLabel, write_labels
 from hemlets.data.table import FIELDS, Annotations, ShardWriter, decode_image
 from hemlets.data.versions.combine import place_file
 from hemlets.data.versions.ingest import IngestResult, ingest
-from hemlets.data.versions.ingest_config import IngestConfig
+from hemlets.data.versions.ingest_config import IngestConfig, SplitCut
 from hemlets.data.versions.writer import SHARDS, TABLE
 
 _IN_A_SHARD: Final = 256
@@ -102,7 +102,9 @@ def export_version(
         write_labels(
             staging / "labels" / "answers.json", [x for x in labels if x.sample_id not in gone]
         )
-        result = ingest(DATASET, staging, folder, config)
+        # People are labelled to train on: none becomes a judge of models.
+        own_splits = IngestConfig(cut=SplitCut(validation=0.0, gate=0.0))
+        result = ingest(DATASET, staging, folder, config or own_splits)
     return Exported(ingested=result, labels=known, contradictions=decided.contradictions, gone=gone)
 
 

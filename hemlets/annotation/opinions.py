@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +21,8 @@ Box = tuple[float, float, float, float]
 LABELS: Final = ("B", "U", "F")
 """By the second axis of the probabilities: relation −1, 0 and +1."""
 
+_WIDER: Final = 1.2
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Opinion:
@@ -28,13 +30,13 @@ class Opinion:
 
     Attributes:
         probability_K3: Of Backward, level and Forward for each part.
-        flipped_K3: The same from the mirrored crop.
+        others_VK3: The same from other views: the mirrored crop, and a wider one.
         joints2d_J2: In the image, pixels.
         feature_C: Pooled features of the backbone.
     """
 
     probability_K3: Array
-    flipped_K3: Array
+    others_VK3: Array
     joints2d_J2: Array
     feature_C: Array
 
@@ -45,17 +47,19 @@ class Opinion:
 
     @property
     def disagreement(self) -> float:
-        """Divergence of the crop and its mirror image, see `divergence`."""
-        return divergence(self.probability_K3, self.flipped_K3)
+        """Mean divergence from the other views, see `divergence`."""
+        views = [divergence(self.probability_K3, other) for other in self.others_VK3]
+        return float(np.mean(views))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, without the features."""
+        """Plain values; the features to three digits."""
         labels = np.array(LABELS)[self.probability_K3.argmax(1)]
         return {
             "relations": {p.name: str(label) for p, label in zip(PARTS, labels, strict=True)},
             "probability": self.probability_K3.astype(float).round(4).tolist(),
             "entropy": self.entropy,
             "disagreement": self.disagreement,
+            "feature": [float(f"{value:.3g}") for value in self.feature_C],
         }
 
 
@@ -102,6 +106,7 @@ def opinions(
         return []
     card = predictor.card
     crops = [square_crop(box, card.pose.crop_px) for box in boxes]
+    wider = [replace(crop, side_px=_WIDER * crop.side_px) for crop in crops]
     crop_B3HW = network_input(images_HW3, crops, predictor.device)
     limit_K = 0.5 * np.asarray(card.bones.mean_mm)
 
@@ -114,12 +119,13 @@ def opinions(
 
     out, straight = look(crop_B3HW)
     _, mirrored = look(crop_B3HW.flip(-1))
+    _, apart = look(network_input(images_HW3, wider, predictor.device))
     found = joints_in_images(out.decoded.voxel_BJ3, card.pose.volume, crops)
     features = out.pose.feature_BC.float().cpu().numpy()
     return [
         Opinion(
             probability_K3=straight[i],
-            flipped_K3=mirrored[i][list(FLIP_PARTS)],
+            others_VK3=np.stack([mirrored[i][list(FLIP_PARTS)], apart[i]]),
             joints2d_J2=found.image_px_BJ2[i],
             feature_C=features[i],
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +24,7 @@ from hemlets.data.versions.writer import TABLE
 if TYPE_CHECKING:
     from hemlets.annotation.opinions import Opinion
     from hemlets.inference.model import Model
+    from hemlets.inference.types import Box
 
 _BATCH: Final = 8
 # A standing person in a box of 1 by 1, for a photograph in which nobody was found.
@@ -43,30 +44,49 @@ def prepare(source: Path, store: AnswerStore, model: Model) -> None:
         model: Looks.
     """
     if (source / TABLE).exists():
-        _look_at_version(source, store, model)
+        look_at_version(source, store, model)
     else:
         _look_at_photos(source, store, model)
     store.note(PREPARED, "yes")
 
 
-def _look_at_version(folder: Path, store: AnswerStore, model: Model) -> None:
+def look_at_version(folder: Path, store: AnswerStore, model: Model) -> None:
+    """Give the model's opinion of everybody in a data version who has none yet."""
+    known = store.tasks_with_opinion()
+    for part in _looks(folder, known, model):
+        store.add_opinions({name: opinion.to_json() for name, opinion in part.items()})
+
+
+def disagreements(
+    folder: Path, opinions: Mapping[str, Mapping[str, Any]], second: Model
+) -> dict[str, float]:
+    """Divergence of a second model's opinion of everybody in a data version from the first's."""
+    from hemlets.annotation.opinions import divergence
+
+    return {
+        name: divergence(np.array(opinions[name]["probability"]), opinion.probability_K3)
+        for part in _looks(folder, set(), second)
+        for name, opinion in part.items()
+        if name in opinions
+    }
+
+
+def _looks(folder: Path, known: set[str], model: Model) -> Iterator[dict[str, Opinion]]:
+    """Opinions of everybody who is not known, in batches."""
     from hemlets.annotation.opinions import opinions
 
     tasks = VersionTasks(folder, every=0)
-    known = store.tasks_with_opinion()
     rows = (tasks.task(position) for position in range(len(tasks)))
     waiting = [(i, task) for i, task in enumerate(rows) if task.name not in known]
     for start in range(0, len(waiting), _BATCH):
         part = waiting[start : start + _BATCH]
         images = [decode_image(tasks.image(i), where=task.name) for i, task in part]
-        scaled = [
-            tuple(v * image.shape[1] / task.width for v in task.box_xyxy)
-            for image, (_, task) in zip(images, part, strict=True)
-        ]
-        found = opinions(model.predictor, images, scaled)
-        store.add_opinions(
-            {task.name: o.to_json() for (_, task), o in zip(part, found, strict=True)}
-        )
+        boxes: list[Box] = []
+        for image, (_, task) in zip(images, part, strict=True):
+            x0, y0, x1, y1 = (v * image.shape[1] / task.width for v in task.box_xyxy)
+            boxes.append((x0, y0, x1, y1))
+        found = opinions(model.predictor, images, boxes)
+        yield {task.name: opinion for (_, task), opinion in zip(part, found, strict=True)}
 
 
 def photographs(folder: Path) -> Iterator[Path]:

@@ -302,6 +302,10 @@ class AnswerStore:
         """Tasks of which the model has an opinion."""
         return {row[0] for row in self._rows("SELECT task FROM opinions")}
 
+    def opinions(self) -> dict[str, dict[str, Any]]:
+        """The model's opinions by task."""
+        return {task: json.loads(text) for task, text in self._rows("SELECT * FROM opinions")}
+
 
 def _person(row: tuple[int, str, str, str]) -> FoundPerson:
     position, task, photo, content = row

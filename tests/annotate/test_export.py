@@ -192,3 +192,30 @@ def test_the_whole_log_is_written_as_lines_of_json(log: Log, tmp_path: Path) -> 
     lines = (tmp_path / "answers.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["kind"] for line in lines] == ["answer", "undo"]
     assert json.loads(lines[0])["annotator"] == "Анна"
+
+
+def test_the_model_looks_at_photographs_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    from hemlets.annotation.prepare import prepare
+    from hemlets.inference.model import Model
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    golden = Path(__file__).parents[1] / "models" / "golden" / "two_people.png"
+    (folder / "a.png").write_bytes(golden.read_bytes())
+    (folder / "b.jpg").write_bytes(encode_jpeg(np.full((300, 200, 3), 90, np.uint8)))
+    (folder / "c.jpg").write_bytes(b"no image")
+    (folder / "notes.txt").write_text("no photograph")
+    model = Model.load(fast=True)
+    with AnswerStore(tmp_path / "log.sqlite", source=photo_source(folder)) as store:
+        tasks = PhotoTasks(folder, store)
+        assert (len(tasks), tasks.growing) == (0, True)
+        prepare(folder, store, model)
+        assert (len(tasks), tasks.growing) == (3, False)
+        names = [tasks.task(position).name for position in range(3)]
+        assert names == ["photos/a.png/0", "photos/a.png/1", "photos/b.jpg/0"]
+        assert [tasks.task(position).found for position in range(3)] == [True, True, False]
+        opinion = store.opinion("photos/a.png/0")
+        assert opinion is not None
+        assert set(opinion["relations"]) == set(PARTS)
+        prepare(folder, store, model)
+        assert len(tasks) == 3
