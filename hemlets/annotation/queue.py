@@ -125,10 +125,10 @@ def choose(found: Candidates, count: int, labelled: Iterable[str] = ()) -> list[
         )
         novelty_N = _FLOOR + (1 - _FLOOR) * nearest_N / max(float(nearest_N.max()), 1e-9)
         score_N = np.where(open_N, use_N * novelty_N / (1 + crowd_N) ** 2, -1.0)
-        row = int(score_N.argmax())
-        open_N[row] = False
-        chosen.append(found.names[row])
-        take(row)
+        best = int(score_N.argmax())
+        open_N[best] = False
+        chosen.append(found.names[best])
+        take(best)
     return chosen
 
 
