@@ -22,16 +22,33 @@ pytest.importorskip(
 pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install 'hemlets[onnx]'")
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "flip test"])
+PLAIN: dict[str, object] = {"crop_px": 64}
+# On noise it is unsure of everybody, so that second looks are taken.
+REFINED: dict[str, object] = {
+    "backbone": "movenet_thunder", "crop_px": 128, "keypoints": True, "quarter_level": True,
+    "refinement_layers": 2,
+}  # fmt: skip
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(PLAIN, False), (PLAIN, True), (REFINED, True)],
+    ids=["plain", "flip test", "refinement, second looks"],
+)
 def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A model folder and the ONNX file of it."""
     from hemlets.inference.onnx import export_onnx
 
     torch.manual_seed(0)
-    pose = PoseNetworkConfig(crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=16)
+    changes, flip_test = request.param
+    pose = PoseNetworkConfig.from_mapping(
+        {"volume_cells": 16, "branch_channels": 16, "fusion_channels": 16, **changes}
+    )
     shape = ShapeNetworkConfig(hidden=32, blocks=1)
     model = HemletsPosh(pose, shape)
     nn.init.normal_(model.pose.volume_head.weight, std=0.1)
+    if model.pose.refinement is not None:
+        nn.init.normal_(model.pose.refinement.correction.weight, std=0.1)
     place = tmp_path_factory.mktemp("onnx")
     save_model(
         place / "model",
@@ -39,7 +56,7 @@ def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         pose=pose,
         shape=shape,
         bones=BoneLengths(mean_mm=(320.0,) * 14, spread_mm=(40.0,) * 14),
-        inference=InferenceConfig(flip_test=request.param),
+        inference=InferenceConfig(flip_test=flip_test, second_look=True),
         training={},
     )
     export_onnx(place / "model", place / "model.onnx")
