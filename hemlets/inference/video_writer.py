@@ -26,7 +26,7 @@ _FOURCC: Final = {".webm": "VP80", ".mp4": "mp4v"}
 
 _ENCODERS: Final[dict[str, dict[str, str]]] = {
     "libopenh264": {"b": "4M"},
-    "libx264": {"preset": "veryfast", "crf": "23"},
+    "libx264": {"preset": "superfast", "crf": "23"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "33", "b": "0"},
 }
 _TICKS: Final = 90_000

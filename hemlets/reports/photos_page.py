@@ -16,8 +16,8 @@ from hemlets.reports.drawing import png
 from hemlets.reports.drawing.skeleton import draw_skeleton
 from hemlets.reports.kit import render_page, save_page
 
-_SIDE_PX: Final = 256
-_MOST_PICTURES: Final = 100
+_SIDE_PX: Final = 192
+_MOST_PICTURES: Final = 60
 
 
 def write_photos_page(

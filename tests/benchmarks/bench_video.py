@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import sys
 import tempfile
 import time
@@ -65,14 +66,12 @@ def main() -> int:
                 1e3 * (time.process_time() - begun[1]) / count,
                 (waited_ms() - ready) / count,
             )
-            raw = predictor.follow(
-                VideoSource.open(file), predictor.following(every=3), folder=None, smooth=False,
-                picture=False,
-            )  # fmt: skip
+            content = json.loads((out / "clip.json").read_text())
         boxes: list[dict[int, Box]] = [{} for _ in scene.frames]
-        for track in raw.parts[0].tracks:
-            for frame, estimate in zip(track.frames, track.estimates, strict=True):
-                boxes[frame][track.number] = estimate.box_xyxy
+        for track in content["tracks"]:
+            for frame, estimate in zip(track["frames"], track["estimates"], strict=True):
+                left, top, right, bottom = estimate["box_xyxy_px"]
+                boxes[frame][track["person"]] = (left, top, right, bottom)
         truth = [{n: _box(b) for n, b in people.items()} for people in scene.people]
         result = score(truth, boxes)
         limit = LIMIT_MS if scene.name == TIMED else None
@@ -92,10 +91,10 @@ def main() -> int:
             "limit_ms": "" if limit is None else f"{limit:.1f}",
         })  # fmt: skip
         print(rows[-1], flush=True)
-    with (options.results / "video.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        with (options.results / "video.csv").open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
     return 0 if kept else 1
 
 

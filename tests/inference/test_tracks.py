@@ -38,8 +38,8 @@ def test_whoever_is_found_elsewhere_in_the_next_frame_is_known_by_the_colours() 
 def test_the_colours_of_people_who_hide_each_other_are_not_believed() -> None:
     tracker = Tracker()
     looks = [_look(RED), _look(BLUE)]
-    assert tracker.assign(0, [_at(0), _at(70)], looks) == [0, 1]
-    assert tracker.assign(1, [_at(20), _at(45)], looks[::-1]) == [0, 1]
+    assert tracker.assign(0, [_at(0), _at(42)], looks) == [0, 1]
+    assert tracker.assign(1, [_at(19), _at(23)], looks[::-1]) == [0, 1]
 
 
 def test_whoever_leaves_and_comes_back_is_recognised_by_the_colours() -> None:

@@ -50,11 +50,14 @@ def _colour(joint: Joint, *, truth: bool) -> Colour:
     return TRUTH if truth else MIDDLE
 
 
+_FARTHEST: Final = 2.0**18
+
+
 def fixed_point(point: Array) -> tuple[int, int]:
     """Convert a point (2,) in pixels to OpenCV's fixed point with ``SHIFT``, clipped."""
     # OpenCV's pixel centres are whole numbers, ours lie at +0.5.
-    x, y = np.clip((np.asarray(point, np.float64) - 0.5) * (1 << SHIFT), -(2**18), 2**18)
-    return round(float(x)), round(float(y))
+    x, y = (min(max((float(value) - 0.5) * (1 << SHIFT), -_FARTHEST), _FARTHEST) for value in point)
+    return round(x), round(y)
 
 
 def draw_bones(
@@ -76,13 +79,15 @@ def draw_bones(
     """
     shown = np.ones(len(JOINTS), bool) if valid is None else np.asarray(valid, bool)
     width = max(1, thickness - 1) if truth else thickness
+    fixed = [fixed_point(point) if known else (0, 0)
+             for point, known in zip(joints_px, shown, strict=True)]  # fmt: skip
     for outline in (True, False):
         for parent, child in BONES:
             if shown[parent] and shown[child]:
                 cv2.line(
                     image_HW3,
-                    fixed_point(joints_px[parent]),
-                    fixed_point(joints_px[child]),
+                    fixed[parent],
+                    fixed[child],
                     _OUTLINE if outline else _colour(child, truth=truth),
                     width + 2 if outline else width,
                     cv2.LINE_AA,
@@ -92,7 +97,7 @@ def draw_bones(
         if shown[joint]:
             cv2.circle(
                 image_HW3,
-                fixed_point(joints_px[joint]),
+                fixed[joint],
                 (thickness + 1) << SHIFT,
                 _colour(joint, truth=truth),
                 1 if truth else cv2.FILLED,
