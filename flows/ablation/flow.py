@@ -59,7 +59,7 @@ def _run(context: _Context, planned: Planned) -> None:
             tags={"hemlets.stage": "ablation", "arm": planned.arm.name},
         ) as run,
     ):
-        row = context.bench.run(planned, lambda done, of: bar.training({"step": done, "steps": of}))
+        row = context.bench.run(planned, lambda done, of: bar.update(done, of, "samples"))
         if not run.finished:
             arm = {name: str(value) for name, value in asdict(planned.arm).items()}
             run.params({"arm": arm, "seed": planned.seed, "samples": study.samples})
