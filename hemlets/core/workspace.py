@@ -9,12 +9,23 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from hemlets.core.errors import WorkspaceError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
     """Where each kind of state lives."""
 
     home: Path
+
+    def __post_init__(self) -> None:
+        if self.home.is_file():
+            raise WorkspaceError(
+                "the workspace is a file",
+                where=self.home,
+                expected="a folder, which may be new",
+                remedy="name a folder with HEMLETS_HOME or --home",
+            )
 
     @classmethod
     def from_env(cls) -> Workspace:

@@ -49,6 +49,8 @@ _SPLITS: Final[dict[str, Split]] = {
 _ALL: Final = frozenset(SPLITS)
 _FPS: Final = (1.0, 500.0)
 _FAR_M: Final = 100.0
+_LARGEST_RAD: Final = 4 * np.pi
+"""A sequence's axis-angles may be unwrapped by a turn; a motion in degrees is beyond."""
 
 
 def read_motion(path: Path, *, name: str | None = None, family: str | None = None) -> MotionClip:
@@ -93,6 +95,13 @@ def read_motion(path: Path, *, name: str | None = None, family: str | None = Non
             f"the person is {np.abs(trans).max():.0f} m away", where=f"{path}: trans",
             expected="metres", remedy="divide the positions by 1000 if they are millimetres",
         )  # fmt: skip
+    if (largest := np.abs(poses).max()) > _LARGEST_RAD:
+        raise DataError(
+            f"a joint turns by {largest:.0f}: the poses look like degrees",
+            where=f"{path}: poses",
+            expected="axis-angles in radians",
+            remedy="convert them with numpy.deg2rad",
+        )
     theta = np.zeros((len(poses), 24, 3))
     theta[:, :_BODY_JOINTS] = poses[:, : 3 * _BODY_JOINTS].reshape(-1, _BODY_JOINTS, 3)
     theta = rotated_root(theta, _Y_UP)

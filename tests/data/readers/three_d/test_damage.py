@@ -581,3 +581,12 @@ def test_what_is_of_another_split_is_counted_by_its_split(
     options = contract.ReadOptions(splits=frozenset({"gate"}))
     assert rows_of(list(module.DATASET.read(tmp_path, options, quarantine))) == 0
     assert any(reason in skipped for skipped in quarantine.skipped), quarantine.skipped
+
+
+def test_a_motion_in_degrees_is_refused_by_what_it_looks_like(
+    forms: SimpleNamespace, tmp_path: Path
+) -> None:
+    forms.amass(tmp_path, poses=np.full((12, 156), 60.0))
+    (path,) = tmp_path.rglob("*_poses.npz")
+    with pytest.raises(DataError, match="look like degrees"):
+        amass.read_motion(path)

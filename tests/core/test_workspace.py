@@ -1,0 +1,19 @@
+"""The workspace's folder."""
+
+from pathlib import Path
+
+import pytest
+
+from hemlets.core.errors import WorkspaceError
+from hemlets.core.workspace import Workspace
+
+
+def test_a_file_is_no_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x").touch()
+    monkeypatch.setenv("HEMLETS_HOME", str(tmp_path / "x"))
+    with pytest.raises(WorkspaceError, match="is a file"):
+        Workspace.from_env()
+
+
+def test_a_folder_that_is_not_there_yet_is_one(tmp_path: Path) -> None:
+    assert Workspace(home=tmp_path / "new").data == tmp_path / "new/data"
