@@ -44,9 +44,14 @@ class Quarantined:
     field: str = ""
     remedy: str = ""
 
-    def __str__(self) -> str:
+    @property
+    def place(self) -> str:
+        """File, row and field."""
         places = [self.file, "" if self.row is None else f"row {self.row}", self.field]
-        return f"{', '.join(place for place in places if place)}: {self.what}"
+        return ", ".join(place for place in places if place)
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.what}"
 
 
 @dataclass
@@ -81,9 +86,10 @@ class Quarantine:
         remedy: str = "",
     ) -> None:
         """Report one row, or a whole file, as left out."""
-        self.items.append(
-            Quarantined(what=what, file=str(file), row=row, field=field, remedy=remedy)
-        )
+        self._add(Quarantined(what=what, file=str(file), row=row, field=field, remedy=remedy))
+
+    def _add(self, item: Quarantined) -> None:
+        self.items.append(item)
 
     def rows(
         self,
@@ -129,25 +135,11 @@ class Quarantine:
 class Refuse(Quarantine):
     """Raises at the first damage; used without a quarantine."""
 
-    def report(
-        self,
-        what: str,
-        *,
-        file: str | PathLike[str],
-        row: int | None = None,
-        field: str = "",
-        remedy: str = "",
-    ) -> None:
-        """Raise.
-
-        Raises:
-            DataError: Always.
-        """
-        places = [str(file), "" if row is None else f"row {row}", field]
+    def _add(self, item: Quarantined) -> None:
         raise DataError(
-            what,
-            where=", ".join(place for place in places if place),
-            remedy=remedy or "repair the file, or read with a quarantine to leave the row out",
+            item.what,
+            where=item.place,
+            remedy=item.remedy or "repair the file, or read with a quarantine to leave the row out",
         )
 
     @contextmanager
