@@ -1,7 +1,7 @@
-"""The command's entry: finds sub-commands, runs one, and turns errors into messages.
+"""Entry point of the command: find sub-commands, run one, and convert errors to messages.
 
-Sub-commands are entry points of the group ``hemlets.commands``: a name, and the function (or
-`typer.Typer` app) that it stands for. Nothing of them is imported to list them.
+Sub-commands are entry points of the group ``hemlets.commands``: a name, and a function or
+`typer.Typer` app. Listing them imports none of them.
 """
 
 from __future__ import annotations
@@ -112,14 +112,14 @@ class _Commands(TyperGroup):
     def resolve_command(
         self, ctx: Context, args: list[str]
     ) -> tuple[str | None, Command, list[str]]:
-        """Finds the command that is called and imports it."""
+        """Find the called command and import it."""
         name, command, rest = super().resolve_command(ctx, args)
         if isinstance(command, _Unloaded):
             return name, handle_errors(lambda: _load(command.entry)), rest
         return name, command, rest
 
     def invoke(self, ctx: Context) -> object:
-        """Runs the command; an error of ours becomes a message and an exit code."""
+        """Run the command; convert our errors to a message and an exit code."""
         return handle_errors(lambda: super(_Commands, self).invoke(ctx))
 
 

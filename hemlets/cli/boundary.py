@@ -1,4 +1,4 @@
-"""The command line's boundary: every error becomes a message, whatever the terminal can show."""
+"""Convert every error to a message that the terminal can show."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import typer
 from hemlets.core.errors import HemletsError
 
 DEBUG: Final = "HEMLETS_DEBUG"
-"""Environment variable that shows the traceback behind an error message."""
+"""Environment variable that shows tracebacks."""
 
 INTERRUPTED: Final = 130
 """Exit code after Ctrl-C, as shells give it."""
 
 UNEXPECTED: Final = 70
-"""Exit code of an error that hemlets did not foresee (``EX_SOFTWARE`` of sysexits.h)."""
+"""Exit code of an unforeseen error (``EX_SOFTWARE`` of sysexits.h)."""
 
 BROKEN_PIPE: Final = 141
 """Exit code when the reader of the output has gone, as shells give it."""
@@ -29,13 +29,13 @@ _T = TypeVar("_T")
 
 
 class UnexpectedError(HemletsError):
-    """An error of a library, or a bug: nothing that hemlets raises on purpose."""
+    """An error of a library, or a bug."""
 
     exit_code = UNEXPECTED
 
 
 def prepare_streams() -> None:
-    """Print a replacement for characters that the terminal's encoding lacks."""
+    """Print replacements for characters that the terminal's encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -72,9 +72,9 @@ def handle_errors(action: Callable[[], _T]) -> _T:
 
 
 def explain(error: Exception) -> HemletsError:
-    """The message for an error that is not one of ours.
+    """Build the message for an unforeseen error.
 
-    The kind and the first line of the original stay in it, and so does the place in our code.
+    It contains the kind and first line of the original, and the place in our code.
     """
     if isinstance(error, OSError) and error.strerror:
         if _is_full(error) and error.filename is None:
@@ -99,7 +99,7 @@ def explain(error: Exception) -> HemletsError:
 
 
 def _place(error: Exception) -> str | None:
-    """The last line of our own code that the error passed through."""
+    """Return the last line of our own code in the error's traceback."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         inside = frame.filename.startswith(root) and "site-packages" not in frame.filename
@@ -113,7 +113,7 @@ def _is_full(error: Exception) -> bool:
 
 
 def _discard(stream: TextIO) -> None:
-    """Send what is still buffered nowhere, so that the interpreter's exit does not fail on it."""
+    """Discard buffered output, so that the interpreter's exit does not fail on it."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, stream.fileno())

@@ -245,7 +245,7 @@ def render(
 
 
 def _motions(name: str, folder: Path) -> Motions:
-    """Motions of a folder; prints which files were left out, and why."""
+    """Read the motions of a folder; print which files were left out, and why."""
     import re
 
     from hemlets.data.readers.quarantine import Quarantine
@@ -611,7 +611,7 @@ def _same(found: Any, value: str) -> bool:
 
 
 def _dataset_name(folder: Path) -> str:
-    """Name of the dataset that a data version was made of."""
+    """Return the name of a data version's dataset."""
     from hemlets.core.files import read_json
     from hemlets.data.versions.writer import VERSION
 
@@ -662,7 +662,7 @@ def _local(source: str, cache: Path, endpoint: str | None) -> Path:
 
 
 def _remove_version(folder: Path) -> None:
-    """Remove a data version, whole or unfinished, and nothing else."""
+    """Remove a data version, complete or unfinished, and nothing else."""
     import shutil
 
     if not folder.exists():
@@ -685,7 +685,7 @@ def _ingest_config(overrides: list[str] | None) -> IngestConfig:
 
 
 def _overrides(texts: list[str] | None) -> dict[str, Any]:
-    """Nested settings of ``section.key=value`` texts, with values in TOML's form or as text."""
+    """Parse nested settings ``section.key=value``; values are TOML or text."""
     import tomllib
 
     values: dict[str, Any] = {}

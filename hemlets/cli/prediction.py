@@ -1,4 +1,4 @@
-"""What the command line says about predictions of photos."""
+"""Summaries and notes about predictions of photos."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NOTES: Final = {
 
 
 def summary_rows(people: People) -> list[tuple[str, str, str]]:
-    """Photo, pelvis in metres and confidence of everybody, as shown to users."""
+    """Build rows of photo, pelvis in metres and confidence."""
     if not people:
         return [(people.name, "nobody was found", "–")]
     rows = []
@@ -40,7 +40,7 @@ def summary_rows(people: People) -> list[tuple[str, str, str]]:
 
 
 def notes(results: Sequence[People]) -> list[str]:
-    """What a user must know: doubts, and what was assumed and can be given instead."""
+    """List doubts, and assumptions that the user can replace by values."""
     lines: dict[str, None] = {}
     for people in results:
         doubtful = [i for i, person in enumerate(people) if person.estimate.person is False]

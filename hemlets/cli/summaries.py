@@ -1,4 +1,4 @@
-"""One line about each sub-command, read from its source without importing it."""
+"""Read one line about each sub-command from its source without importing it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pathlib import Path
 
 
 def summary(entry: EntryPoint) -> str:
-    """First line of the docstring of an entry point's function.
+    """Return the first line of the docstring of an entry point's function.
 
-    Importing a command's module would pull in what it works with, seconds of it. Parsing the
-    file takes a millisecond; only the packages around the module are imported.
+    Parsing takes a millisecond; importing a command's module takes seconds.
     """
     source = _source(entry.module)
     if source is None:

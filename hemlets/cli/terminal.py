@@ -1,4 +1,4 @@
-"""What commands print: tables at a readable width, JSON, and progress bars."""
+"""Print tables of readable width, JSON, and progress bars."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ProgressBars:
         self._progress.stop()
 
     def __call__(self, name: str, done: int, total: int) -> None:
-        """Show how many are done; a total of 0 is not known yet."""
+        """Show progress; a total of 0 means unknown."""
         if name not in self._tasks:
             self._tasks[name] = self._progress.add_task(name, total=total or None)
         self._progress.update(self._tasks[name], completed=done, total=total or None)

@@ -1,4 +1,4 @@
-"""Boxes and cameras as they are typed on a command line."""
+"""Parse boxes, cameras and mesh formats from the command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CAMERA_FORM: Final = (
 
 
 def parse_box(text: str) -> Box:
-    """A box from ``x0,y0,x1,y1``.
+    """Parse a box ``x0,y0,x1,y1``.
 
     Raises:
         ConfigError: Not four finite numbers, or a box without area.
@@ -38,7 +38,7 @@ def parse_box(text: str) -> Box:
 
 
 def parse_camera(text: str) -> Camera:
-    """Intrinsics from ``fx,fy,cx,cy``, or from a JSON file that holds them.
+    """Parse intrinsics ``fx,fy,cx,cy``, or read them from a JSON file.
 
     The file has the keys fx, fy, cx, cy, at the top or below ``camera_px``, as in the JSON that
     `hemlets predict` writes.
@@ -56,10 +56,10 @@ def parse_camera(text: str) -> Camera:
 
 
 def parse_mesh_format(text: str) -> str:
-    """The ending of a mesh file from its format's name.
+    """Return the suffix of a mesh format.
 
     Raises:
-        ConfigError: A format that is not written.
+        ConfigError: An unknown format.
 
     >>> parse_mesh_format("GLB")
     '.glb'

@@ -29,7 +29,7 @@ def _write_json(file: Path, content: dict[str, Any]) -> None:
 
 
 def rebuild_motions(folder: Path, wheel: Path | None) -> list[str]:
-    """Writes ``motions/motions.npz`` and its provenance; returns their names."""
+    """Write ``motions/motions.npz`` and its provenance; return their names."""
     clips = read_clips(wheel)
     arrays: dict[str, npt.NDArray[Any]] = {}
     for clip in clips:
@@ -57,7 +57,7 @@ def rebuild_motions(folder: Path, wheel: Path | None) -> list[str]:
 
 
 def rebuild_body(folder: Path, *, n_subjects: int, seed: int) -> list[str]:
-    """Writes both resolutions of the open body and their provenance; returns their names."""
+    """Write both resolutions of the open body and their provenance; return their names."""
     motions = folder / "motions/motions.npz"
     with np.load(motions if motions.exists() else ASSETS_FOLDER / "motions/motions.npz") as archive:
         names = sorted(name for name in archive.files if name.endswith("/theta"))
@@ -88,7 +88,7 @@ def rebuild_body(folder: Path, *, n_subjects: int, seed: int) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
+    """Rebuild assets; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m hemlets.assets.rebuild", description=__doc__)
     parser.add_argument("target", nargs="*", help=f"{', '.join(TARGETS)}; all when left out")
     parser.add_argument("--output", type=Path, default=ASSETS_FOLDER, help="folder to write into")

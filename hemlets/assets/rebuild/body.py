@@ -114,13 +114,13 @@ class BodyArrays:
     face_vertex_ids: npt.NDArray[np.uint16]
 
     def as_file(self) -> dict[str, npt.NDArray[Any]]:
-        """The arrays under SMPL's own names, with the kinematic tree."""
+        """Return the arrays under SMPL's own names, with the kinematic tree."""
         tree = np.array([SMPL_PARENTS, range(len(SMPL_PARENTS))], dtype=np.int32)
         return {**vars(self), "kintree_table": tree}
 
 
 def _split_side(name: str) -> tuple[str, str]:
-    """Turns ``upperleg01.L`` → (``upperleg01``, ``left_``)."""
+    """Split ``upperleg01.L`` into (``upperleg01``, ``left_``)."""
     sides = {".L": "left_", ".R": "right_"}
     return (name[:-2], sides[name[-2:]]) if name[-2:] in sides else (name, "")
 
@@ -173,7 +173,7 @@ class _Rig:
 
 
 def _rest_rotations(joints_J3: _Array, left_knuckle_row_3: _Array) -> _Array:
-    """World rotations (24, 3, 3) that take one subject into the shared rest pose."""
+    """Compute world rotations (24, 3, 3) from one subject's pose to the rest pose."""
     turn = [Rotation.identity()] * len(SMPL_JOINTS)
     swap = np.array((-1.0, 1.0, 1.0))
     for joint in (1, 2, 4, 5, 16, 17, 18, 19):
@@ -226,10 +226,10 @@ def _vertex_areas(vertices_V3: _Array, faces_F3: _Index) -> _Array:
 
 
 def _standard_scores(vertices_SV3: _Array, area_V: _Array) -> tuple[_Array, _Array]:
-    """β of each subject (S, 10), of unit variance, and the share of variance of each.
+    """Compute β of each subject (S, 10), of unit variance, and each component's share of variance.
 
-    Principal components of the surface: a vertex counts by the area around it, so that the dense
-    meshes of face and hands don't outvote the trunk.
+    Principal components of the surface, with vertices weighted by the area around them, so that the
+    dense meshes of face and hands don't dominate the trunk.
     """
     n_subjects = len(vertices_SV3)
     centred = (vertices_SV3 - vertices_SV3.mean(axis=0)) * np.sqrt(area_V)[:, None]
@@ -244,9 +244,9 @@ def _standard_scores(vertices_SV3: _Array, area_V: _Array) -> tuple[_Array, _Arr
 
 
 def _directions(samples_SX: _Array, scores_SK: _Array) -> _Array:
-    """Least-squares directions (K, ...) of any sampled quantity on the scores.
+    """Compute least-squares directions (K, ...) of a sampled quantity on the scores.
 
-    The scores are uncorrelated and of unit variance, which makes it a plain product.
+    The scores are uncorrelated with unit variance, so this is a product.
     """
     centred = samples_SX - samples_SX.mean(axis=0)
     flat = scores_SK.T @ centred.reshape(len(centred), -1) / (len(centred) - 1)
@@ -254,13 +254,13 @@ def _directions(samples_SX: _Array, scores_SK: _Array) -> _Array:
 
 
 def _linear(samples_SX: _Array, scores_SK: _Array) -> _Array:
-    """Template and directions (11, ...) of a sampled quantity."""
+    """Compute template and directions (11, ...) of a sampled quantity."""
     mean = samples_SX.mean(axis=0)
     return np.concatenate([mean[None], _directions(samples_SX, scores_SK)])
 
 
 def _in_steps(weights_VJ: _Array, mirror_V: _Index, x_V: _Array) -> _Array:
-    """Weights as whole steps of 1/1024 with sum one, mirrored from the left half."""
+    """Round weights to steps of 1/1024 with sum one, mirrored from the left half."""
     steps_VJ = np.round(weights_VJ * WEIGHT_STEPS)
     central = np.array([joint == mirrored for joint, mirrored in enumerate(MIRROR_SMPL_JOINTS)])
     midline_V = mirror_V == np.arange(len(mirror_V))
@@ -274,7 +274,7 @@ def _in_steps(weights_VJ: _Array, mirror_V: _Index, x_V: _Array) -> _Array:
 
 
 def _mirrored_exactly(array_V3K: _Array, mirror_V: _Index, x_V: _Array) -> _Array:
-    """Copies the left half onto the right, bit by bit; midline vertices get x = 0."""
+    """Copy the left half onto the right, bit by bit; midline vertices get x = 0."""
     swap = np.array((-1.0, 1.0, 1.0)).reshape(3, *[1] * (array_V3K.ndim - 2))
     out = array_V3K.copy()
     right_V = x_V < 0
@@ -318,20 +318,20 @@ def _landmarks(full: PosedBody, torso_K3: _Array) -> dict[Joint, tuple[int, _Arr
 def _poses(
     clips_F72: npt.NDArray[np.floating], n_poses: int, random: np.random.Generator
 ) -> tuple[_Array, _Array]:
-    """Real poses with 0.15 rad of jitter on every joint, and shapes of the population."""
+    """Draw real poses with 0.15 rad of jitter on every joint, and shapes of the population."""
     theta = clips_F72[random.integers(len(clips_F72), size=n_poses)].astype(np.float64)
     theta[:, 3:] += random.normal(scale=0.15, size=theta[:, 3:].shape)
     return theta, random.normal(size=(n_poses, N_BETAS)).clip(-2.5, 2.5)
 
 
 def _regressed(body: PosedBody, regressor_JV: _Array) -> _Array:
-    """(11, 24, 3): template and shape directions of the regressed rest joints."""
+    """Compute template and shape directions (11, 24, 3) of the regressed rest joints."""
     shapes_OV3 = np.concatenate([body.v_template_V3[None], np.moveaxis(body.shapedirs_V3K, 2, 0)])
     return np.asarray(np.einsum("jv,kvc->kjc", regressor_JV, shapes_OV3))
 
 
 def _joint_gap_mm(one_KJ3: _Array, other_KJ3: _Array, betas_PK: _Array) -> dict[str, float]:
-    """Mean distance of two linear joint sets over shapes."""
+    """Compute the mean distance of two linear joint sets over shapes."""
     gap = one_KJ3 - other_KJ3
     gap_PJ3 = gap[0] + np.einsum("pk,kjc->pjc", betas_PK, gap[1:])
     mean_J = 1000 * np.linalg.norm(gap_PJ3, axis=2).mean(axis=0)
@@ -341,13 +341,13 @@ def _joint_gap_mm(one_KJ3: _Array, other_KJ3: _Array, betas_PK: _Array) -> dict[
 def build_bodies(
     full: Population, lite: Population, clips_F72: npt.NDArray[np.floating], *, seed: int
 ) -> tuple[BodyArrays, BodyArrays, dict[str, Any]]:
-    """Both resolutions of the open body, with one β space, and the measurements of the fit.
+    """Build both resolutions of the open body, with one β space, and measure the fit.
 
     Args:
         full: The population on the full mesh.
         lite: The same subjects on the coarse mesh.
         clips_F72: Real poses to fit the posed regressor on, axis-angle in radians.
-        seed: For the choice of poses and shapes.
+        seed: Seed of the choice of poses and shapes.
     """
     rigs = {"full": _Rig(full), "lite": _Rig(lite)}
     rested = {name: _to_rest(rig) for name, rig in rigs.items()}

@@ -1,4 +1,4 @@
-"""Motion clips: DeepMimic-form motion capture → SMPL pose.
+"""Convert DeepMimic motion capture to SMPL pose clips.
 
 Source: 20 humanoid clips in the PyPI wheel of pybullet 3.2.7 under ``pybullet_data/data/motions``
 (zlib licence). A frame of that form (Peng et al. 2018, "DeepMimic", motion file layout) is
@@ -74,10 +74,10 @@ class Clip:
 
 
 def fetch_pybullet(folder: Path) -> Path:
-    """Downloads the wheel that holds the clips, without installing it.
+    """Download the wheel with the clips, without installing it.
 
     Raises:
-        AssetError: When pip can't find the wheel.
+        AssetError: pip can't find the wheel.
     """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary"]
     command += [":all:", "--dest", str(folder), PYBULLET]
@@ -93,11 +93,7 @@ def fetch_pybullet(folder: Path) -> Path:
 
 
 def read_clips(wheel: Path | None = None) -> list[Clip]:
-    """All humanoid clips of the pybullet wheel, retargeted, sorted by name.
-
-    Args:
-        wheel: The wheel file; downloaded to a temporary folder when it is None.
-    """
+    """Read and retarget all humanoid clips of a pybullet wheel; download it by default."""
     if wheel is None:
         with tempfile.TemporaryDirectory() as folder:
             return read_clips(fetch_pybullet(Path(folder)))
@@ -114,16 +110,16 @@ def read_clips(wheel: Path | None = None) -> list[Clip]:
 
 
 def _shared(rotation: Rotation, joints: tuple[int, ...]) -> dict[int, Rotation]:
-    """One ball joint's rotation, spread evenly over a chain: equal turns about one axis."""
+    """Distribute one ball joint's rotation evenly over a chain."""
     part = Rotation.from_rotvec(rotation.as_rotvec() / len(joints))
     return dict.fromkeys(joints, part)
 
 
 def retarget(name: str, content: bytes, *, source: str) -> Clip:
-    """A DeepMimic motion file as SMPL pose.
+    """Convert a DeepMimic motion file to SMPL pose.
 
-    The chest's rotation is spread over SMPL's three spine joints and the neck's over neck and
-    head. Collars, wrists, hands and toes are not driven by the source and stay at rest.
+    The chest's rotation is distributed over SMPL's three spine joints and the neck's over neck and
+    head. Collars, wrists, hands and toes stay at rest.
     """
     frames_FD = np.asarray(json.loads(content)["Frames"], dtype=np.float64)
     n_frames = len(frames_FD)

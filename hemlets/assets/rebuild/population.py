@@ -1,4 +1,4 @@
-"""A population of adults sampled from anny, in SMPL's axes."""
+"""Sample a population of adults from anny, in SMPL's axes."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def sample_population(topology: str, *, n_subjects: int, seed: int) -> Populatio
 
 
 def _face_vertices(model: anny.Anny) -> tuple[int, ...]:
-    """The vertices nearest to anny's own COCO face keypoints, in smplx's order."""
+    """Return the vertices nearest to anny's COCO face keypoints, in smplx's order."""
     from anny.keypoints import KeypointsRegressor
 
     labels = ["nose", "right_eye", "left_eye", "right_ear", "left_ear"]

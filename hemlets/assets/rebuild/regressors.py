@@ -62,19 +62,19 @@ class PosedBody:
     mirror_V: _Index
 
     def joints(self, betas_PK: _Array) -> _Array:
-        """Rest joints (P, 24, 3) of each β."""
+        """Compute rest joints (P, 24, 3) of each β."""
         moved_PJ3: _Array = np.einsum("pk,jkc->pjc", betas_PK, self.joints_JK3[:, 1:])
         return self.joints_JK3[:, 0] + moved_PJ3
 
     def transforms(self, theta_P72: _Array, betas_PK: _Array) -> tuple[_Array, _Array]:
-        """Posed joints (P, 24, 3) and each joint's rest-to-posed transform (P, 24, 3, 4)."""
+        """Compute posed joints (P, 24, 3) and their transforms from rest (P, 24, 3, 4)."""
         theta_PJ3 = torch.from_numpy(theta_P72).view(len(theta_P72), -1, 3)
         rest_PJ3 = torch.from_numpy(self.joints(betas_PK))
         joints_PJ3, turn_PJ33, shift_PJ3 = pose_skeleton(rotation_matrices(theta_PJ3), rest_PJ3)
         return joints_PJ3.numpy(), torch.cat([turn_PJ33, shift_PJ3[..., None]], -1).numpy()
 
     def vertices(self, transforms_PJ34: _Array, betas_PK: _Array, keep_C: _Index) -> _Array:
-        """Posed positions (P, C, 3) of some vertices."""
+        """Compute posed positions (P, C, 3) of some vertices."""
         rest = self.v_template_V3[keep_C]
         rest = rest + np.einsum("pk,vck->pvc", betas_PK, self.shapedirs_V3K[keep_C])
         blend = np.einsum("vj,pjab->pvab", self.weights_VJ[keep_C], transforms_PJ34)
@@ -85,7 +85,7 @@ class PosedBody:
 def _candidates(
     body: PosedBody, centre_3: _Array, family: Sequence[int], radius_m: float
 ) -> _Index:
-    """Vertices near a point that skin mainly to a family of joints, nearest first."""
+    """Return vertices near a point that skin mainly to a family of joints, nearest first."""
     distance_m = np.linalg.norm(body.v_template_V3 - centre_3, axis=1)
     mainly = body.weights_VJ[:, list(family)].sum(axis=1) > 0.5
     order = np.argsort(distance_m, kind="stable")
@@ -103,7 +103,7 @@ def _fit_row(
     ridge: float,
     importance_O: _Array | None = None,
 ) -> _Array:
-    """Non-negative weights (C,) with sum 1 that carry vertices onto the target.
+    """Fit non-negative weights (C,) with sum 1 that map vertices to the target.
 
     ``is_point_O`` is 1 for observed positions and 0 for directions (differences of positions).
     """
@@ -131,7 +131,7 @@ def _spread(weights_C: _Array, left_C: _Index, body: PosedBody, *, central: bool
 
 
 def _half(candidates_C: _Index, body: PosedBody) -> _Index:
-    """One of each mirrored pair: the vertex on the left or the midline."""
+    """Select one of each mirrored pair: the vertex on the left or the midline."""
     left_C = body.v_template_V3[candidates_C, 0] >= 0
     return np.asarray(candidates_C[left_C], dtype=np.int64)
 
@@ -147,7 +147,7 @@ def _kin(joint: int) -> list[int]:
 
 
 def fit_rest_regressor(body: PosedBody) -> _Array:
-    """(24, V): SMPL's joints from the vertices of the unposed, shaped body."""
+    """Fit SMPL's joints to vertices of the unposed, shaped body: (24, V)."""
     regressor_JV = np.zeros((len(SMPL_JOINTS), len(body.mirror_V)))
     for joint, mirrored in enumerate(MIRROR_SMPL_JOINTS):
         if mirrored < joint:  # the right side, whose left twin is done
@@ -222,7 +222,7 @@ def _posed_radius_m(joint: Joint) -> float:
 
 
 def carried(transforms_PJ34: _Array, betas_PK: _Array, carrier: int, position_K3: _Array) -> _Array:
-    """(P, 3): a rest-pose point that moves rigidly with one SMPL joint."""
+    """Move a rest-pose point rigidly with one SMPL joint: (P, 3)."""
     rest = position_K3[0] + betas_PK @ position_K3[1:]
     move = transforms_PJ34[:, carrier]
     posed: _Array = np.einsum("pab,pb->pa", move[..., :3], rest) + move[..., 3]
@@ -236,11 +236,7 @@ def posed_error_mm(
     theta_P72: _Array,
     betas_PK: _Array,
 ) -> dict[str, dict[str, float]]:
-    """Distance between regressed joints and the landmarks that they stand for.
-
-    Returns:
-        For each joint its mean, 95th percentile and maximum in millimetres.
-    """
+    """Measure each joint's distance from its landmark, mm: mean, 95th percentile, maximum."""
     _, transforms = body.transforms(theta_P72, betas_PK)
     report: dict[str, dict[str, float]] = {}
     for joint, (carrier, position_K3) in landmarks.items():

@@ -29,11 +29,11 @@ def side_sign(joint: int) -> float:
 
 
 def aim(target: npt.ArrayLike, source: npt.ArrayLike, *, sign: float = 1.0) -> Rotation:
-    """The smallest rotation that turns one direction into another.
+    """Compute the smallest rotation from one direction to another.
 
     Args:
-        target: (3,) where to point; its x is multiplied by ``sign``.
-        source: (3,) direction now.
+        target: (3,) new direction; its x is multiplied by ``sign``.
+        source: (3,) present direction.
         sign: −1 for the right side of the body.
     """
     goal = np.asarray(target, dtype=np.float64) * (sign, 1.0, 1.0)
