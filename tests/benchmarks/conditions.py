@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BUSY", "Timing", "cores", "machine", "timed", "waited_ms"]
 
-BUSY = "the machine was busy, so that the time says nothing about the limit"
+BUSY = "the limit is that of two free cores, and can't be judged here"
 _MOST_WAITED = 0.1
 
 
@@ -52,7 +52,10 @@ class Timing:
     waited_ms: float = 0.0
 
     def keeps(self, limit_ms: float, *, alone: bool) -> bool | None:
-        """Whether a limit is kept; None where the machine was too busy to tell.
+        """Whether a limit is kept; None where that can't be told.
+
+        On a busy machine a time that is too long says nothing, nor does one thread's time about
+        two cores.
 
         Args:
             limit_ms: Of two cores' wall clock.
@@ -60,7 +63,7 @@ class Timing:
         """
         if (self.busy_ms if alone else self.wall_ms) <= limit_ms:
             return True
-        return False if alone or self.waited_ms <= _MOST_WAITED * self.wall_ms else None
+        return False if not alone and self.waited_ms <= _MOST_WAITED * self.wall_ms else None
 
 
 def waited_ms() -> float:
