@@ -213,7 +213,7 @@ def _photo_table(
     photo = [task.name.rpartition("/")[0] for task in tasks]
     return Annotations.from_columns(
         {
-            "sample_id": [task.name for task in tasks], "source": ["photos"] * count,
+            "sample_id": [task.name for task in tasks], "source": [DATASET.name] * count,
             "split": ["train"] * count, "subject": [""] * count, "clip": photo,
             "family": ["photos"] * count, "frame": np.zeros(count, int),
             "shard": [_shard(i) for i in range(count)],

@@ -31,7 +31,7 @@ from hemlets.data.weak_labels import read_annotators
 
 RESULTS = Path(__file__).parent / "results" / "label_queue.csv"
 FIELDS = ("arm", "labels", "seed", "error_pct", "log_loss", "known")
-START, STEPS, SEEDS = 100, (100, 300, 900), (0, 1, 2)
+START, STEPS, SEEDS = 100, (100, 300, 900), tuple(range(6))
 WIDTH = 256
 GROUPS = ("sample_id", "split", "subject", "clip")
 
