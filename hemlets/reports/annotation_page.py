@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _BAR_PX, _GAP_PX, _LEFT_PX, _HIGH_PX, _FOOT_PX = 26, 22, 44, 200, 40
 
+_STEPS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.25)
+"""Distances of the chart's lines."""
+
 
 def write_annotation_page(path: Path, found: Study, *, source: str) -> None:
     """Write the page, whole or not at all."""
@@ -56,7 +59,7 @@ def _percent(share: Share) -> dict[str, Any]:
 def _chart(titles: Sequence[str], bins: Sequence[Rates]) -> dict[str, Any]:
     """Bars of errors and skips by bin with their intervals; pixels."""
     most = max((s.mean or 0 for rates in bins for s in (rates.error, rates.skip)), default=0)
-    top = min(max(0.1, 1.15 * most), 1.0)
+    top = 4 * next(step for step in _STEPS if 4 * step >= most or step == _STEPS[-1])
 
     def y(share: float) -> float:
         return _HIGH_PX * (1 - min(share, top) / top) + 8
@@ -77,7 +80,7 @@ def _chart(titles: Sequence[str], bins: Sequence[Rates]) -> dict[str, Any]:
                     "label": f"{title}, {kind}: {share.mean:.1%} of {share.of:,}",
                 }
             )  # fmt: skip
-    marks = [top * step / 4 for step in range(5)]
+    marks = [top * quarter / 4 for quarter in range(5)]
     return {
         "bars": bars, "groups": groups, "bar": _BAR_PX - 4, "left": _LEFT_PX,
         "width": _LEFT_PX + len(bins) * (2 * _BAR_PX + _GAP_PX), "base": _HIGH_PX + 8,
