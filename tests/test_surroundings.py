@@ -47,13 +47,14 @@ class Surroundings:
     folder: Path
     environment: dict[str, str]
     user: int | None = None
+    python: str = sys.executable
     encoding: str = "utf-8"
     forbidden: list[Path] = field(default_factory=list)
     """Files that must not be there afterwards."""
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "hemlets.cli", *arguments],
+            [self.python, "-m", "hemlets.cli", *arguments],
             cwd=self.folder,
             env=self.environment,
             user=self.user,
@@ -101,18 +102,31 @@ def surroundings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sur
         home.mkdir(mode=0o755)
         os.chown(home, NOBODY, NOBODY)
         given.environment |= {"HOME": str(home), "TMPDIR": str(home)}
-        look = f"open({str(PHOTO)!r}, 'rb')"
-        try:
-            subprocess.run([sys.executable, "-c", look], user=NOBODY, check=True)
-        except (OSError, subprocess.CalledProcessError):
+        python = _python_of(NOBODY)
+        if python is None:
             shutil.rmtree(home)
             pytest.skip("another user can't read this checkout or its Python")
+        given.python = python
+        packages = [path for path in sys.path if path.endswith("packages")]
+        given.environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *packages])
     elif name == "no HOME":
         del given.environment["HOME"]
     yield given
     assert not [path for path in given.forbidden if path.exists()]
     if given.user is not None:
         shutil.rmtree(given.folder)
+
+
+def _python_of(user: int) -> str | None:
+    """This Python, or the system's of the same version, if a user can run it and read the test."""
+    system = shutil.which(f"python3.{sys.version_info.minor}", path="/usr/bin:/usr/local/bin")
+    for python in (sys.executable, system):
+        try:
+            subprocess.run([str(python), "-c", f"open({str(PHOTO)!r})"], user=user, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return python
+    return None
 
 
 @contextmanager
