@@ -35,11 +35,14 @@ class UnexpectedError(HemletsError):
 
 
 def prepare_streams() -> None:
-    """Print replacements for characters that the terminal's encoding lacks."""
+    """Print each line at once, with a replacement for what the terminal's encoding lacks.
+
+    A server whose output is a pipe or a log would otherwise say its address when it ends.
+    """
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(errors="replace")
+            reconfigure(errors="replace", line_buffering=True)
 
 
 def handle_errors(action: Callable[[], _T]) -> _T:

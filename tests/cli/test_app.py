@@ -1,3 +1,4 @@
+import io
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 from hemlets import __version__
 from hemlets.cli import app, main
+from hemlets.cli.boundary import prepare_streams
 from hemlets.core.errors import HemletsError
 
 COMMANDS = '''
@@ -324,3 +326,11 @@ def test_a_foreign_package_of_the_same_name_on_the_path_hides_no_command(
 
     assert ended.returncode == 0, ended.stderr
     assert f"hemlets {command}" in ended.stdout
+
+
+def test_each_line_reaches_a_pipe_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(pipe, "latin-1"))
+    prepare_streams()
+    print("serving — here")
+    assert pipe.getvalue() == b"serving ? here\n"
