@@ -91,7 +91,9 @@ class TorchServe:
             server = cls(folder, keep=True)
             # Whatever is asked of settings by now, it runs with these.
             server.settings = settings
-            server._ports = Ports.from_mapping(state["ports"], where=str(folder / _STATE))
+            # A server that was started before there was a front answers by itself.
+            ports = {"endpoint": state["ports"]["inference"]} | state["ports"]
+            server._ports = Ports.from_mapping(ports, where=str(folder / _STATE))
         except (DataError, KeyError, TypeError):
             return None
         server._process = process
