@@ -118,11 +118,15 @@ def surroundings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sur
 
 
 def _python_of(user: int) -> str | None:
-    """This Python, or the system's of the same version, if a user can run it and read the test."""
+    """This Python, or the system's of the same version, if a user can run it and read the test.
+
+    Packages are installed for a Python's third number, too: redis needs another one before 3.11.3.
+    """
     system = shutil.which(f"python3.{sys.version_info.minor}", path="/usr/bin:/usr/local/bin")
+    look = f"open({str(PHOTO)!r}); import sys; assert sys.version_info >= (3, 11, 3)"
     for python in (sys.executable, system):
         try:
-            subprocess.run([str(python), "-c", f"open({str(PHOTO)!r})"], user=user, check=True)
+            subprocess.run([str(python), "-c", look], user=user, check=True)
         except (OSError, subprocess.CalledProcessError):
             continue
         return python
