@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -129,3 +130,28 @@ def test_of_a_camera_the_newest_picture_is_given_and_the_others_are_left_out(
 def test_what_is_neither_file_nor_address_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="no such video file"):
         VideoSource.open(name)
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])
+def test_an_interlaced_file_gives_its_pictures_and_times(cut: bool, tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="PyAV of the extra video is not installed")
+    file = tmp_path / "fields.mkv"
+    with av.open(str(file), "w") as container:
+        options = {"flags": "+ildct+ilme", "g": "1"}
+        stream = container.add_stream("mpeg2video", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 160, 128, "yuv420p"
+        for level in range(0, 200, 20):
+            picture = np.full((128, 160, 3), level, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    if cut:
+        file.write_bytes(file.read_bytes()[: int(0.7 * file.stat().st_size)])
+    source = VideoSource.open(file)
+    frames = list(source.frames())
+    assert source.stated_fps == 25
+    assert len(frames) == 10 if not cut else 4 <= len(frames) < 10
+    assert [frame.time_s for frame in frames] == pytest.approx(
+        0.04 * np.arange(len(frames)), abs=2e-3
+    )
+    levels = [frame.image_HW3.mean() for frame in frames]
+    assert levels == pytest.approx(20.0 * np.arange(len(frames)), abs=4.0)

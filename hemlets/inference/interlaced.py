@@ -1,0 +1,92 @@
+"""Frames of interlaced video files, each made of its two fields.
+
+OpenCV can't convert them: it gives black pictures without an error. PyAV decodes them instead,
+where it is installed (extra ``video``), and FFmpeg's bwdif filter joins the fields.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+_LOOKED_AT = 3
+"""Frames that are decoded to see whether a file is interlaced."""
+
+
+class InterlacedReader:
+    """Progressive frames of an interlaced file, with `cv2.VideoCapture`'s methods.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: str) -> None:
+        import av
+
+        self._container = av.open(path)
+        self._stream = self._container.streams.video[0]
+        self._frames = self._deinterlaced()
+        self._time_s = 0.0
+
+    def read(self) -> tuple[bool, npt.NDArray[np.uint8] | None]:
+        """The next frame (H, W, BGR); False and None after the last."""
+        frame = next(self._frames, None)
+        if frame is None:
+            return False, None
+        self._time_s = float(frame.time or 0.0)
+        return True, frame.to_ndarray(format="bgr24")
+
+    def get(self, what: int) -> float:
+        """The file's frames a second, or the time stamp of the last frame in milliseconds."""
+        if what == cv2.CAP_PROP_FPS:
+            return float(self._stream.average_rate or 0.0)
+        return 1e3 * self._time_s if what == cv2.CAP_PROP_POS_MSEC else 0.0
+
+    def release(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+    def _deinterlaced(self) -> Iterator[Any]:
+        import av
+
+        graph = av.filter.Graph()
+        fields = graph.add_buffer(template=self._stream)
+        joined, sink = graph.add("bwdif", "mode=send_frame"), graph.add("buffersink")
+        fields.link_to(joined)
+        joined.link_to(sink)
+        graph.configure()
+        for frame in itertools.chain(self._decoded(), [None]):
+            graph.push(frame)
+            while True:
+                try:
+                    yield graph.pull()
+                except (BlockingIOError, EOFError):
+                    break
+
+    def _decoded(self) -> Iterator[Any]:
+        import av
+
+        try:
+            yield from self._container.decode(self._stream)
+        except av.FFmpegError:
+            # The file is cut: what came before it is good.
+            return
+
+
+def is_interlaced(path: str) -> bool:
+    """Whether one of a file's first frames is interlaced; False where PyAV is missing."""
+    try:
+        import av
+    except ImportError:
+        return False
+    try:
+        with av.open(path) as container:
+            frames = container.decode(container.streams.video[0])
+            return any(f.interlaced_frame for f in itertools.islice(frames, _LOOKED_AT))
+    except (av.FFmpegError, IndexError):
+        return False
