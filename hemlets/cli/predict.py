@@ -136,7 +136,7 @@ def _of_openpose(file: Path, size: tuple[int, int]) -> list[Detection]:
         typer.echo(f"{file.name}: left out {reason}", err=True)
     if not found.people:
         raise InputError(
-            "the file has nobody who can be used",
+            "nobody in the file can be used" if found.left_out else "OpenPose found nobody",
             where=file,
             expected="a person of whom there is enough for a box, inside the image",
         )

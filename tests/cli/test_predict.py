@@ -162,7 +162,12 @@ def test_a_photo_that_fails_is_named_and_the_others_are_predicted(
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(None, "does not exist"), (b"", "not an image"), (b"GIF89a....", "a GIF can't be read")],
+    [
+        (None, "does not exist"),
+        (b"", "has no bytes"),
+        (b"text", "not an image"),
+        (b"GIF89a....", "a GIF can't be read"),
+    ],
 )
 def test_an_unreadable_photo_is_named(
     run: Run, tmp_path: Path, content: bytes | None, told: str

@@ -162,16 +162,16 @@ def test_a_union_that_was_killed_is_finished_with_the_same_bytes(
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from hemlets.data.versions import combine as room\n"
-        "place = room._place\n"
+        "from hemlets.data.versions import combine as module\n"
+        "place = module.place_file\n"
         "def slow(*a):\n"
         "    place(*a)\n"
         "    Path(sys.argv[4]).touch()\n"
         "    time.sleep(60)\n"
-        "room._place = slow\n"
-        "parts = [room.Part(name=n, folder=Path(f)) for n, f in"
+        "module.place_file = slow\n"
+        "parts = [module.Part(name=n, folder=Path(f)) for n, f in"
         " (('open', sys.argv[1]), ('photos', sys.argv[2]))]\n"
-        "room.combine(parts, Path(sys.argv[3]))\n"
+        "module.combine(parts, Path(sys.argv[3]))\n"
     )
     mark = tmp_path / "mark"
     arguments = [str(path) for path in (rendered, photos, out, mark)]
