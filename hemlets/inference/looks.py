@@ -60,6 +60,9 @@ class NetworkAnswer(NamedTuple):
         return NetworkAnswer(*(value[list(numbers)] for value in self))
 
 
+_SMALLEST_GROUP: Final = 8
+"""Crops of second looks that are predicted together, however few people there are."""
+
 Look = Callable[[Sequence[int], Sequence[Crop]], NetworkAnswer]
 """What the network says of crops of the people with those numbers."""
 
@@ -73,8 +76,10 @@ def look_again(
         crops: Of the first look.
         first: What it saw.
         volume: That joints are decoded in.
-        look: Looks as the first look did.
+        look: Looks as the first look did. It is given no more crops at a time than there are
+            people, so that a second look needs no more memory than the first.
     """
+    look = _in_groups(look, max(len(crops), _SMALLEST_GROUP))
     sure_B = _sureness(first)
     again = [number for number, sure in enumerate(sure_B) if sure < SURE]
     if not again:
@@ -103,6 +108,17 @@ def look_again(
             for value, better in zip(values, second, strict=True):
                 value[number] = better[row]
     return chosen, NetworkAnswer(*values)
+
+
+def _in_groups(look: Look, size: int) -> Look:
+    """The same look, at no more than ``size`` crops at a time."""
+
+    def grouped(numbers: Sequence[int], crops: Sequence[Crop]) -> NetworkAnswer:
+        starts = range(0, len(crops), size)
+        seen = [look(numbers[at : at + size], crops[at : at + size]) for at in starts]
+        return NetworkAnswer(*map(torch.cat, zip(*seen, strict=True)))
+
+    return grouped
 
 
 def upright(answer: NetworkAnswer, crops: Sequence[Crop]) -> Tensor:

@@ -128,3 +128,20 @@ def test_the_model_says_whether_to_look_again_and_the_caller_overrules(
     # Noise is nobody, of whom nothing is sure.
     assert looks == ([1] if second_look is False else [1, 3, 1])
     assert np.isfinite(estimate.joints3d_mm).all()
+
+
+def test_second_looks_are_at_no_more_crops_at_a_time_than_the_first() -> None:
+    asked: list[list[tuple[int, float]]] = []
+    people = 20
+    crops, seen = look_again(
+        [square_crop(BOX, 256)] * people,
+        answer([0.2] * people),
+        VOLUME,
+        looker(asked, lambda number, crop: 0.3 + number / 100 + (crop.angle_rad > 3) / 2),
+    )
+    assert [len(pairs) for pairs in asked] == [20, 20, 20, 20]
+    assert [number for pairs in asked[:3] for number, _ in pairs] == sorted([*range(people)] * 3)
+    assert all(np.isclose(crop.angle_rad, np.pi) for crop in crops)
+    assert seen.confidence_BJ[:, 0].tolist() == pytest.approx(
+        [0.8 + number / 100 for number in range(people)]
+    )
