@@ -104,7 +104,7 @@ def calibrate(
     flip_test: bool,
     shrink: int,
     device: torch.device,
-    batch_size: int = 64,
+    batch_size: int = 16,
     second_look: bool = False,
 ) -> Calibration:
     """Predict images in float32 and measure lengths and threshold.
