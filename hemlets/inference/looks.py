@@ -60,6 +60,10 @@ class NetworkAnswer(NamedTuple):
         return NetworkAnswer(*(value[list(numbers)] for value in self))
 
 
+_STEPS: Final = 40
+"""The new crop's centre and side are whole multiples of the old one's side over this. How many
+people are predicted together changes the last digits of the first look; it must not change the
+picture of the second."""
 _SMALLEST_GROUP: Final = 8
 """Crops of second looks that are predicted together, however few people there are."""
 
@@ -142,5 +146,10 @@ def _around_joints(crop: Crop, answer: NetworkAnswer, volume: VolumeSpec) -> Cro
     side = _MARGIN * float((high - low).max()) * crop.side_px / crop.size_px
     x, y = crop.to_image((low + high) / 2)
     smallest, largest = (share * crop.side_px for share in _SIDES)
-    side = min(max(side, smallest), largest)
-    return replace(crop, centre_px=(float(x), float(y)), side_px=side)
+    step = crop.side_px / _STEPS
+    side = step * round(min(max(side, smallest), largest) / step)
+    centre = [
+        old + step * round((float(new) - old) / step)
+        for new, old in zip((x, y), crop.centre_px, strict=True)
+    ]
+    return replace(crop, centre_px=(centre[0], centre[1]), side_px=side)

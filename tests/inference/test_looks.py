@@ -145,3 +145,14 @@ def test_second_looks_are_at_no_more_crops_at_a_time_than_the_first() -> None:
     assert seen.confidence_BJ[:, 0].tolist() == pytest.approx(
         [0.8 + number / 100 for number in range(people)]
     )
+
+
+def test_rounding_errors_of_the_first_look_do_not_move_the_second() -> None:
+    crops = []
+    for error in (0.0, 1e-4):
+        first = answer([0.55], at=16.02)
+        first.voxel_BJ3[:, 2:, :2] += torch.linspace(-9, 9, 16)[None, :, None] + error
+        (crop,), _ = look_again([square_crop(BOX, 256)], first, VOLUME, looker([], lambda *_: 0.6))
+        crops.append(crop)
+    assert crops[0] == crops[1]
+    assert crops[0] != square_crop(BOX, 256)
