@@ -17,6 +17,10 @@ CameraOption = Annotated[
         "A field of view of 55° when omitted.",
     ),
 ]
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", help="Workspace folder; by default HEMLETS_HOME or ./workspace."),
+]
 ModelOption = Annotated[
     Path | None,
     typer.Option(

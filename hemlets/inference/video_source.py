@@ -1,7 +1,7 @@
 """Frames of a file, a camera or a stream, each decoded once and with its time stamp.
 
 OpenCV's FFmpeg (LGPL) decodes, also streams over HTTP and RTSP, with timeouts; interlaced files are
-decoded by `hemlets.inference.interlaced`. A camera or stream
+decoded by `hemlets.data.interlaced`. A camera or stream
 is read by a thread that keeps the newest frame only, so that latency does not grow where prediction
 is slower than the camera.
 """
@@ -20,7 +20,7 @@ import numpy as np
 
 from hemlets.core.errors import InputError
 from hemlets.core.redaction import redact_url
-from hemlets.inference.interlaced import InterlacedReader, is_interlaced
+from hemlets.data.video_file import open_video_file
 from hemlets.inference.people import Image
 from hemlets.inference.timing import DEFAULT_FPS
 
@@ -205,7 +205,7 @@ def _reader(text: str, *, stream: bool, timeout_s: float) -> Any:
     if text.isdecimal():
         return cv2.VideoCapture(int(text))
     if not stream:
-        return InterlacedReader(text) if is_interlaced(text) else cv2.VideoCapture(text)
+        return open_video_file(Path(text), text)
     wait_ms = round(1e3 * timeout_s)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, wait_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, wait_ms]
     return cv2.VideoCapture(text, cv2.CAP_FFMPEG, limits)

@@ -6,9 +6,8 @@ too large ones are refused by their header.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +16,7 @@ from hemlets.core.errors import DataError, InputError
 from hemlets.data.masks import PERSON, Mask, as_mask
 from hemlets.data.readers.contract import ImageRef
 from hemlets.data.table import ShardReader, decode_image
-from hemlets.data.table.images import MAX_PIXELS
-
-if TYPE_CHECKING:
-    import cv2
+from hemlets.data.video_file import open_video_file
 
 MAX_FILE_BYTES: Final = 200_000_000
 """Larger still images are refused before they are read."""
@@ -85,31 +81,8 @@ class Video:
         self.name = name
         self._path = path
         _require_container(path, name)
-        self._capture = self._open()
+        self._capture = open_video_file(path, name)
         self._next = 0
-
-    def _open(self) -> cv2.VideoCapture:
-        # Our errors report damage; OpenCV and FFmpeg would print their own messages too.
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-        import cv2
-
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-        # Only this backend: others read a '%' in a name as a series of images.
-        capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
-        if not capture.isOpened():
-            raise InputError("the video can't be opened", where=self.name, expected="a whole file")
-        width, height = (
-            capture.get(cv2.CAP_PROP_FRAME_WIDTH),
-            capture.get(cv2.CAP_PROP_FRAME_HEIGHT),
-        )
-        if width * height > MAX_PIXELS:
-            raise InputError(
-                f"the video has {width:.0f}×{height:.0f} pixels",
-                where=self.name,
-                expected=f"at most {MAX_PIXELS:,} pixels",
-            )
-        return capture
 
     def frame(self, number: int) -> Image:
         """Decode one frame, counted from 0, as RGB (H, W, 3).
@@ -119,7 +92,7 @@ class Video:
         """
         if number < self._next:
             self._capture.release()
-            self._capture, self._next = self._open(), 0
+            self._capture, self._next = open_video_file(self._path, self.name), 0
         while self._next <= number:
             if not self._capture.grab():
                 raise InputError(

@@ -31,15 +31,27 @@ class InterlacedReader:
         self._container = av.open(path)
         self._stream = self._container.streams.video[0]
         self._frames = self._deinterlaced()
+        self._frame: Any = None
         self._time_s = 0.0
 
-    def read(self) -> tuple[bool, npt.NDArray[np.uint8] | None]:
-        """The next frame (H, W, BGR); False and None after the last."""
-        frame = next(self._frames, None)
-        if frame is None:
+    def grab(self) -> bool:
+        """Decode the next frame; False after the last."""
+        self._frame = next(self._frames, None)
+        if self._frame is None:
+            return False
+        self._time_s = float(self._frame.time or 0.0)
+        return True
+
+    def retrieve(self) -> tuple[bool, npt.NDArray[np.uint8] | None]:
+        """The decoded frame (H, W, BGR); False and None after the last."""
+        if self._frame is None:
             return False, None
-        self._time_s = float(frame.time or 0.0)
-        return True, frame.to_ndarray(format="bgr24")
+        return True, self._frame.to_ndarray(format="bgr24")
+
+    def read(self) -> tuple[bool, npt.NDArray[np.uint8] | None]:
+        """Decode the next frame and give it."""
+        self.grab()
+        return self.retrieve()
 
     def get(self, what: int) -> float:
         """The file's frames a second, or the time stamp of the last frame in milliseconds."""
