@@ -21,6 +21,7 @@ import typer
 from flows.profile import Profile
 from flows.settings import DriftSettings
 from flows.storage.stage_cache import StageStore
+from hemlets.cli.options import HomeOption
 from hemlets.core.errors import DataError
 from hemlets.core.files import read_json, write_json
 from hemlets.core.workspace import Workspace
@@ -221,13 +222,10 @@ def check_drift(workspace: Workspace, profile: Profile) -> Drift | None:
 def report(
     log: Annotated[str, typer.Option(help="Folder or s3:// prefix of the prediction log.")],
     hours: Annotated[float, typer.Option(min=0.1, help="Length of the window until now.")] = 24,
-    home: Annotated[
-        Path | None,
-        typer.Option("--home", help="Workspace folder; by default HEMLETS_HOME or ./workspace."),
-    ] = None,
+    home: HomeOption = None,
 ) -> None:
     """Compare what the endpoint saw with the champion's benchmark, and write a page."""
-    workspace = Workspace.from_env() if home is None else Workspace(home=home.resolve())
+    workspace = Workspace.at(home)
     found = drift(workspace, DriftSettings(log=log, hours=hours))
     for shift in found.shifts:
         mark = "  alarm" if shift.alarm and found.enough else ""

@@ -95,7 +95,7 @@ def retrain(
     Raises:
         HemletsError: A step failed. Finished results are reused by the next run.
     """
-    workspace = Workspace(home=Path(home).resolve()) if home else Workspace.from_env()
+    workspace = Workspace.at(home)
     try:
         start: datetime = flow_run.scheduled_start_time
         settings = load_profile(profile, tuple(overrides or ())).numbered(run_number(number, start))

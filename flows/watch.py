@@ -7,8 +7,6 @@ by the event ``hemlets.data.arrived``; drift by ``hemlets.drift.alarm``. The dep
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import flow, get_run_logger
 
 from flows.drift import check_drift
@@ -41,7 +39,7 @@ def watch(
     Raises:
         HemletsError: A source can't be listed; the others were looked at.
     """
-    workspace = Workspace(home=Path(home).resolve()) if home else Workspace.from_env()
+    workspace = Workspace.at(home)
     return look(workspace, load_profile(profile, tuple(overrides or ())))
 
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from hemlets.cli.options import HomeOption
+
 
 def ablate(
     arms: Annotated[
@@ -41,10 +43,7 @@ def ablate(
     most: Annotated[
         int | None, typer.Option(min=0, help="End after so many runs; 0 writes the report only.")
     ] = None,
-    home: Annotated[
-        Path | None,
-        typer.Option("--home", help="Workspace folder; by default HEMLETS_HOME or ./workspace."),
-    ] = None,
+    home: HomeOption = None,
 ) -> None:
     """Train and compare the paper's ablations on features of the frozen encoder.
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hemlets.cli.options import HomeOption
+
 if TYPE_CHECKING:
     from flows.storage.retention import Plan
     from hemlets.core.workspace import Workspace
@@ -22,10 +24,7 @@ def clean(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list what would be removed.")
     ] = False,
-    home: Annotated[
-        Path | None,
-        typer.Option("--home", help="Workspace folder; by default HEMLETS_HOME or ./workspace."),
-    ] = None,
+    home: HomeOption = None,
 ) -> None:
     """Remove old step results, data versions, downloads and leftovers of servers.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from hemlets.cli.options import HomeOption
 
 
 def lineage(
@@ -16,17 +17,14 @@ def lineage(
         ),
     ],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    home: Annotated[
-        Path | None,
-        typer.Option("--home", help="Workspace folder; by default HEMLETS_HOME or ./workspace."),
-    ] = None,
+    home: HomeOption = None,
 ) -> None:
     """Show what a model was made from, or which models learnt from a sample."""
     from flows.registry.lineage import models_of_sample, origin_of, version_of
     from hemlets.cli.terminal import print_json
     from hemlets.core.workspace import Workspace
 
-    workspace = Workspace.from_env() if home is None else Workspace(home=home.resolve())
+    workspace = Workspace.at(home)
     version = version_of(workspace, name)
     if version is not None:
         origin = origin_of(workspace, version)

@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from hemlets.cli.options import HomeOption
+
 if TYPE_CHECKING:
     from hemlets.core.workspace import Workspace
-
-Home = Annotated[
-    Path | None,
-    typer.Option("--home", help="Workspace folder; by default HEMLETS_HOME or ./workspace."),
-]
 
 
 def retrain(
@@ -35,7 +32,7 @@ def retrain(
             "date: the number of the day.",
         ),
     ] = "0",
-    home: Home = None,
+    home: HomeOption = None,
 ) -> None:
     """Retrain from data to promotion; stages that are whole already are not run again.
 
@@ -97,7 +94,7 @@ def rollback(
     because: Annotated[
         str, typer.Option(help="Why; kept with the version that is withdrawn.")
     ] = "",
-    home: Home = None,
+    home: HomeOption = None,
 ) -> None:
     """Go back to an earlier champion; the withdrawn one is not promoted again.
 
@@ -119,7 +116,7 @@ def rollback(
 def ui(
     mlflow_port: Annotated[int, typer.Option(help="Port of the MLflow pages.")] = 5000,
     prefect_port: Annotated[int, typer.Option(help="Port of the Prefect pages.")] = 4200,
-    home: Home = None,
+    home: HomeOption = None,
 ) -> None:
     """Show the MLflow and Prefect pages on loopback until Ctrl-C."""
     from flows.services.servers import run_ui

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hemlets.cli.options import HomeOption
 from hemlets.cli.terminal import ProgressBars, console, print_json
 from hemlets.core.errors import ConfigError, DataError, ValidationFailed
 
@@ -31,10 +32,6 @@ data = typer.Typer(
     rich_markup_mode=None,
 )
 
-Home = Annotated[
-    Path | None,
-    typer.Option("--home", help="Workspace folder; by default HEMLETS_HOME or ./workspace."),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _IDS_SHOWN = 120
@@ -46,7 +43,7 @@ def list_datasets(
         list[Path] | None,
         typer.Option("--root", help="Folder that holds datasets, each in a folder of its name."),
     ] = None,
-    home: Home = None,
+    home: HomeOption = None,
     json: Json = False,
 ) -> None:
     """Show every dataset, what it needs and whether it is found.
@@ -136,7 +133,7 @@ def ingest_dataset(
     anew: Annotated[
         bool, typer.Option("--anew", help="Remove what an earlier ingest left in the folder.")
     ] = False,
-    home: Home = None,
+    home: HomeOption = None,
 ) -> None:
     """Make a data version of a dataset: crops and a table of rows.
 
@@ -200,7 +197,7 @@ def render(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes; all cores when omitted.")
     ] = None,
-    home: Home = None,
+    home: HomeOption = None,
 ) -> None:
     """Render people: a fixed benchmark, or with a folder of motions."""
     import os
@@ -285,7 +282,7 @@ def combine_versions(
             help="Only these splits of a version; all when omitted. May be repeated.",
         ),
     ] = None,
-    home: Home = None,
+    home: HomeOption = None,
 ) -> None:
     """Combine data versions, e.g. rendered people and ingested photographs."""
     from collections import Counter
@@ -479,7 +476,7 @@ def commit(
         str | None,
         typer.Option("--name", help="Name of the dataset; that of the ingest when omitted."),
     ] = None,
-    home: Home = None,
+    home: HomeOption = None,
 ) -> None:
     """Commit a data version and push it to the remote."""
     from hemlets.data.locations import DataSettings
@@ -506,7 +503,7 @@ def hold_out_rows(
     move: Annotated[
         bool, typer.Option("--move", help="Hold other rows out than an earlier call did.")
     ] = False,
-    home: Home = None,
+    home: HomeOption = None,
 ) -> None:
     """Freeze the gate and test rows of a dataset of one's own, which are never trained on.
 
@@ -545,7 +542,7 @@ def versions(
     remote: Annotated[
         bool, typer.Option("--remote", help="Those in the remote, whichever machine pushed them.")
     ] = False,
-    home: Home = None,
+    home: HomeOption = None,
 ) -> None:
     """Show the committed versions of every dataset, oldest first."""
     from hemlets.data.versions.committed import version_store
@@ -564,7 +561,7 @@ def checkout(
     beside: Annotated[
         bool, typer.Option("--beside", help="Leave the current version where it is.")
     ] = False,
-    home: Home = None,
+    home: HomeOption = None,
 ) -> None:
     """Bring a committed version back, from the remote where needed."""
     from hemlets.data.versions.committed import version_store
@@ -623,7 +620,7 @@ def _dataset_name(folder: Path) -> str:
 def _workspace(home: Path | None) -> Workspace:
     from hemlets.core.workspace import Workspace
 
-    return Workspace.from_env() if home is None else Workspace(home=home.resolve())
+    return Workspace.at(home)
 
 
 def _settings(home: Path | None, roots: list[Path] | None) -> DataSettings:

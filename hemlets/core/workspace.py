@@ -32,6 +32,11 @@ class Workspace:
         """The workspace that ``HEMLETS_HOME`` names, else ``./workspace``."""
         return cls(home=Path(os.environ.get("HEMLETS_HOME") or "workspace").expanduser().resolve())
 
+    @classmethod
+    def at(cls, home: Path | str | None) -> Workspace:
+        """The workspace of a folder; that of `from_env` where none is named."""
+        return cls(home=Path(home).resolve()) if home else cls.from_env()
+
     @property
     def data(self) -> Path:
         """The DVC repository with the current data version."""
