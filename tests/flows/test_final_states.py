@@ -109,7 +109,7 @@ class TestAnAnnouncement:
         block = CustomWebhookNotificationBlock(
             name="monitor", url=url, json_data={"subject": "{{subject}}", "text": "{{body}}"}
         )
-        block.save("monitor", overwrite=True)
+        block.save("monitor", overwrite=True, _sync=True)  # a browser may keep a loop running
 
     def test_names_the_run_and_posts_the_decision_with_its_reasons(
         self, ended, monkeypatch

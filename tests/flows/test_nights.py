@@ -58,7 +58,7 @@ def inbox(prefect_url, monkeypatch) -> Iterator[list[dict[str, Any]]]:
             name="nights",
             url=f"http://127.0.0.1:{server.server_port}/",
             json_data={"subject": "{{subject}}", "text": "{{body}}"},
-        ).save("nights", overwrite=True)
+        ).save("nights", overwrite=True, _sync=True)  # a browser elsewhere may keep a loop running
     monkeypatch.setenv("HEMLETS_NOTIFY", "custom-webhook/nights")
     yield Inbox.received
     server.shutdown()
