@@ -1,9 +1,8 @@
-"""Drift: what the endpoint saw lately against the data that the champion was benchmarked on.
+"""Drift: the endpoint's recent inputs and predictions against the champion's held-out data.
 
-The reference is the champion's held-out predictions and their stored images: what the model meets
-on data like its training's. The window is the endpoint's prediction log
-(`hemlets.inference.prediction_log`). Labels have a comparison of their own: the rows that a source
-brought last against its earlier ones.
+The reference is the champion's held-out predictions and their images, and the window is the
+endpoint's prediction log (`hemlets.inference.prediction_log`). Labels are compared separately: the
+rows of a source's last sync against its earlier rows.
 """
 
 from __future__ import annotations
@@ -36,15 +35,15 @@ Values = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """The outcome of a comparison.
+    """Result of a comparison.
 
     Attributes:
-        version: The champion.
-        people: People in the window.
-        enough: Whether they are enough for an alarm.
-        shifts: By feature, the largest first: of the endpoint, then of the sources' labels.
-        labels: Shifts of the labels, by source.
-        page: The report.
+        version: Version of the champion.
+        people: Number of people in the window.
+        enough: Whether there are enough people for an alarm.
+        shifts: Shifts of the endpoint's features, largest first.
+        labels: Shifts of the labels by source.
+        page: Path of the report.
     """
 
     version: int
@@ -56,7 +55,7 @@ class Drift:
 
     @property
     def alarms(self) -> list[str]:
-        """Features that passed their bounds."""
+        """Names of the features whose shift exceeds its bounds."""
         found = [shift.feature for shift in self.shifts if shift.alarm and self.enough]
         for source, shifts in self.labels.items():
             found += [f"{source}: {shift.feature}" for shift in shifts if shift.alarm]
@@ -73,13 +72,13 @@ def drift(
     """Compare a window of the prediction log with the champion's reference, and write the page.
 
     Args:
-        workspace: Whose champion and data.
-        settings: The log and the bounds.
-        sources: Sources whose newest labels are compared with their earlier ones.
-        now: End of the window, seconds since 1970; the present when None.
+        workspace: Workspace with the champion and its data.
+        settings: Prediction log and bounds.
+        sources: Sources whose newest labels are compared with their earlier labels.
+        now: End of the window, seconds since 1970; the current time if None.
 
     Raises:
-        DataError: There is no champion, its benchmark isn't in this workspace, or no log.
+        DataError: The champion, its benchmark or the log is missing.
     """
     from flows.registry import versions as registry
     from hemlets.inference.prediction_log import read_log
@@ -105,10 +104,10 @@ def drift(
 
 
 def reference(workspace: Workspace, tags: Mapping[str, str]) -> Values:
-    """Features of the champion's held-out people; stored beside its benchmark once measured.
+    """Measure features of the champion's held-out people; cached with its benchmark.
 
     Raises:
-        DataError: Its data or its benchmark are not in this workspace.
+        DataError: Data or benchmark are not in this workspace.
     """
     from flows.registry import versions as registry
     from flows.steps.previous_data import CONTENT_TAG
@@ -159,7 +158,7 @@ def _log_folder(workspace: Workspace, settings: DriftSettings) -> Path:
 
 
 def _label_shifts(workspace: Workspace, source: str, settings: DriftSettings) -> list[Shift]:
-    """The rows of the last sync against all earlier ones."""
+    """Compare the rows of a source's last sync with all earlier rows."""
     from flows.steps.sync import arrivals_of
     from hemlets.data.table import Annotations
 
@@ -194,10 +193,10 @@ def _write_page(found: Drift, settings: DriftSettings) -> None:
 
 
 def check_drift(workspace: Workspace, profile: Profile) -> Drift | None:
-    """Run the comparison of a profile; log it in MLflow; emit ``drift.alarm`` where it is due.
+    """Run a profile's comparison, log it in MLflow, and emit ``drift.alarm`` on an alarm.
 
     Returns:
-        None if the profile asks for none.
+        None if the profile has no drift settings.
 
     Raises:
         DataError: As for `drift`.

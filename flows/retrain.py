@@ -141,7 +141,7 @@ def _retrain(workspace: Workspace, profile: Profile) -> dict[str, Any]:
         verdict = limited(_promote, limit.promote)(run, data, posh, scored, packaged, challenger)
         report = _report(run, data, validation, pose, posh, scored, packaged, verdict)
     decision = verdict.decision
-    # A model that had to be trained is news, whatever an earlier run had.
+    # A newly trained model has a new decision, regardless of earlier runs.
     unchanged = run.parent.finished and posh.cached
     state = final_state(decision, unchanged=unchanged)
     reasons = (UNCHANGED,) if unchanged else ()

@@ -1,4 +1,4 @@
-"""Sources of a profile: places where new labels and images arrive by themselves."""
+"""Sources of a profile: folders and buckets that receive new labels and images."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Source(Config):
-    """A folder or bucket that is looked at before every retraining.
+    """Folder or bucket that is synced before every retraining.
 
     Attributes:
-        name: Name of the ingested dataset that it becomes.
-        place: A folder, or ``s3://bucket/prefix``: an upload, the annotation tool's exports.
-        dataset: Name of the dataset whose form its files have, e.g. ``coco`` or ``fbi``.
-        endpoint: URL of an S3 server other than Amazon's; the environment's when omitted.
+        name: Name of the ingested dataset.
+        place: Folder, or ``s3://bucket/prefix``.
+        dataset: Name of the dataset whose file format is used, such as ``coco`` or ``fbi``.
+        endpoint: URL of an S3 server other than Amazon's; the environment's by default.
         settings: Settings of the dataset's reader.
-        most: Largest number of its training rows in one retraining; all when omitted.
-        new_share: Least share of ``most`` that is taken from the newest arrivals, if there are
-            so many; the rest is drawn from the older rows.
-        max_damaged: Largest share of its rows that may be left out as damaged.
-        wake_at: New or changed files that `flows.watch` starts a retraining at.
+        most: Largest number of training rows per retraining; all by default.
+        new_share: Least share of ``most`` drawn from the newest arrivals, if there are enough; the
+            rest is drawn from older rows.
+        max_damaged: Largest share of rows that may be left out as damaged.
+        wake_at: Number of new or changed files at which `flows.watch` starts a retraining.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
@@ -70,7 +70,7 @@ def list_source(source: Source) -> Listing:
     """List a source.
 
     Raises:
-        DataError: The folder or prefix is absent or empty.
+        DataError: The folder or prefix is missing or empty.
         ConfigError: The bucket or its credentials can't be used.
         WorkspaceError: The S3 server can't be reached.
     """
@@ -102,4 +102,4 @@ def _files(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 STATES: Final = ".sources"
-"""Folder below ``ingested`` with what is known of each source."""
+"""Folder below ``ingested`` with the state of each source."""

@@ -1,8 +1,8 @@
-"""The watch: look often at the profile's sources and at what the endpoint saw.
+"""The watch: check the profile's sources and the endpoint's prediction log at short intervals.
 
-Listings of sources are compared without reading a file. Each state of a source is announced once,
-by the event ``hemlets.data.arrived``; drift by ``hemlets.drift.alarm``. The deployment in
-``infra/prefect.yaml`` is started by both.
+Sources are compared by their listings, without reading files. Each state of a source causes one
+event ``hemlets.data.arrived``; drift causes ``hemlets.drift.alarm``. Both start the deployment in
+``infra/prefect.yaml``.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def watch(
     overrides: list[Override] | None = None,
     home: str | None = None,
 ) -> dict[str, int]:
-    """Look at the sources and the prediction log of a profile, and emit events.
+    """Check the sources and the prediction log of a profile, and emit events.
 
     Args:
         profile: Name of a profile, or the path of a file.
-        overrides: ``section.key=value`` over the profile.
+        overrides: ``section.key=value`` settings that override the profile.
         home: The workspace; by default ``HEMLETS_HOME``.
 
     Returns:

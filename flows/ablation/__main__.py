@@ -13,7 +13,7 @@ from flows.ablation.study import Study
 
 
 def main() -> None:
-    """Do the runs that have no row yet, one after the other."""
+    """Run every planned run that has no row yet, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("data", "folder", "results"):
         parser.add_argument(f"--{name}", type=Path, required=True)

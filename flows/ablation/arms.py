@@ -10,8 +10,8 @@ from hemlets.models.codecs import States
 from hemlets.training.config import Supervision
 
 Rest = Literal["absent", "2d", "ordinal", "fbi", "fbi+ordinal"]
-"""Labels of the training people whose depth is hidden: the people are left out; 2D joints; 2D
-joints with the relations of a simulated annotator (`hemlets.data.weak_labels`)."""
+"""Labels of training people whose depth is hidden: none (people left out), 2D joints, or 2D joints
+with the relations of a simulated annotator (`hemlets.data.weak_labels`)."""
 
 MIXED_PCT: Final = 30
 """Share of people with 3D joints in the comparisons with 2D data."""
@@ -20,15 +20,15 @@ SHARES_PCT: Final = (30, 10, 3, 1)
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One way to train, everything else being equal.
+    """One training configuration of the ablation.
 
     Attributes:
-        name: In tables and runs.
+        name: Name in tables and runs.
         share_pct: Share of the training people with 3D joints.
-        rest: Labels of the others.
-        supervision: Of the intermediate maps.
-        states: Of the HEMlets.
-        joint_units: Of L_3D, and so of alpha.
+        rest: Labels of the other training people.
+        supervision: Supervision of the intermediate maps.
+        states: Number of states of a HEMlet.
+        joint_units: Unit of L_3D, and so of alpha.
     """
 
     name: str
@@ -41,14 +41,14 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Arms in the order of their table; the others are compared with the first.
+    """A table of arms; each later arm is compared with the first.
 
     Attributes:
-        name: Of the table.
-        title: The question.
+        name: Name of the table.
+        title: Question that the table answers.
         paper: The paper's table or figure with the same question; empty where it has none.
         figure: The figure that decides, one of `flows.ablation.scoring.FIGURES`.
-        arms: Names.
+        arms: Names of the arms.
     """
 
     name: str
@@ -91,8 +91,8 @@ def _arms() -> list[Arm]:
 
 
 ARMS: Final[dict[str, Arm]] = {arm.name: arm for arm in _arms()}
-"""By name, in the order in which they are run: ``@30`` is the percentage of people with 3D joints,
-``+…`` the labels of the others."""
+"""Arms by name, in running order: ``@30`` is the percentage of people with 3D joints, ``+…`` the
+labels of the others."""
 
 COMPARISONS: Final = (
     Comparison(
@@ -145,7 +145,7 @@ COMPARISONS: Final = (
 
 
 def in_order(names: Collection[str], seeds: int) -> list[tuple[Arm, int]]:
-    """The runs of some arms: comparison by comparison, and in each seed by seed."""
+    """Return arms and seeds in running order: by comparison, then by seed."""
     runs = [
         (ARMS[name], seed)
         for comparison in COMPARISONS

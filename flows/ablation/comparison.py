@@ -16,7 +16,7 @@ _LEVEL = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Mean of the differences of pairs, and Student's interval; NaN from fewer than two pairs."""
+    """Mean paired difference with Student's t interval; NaN below two pairs."""
 
     mean: float
     low: float
@@ -26,13 +26,13 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """An arm in a table.
+    """Row of a comparison table.
 
     Attributes:
-        arm: Name.
-        means: Of each figure over the seeds.
-        seeds: How many.
-        differences: Of each figure to the first arm's, from the seeds that both have.
+        arm: Name of the arm.
+        means: Mean of each figure over the seeds.
+        seeds: Number of seeds.
+        differences: Paired difference of each figure from the first arm's, over common seeds.
     """
 
     arm: str
@@ -44,10 +44,10 @@ class Line:
 def paired_difference(
     values: Mapping[int, float], reference: Mapping[int, float]
 ) -> Difference:  # fmt: skip
-    """``values`` less ``reference``, over the seeds that both have.
+    """Mean of ``values`` minus ``reference`` over their common seeds.
 
-    What a seed does to all arms alike (the start, the order, the augmentation) falls out of a
-    pair's difference.
+    Pairing cancels the effects of a seed that all arms share: initial weights, sample order and
+    augmentation.
     """
     from scipy.stats import t
 
@@ -64,7 +64,7 @@ def paired_difference(
 
 
 def compare(comparison: Comparison, rows: Iterable[Row], figures: Iterable[str]) -> list[Line]:
-    """The lines of a comparison, of the arms that have runs."""
+    """Compute the rows of a comparison table for the arms that have runs."""
     names = tuple(figures)
     by_arm: dict[str, dict[int, Row]] = {}
     for row in rows:

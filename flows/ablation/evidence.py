@@ -1,4 +1,4 @@
-"""What the runs show: sentences that claim no more than the intervals of paired runs carry."""
+"""Conclusions from the runs, in sentences that the intervals of paired runs support."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from flows.ablation.comparison import Difference, paired_difference
 from flows.ablation.results import Row
 
 ENOUGH_PAIRS: Final = 3
-"""Fewer pairs of equal seeds decide nothing."""
+"""Least number of pairs of equal seeds for a conclusion."""
 BUDGET: Final = 0.5
-"""The baseline's error must be below this share of the mean pose's: before that no arm has learnt
-depth, and arms can't differ."""
+"""The baseline's error must be below this share of the mean pose's error: above it no arm has
+learnt depth, so that arms can't differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """An arm held against another.
+    """Comparison of two arms.
 
     Attributes:
-        arm: The one.
-        reference: The other.
-        figure: Compared figure.
-        difference: Of the pairs of equal seeds, arm minus reference.
+        arm: Name of the compared arm.
+        reference: Name of the arm that it is compared with.
+        figure: Name of the compared figure.
+        difference: Arm minus reference, paired by seed.
     """
 
     arm: str
@@ -38,7 +38,7 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """``better``, ``worse``, ``open`` (the interval holds 0), ``untested`` (too few pairs)."""
+        """``better``, ``worse``, ``open`` (interval includes 0) or ``untested`` (too few pairs)."""
         d = self.difference
         if d.pairs < ENOUGH_PAIRS or math.isnan(d.low):
             return "untested"
@@ -89,7 +89,7 @@ def claim(rows: Sequence[Row], arm: str, reference: str, figure: str = "mpjpe_mm
 
 
 def within_run(rows: Sequence[Row], arm: str, figure: str, reference: str) -> Difference:
-    """Difference of two figures of the same runs of an arm, over its seeds."""
+    """Paired difference of two figures of the same arm over its seeds."""
     own = [row for row in rows if row.arm == arm]
     return paired_difference(
         {row.seed: row.figures[figure] for row in own},
@@ -98,7 +98,7 @@ def within_run(rows: Sequence[Row], arm: str, figure: str, reference: str) -> Di
 
 
 def budget_sentence(rows: Sequence[Row]) -> str:
-    """Whether the baseline has learnt enough for arms to differ."""
+    """State whether the baseline has learnt enough for arms to differ."""
     base = [row for row in rows if row.arm == "baseline"]
     if not base:
         return "The baseline has no run yet, so that nothing is known of the budget."
@@ -124,7 +124,7 @@ def _said(claim: Claim) -> str:
 
 
 def supervision_sentence(rows: Sequence[Row]) -> str:
-    """Whether L_HEM helps, with 3D data alone and with 2D data."""
+    """State whether L_HEM helps, with 3D data alone and with 2D data."""
     alone = claim(rows, "full", "2d-heatmaps")
     mixed = claim(rows, "full@30+2d", "2d-heatmaps@30+2d")
     base = claim(rows, "full", "baseline")
@@ -136,7 +136,7 @@ def supervision_sentence(rows: Sequence[Row]) -> str:
 
 
 def use_sentence(rows: Sequence[Row]) -> str:
-    """Whether the volume uses the maps, and from which share of 3D labels relations matter."""
+    """State whether the volume uses the maps, and at which share of 3D labels relations matter."""
     used = within_run(rows, "full", "shuffled_mpjpe_mm", "mpjpe_mm")
     swapped = within_run(rows, "full", "swapped_sign_right_pct", "sign_right_pct")
     if used.pairs < ENOUGH_PAIRS:

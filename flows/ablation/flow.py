@@ -1,4 +1,4 @@
-"""The ablations as a flow: a task a run, a parent run in MLflow with a child for each."""
+"""The ablations as a Prefect flow: one task per run, and nested runs in MLflow."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from hemlets.core.workspace import Workspace
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Where an ablation stands.
+    """State of an ablation.
 
     Attributes:
         rows: Finished runs of this study.
-        done: Finished in this call.
-        left: Still to be done.
-        report: Page and picture.
+        done: Number of runs finished by this call.
+        left: Number of runs still to do.
+        report: Paths of the page and its figure.
     """
 
     rows: tuple[Row, ...]
@@ -64,7 +64,7 @@ def _run(context: _Context, planned: Planned) -> None:
             arm = {name: str(value) for name, value in asdict(planned.arm).items()}
             run.params({"arm": arm, "seed": planned.seed, "samples": study.samples})
             run.metrics({f"test/{n}": v for n, v in row.figures.items() if math.isfinite(v)})
-        # Last: a run with a row is never repeated.
+        # Written last: a run that has a row is never repeated.
         context.results.add(row)
         bar.result(False, f"test MPJPE {row.figures['mpjpe_mm']:.1f} mm")
 
@@ -79,17 +79,17 @@ def ablate(
     results: Path,
     most: int | None = None,
 ) -> Outcome:
-    """Do the runs that have no row yet, comparison by comparison, and write the page.
+    """Run every planned run that has no row yet, comparison by comparison, and write the page.
 
-    The parent's run in MLflow stays open to later calls until every run has its row.
+    Later calls continue the parent run in MLflow until every run has a row.
 
     Args:
         bench: Study, data and folder.
-        arms: Names of those that are compared.
-        seeds: Runs of each arm.
-        workspace: Whose tracker is written to.
-        results: The file of rows.
-        most: End after this number of runs; the next call goes on.
+        arms: Names of the compared arms.
+        seeds: Number of runs per arm.
+        workspace: Workspace with the tracker.
+        results: CSV file of the rows.
+        most: Largest number of runs in this call; the next call continues.
     """
     with lock(workspace.locks / "ablate.lock", "an ablation in this workspace"):
         table = Results.read(results)
@@ -112,7 +112,7 @@ def ablate(
                 parent.params({"study": bench.study.model_dump(mode="json")})
                 parent.files([path for path in (results, *report) if path.exists()])
                 _log_means(parent, rows)
-            # A study that is left half done is adopted by the next call; a finished one is not.
+            # The next call resumes an unfinished study; a finished one gets a new parent run.
             ended = "KILLED" if len(now) < len(missing) else "FINISHED"
         finally:
             if not parent.finished:
@@ -128,5 +128,5 @@ def _log_means(parent: Run, rows: Sequence[Row]) -> None:
 
 
 def _plain(arm: str) -> str:
-    """An arm's name in the letters that MLflow takes."""
+    """Replace characters of an arm's name that MLflow does not accept."""
     return arm.replace("+", "_with_").replace("@", "_at_").replace(", ", "_")

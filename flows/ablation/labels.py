@@ -1,4 +1,4 @@
-"""The training annotations of an arm: 3D joints of a share of the people, weak labels of others."""
+"""Training annotations of an arm: 3D joints for a share of the people, weak labels for the rest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SEED: Final = 20_741
 
 
 def has_depth(count: int, share_pct: int) -> npt.NDArray[np.bool_]:
-    """People whose 3D joints are known: a smaller share is part of every larger one."""
+    """Mask of people with 3D joints; every larger share includes the smaller ones."""
     order = np.random.default_rng(_SEED).permutation(count)
     known = np.zeros(count, bool)
     known[order[: max(1, round(count * share_pct / 100))]] = True
@@ -26,15 +26,15 @@ def has_depth(count: int, share_pct: int) -> npt.NDArray[np.bool_]:
 def relabelled(
     rows: Annotations, share_pct: int, rest: Rest, *, annotators: Path = DEFAULT
 ) -> Annotations:
-    """Hide the depth of all people but a share, and label their parts as annotators would.
+    """Hide the depth of all but a share of the people, and label their parts as annotators would.
 
-    Rows and their order stay. The same people are hidden and the same parts wrong in every arm,
-    whatever its seed. Where both schemes label a part, FBI's answer counts.
+    Keeps all rows in order. Hidden people and wrong labels are the same for every arm and seed.
+    Where both schemes label a part, FBI's label is used.
 
     Args:
         rows: The training people, all with 3D joints.
-        share_pct: Of people whose 3D joints stay.
-        rest: Labels of the others.
+        share_pct: Percentage of people who keep their 3D joints.
+        rest: Labels of the other people.
         annotators: Rates of skips and errors, see `hemlets.data.weak_labels`.
     """
     hidden = ~has_depth(len(rows), share_pct)
@@ -44,7 +44,7 @@ def relabelled(
     values = np.zeros_like(columns["relations"])
     known = np.zeros_like(columns["relations_valid"])
     schemes = read_annotators(annotators)
-    # FBI last, over what the other scheme says.
+    # FBI comes last, so that it overwrites the other scheme's labels.
     for number, scheme in enumerate(("ordinal", "fbi")):
         if scheme in rest.split("+"):
             label = schemes[scheme].label  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""Heads on photographs of public datasets: a handful of people, whose features are computed too."""
+"""Evaluation of heads on a few photographs of public datasets."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _FIGURES: Final = ("photo_pa_mpjpe_mm", "photo_pck_torso_pct")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Photographs:
-    """Annotated people with their features.
+    """Annotated people with precomputed features.
 
     Attributes:
         people: Annotations.
-        crops: Around their boxes.
+        crops: Crops around the boxes.
         batches: Features; targets are empty.
     """
 
@@ -81,7 +81,7 @@ class Photographs:
 
 
 def no_photographs() -> dict[str, float]:
-    """The figures where there is no folder of photographs."""
+    """Return NaN for each figure, for a study without a folder of photographs."""
     return dict.fromkeys(_FIGURES, float("nan"))
 
 

@@ -1,4 +1,4 @@
-"""The page of evidence: two sentences, the tables behind them, and a figure."""
+"""The page of evidence: conclusions, tables and a figure."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _DEEPER: Final = {
 
 
 def markdown(study: Study, rows: Sequence[Row], *, seeds: int, picture: str) -> str:
-    """The page.
+    """Render the page as Markdown.
 
     Args:
         study: Settings.

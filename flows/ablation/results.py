@@ -23,15 +23,15 @@ class Row:
     """A finished run.
 
     Attributes:
-        key: Hash of all that its figures depend on.
-        arm: Name.
-        seed: Of order and start.
-        samples: Training samples.
-        test_samples: People that it was scored on.
+        key: Hash of everything that the figures depend on.
+        arm: Name of the arm.
+        seed: Seed of initial weights and sample order.
+        samples: Number of training samples.
+        test_samples: Number of scored people.
         mean_pose_mm: MPJPE of the mean pose on the same people.
-        figures: On the test split.
-        seconds: Duration.
-        curve: Validation loss after a number of samples.
+        figures: Figures on the test split by name.
+        seconds: Duration of the run.
+        curve: Pairs of number of samples and validation loss.
     """
 
     key: str

@@ -31,9 +31,9 @@ class Planned:
     """A run to be done, or done.
 
     Attributes:
-        key: Of its row.
-        arm: What is trained.
-        seed: Its seed.
+        key: Key of its row.
+        arm: Trained arm.
+        seed: Seed of initial weights and sample order.
     """
 
     key: str
@@ -53,7 +53,7 @@ class Bench:
     Attributes:
         study: Shared settings.
         data: Data version with train, validation and test rows.
-        folder: For features; may be deleted when the study is done.
+        folder: Folder for features; may be deleted after the study.
         photos: Folder of photographs (`hemlets.evaluation.photos`), or None.
     """
 

@@ -71,7 +71,7 @@ class Found:
 
     Attributes:
         voxel_BJ3: Joints in voxels.
-        polarity_BK: Peak of each part's near layers less that of its far ones.
+        polarity_BK: Peak of each part's near layers minus the peak of its far layers.
     """
 
     voxel_BJ3: Tensor
@@ -141,7 +141,7 @@ def predictions(
 ) -> Predictions:
     """Poses of people with cameras in annotated boxes; no bodies.
 
-    The distance comes from the bone lengths, never from the person's truth.
+    The distance comes from bone lengths, never from ground truth.
     """
     seen = _in_images(found, network, rows)
     joints_mm, root_mm = metric_joints(seen.image_px_BJ2, seen.depth_mm_BJ, rows.camera, bones)
@@ -178,8 +178,8 @@ def sign_right_pct(polarity_BK: Array, joints_BJ3_mm: Array) -> float:
     """Share of parts tilted by more than 30° whose child is rightly nearer or farther.
 
     Args:
-        polarity_BK: Positive where the child is thought nearer than its parent.
-        joints_BJ3_mm: The truth.
+        polarity_BK: Positive where the child is predicted nearer than its parent.
+        joints_BJ3_mm: Ground-truth joints.
     """
     relation = depth_relations(joints_BJ3_mm)[0]
     right = np.sign(polarity_BK) == relation
@@ -200,8 +200,8 @@ def figures(
     Args:
         network: A trained head.
         test: People with all joints and cameras.
-        bones: Of the network's skeletons.
-        maps: The HEMlets were supervised, so that their signs mean something.
+        bones: Bone lengths of the network's predicted skeletons.
+        maps: Whether the HEMlets were supervised; their signs have no meaning otherwise.
     """
     rows, batches = test.rows, evaluated_batches(test)
     truth = rows.joints3d_mm

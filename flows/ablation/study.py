@@ -23,14 +23,14 @@ class Study(Config):
     """Settings of every run. The losses are the paper's alone: no marginal term.
 
     Attributes:
-        samples: Training samples of a run: the budget.
-        curve: Points of the learning curve.
-        crops: Augmented crops of each training person, whose features are computed once.
-        validation_samples: People that the curve and the metric scale are measured on.
-        test_samples: People that a run is scored on.
+        samples: Training samples of a run (budget).
+        curve: Number of points on the learning curve.
+        crops: Augmented crops per training person, with features computed once.
+        validation_samples: People for the learning curve and the metric scale.
+        test_samples: People for the scores.
         annotators: Rates of the simulated annotators; None is `hemlets.data.weak_labels.DEFAULT`.
-        data: Rendered people, where no data version is given.
-        pose: The network: a slim head on the frozen encoder.
+        data: Rendered people, if no data version is given.
+        pose: Network: a slim head on the frozen encoder.
     """
 
     samples: int = Field(30_000, ge=1)
@@ -98,8 +98,8 @@ class Study(Config):
         """Hash of all that a run's figures depend on but the machine: the name of its row.
 
         Args:
-            arm: What is trained.
-            seed: Of its start and order.
+            arm: Trained arm.
+            seed: Seed of initial weights and sample order.
             files: Hashes of the rows and of the encoder.
         """
         own: dict[str, Any] = self.model_dump(

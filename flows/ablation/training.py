@@ -42,7 +42,7 @@ class Encoded:
     Attributes:
         rows: Annotations.
         crops: Crops with their targets.
-        features: Of the same crops.
+        features: Encoder features of the crops.
     """
 
     rows: Annotations
@@ -86,11 +86,11 @@ def encode(
 
     Args:
         study: Network, precision and crops.
-        rows: People.
+        rows: Annotated people.
         shards: Folder of their images.
-        folder: Gets a folder for these very features.
-        augmentation: Of training people; None shows everybody once as they are.
-        progress: Called with the number of crops that are done.
+        folder: Parent folder of the cached features.
+        augmentation: Augmentation of training people; None encodes each person once, unaugmented.
+        progress: Called with the number of finished crops.
     """
     network = encoder(study.pose)
     crops = Samples(rows, shards, study.pose.volume, seed=0, augmentation=augmentation)
@@ -118,7 +118,7 @@ def encode(
         group=Group(),
         report_progress=progress,
     )
-    # Targets in the files are those of the volume that they were first computed for.
+    # Stored targets belong to the volume that they were first computed for.
     return Encoded(rows=rows, crops=crops, features=features.with_targets(crops))
 
 
@@ -136,7 +136,7 @@ def train_head(
     Args:
         study: Budget and settings.
         arm: Labels and losses.
-        seed: Of the weights at the start and of the order.
+        seed: Seed of initial weights and sample order.
         train: People with all their labels.
         shards: Folder of their images.
         point: Called with the samples seen and the averaged network, `Study.curve` times.
@@ -149,7 +149,7 @@ def train_head(
     known = has_depth(len(rows), arm.share_pct)
     sources = [MixedSource(members=np.flatnonzero(known), share=1.0)]
     if arm.rest != "absent":
-        # As in the paper: half of a batch knows its depth.
+        # As in the paper: half of a batch has depth labels.
         sources = [MixedSource(members=np.flatnonzero(part), share=0.5) for part in (known, ~known)]
     loader = Loader(
         train.features.with_targets(crops),

@@ -1,4 +1,4 @@
-"""The description of a model version: what it is, how good, made from what, and why promoted."""
+"""Description of a model version: data, scores, and reasons of the promotion decision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lineage: from an answer of the endpoint to all it rests on, and from a sample to its models."""
+"""Lineage: from an endpoint's answer to its model and data, and from a sample to its models."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def version_of(workspace: Workspace, name: str) -> ModelVersion | None:
     """Find a model version.
 
     Args:
-        workspace: Whose registry.
-        name: Its number, ``champion``, ``challenger``, or the ``model_version`` of an answer.
+        workspace: Workspace with the registry.
+        name: Version number, ``champion``, ``challenger``, or the ``model_version`` of an answer.
 
     Returns:
-        None if there is no such version.
+        The version, or None if it does not exist.
     """
     for version in reversed(registry.versions(workspace)):
         known = {str(version.version), version.tags.get(registry.ANSWER_TAG), *version.aliases}
@@ -34,7 +34,7 @@ def version_of(workspace: Workspace, name: str) -> ModelVersion | None:
 
 
 def origin_of(workspace: Workspace, version: ModelVersion) -> dict[str, Any]:
-    """Everything that a version was made from and why it serves or doesn't, by what it is."""
+    """Data, code, sources, scores and promotion decision of a model version, by topic."""
     tags = version.tags
     return {
         "model version": version.version,
@@ -56,14 +56,14 @@ def origin_of(workspace: Workspace, version: ModelVersion) -> dict[str, Any]:
 
 
 def models_of_sample(workspace: Workspace, sample: str) -> list[dict[str, Any]]:
-    """Every model version whose data version holds a sample, and what it was used for.
+    """Find all model versions whose data contain a sample, and how each used it.
 
     Args:
-        workspace: Whose registry and data.
-        sample: A sample's id, as labels and annotation tables name it.
+        workspace: Workspace with the registry and data.
+        sample: Sample id, as in labels and annotation tables.
 
     Raises:
-        DataError: No model's data hold the sample; data versions that can't be read are named.
+        DataError: No model's data contain the sample; names unreadable data versions.
     """
     found, unread = [], []
     splits: dict[str, str | None] = {}

@@ -16,13 +16,13 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
-        name: What it is.
-        status: Whether it will do.
-        found: What there is.
-        remedy: What to do, where it won't do.
+        name: Subject of the check.
+        status: Outcome.
+        found: Observed state.
+        remedy: What to do if the check did not pass.
     """
 
     name: str

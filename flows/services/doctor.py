@@ -1,4 +1,4 @@
-"""``hemlets doctor``: what this machine has for the demo, what it lacks, and the remedy."""
+"""``hemlets doctor``: check this machine for the demo, with a remedy for each problem."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from hemlets.core.redaction import redact_url
 from hemlets.core.workspace import Workspace
 
 PORTS: Final = (("MLflow", 5000), ("Prefect", 4200), ("TorchServe", 8080))
-"""Where `hemlets ui` and `hemlets serve` listen unless told otherwise."""
+"""Default ports of `hemlets ui` and `hemlets serve`."""
 
 _GB: Final = 1e9
 _DISK_GB: Final = (2.0, 6.0)
@@ -54,8 +54,8 @@ def run_checks(workspace: Workspace, *, ports: Sequence[tuple[str, int]] = PORTS
     """Look at everything that the demo needs. Changes nothing and starts no server.
 
     Args:
-        workspace: The folder of state to look at; it need not exist.
-        ports: Servers and the loopback ports that they will want.
+        workspace: Workspace to check; it need not exist.
+        ports: Servers and their loopback ports.
     """
     looks: list[tuple[str, Callable[[], Check]]] = [
         ("Python", _python),
@@ -132,7 +132,7 @@ def _looked(name: str, look: Callable[[], Check]) -> Check:
     try:
         return look()
     except Exception as error:
-        # A doctor is called where things are broken: one look that fails must not hide the rest.
+        # A check that fails with an unexpected error must not hide the others.
         return Check(
             name=name,
             status=Status.FAIL,
@@ -247,7 +247,7 @@ def _programs() -> Check:
         return shutil.which(program) is not None or (here / program).exists()
 
     missing = [name for name in ("git", "make", "dvc") if not has(name)]
-    # DVC is called through its Python package, and git only tells the version of the code.
+    # DVC is called through its Python package; git is optional, for the version of the code.
     return Check(
         name="programs",
         status=Status.WARN if missing else Status.OK,
@@ -364,7 +364,7 @@ def _mlflow_database(workspace: Workspace) -> Check:
     name = "MLflow database"
     server = os.environ.get("MLFLOW_TRACKING_URI")
     if server:
-        # A database may take its password from the query too.
+        # The query of a database URL may contain the password.
         address = redact_url(server.partition("?")[0])
         return Check(name=name, status=Status.OK, found=f"not looked at: {address} is used")
     file = workspace.mlflow / "mlflow.db"

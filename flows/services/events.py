@@ -14,8 +14,8 @@ def emit(name: str, payload: Mapping[str, Any]) -> None:
     """Emit ``hemlets.NAME`` about the model; a server that does not answer is logged.
 
     Args:
-        name: E.g. ``data.arrived``.
-        payload: What the event carries.
+        name: Name of the event, such as ``data.arrived``.
+        payload: Payload of the event.
     """
     from prefect.events import emit_event
 

@@ -20,11 +20,11 @@ from hemlets.core.workspace import Workspace
 def prefect_session(workspace: Workspace) -> Iterator[None]:
     """Run the block against the server that ``PREFECT_API_URL`` names, else against our own.
 
-    Our own server lives as long as the block and keeps its state in the workspace. Prefect is
-    quiet on the terminal: its pages show what it logs.
+    A temporary server runs for the block and stores its state in the workspace. Prefect's logs go
+    to its pages, not to the terminal.
 
     Raises:
-        WorkspaceError: A server that the environment names does not answer, or our own does not
+        WorkspaceError: The environment's server does not answer, or the temporary one does not
             start.
     """
     prepare_process()
@@ -32,7 +32,7 @@ def prefect_session(workspace: Workspace) -> Iterator[None]:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     for kind in ("FLOW", "TASK"):
         os.environ.setdefault(f"PREFECT_LOGGING_LOGGERS_PREFECT_{kind}_RUNS_LEVEL", "INFO")
-    # Tracebacks of a failed step would bury the message.
+    # Tracebacks of a failed step would hide the message.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     require_reachable(MLFLOW_SERVER, health="/health")
     require_reachable(PREFECT_SERVER, health="/health")
@@ -44,7 +44,7 @@ def prefect_session(workspace: Workspace) -> Iterator[None]:
         try:
             yield
         finally:
-            # What was logged goes to the server while there is one.
+            # Send pending logs before the server stops.
             from prefect.logging.handlers import APILogWorker
 
             APILogWorker.drain_all(timeout=5)

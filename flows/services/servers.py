@@ -32,14 +32,14 @@ class Service:
     """A server as a context manager: ready inside the block, gone after it.
 
     Attributes:
-        name: What people call it.
+        name: Name for messages.
         command: Program and arguments; must listen on ``LOOPBACK`` and ``port``.
-        port: Where it listens.
-        ready_path: Path of a page that answers 200 when the server is ready.
-        log: Its output, appended.
-        environment: Variables that are set for it; None removes one.
-        timeout_s: How long it may take to be ready.
-        port_option: The option that chooses another port.
+        port: Port to listen on.
+        ready_path: Path that answers 200 when the server is ready.
+        log: File that its output is appended to.
+        environment: Environment variables to set; None removes one.
+        timeout_s: Longest time until it is ready, seconds.
+        port_option: Command-line option for another port.
     """
 
     name: str
@@ -123,7 +123,7 @@ class Service:
             raise self._failure(f"{self.name} ended by itself with exit status {code}")
 
     def _wait(self) -> None:
-        # A proxy from the environment would be asked for loopback addresses too.
+        # Loopback requests must bypass a proxy of the environment.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + self.timeout_s
         while time.monotonic() < deadline:
@@ -151,8 +151,8 @@ def mlflow_server(workspace: Workspace, port: int | None = None) -> Service:
     """An MLflow server over the workspace's database and artifacts, not started yet.
 
     Args:
-        workspace: Whose runs and models it shows.
-        port: Where it listens; a free one when omitted.
+        workspace: Workspace with the runs and models.
+        port: Port to listen on; a free one by default.
     """
     port = port or free_port()
     artifacts = (workspace.mlflow / "artifacts").as_uri()
@@ -160,8 +160,8 @@ def mlflow_server(workspace: Workspace, port: int | None = None) -> Service:
     command = [sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port)]
     command += ["--workers", "1", "--backend-store-uri"]
     command += [f"sqlite:///{workspace.mlflow / 'mlflow.db'}"]
-    # Without a root of its own an experiment that is made through the server would be readable
-    # through this server only, and no longer from the database alone.
+    # Without an artifact root, experiments created through the server could be read through this
+    # server only, not from the database.
     command += ["--default-artifact-root", artifacts, "--artifacts-destination", artifacts]
     return Service(
         name="the MLflow server",
@@ -184,11 +184,11 @@ def mlflow_server(workspace: Workspace, port: int | None = None) -> Service:
 def prefect_server(workspace: Workspace, port: int | None = None) -> Service:
     """A Prefect server with its state in the workspace, not started yet.
 
-    Flows use it where ``PREFECT_API_URL`` is its ``url`` followed by ``/api``.
+    Flows use it if ``PREFECT_API_URL`` is its ``url`` followed by ``/api``.
 
     Args:
-        workspace: Where ``PREFECT_HOME`` lies.
-        port: Where it listens; a free one when omitted.
+        workspace: Workspace with ``PREFECT_HOME``.
+        port: Port to listen on; a free one by default.
     """
     port = port or free_port()
     workspace.prefect.mkdir(parents=True, exist_ok=True)
@@ -221,14 +221,14 @@ def run_ui(
 ) -> None:
     """Show the MLflow and Prefect pages until Ctrl-C, then stop both.
 
-    An MLflow or Prefect server that the environment names (``MLFLOW_TRACKING_URI``,
-    ``PREFECT_API_URL``) is pointed to instead of being started.
+    If the environment names an MLflow or Prefect server (``MLFLOW_TRACKING_URI``,
+    ``PREFECT_API_URL``), print its address instead of starting one.
 
     Args:
-        workspace: Whose runs are shown.
+        workspace: Workspace with the runs.
         mlflow_port: Port of the MLflow pages.
         prefect_port: Port of the Prefect pages.
-        say: Takes each line that people are to read.
+        say: Prints a line.
 
     Raises:
         BusyPortError: A port is busy.
@@ -249,7 +249,7 @@ def run_ui(
         )
     )
     services = [service for _, _, service in pages if service is not None]
-    # Both ports first: nobody wants to wait for one server only to read that the other can't run.
+    # Check both ports before starting either server, which takes seconds.
     for service in services:
         require_free_port(service.port, needed_by=service.name, option=service.port_option)
     with contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt), _sigterm():

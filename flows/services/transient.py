@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from prefect import State, Task
     from prefect.client.schemas.objects import TaskRun
 
-# By name, so that none of these packages is imported to ask.
+# Compared by name, so that none of these packages is imported.
 _TRANSIENT: Final = frozenset(
     {
         "botocore.exceptions.ConnectTimeoutError",
@@ -24,7 +24,7 @@ _TRANSIENT: Final = frozenset(
     }
 )
 
-# A step that had all its time gets no more.
+# A step that reached its time limit is not retried.
 _FINAL: Final = frozenset({"prefect.task_engine.TaskRunTimeoutError"})
 
 

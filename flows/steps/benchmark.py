@@ -52,8 +52,8 @@ def benchmark(
 ) -> Benchmark:
     """Predict the gate and the test split, save the predictions, then score the files.
 
-    The mean-pose predictor and the linear lifter are scored on the same samples. The champion is
-    scored by this function too, and found in the cache if it was scored before.
+    The mean-pose predictor and the linear lifter are scored on the same samples. This function also
+    scores the champion; earlier results come from the cache.
     """
     key = store.key(
         "benchmark",

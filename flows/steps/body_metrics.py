@@ -63,13 +63,13 @@ class Figure(Config):
     """A row's stored figure.
 
     Attributes:
-        row: Whose bodies.
+        row: Kind of bodies.
         name: Full name of the metric, with its protocol.
-        mean: Over the samples that have it; None without any.
+        mean: Mean over the samples with a value; None without any.
         low: Lower end of the interval; None with fewer than two sequences.
-        high: Upper end.
-        samples: That have it.
-        sequences: Sequences that they come from.
+        high: Upper end of the interval.
+        samples: Number of samples with a value.
+        sequences: Number of their sequences.
     """
 
     row: BodyRow
@@ -106,11 +106,11 @@ class Bodies(Config):
     """A study as a benchmark keeps it.
 
     Attributes:
-        samples: That were studied.
-        sequences: Sequences that they come from.
-        available: Test samples with a known body that they were taken from.
-        figures: Every row's.
-        changes: From one row to another; empty with fewer than two sequences.
+        samples: Number of studied samples.
+        sequences: Number of their sequences.
+        available: Number of test samples with a known body.
+        figures: Figures of all rows.
+        changes: Changes between rows; empty with fewer than two sequences.
     """
 
     samples: int = Field(ge=1)
@@ -124,10 +124,10 @@ def write_bodies(folder: Path, study: BodyStudy, *, available: int, resamples: i
     """Store a study in a benchmark's folder.
 
     Args:
-        folder: Of the benchmark.
-        study: What was measured.
-        available: Test samples with a known body.
-        resamples: Draws behind each interval.
+        folder: Folder of the benchmark.
+        study: Measurements.
+        available: Number of test samples with a known body.
+        resamples: Bootstrap resamples per interval.
     """
     figures = [
         {"row": row, "name": name.full, **interval.to_json()}

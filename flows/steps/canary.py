@@ -28,10 +28,10 @@ def try_endpoint(
     """Post stored bytes of held-out images and compare the answers with saved predictions.
 
     Args:
-        config: How many samples, which tolerances.
+        config: Number of samples and tolerances.
         archive: The model archive.
         predictions_file: Saved predictions of the test split.
-        data_folder: The data version that they are of.
+        data_folder: Data version of the predictions.
         instance: Folder of the TorchServe instance.
 
     Returns:
@@ -70,7 +70,7 @@ def try_endpoint(
                 theta_tolerance_rad=config.theta_tolerance_rad,
                 betas_tolerance=config.betas_tolerance,
             )
-    # The archive stays with the stage's result; the copy that was served is not needed.
+    # The stage's result holds the archive; the served copy is not needed.
     shutil.rmtree(server.store, ignore_errors=True)
     return {**result.to_json(), "summary": result.summary}
 

@@ -1,7 +1,7 @@
 """The sets of held-out rows that models are scored on: the rendered people's and the user's own.
 
-A set is named after its split, ``gate`` or ``test``; one of the user's own has the dataset behind
-it, ``gate-street``. The names stand in the figures and in MLflow.
+A set has the name of its split, ``gate`` or ``test``; a set of the user's own data adds the
+dataset, as in ``gate-street``. Figures and MLflow use these names.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def require_unseen(table_file: Path, judges: Judges) -> None:
     """Refuse held-out rows of the user's own that leak into training, before anything is trained.
 
     Raises:
-        DataError: Names the dataset and what both share.
+        DataError: A dataset shares samples with training; names both.
     """
     if not judges:
         return

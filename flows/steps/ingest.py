@@ -29,9 +29,9 @@ class Data:
 
     Attributes:
         result: The cached result with the annotation table and the shards.
-        version: Its name in DVC.
-        parts: The ingested datasets that some of its rows come from.
-        judges: The user's own held-out rows in it.
+        version: Name of the data version in DVC.
+        parts: Ingested datasets that the rows come from.
+        judges: The user's own held-out rows.
     """
 
     result: StageResult
@@ -48,7 +48,7 @@ class Data:
 def ingest(store: StageStore, profile: Profile, progress: Progress | None = None) -> Data:
     """Render the open data of a profile and commit it as a data version.
 
-    If the profile names ingested datasets, the version is the union with their training rows.
+    If the profile names ingested datasets, the version includes their training rows.
 
     Raises:
         ConfigError: A dataset is not ingested.

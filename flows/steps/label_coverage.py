@@ -14,15 +14,15 @@ _COLUMNS: Final = ("split", "source", "smpl_valid")
 def require_bodies(profile: Profile, data_folder: Path) -> None:
     """Miss θ and β now rather than after days of training the pose network.
 
-    Both training stages draw all rows alike, so the share of the rows that know a body is the
-    share of a batch that equations (9) and (10) have something to say about.
+    Both training stages draw all rows uniformly, so the share of rows with a body is the share of a
+    batch that equations (9) and (10) supervise.
 
     Args:
-        profile: With the least share.
-        data_folder: The data version that it is trained on.
+        profile: Profile with the least share.
+        data_folder: Data version to train on.
 
     Raises:
-        DataError: Fewer training people know θ and β; the counts are told by dataset.
+        DataError: Too few training people have θ and β; gives the counts by dataset.
     """
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -1,4 +1,4 @@
-"""Ingested datasets that a profile trains on beside the people that it renders."""
+"""Merge ingested datasets with rendered people into one data version."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _RENDERED: Final = "open-rendered"
 def ingested_parts(workspace: Workspace, names: Sequence[str]) -> list[Part]:
     """Ingested datasets by name, of which the training rows are taken.
 
-    What decides on a promotion stays the rendered people's gate split, so that models which
-    learned from other datasets are judged by the same samples.
+    Promotion is decided on the gate split of rendered people, so that models trained on different
+    datasets are judged by the same samples.
 
     Raises:
-        ConfigError: One isn't ingested, or is named twice.
+        ConfigError: A dataset isn't ingested, or is named twice.
     """
     folder = workspace.home / "ingested"
     parts = []
@@ -99,7 +99,7 @@ def held_out_rows(workspace: Workspace, judge: Judge) -> HeldOut:
 
 @lru_cache(maxsize=16)
 def _held_out_folder(home: Path, version: str) -> Path:
-    # Once a process: DVC verifies every file.
+    # Cached per process: DVC verifies every file.
     return data_versions.export(Workspace(home=home), version)
 
 
@@ -110,8 +110,8 @@ def chosen_rows(
 
     Args:
         arrivals: Number of the sync that brought each sample.
-        source: With the cap ``most`` and the share ``new_share``.
-        candidates: Its training samples.
+        source: Source with the cap ``most`` and the share ``new_share``.
+        candidates: Training samples of the source.
     """
     assert source.most is not None
     rows = sorted(candidates, key=lambda name: hashlib.sha256(name.encode()).digest())
@@ -136,8 +136,8 @@ class Origin:
     """The ingested row that a row of a union is.
 
     Attributes:
-        file: The ingested dataset's table.
-        row: Number of the row there, from 0.
+        file: Table of the ingested dataset.
+        row: Row number in that table, from 0.
     """
 
     file: Path
@@ -148,9 +148,9 @@ def origins(union: Path, parts: Sequence[Part], rows: Iterable[int]) -> dict[int
     """Where rows of a union were taken from; rendered people are from nowhere.
 
     Args:
-        union: Folder of the union.
-        parts: The ingested datasets in it.
-        rows: Numbers of rows of the union's table, from 0.
+        union: Folder of the merged version.
+        parts: Ingested datasets in it.
+        rows: Row numbers in the merged table, from 0.
     """
     import pyarrow.parquet as pq
 
@@ -159,7 +159,7 @@ def origins(union: Path, parts: Sequence[Part], rows: Iterable[int]) -> dict[int
     found = {}
     for row in rows:
         shard, sample = (table.column(name)[row].as_py() for name in ("shard", "sample_id"))
-        # One part's name may be the beginning of another's.
+        # One part's name may be a prefix of another's.
         owners = [part for part in parts if shard.startswith(f"{part.name}-")]
         if not owners or shard.startswith(f"{_RENDERED}-"):
             continue
@@ -176,11 +176,11 @@ def origins(union: Path, parts: Sequence[Part], rows: Iterable[int]) -> dict[int
 def unite(store: StageStore, rendered: StageResult, parts: Sequence[Part]) -> StageResult:
     """One data version of rendered people and ingested datasets.
 
-    A part counts by the bytes of its table and shards, not by what its ``version.json`` says of
-    them: a row that was mended by hand makes another union.
+    The key hashes the bytes of each part's table and shards, not its ``version.json``: a row
+    edited by hand makes another version.
 
     Raises:
-        DataError: A part is damaged, or holds a sample of another.
+        DataError: A part is damaged, or shares a sample with another part.
     """
     key = store.key(
         "ingest",

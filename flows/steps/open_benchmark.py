@@ -22,16 +22,16 @@ def write_open_benchmark(
 ) -> None:
     """Write page, pictures and figures of the test split under the open protocol.
 
-    The protocol's samples are the rendered people of the test split, whatever the model was
-    trained on, so that the pages of all runs are about the same samples.
+    The protocol's samples are always the rendered people of the test split, so that the pages of
+    all runs can be compared.
 
     Args:
-        folder: of a benchmark that is complete but for this; gets the folder ``open``.
-        config: resamples behind each interval, and number of pictures of the worst samples.
-        data_folder: the data version.
-        scores: of the model on the test split, used as they are where the split holds nothing but
-            the protocol's samples.
-        body: that θ and β belong to.
+        folder: Folder of the benchmark; the subfolder ``open`` is written.
+        config: Resamples per interval, and number of pictures of the worst samples.
+        data_folder: The data version.
+        scores: The model's scores on the test split; reused if the split holds only the protocol's
+            samples.
+        body: Body model of θ and β.
 
     Raises:
         DataError: The files don't fit each other.

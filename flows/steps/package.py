@@ -44,8 +44,8 @@ def package(
 ) -> Package:
     """Build the model archive and compare a real endpoint's answers with the predictions.
 
-    A failure is never taken from the cache, because a worker can run short of memory once. Each
-    failure has a key of its own, so that it cannot stand for the attempt that passes.
+    Failures are not cached, because they may be transient, such as a worker out of memory. Each
+    failure is stored under a separate key.
     """
     key = store.key(
         "package",

@@ -27,10 +27,10 @@ def write_person(
     """Note both error rates at the threshold that the model's card has; nothing without one.
 
     Args:
-        folder: Of the benchmark.
+        folder: Folder of the benchmark.
         predictor: The model.
-        people: Its predictions of the test split.
-        backgrounds: Its predictions of test images without a person.
+        people: Predictions of the test split.
+        backgrounds: Predictions of test images without a person.
     """
     known = predictor.card.person
     if known is None or not people or not backgrounds:

@@ -1,8 +1,8 @@
 """Find the data version that a new one is compared with: the champion's training data.
 
-A model version's tags hold the content of its data and of the data these were compared with. So a
-run after a promotion compares the same two versions as the run that promoted, and finds its
-validation in the cache.
+A model version's tags hold the content hashes of its data and of the data that these were compared
+with. A run after a promotion therefore compares the same two versions as the promoting run, and
+reuses its cached validation.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Previous:
     """An earlier data version.
 
     Attributes:
-        version: Its name in DVC.
-        content: Hash of its step result; empty if unknown.
-        folder: Its folder; None if it can't be fetched.
-        missing: Why it can't be fetched.
+        version: Name of the version in DVC.
+        content: Hash of the step result; empty if unknown.
+        folder: Folder of the version; None if it can't be fetched.
+        missing: Reason why it can't be fetched.
     """
 
     version: str

@@ -1,6 +1,6 @@
 """What a person sees while a flow runs: a line a stage, with a bar where there is a terminal.
 
-Prefect's pages get the same: the lines as the log of the step, the bar as an artifact.
+Prefect's pages show the same: the lines in the step's log, the bar as an artifact.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Progress:
 
     Attributes:
         timings: Seconds by stage.
-        cached: Stages that were found whole.
+        cached: Stages whose results came from the cache.
     """
 
     def __init__(self) -> None:

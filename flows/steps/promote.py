@@ -1,7 +1,7 @@
 """Promote: compare the challenger with the champion on the same gate rows and apply the decision.
 
-If the champion can't be scored, the comparison has a problem and the challenger is rejected with
-that reason; the flow does not fail.
+If the champion can't be scored, the challenger is rejected with that reason; the flow does not
+fail.
 """
 
 from __future__ import annotations
@@ -64,15 +64,15 @@ def judge(
 
     Args:
         workspace: The workspace with the registry.
-        profile: Rules, the metric that is compared and the bootstrap's size.
+        profile: Promotion rules, the compared metric and the number of resamples.
         challenger: The registered version.
-        model: Its model folder.
-        scored: Its benchmark.
-        packaged: Its archive and the outcome of its canary.
-        score: Benchmarks a model folder on the same data version.
+        model: The challenger's model folder.
+        scored: The challenger's benchmark.
+        packaged: The challenger's archive and the outcome of its canary.
+        score: Function that benchmarks a model folder on the same data version.
 
     Raises:
-        WorkspaceError: The workspace is busy, full or not writable: no fault of either model.
+        WorkspaceError: The workspace is busy, full or not writable.
         CheckpointError: A promoted model's stored files are damaged.
     """
     champion = registry.champion(workspace)
@@ -99,7 +99,7 @@ def judge(
         registry.attach_archive(workspace, challenger, packaged.archive)
     same = decision.outcome is Outcome.ALREADY_CHAMPION and not decision.failures
     if champion is not None and same:
-        # Serving code that changed makes another archive of the same model, tried by now.
+        # Changed serving code gives another archive of the same model, which has been tested.
         registry.attach_archive(workspace, champion, packaged.archive)
     decision = promotion.apply(decision, workspace, challenger)
     decision = _refresh(workspace, decision)
@@ -202,17 +202,17 @@ def _refresh(workspace: Workspace, decision: Decision) -> Decision:
     """Cache the present champion for predictions and serving.
 
     Returns:
-        The decision, with another reason if the champion cannot be served.
+        The decision, with a further reason if the champion can't be served.
     """
     with promotion.promotion_lock(workspace):
         try:
             refresh_champion(workspace)
         except CheckpointError:
-            # Damaged files of an old champion are among the reasons of a rejection already.
+            # A rejection already states damaged files of an old champion.
             if decision.promote:
                 raise
         except PromotionError as error:
-            # The alias was moved by hand to a model that was never tried.
+            # The alias was moved by hand to a model without a tested archive.
             note = f"the champion can't be served: {error.what}"
             return replace(decision, reasons=(*decision.reasons, note))
     return decision

@@ -37,14 +37,14 @@ def register_challenger(
 
     Args:
         workspace: The workspace with the registry.
-        profile: The profile that was followed.
-        data: The data version that the model was trained on.
+        profile: Profile of the run.
+        data: The training data version.
         validation: Hash of the validation result.
-        previous: The data version that it was compared with.
+        previous: The data version that the validation compared with.
         model: Result of the last training.
-        scored: Its benchmark.
-        code_version: The commit.
-        run_id: The MLflow run that the version belongs to.
+        scored: The model's benchmark.
+        code_version: Git commit of the code.
+        run_id: MLflow run of the retraining.
         tags: Further tags.
     """
     gate = read_split_fingerprint(scored.result.folder, "gate")

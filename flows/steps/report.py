@@ -38,11 +38,11 @@ class _Picture:
     """A picture of the page.
 
     Attributes:
-        title: Above it.
-        name: Of its file, without the suffix.
-        caption: What it shows.
-        order: Which samples it shows: ``spread`` from best to worst, ``worst``, or none.
-        skeletons: Whether the legend of skeletons belongs to it.
+        title: Heading.
+        name: File name without suffix.
+        caption: Caption.
+        order: Selection of samples: ``spread`` from best to worst, ``worst``, or none.
+        skeletons: Whether to show the legend of skeletons.
     """
 
     title: str
@@ -117,17 +117,17 @@ def write_report(
     """Write the page of a retraining, and a copy as ``reports/latest.html``.
 
     Args:
-        workspace: Whose page it is.
-        profile: That was followed.
-        key: Of the retraining.
+        workspace: Workspace that the page is written to.
+        profile: Profile of the run.
+        key: Key of the retraining.
         data: The data version.
-        validation: What the suites found (``result.json`` of the validation).
-        stages_done: Folders of the training stages by name, in their order.
+        validation: Validation result (``result.json``).
+        stages_done: Folders of the training stages by name, in order.
         scored: The benchmark.
-        packaged: The archive and what its endpoint answered.
-        facts: What the decision was made from.
+        packaged: The archive and the outcome of its canary.
+        facts: Inputs of the decision.
         timings: Seconds by stage.
-        code_version: The commit that ran.
+        code_version: Git commit of the code.
 
     Returns:
         Path of the page.
@@ -144,7 +144,7 @@ def write_report(
     if facts["decision"] == "already champion" and facts["failures"]:
         path = path.with_stem(f"{path.stem}-no-longer-passes")
     elif facts["decision"] == "already champion" and path.exists():
-        # The page that says why it became champion is worth more than "nothing to do".
+        # Keep the page that explains the promotion; a repeated run has nothing to add.
         return path
     figures = read_json(scored.result.folder / "figures.json")
     champion = _champion(facts)
@@ -233,8 +233,8 @@ def start_words(profile: Profile, held_out: Iterable[str]) -> str:
     """Which weights training went on from, and what they had seen.
 
     Args:
-        profile: That was followed.
-        held_out: Families of all splits but train, mixed ones joined by ``+``.
+        profile: Profile of the run.
+        held_out: Motion families of all splits but train; mixed ones are joined by ``+``.
     """
     from flows.steps.train import starter_weights
 
@@ -280,7 +280,7 @@ def _splits(annotations: Path, profile: Profile) -> list[dict[str, Any]]:
 
     table = pq.read_table(annotations, columns=["split", "family", "source"])
     counts = Counter(table.column("split").to_pylist())
-    # A photograph is a family of its own.
+    # Each photograph is a separate family.
     rendered = table.filter(pc.equal(table.column("source"), SOURCE))
     pairs = zip(*(rendered.column(name).to_pylist() for name in ("family", "split")), strict=True)
     families: dict[str, list[str]] = {}
@@ -295,7 +295,7 @@ def _splits(annotations: Path, profile: Profile) -> list[dict[str, Any]]:
 
 
 def _pictured(tested: Run, count: int) -> dict[str, list[str]]:
-    """Samples of the pictures in their order, each with its MPJPE, by which order it is."""
+    """Sample ids with MPJPE of the pictures, by order (``spread`` or ``worst``)."""
     import numpy as np
 
     from hemlets.reports.pictures import pick_samples

@@ -58,8 +58,8 @@ def score_model(
 ) -> None:
     """Write predictions, scores and pictures of a model and its baselines into a folder.
 
-    The user's own held-out rows are scored by the model alone. With the test split, images without
-    a person are predicted, too, and the bodies of some samples are studied: see
+    Only the model, not the baselines, is scored on the user's own held-out rows. On the test
+    split, images without a person and the bodies of some samples are evaluated as well: see
     `flows.steps.presence_metrics` and `flows.steps.body_metrics`.
 
     The model runs on the GPU where there is one, at the precision that its card declares.
@@ -75,7 +75,7 @@ def score_model(
     body = BodyModel.load()
     mean_pose, lifter = MeanPose.fit(train), LinearLifter.fit(train, validation)
     figures: dict[str, dict[str, Any]] = {name: {} for name in held_out}
-    # Whatever the gate would make of them decides nothing, so the test split has them alone.
+    # The gate does not use these results, so they are computed for the test split only.
     backgrounds = table.split("test-background")
     studied = pick_bodies(held_out["test"], config.bodies)
     total = sum(len(rows) for rows in held_out.values()) + len(backgrounds) + len(studied)
@@ -118,7 +118,7 @@ def score_model(
         for name, predictions in every.items():
             path = folder / split / name / "predictions.parquet"
             predictions.write(path)
-            # Scored from the file alone, as anyone else would.
+            # Scored from the written file, like predictions of any other model.
             scores = score(path, truth, protocol, body=body)
             summary = summarise(scores, resamples=config.resamples)
             write_results(folder / split / name, scores, summary)
@@ -155,7 +155,7 @@ def _device() -> str:
 
 @contextlib.contextmanager
 def _declared_precision() -> Iterator[None]:
-    """Keep float32 what it says: GPUs round the factors of products to 10 bits where they may."""
+    """Disable TF32, which rounds the factors of float32 products to 10 bits on GPUs."""
     import torch
 
     convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
@@ -168,7 +168,7 @@ def _declared_precision() -> Iterator[None]:
 
 
 def _check_unseen(predictor: Predictor, held_out_rows: Mapping[str, Annotations]) -> None:
-    """Refuse a model that was trained on a held-out motion, in this run or before it."""
+    """Refuse a model that was trained on held-out motions, in this run or an earlier one."""
     seen = set(predictor.card.training.get("families", []))
     for split, rows in held_out_rows.items():
         held_out = {part for f in set(rows.family) for part in str(f).split("+")}
@@ -194,7 +194,7 @@ def _draw(
     errors = scores.of("mpjpe_mm")
     spread = pick_samples(errors, config.pictures)
     if not len(spread):
-        # No error is known, but what was predicted can still be looked at.
+        # No ground truth: the sheet shows predictions without errors.
         spread = np.arange(min(config.pictures, len(errors)))
     worst = np.argsort(-errors, kind="stable")[: config.pictures]
     which = sorted({int(i) for i in (*spread, *worst)})

@@ -14,18 +14,17 @@ from hemlets.core.files import read_json, write_json
 from hemlets.data.table import FIELDS, Annotations
 
 _FILE = "held-out.json"
-# Where an image is stored changes neither the question nor the right answer.
+# The storage location of an image affects neither inputs nor labels.
 _PLACES = ("shard", "shard_row")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitFingerprint:
-    """The rows that a model was scored on.
+    """Identity of the rows that a model was scored on.
 
     Attributes:
-        hash: SHA-256 over sample ids, image hashes and every annotation, in the samples' order
-            by name. The same people with another label have another hash.
-        samples: How many rows.
+        hash: SHA-256 over sample ids, image hashes and all annotations, ordered by sample id.
+        samples: Number of rows.
     """
 
     hash: str
@@ -62,7 +61,7 @@ def read_split_fingerprint(folder: Path, split: str) -> SplitFingerprint:
     """Read the fingerprint that :func:`write_split_fingerprint` stored.
 
     Raises:
-        DataError: The file is absent or says nothing of this split.
+        DataError: The file is absent or lacks this split.
     """
     stored: dict[str, Any] = read_json(folder / _FILE)
     try:

@@ -14,11 +14,11 @@ from hemlets.evaluation.metrics.definitions import format_value, metric_label
 def summary_markdown(
     rules: PromotionRules, facts: Mapping[str, Any], links: Mapping[str, str]
 ) -> str:
-    """The decision, its reasons, the gate's figures beside the champion's, and where to read on.
+    """Render the decision, its reasons, the gate's figures next to the champion's, and links.
 
     Args:
         rules: The profile's promotion rules.
-        facts: Of the verdict.
+        facts: Facts of the verdict.
         links: Addresses or paths by title.
     """
     lines = [f"# {facts['decision'].capitalize()}: version {facts['version']}", ""]

@@ -1,8 +1,8 @@
-"""Sync: look at the profile's sources, ingest what is new, commit it as a data version.
+"""Sync: list the profile's sources, ingest changes, and commit them as a data version.
 
-A source's files are listed and compared with the listing of the last sync. Where something changed
-they are fetched, ingested beside the present version and swapped in once they are whole and the
-listing is still the same. So a source that vanishes half way changes nothing.
+Each source's listing is compared with that of its last sync. If it changed, the files are fetched
+and ingested into a new folder, which replaces the current version only when it is complete and the
+listing is unchanged. An interrupted sync therefore changes nothing.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Synced:
-    """A source as it is now in the workspace.
+    """State of a source in the workspace after a sync.
 
     Attributes:
-        name: Of the source.
-        place: Where it is.
-        version: Its committed data version.
+        name: Name of the source.
+        place: Folder or ``s3://`` prefix.
+        version: Committed data version.
         listing: Hash of the listing that the version was made from.
-        files: Number of its files.
-        rows: Number of its rows.
-        arrived: Rows that are new or changed since the sync before; 0 if nothing changed.
-        left_out: Damaged rows.
+        files: Number of files.
+        rows: Number of rows.
+        arrived: Number of rows that are new or changed since the previous sync.
+        left_out: Number of damaged rows, which are left out.
         examples: The first damaged rows and their reasons.
     """
 
@@ -76,9 +76,9 @@ def sync(
     """Bring every source up to date in the workspace.
 
     Raises:
-        ConfigError: A source's name is that of a dataset that was ingested by hand, or its place
-            can't be used.
-        DataError: A source is gone, changed while it was read, or has too many damaged rows.
+        ConfigError: A source has the name of a dataset ingested by hand, or its place can't be
+            used.
+        DataError: A source is missing, changed while it was read, or has too many damaged rows.
         WorkspaceError: An S3 server can't be reached.
     """
     return tuple(_sync(workspace, source, progress or (lambda done, total: None))
@@ -86,13 +86,13 @@ def sync(
 
 
 def state_of(workspace: Workspace, name: str) -> dict[str, Any]:
-    """What the last sync of a source recorded; empty before the first."""
+    """Record of the last sync of a source; empty before the first."""
     path = _state_path(workspace, name)
     return dict(read_json(path)) if path.exists() else {}
 
 
 def arrivals_of(workspace: Workspace, name: str) -> dict[str, int]:
-    """Number of the sync that brought each row of a source, by sample."""
+    """Number of the sync in which each row of a source arrived, by sample."""
     return {sample: int(number) for sample, (_, number) in _arrivals(workspace, name).items()}
 
 
@@ -130,13 +130,13 @@ def _sync(workspace: Workspace, source: Source, progress: Progress) -> Synced:
     incoming = target.with_name(f".{source.name}.{key[:12]}")
     _remove_other_attempts(target, incoming)
     try:
-        # Starting worker processes costs seconds.
+        # One worker for few files: starting several takes seconds.
         workers = (os.cpu_count() or 1) if len(listing.files) > _FEW else 1
         result = _ingest(workspace, source, incoming, workers, progress)
         _require_unchanged(source, listing)
         _require_sound(source, result)
     except BaseException:
-        # Rows that were left out because a file vanished would be missing for good.
+        # A file that disappeared while it was read would leave its rows out permanently.
         shutil.rmtree(incoming, ignore_errors=True)
         raise
     return _accept(workspace, source, listing, key, result)
@@ -157,7 +157,7 @@ def _ingest(
         find(source.dataset),
         folder,
         incoming,
-        # Gate and test are held out by a command of their own.
+        # `hemlets data hold-out` holds out gate and test rows.
         IngestConfig(cut=SplitCut(validation=0.0, gate=0.0)),
         options=ReadOptions(settings=source.settings),
         workers=workers,
@@ -190,7 +190,7 @@ def _require_sound(source: Source, result: IngestResult) -> None:
 def _accept(
     workspace: Workspace, source: Source, listing: Listing, key: str, result: IngestResult
 ) -> Synced:
-    """Swap the new version in, commit it, and record the sync last."""
+    """Replace the current version, commit it, and record the sync last."""
     from hemlets.data.table import Annotations
     from hemlets.data.versions.ingest import QUARANTINE
 
@@ -203,7 +203,7 @@ def _accept(
         for sample, digest in now.items()
     }
     path = _state_path(workspace, source.name)
-    # A crash before the end must not leave a dataset that looks ingested by hand.
+    # After a crash the dataset must not look like one ingested by hand.
     write_json(path, state | {"key": "", "number": number - 1})
     shutil.rmtree(target, ignore_errors=True)
     result.folder.replace(target)
@@ -237,7 +237,7 @@ def _examples(quarantine: Path) -> tuple[str, ...]:
 
 
 def _digests(rows: Annotations) -> dict[str, str]:
-    """Hash of each row without its place in the shards, by sample."""
+    """Hash of each row without its location in the shards, by sample."""
     from hemlets.data.table import FIELDS
 
     columns = [rows.column(f.name) for f in FIELDS if f.name not in ("shard", "shard_row")]

@@ -1,4 +1,4 @@
-"""Give a step of the flow a time limit that its profile sets."""
+"""Time limits of the flow's steps, from the profile."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ R = TypeVar("R")
 
 
 def limited(task: Task[P, R], hours: float) -> Callable[P, R]:
-    """A task that is ended after so many hours.
+    """Wrap a task so that it fails after ``hours``.
 
     Raises:
-        WorkspaceError: When called: the step took longer. It is not tried again.
+        WorkspaceError: On a call that takes longer; it is not retried.
     """
 
     def call(*args: P.args, **kwargs: P.kwargs) -> R:

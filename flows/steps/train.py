@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 Stage = Literal["pose", "posh"]
 
 Begins = Callable[[str, Path], Callable[[dict[str, Any]], None]]
-"""Called with a training's key and folder before it starts or resumes, not if its result is cached.
-Returns a function that takes each new row of the history."""
+"""Called with the key and folder of a training before it starts or resumes, but not if the result
+is cached. Returns a function that receives each new row of the history."""
 
 _LATER_STEPS: Final = ("canary", "open_benchmark", "scoring")
 
 
 def starter_weights() -> Path:
-    """The bundled weights that fine-tuning starts from."""
+    """Path of the bundled weights that fine-tuning starts from."""
     from hemlets.assets import asset_path
 
     return asset_path("starter/model.safetensors")
@@ -41,11 +41,11 @@ def starter_weights() -> Path:
 def training_job(
     profile: Profile, stage: Stage, *, data: Path, out: Path, initial_pose: Path | None = None
 ) -> StageJob:
-    """Everything that one training of a profile needs.
+    """Build the job of one training stage of a profile.
 
     Args:
         profile: The profile.
-        stage: Which of its two trainings.
+        stage: ``pose`` or ``posh``.
         data: Folder of the data version.
         out: Folder for checkpoints and the model.
         initial_pose: Weights of the pose stage, for ``posh``.
@@ -62,7 +62,7 @@ def training_job(
         losses=profile.losses,
         augmentation=profile.augmentation,
         training=profile.train_pose if stage == "pose" else profile.train_posh,
-        # The model of the pose stage does not predict people yet.
+        # A model of the pose stage alone can't predict people.
         inference=profile.inference if stage == "posh" else InferenceConfig(),
         data=data,
         out=out,
@@ -128,7 +128,7 @@ def _train(
 
 
 def summarize(result: StageResult) -> str:
-    """The last validation error as one line."""
+    """Format the last validation error as one line."""
     figures = read_json(result.folder / "model" / "model.json")["training"]["validation"]
     error = figures.get("mpjpe_mm")
     return "" if error is None else f"validation MPJPE {error:.1f} mm"
@@ -159,8 +159,8 @@ def log_training(run: Run, result: StageResult) -> None:
 def _import_later_steps() -> None:
     """Import the code of the later steps before a training starts.
 
-    A training takes hours, during which the files can change, and results are cached under the
-    hash of the code as it was when the retraining started.
+    Source files can change during the hours of a training, but results are cached under the hash of
+    the code at the start of the retraining.
     """
     for module in _LATER_STEPS:
         import_module(f"flows.steps.{module}")

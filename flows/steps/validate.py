@@ -23,16 +23,16 @@ _LISTED_ROWS = 10
 def validate_data(
     store: StageStore, data: Data, previous: Previous | None = None, overlay: Path | None = None
 ) -> StageResult:
-    """Check a data version against the suites; the result says whether it passed.
+    """Check a data version against the expectation suites.
 
     Args:
         store: Cache of step results.
         data: The data version.
-        previous: The version before it, whose label distributions it is compared with.
+        previous: Earlier version to compare label distributions with.
         overlay: The profile's suite file, see `data_checks.overlay`.
 
     Raises:
-        ConfigError: The suite file is absent or wrong.
+        ConfigError: The suite file is absent or invalid.
     """
 
     def build(folder: Path) -> None:
@@ -57,10 +57,10 @@ def validate_data(
 
 
 def overlay_hash(overlay: Path | None) -> str | None:
-    """SHA-256 of a suite file.
+    """Hash a suite file with SHA-256.
 
     Raises:
-        ConfigError: There is no such file.
+        ConfigError: The file does not exist.
     """
     if overlay is None:
         return None
@@ -70,11 +70,10 @@ def overlay_hash(overlay: Path | None) -> str | None:
 
 
 def require_valid(result: StageResult, data: Data) -> None:
-    """Raise unless every blocking expectation passed.
+    """Raise an error unless every blocking expectation passed.
 
     Raises:
-        ValidationFailed: A blocking expectation failed. Names rows, fields and pages, and the
-            ingested files that the rows come from.
+        ValidationFailed: Names the failed expectations, rows, fields, pages and ingested files.
     """
     outcome = ValidationResult.read(result.folder)
     if outcome.passed:

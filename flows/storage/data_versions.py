@@ -143,7 +143,7 @@ def checkout(workspace: Workspace, version: str) -> Path:
 
 
 def export(workspace: Workspace, version: str) -> Path:
-    """Check a version out into a folder of its own; the current version stays.
+    """Check a version out into a separate folder; the current version stays.
 
     Raises:
         DataError: No such version; the known ones are named.
