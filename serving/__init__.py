@@ -1,1 +1,1 @@
-"""Serving: the model archive, TorchServe around it, and the client that talks to it."""
+"""Serving: model archive, TorchServe and its front, and the client."""

@@ -1,4 +1,4 @@
-"""The model archive: one file with all that TorchServe needs, the same bytes every time."""
+"""Model archive: one reproducible file with everything that TorchServe needs."""
 
 from __future__ import annotations
 
@@ -31,33 +31,32 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True, kw_only=True)
 class ArchiveInfo:
-    """What a model archive states about itself."""
+    """Name and version in a model archive."""
 
     name: str
     version: str
 
 
 def content_version(model_folder: Path) -> str:
-    """A version made from a model folder's and the handler's contents: 12 hexadecimal digits.
+    """Version from the contents of a model folder and the handler: 12 hexadecimal digits.
 
-    Other serving code around the same model is another version, so that a server can hold both
-    while it switches.
+    Changed serving code gives another version, so that a server can hold both during a switch.
     """
     digests = [sha256_file(file) for file in (*_model_files(model_folder), _HANDLER)]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:12]
 
 
 def _model_files(folder: Path) -> list[Path]:
-    """The files of a model: an allow-list, since a folder from elsewhere may hold code."""
+    """Files of a model, by an allow-list, since an untrusted folder may contain code."""
     return [folder / name for name in (*_REQUIRED, *_OPTIONAL) if (folder / name).is_file()]
 
 
 def require_own_handler(archive: Path) -> None:
-    """Refuse an archive whose handler is not this installation's: it would run as code.
+    """Refuse an archive with another handler than this installation's: it runs as code.
 
     Raises:
         ServingError: Another handler, or none.
-        AssetError: Absent, or no model archive.
+        AssetError: The file is absent or not a model archive.
     """
     read_archive(archive)
     with zipfile.ZipFile(archive) as mar:
@@ -77,23 +76,22 @@ def build_archive(
 ) -> Path:
     """Package a model folder with torch-model-archiver.
 
-    The archive holds the handler and the folder's model files; whatever else lies there, code
-    above all, stays out. Dates and order are fixed afterwards, so that the same contents give the
-    same bytes.
+    The archive contains the handler and the model files only, no other code. Dates and order are
+    normalised, so that equal contents give equal bytes.
 
     Args:
-        model_folder: Folder with ``model.safetensors``, ``model.json`` and, where the model
-            needs one, a body asset.
-        out: Folder that the archive is written into, whole or not at all.
-        name: Name that the model is served under.
-        version: Version that the archive states, by its contents when omitted.
+        model_folder: Folder with ``model.safetensors``, ``model.json`` and, if the model needs
+            one, a body asset.
+        out: Folder that the archive is written to, atomically.
+        name: Name of the served model.
+        version: Version of the archive; by default from its contents.
 
     Returns:
         Path of ``{name}-{version}.mar``.
 
     Raises:
         AssetError: The folder lacks a file.
-        ServingError: A name that can't stand in a URL, or torch-model-archiver failed.
+        ServingError: The name is not valid in a URL, or torch-model-archiver failed.
     """
     missing = [item for item in _REQUIRED if not (model_folder / item).is_file()]
     if missing:
@@ -111,7 +109,7 @@ def build_archive(
                 expected="letters, digits, '.', '_' and '-', beginning with a letter or digit",
             )
     path = out / f"{name}-{version}.mar"
-    # torch-model-archiver empties $TMPDIR/NAME, so that two at once would spoil each other.
+    # torch-model-archiver empties $TMPDIR/NAME, which concurrent calls must not share.
     with tempfile.TemporaryDirectory(prefix="hemlets-mar-") as scratch:
         raw = _run_archiver(model_folder, Path(scratch), name, version)
         with atomic_path(path) as part:
@@ -120,7 +118,7 @@ def build_archive(
 
 
 def read_archive(path: Path) -> ArchiveInfo:
-    """Name and version that an archive states.
+    """Read name and version of an archive.
 
     Raises:
         AssetError: Absent, or no model archive.
@@ -150,7 +148,7 @@ def _run_archiver(model_folder: Path, scratch: Path, name: str, version: str) ->
     made, temporary = scratch / "made", scratch / "tmp"
     made.mkdir()
     temporary.mkdir()
-    # Copies under a path without commas or wildcards, which the archiver would interpret.
+    # Copied to a path without commas and wildcards, which the archiver interprets.
     extra.mkdir()
     for file in _model_files(model_folder):
         shutil.copyfile(file, weights if file.name == _WEIGHTS else extra / file.name)

@@ -1,4 +1,4 @@
-"""The canary: does the endpoint answer what the model predicted before it was packaged?"""
+"""Canary: compare the endpoint's answers with the predictions saved before packaging."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class CanarySample:
-    """A held-out person as it is posted.
+    """Held-out person, as posted.
 
     Attributes:
-        image: The stored bytes of the image.
-        box: Left, top, right, bottom in pixels.
+        image: Stored bytes of the image.
+        box: Box in pixels: left, top, right, bottom.
         camera: Intrinsics.
     """
 
@@ -34,15 +34,15 @@ class CanarySample:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """How far one field of one sample's answer is from its saved prediction.
+    """Difference of one field of one sample's answer from the saved prediction.
 
     Attributes:
         sample: Name of the sample.
         field: Name of the field in the answer's JSON.
-        value: Largest difference over the field; NaN where there is no number to compare.
+        value: Largest difference over the field; NaN if it can't be computed.
         tolerance: Largest permitted difference, in the same unit.
         unit: ``mm``, ``rad`` or empty.
-        reason: Why it fails; None where it does not.
+        reason: Reason of a failure; None on success.
     """
 
     sample: str
@@ -54,7 +54,7 @@ class Difference:
 
     @property
     def severity(self) -> float:
-        """Difference in units of the tolerance; infinite where there is no number."""
+        """Difference in units of the tolerance; infinite without a number."""
         if not math.isfinite(self.value):
             return math.inf
         if self.tolerance > 0:
@@ -64,14 +64,14 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class CanaryResult:
-    """Outcome of a comparison.
+    """Result of a canary.
 
     Attributes:
-        passed: Every sample was answered and every field agreed.
-        compared: Samples that were answered.
-        samples: Samples that were to be compared.
-        worst: The largest difference in units of its tolerance; None without samples.
-        failures: Everything that did not agree, worst first.
+        passed: Whether every sample was answered and every field agreed.
+        compared: Number of answered samples.
+        samples: Number of samples.
+        worst: Largest difference in units of its tolerance; None without samples.
+        failures: Failed comparisons, worst first.
         largest: Largest difference of each field.
     """
 
@@ -84,7 +84,7 @@ class CanaryResult:
 
     @property
     def summary(self) -> str:
-        """One sentence for people and for tags."""
+        """Summary in one sentence, for messages and tags."""
         if not self.samples:
             return "the canary failed: there were no samples to compare"
         worst = self.worst
@@ -132,18 +132,18 @@ def check_endpoint(
 ) -> CanaryResult:
     """Post every sample, one at a time, and compare the answers with saved predictions.
 
-    An error, a missing or a non-finite number, an answer of another model version, and an
-    empty set of samples all fail.
+    Errors, missing or non-finite numbers, answers of another model version, and an empty set of
+    samples fail.
 
     Args:
         client: A client of the endpoint under test.
-        samples: What to post, by name.
-        expected: The saved prediction of each.
+        samples: Samples to post, by name.
+        expected: Saved predictions by name.
         joints_tolerance_mm: Largest distance of a pelvis-relative joint.
         theta_tolerance_rad: Largest angle between two rotations of θ.
         betas_tolerance: Largest difference of a coefficient of β.
-        root_tolerance_mm: Largest distance of the pelvis, which float32 and its depth in
-            metres make less certain than the joints.
+        root_tolerance_mm: Largest distance of the pelvis, which is less accurate than the joints
+            in float32 because of its depth of metres.
     """
     checks: tuple[tuple[str, str, float, _Measure], ...] = (
         ("joints3d_mm", "mm", joints_tolerance_mm, _distance),
@@ -161,7 +161,7 @@ def check_endpoint(
         try:
             answer = client.predict(sample.image, sample.box, sample.camera)
         except EndpointUnavailableError:
-            # Says nothing about the model: whoever asked must ask again.
+            # Not a result about the model: the caller must retry.
             raise
         except HemletsError as error:
             found.append(_failure(name, "answer", error.what))
@@ -236,8 +236,8 @@ def _largest(first: Array, second: Array) -> float:
 
 
 def _angle(first: Array, second: Array) -> float:
-    # Axis-angles that look far apart can be the same rotation (π about an axis and its
-    # opposite), so rotations are compared, not their coordinates.
+    # Different axis-angles can be the same rotation (π about opposite axes), so rotations are
+    # compared.
     from scipy.spatial.transform import Rotation
 
     turn = Rotation.from_rotvec(first).inv() * Rotation.from_rotvec(second)

@@ -1,4 +1,4 @@
-"""``hemlets serve``: the champion, or any model, on a local TorchServe."""
+"""``hemlets serve``: serve the champion, or another model, with a local TorchServe."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def serve(
 
 
 def _watch(server: TorchServe, follower: Follower | None, poll_s: float) -> None:
-    """Return when the server has ended; until then follow the champion."""
+    """Follow the champion until the server ends."""
     look_at = time.monotonic() + poll_s
     while server.alive:
         time.sleep(min(0.5, poll_s))
@@ -125,7 +125,7 @@ def _champion(workspace: Workspace) -> Champion:
 
 
 def _archive(source: Path, scratch: Path) -> Path:
-    """The archive of a model that was named, packaged where it is a folder."""
+    """Return the archive of the given model; a folder is packaged."""
     from serving.archive import build_archive, require_own_handler
 
     if source.is_dir():

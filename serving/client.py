@@ -1,4 +1,4 @@
-"""A client of the endpoint: image bytes in, a typed estimate or a typed error out."""
+"""Client of the endpoint: image bytes in, a typed estimate or error out."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from serving.archive import MODEL_NAME
 Box = tuple[float, float, float, float]
 
 _TRANSIENT = (408, 429, 502, 503, 504)
-"""Statuses that may pass."""
+"""Statuses of transient failures."""
 
 _RETRIES = 2
 
 
 class RequestRefusedError(InputError):
-    """The endpoint found something wrong with this request; it will not do better again."""
+    """The request is invalid; a retry fails as well."""
 
 
 class TokenRefusedError(ServingError):
@@ -34,7 +34,7 @@ class ModelNotServedError(ServingError):
 
 
 class EndpointUnavailableError(ServingError):
-    """Nothing answers, not in time, or the queue is full; it may do better later."""
+    """No answer, a time-out or a full queue; a later retry may succeed."""
 
 
 class PredictionFailedError(ServingError):
@@ -42,17 +42,17 @@ class PredictionFailedError(ServingError):
 
 
 class AnswerUnreadableError(ServingError):
-    """The endpoint's answer is not what an answer looks like."""
+    """The answer can't be parsed."""
 
 
 class Client:
-    """Asks one model of one endpoint. Not for use by several threads at once.
+    """Client of one model of one endpoint. Not thread-safe.
 
     Args:
         url: Address of the inference API, such as ``http://127.0.0.1:8080``.
-        token: Inference token; None where the server asks for none.
+        token: Inference token; None if the server needs none.
         model: Name of the model.
-        version: Version of the model; the server's default when omitted.
+        version: Version of the model; by default the server's default version.
         timeout_s: Longest wait for an answer.
     """
 
@@ -73,7 +73,7 @@ class Client:
         self.endpoint = f"{self.url}/predictions/{model}" + (f"/{version}" if version else "")
         self.timeout_s = timeout_s
         self._session = requests.Session()
-        # A prediction changes nothing, so that asking again is safe.
+        # Predictions are idempotent, so retries are safe.
         retry = Retry(
             total=_RETRIES,
             status_forcelist=_TRANSIENT,
@@ -83,7 +83,7 @@ class Client:
         )
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=retry))
-        # A proxy from the environment can't know this machine's own loopback.
+        # Loopback requests must bypass a proxy of the environment.
         self._session.trust_env = not _is_loopback(url)
         if token is not None:
             self._session.headers["Authorization"] = f"Bearer {token}"
@@ -108,16 +108,16 @@ class Client:
 
         Args:
             image: Bytes of an image file.
-            box: Left, top, right, bottom in pixels.
-            camera: Intrinsics; a default field of view when omitted.
+            box: Box in pixels: left, top, right, bottom.
+            camera: Intrinsics; by default an assumed field of view.
 
         Raises:
-            RequestRefusedError: The endpoint can't use the image, box or camera.
+            RequestRefusedError: Invalid image, box or camera.
             TokenRefusedError: The token is missing, wrong or expired.
             ModelNotServedError: No such model.
             EndpointUnavailableError: No answer.
             PredictionFailedError: The endpoint failed.
-            AnswerUnreadableError: The answer makes no sense.
+            AnswerUnreadableError: The answer can't be parsed.
         """
         fields = {"box": json.dumps(list(box))}
         return self._estimate(self._post(image, fields, camera))
@@ -132,12 +132,12 @@ class Client:
 
         Args:
             image: Bytes of an image file.
-            boxes: Who, in this order; everybody whom the endpoint finds, the largest first, when
-                omitted.
-            camera: Intrinsics; a default field of view when omitted.
+            boxes: People's boxes, in the order of the answer; by default the endpoint detects
+                people and returns them largest first.
+            camera: Intrinsics; by default an assumed field of view.
 
         Raises:
-            HemletsError: As :meth:`predict`.
+            HemletsError: As for :meth:`predict`.
         """
         fields = {} if boxes is None else {"boxes": json.dumps([list(box) for box in boxes])}
         people = self._post(image, fields, camera).get("people")

@@ -1,7 +1,7 @@
-"""Keep a running server on the champion: switch to a new one without refusing requests.
+"""Follow the champion: switch a running server to a new champion without refusing requests.
 
-The new version is made ready beside the old one, becomes the default, and only then is the old
-one removed. If anything fails before that, the old one goes on serving.
+The new version is loaded next to the old one and becomes the default; then the old one is removed.
+If a step fails before that, the old one continues to serve.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from serving.management import ModelStatus
 from serving.torchserve import TorchServe
 
 _RETRY_S: Final = 300.0
-"""An archive that failed is tried again after this time: the machine may have been short of
-memory, but starting workers at every look would take from those that serve."""
+"""Time until a failed archive is tried again: the failure may be transient, but starting workers
+takes resources from the serving ones."""
 
 _DRAIN_S: Final = 2.0
-"""What the old version still has to answer after it stopped being the default."""
+"""Time for the old version's pending requests after the switch."""
 
 
 class Follower:
     """Switches a server to each new champion.
 
     Args:
-        server: Serves ``served`` now.
-        workspace: The workspace whose registry names the champion.
-        served: The champion that is being served.
-        status: The server's description of it.
-        say: Takes each line for people.
-        drain_s: Time that the old version has to answer what it was asked.
+        server: Server that serves ``served``.
+        workspace: Workspace with the registry.
+        served: Champion that is served now.
+        status: Status of the served model.
+        say: Prints a line.
+        drain_s: Time for the old version's pending requests, seconds.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class Follower:
         self._retry_at = 0.0
 
     def look(self) -> bool:
-        """Switch where there is another champion; whether that was done.
+        """Switch if there is another champion; returns whether it did.
 
-        A failure is said once and leaves the old version serving.
+        A failure is reported once, and the old version continues to serve.
         """
         found: Champion | None = None
         try:

@@ -1,9 +1,9 @@
-"""The endpoint's front: checks every request before TorchServe, on loopback, gets it.
+"""Front of the endpoint: an HTTP proxy that checks requests before they reach TorchServe.
 
 TorchServe's own front end answers malformed forms with 500, a dead worker with 507 and a missing
-token with 400, takes a field twice, and has tokens of 48 bits. The front owns the token (256 bits),
-the form, the limits of size, time and number, and the status codes. It starts TorchServe and ends
-with it: ``python -m serving.front SETTINGS JAVA ARGUMENT…``.
+token with 400, accepts repeated fields, and has tokens of 48 bits. The front checks the token (256
+bits) and the form, limits size, time and number of requests, and sets the status codes. It starts
+TorchServe and ends with it: ``python -m serving.front SETTINGS JAVA ARGUMENT…``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _IMAGE_NAMES: Final = ("image", "data", "body")
 _MOST_FIELDS: Final = 8
 _LARGEST_TEXT: Final = 64 * 1024
 _IDLE_S: Final = 30.0
-"""A connection without a whole request's header for this long is closed."""
+"""Connections without a complete request header for this time are closed."""
 
 _RENEW_EVERY_S: Final = 60.0
 _RETRY: Final = {"Retry-After": "1"}
@@ -47,13 +47,13 @@ Fields = dict[str, bytes]
 
 
 class RefusedError(ServingError):
-    """A request that is answered with an error status of the front.
+    """Request that the front answers with an error status.
 
     Args:
         status: HTTP status.
-        what: What is wrong.
-        expected: What would have been right.
-        remedy: What to do now.
+        what: Problem.
+        expected: Valid input.
+        remedy: What to do.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class RefusedError(ServingError):
 
 
 class Front:
-    """The front's application.
+    """Web application of the front.
 
     Args:
-        settings: How it is set up.
+        settings: Settings of the front.
     """
 
     def __init__(self, settings: FrontSettings) -> None:
@@ -94,7 +94,7 @@ class Front:
             yield
 
     async def ping(self, _request: web.Request) -> web.Response:
-        """Whether TorchServe answers and every model has its workers; asks for no token."""
+        """Answer whether TorchServe runs and every model has ready workers; needs no token."""
         try:
             status, _ = await self._ask("GET", "/ping")
         except RefusedError:
@@ -104,7 +104,7 @@ class Front:
         return web.json_response({"status": "healthy"})
 
     async def predict(self, request: web.Request) -> web.Response:
-        """Check a request and pass it on as a form of known fields."""
+        """Check a request and forward it as a form of known fields."""
         self._require_token(request)
         limit = self.settings.max_request_bytes
         if (request.content_length or 0) > limit:
@@ -129,7 +129,7 @@ class Front:
         if not self._token:
             return
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        # Compared as bytes, which may be any, and in constant time.
+        # Compared in constant time, as bytes, since a header may hold any.
         right = hmac.compare_digest(
             given.strip().encode(errors="surrogateescape"), self._token.encode()
         )
@@ -158,10 +158,10 @@ class Front:
     async def _ask(
         self, method: str, path: str, fields: Mapping[str, bytes] | None = None
     ) -> tuple[int, bytes]:
-        """Status and body of TorchServe's answer.
+        """Forward a request to TorchServe; returns status and body.
 
         Raises:
-            RefusedError: It does not answer.
+            RefusedError: TorchServe does not answer.
         """
         headers, body = {}, None
         if fields is not None:
@@ -197,15 +197,15 @@ class Front:
 
 
 async def read_fields(request: web.Request, limit: int) -> Fields:
-    """The fields of a form, or of a request whose body is the image.
+    """Read the fields of a form, or of a request whose body is the image.
 
     Args:
-        request: With a body that has not been read.
-        limit: Most bytes of all fields.
+        request: Request with an unread body.
+        limit: Largest total size of the fields, bytes.
 
     Raises:
-        InputError: No form and no image, or a form that breaks the rules.
-        HTTPRequestEntityTooLarge: Too many bytes.
+        InputError: Neither a form nor an image, or an invalid form.
+        HTTPRequestEntityTooLarge: The fields exceed the limit.
     """
     kind = request.content_type if "Content-Type" in request.headers else "none"
     if kind.startswith("image/") or kind == "application/octet-stream":
@@ -215,7 +215,7 @@ async def read_fields(request: web.Request, limit: int) -> Fields:
             fields = await _read_form(request, limit)
         except (InputError, web.HTTPException, TimeoutError, ConnectionError):
             raise
-        except Exception as error:  # The reader's own kinds are many and vary by version.
+        except Exception as error:  # The reader's exceptions vary by version.
             raise InputError(
                 "the form can't be read: it is cut or malformed",
                 where="request",
@@ -281,7 +281,7 @@ def _form(fields: Mapping[str, bytes], boundary: str) -> bytes:
 
 
 def _translated(status: int, body: bytes) -> web.Response:
-    """The handler's answer as it is, and TorchServe's own errors in our form and statuses."""
+    """Pass the handler's answers through, and translate TorchServe's own errors."""
     if status == 200 or body.startswith(b'{"error"'):
         headers = _RETRY if status == 503 else {}
         return web.Response(
@@ -324,10 +324,10 @@ async def _errors_as_json(
 
 
 async def run(settings: FrontSettings, command: Sequence[str]) -> int:
-    """Start TorchServe and listen, until TorchServe ends or SIGTERM comes.
+    """Start TorchServe and listen until it ends or SIGTERM arrives.
 
     Returns:
-        The exit status for this process.
+        Exit status of this process.
     """
     runner = web.AppRunner(
         Front(settings).application(),
@@ -354,7 +354,7 @@ async def run(settings: FrontSettings, command: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Command line of this module: the settings' file, then TorchServe's command."""
+    """Run the front: settings file, then TorchServe's command."""
     path = Path(arguments[0])
     return asyncio.run(run(FrontSettings.from_mapping(read_json(path), where=str(path)),
                            arguments[1:]))  # fmt: skip

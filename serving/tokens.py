@@ -20,18 +20,18 @@ class KeyFile:
     """The ``key_file.json`` that TorchServe writes into its working folder.
 
     Attributes:
-        path: Where it is.
-        management_url: Where expired tokens are renewed.
+        path: Path of the file.
+        management_url: Address for renewing tokens.
     """
 
     path: Path
     management_url: str
 
     def token(self, kind: TokenKind) -> str:
-        """A token that is valid for the next minutes.
+        """Return a token that is valid for the next minutes.
 
         Raises:
-            ServingError: There is no key file, it is damaged, or renewal failed.
+            ServingError: The key file is absent or damaged, or the renewal failed.
         """
         entry = self._read()[kind]
         if datetime.fromisoformat(_microseconds(entry["expiration time"])) < (
@@ -77,6 +77,6 @@ class KeyFile:
 
 
 def _microseconds(timestamp: str) -> str:
-    # Java writes up to nine decimals, Python 3.11 reads six.
+    # Java writes up to nine decimals, Python 3.11 parses six.
     whole, _, fraction = timestamp.rstrip("Z").partition(".")
     return f"{whole}.{fraction[:6]:0<6}+00:00"

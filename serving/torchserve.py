@@ -1,4 +1,4 @@
-"""A TorchServe process behind its front: started, awaited, and stopped with all it started."""
+"""Run a TorchServe process behind its front, and stop it with all child processes."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ _SCRATCH_PREFIX = "hemlets-ts-"
 class TorchServe:
     """One TorchServe instance with its own front, ports, model store, tokens and logs.
 
-    As a context manager it lives as long as the block, and no longer than this process even
-    if that is killed. With ``keep=True`` it goes on after this process; :meth:`attach` finds
-    it again and :meth:`stop` ends it.
+    As a context manager it runs for the block, and never outlives this process, even if that is
+    killed. With ``keep=True`` it continues after this process; :meth:`attach` returns it and
+    :meth:`stop` ends it.
 
     Args:
-        folder: Where the instance keeps its files; readable by its owner only.
-        settings: How it is set up.
-        keep: Let it outlive this process.
+        folder: Folder of the instance, readable by its owner only.
+        settings: Settings of the server.
+        keep: Whether it may outlive this process.
 
     Example::
 
@@ -68,10 +68,10 @@ class TorchServe:
 
     @classmethod
     def attach(cls, folder: Path) -> TorchServe:
-        """The running instance of a folder.
+        """Return the running instance of a folder.
 
         Raises:
-            ServingError: None runs there.
+            ServingError: No instance runs in the folder.
         """
         found = cls._running(folder.resolve())
         if found is None:
@@ -89,9 +89,9 @@ class TorchServe:
                 return None
             settings = ServerSettings.from_mapping(state["settings"], where=str(folder / _STATE))
             server = cls(folder, keep=True)
-            # Whatever is asked of settings by now, it runs with these.
+            # The settings that the instance was started with.
             server.settings = settings
-            # A server that was started before there was a front answers by itself.
+            # An instance started by a version without a front answers directly.
             ports = {"endpoint": state["ports"]["inference"]} | state["ports"]
             server._ports = Ports.from_mapping(ports, where=str(folder / _STATE))
         except (DataError, KeyError, TypeError):
@@ -101,7 +101,7 @@ class TorchServe:
 
     @property
     def ports(self) -> Ports:
-        """The ports that it listens on."""
+        """Ports that it listens on."""
         if self._ports is None:
             raise ServingError("TorchServe is not started", where=self.folder)
         return self._ports
@@ -119,7 +119,7 @@ class TorchServe:
 
     @property
     def metrics_url(self) -> str:
-        """Address of the Prometheus metrics, on loopback. They ask for no token."""
+        """Address of the Prometheus metrics, on loopback, without tokens."""
         return f"http://127.0.0.1:{self.ports.metrics}/metrics"
 
     @property
@@ -129,12 +129,12 @@ class TorchServe:
 
     @property
     def token_file(self) -> Path:
-        """File with the endpoint's token alone, readable by its owner only."""
+        """File with the endpoint's token only, readable by its owner."""
         return self.folder / "inference_token"
 
     @property
     def token(self) -> str | None:
-        """The endpoint's token, of 256 bits; None where it asks for none.
+        """The endpoint's token of 256 bits; None if no token is needed.
 
         Raises:
             ServingError: The file with it can't be read.
@@ -180,12 +180,12 @@ class TorchServe:
         self.stop()
 
     def start(self) -> None:
-        """Start, and wait until it answers.
+        """Start the server, and wait until it answers.
 
         Raises:
             BusyPortError: A port is busy.
-            ServingError: There is no Java, another instance runs in the folder, or it did not
-                become ready; the message says which and what to do.
+            ServingError: No Java, another instance in the folder, or the server did not become
+                ready.
         """
         java = find_java(bundled_only=self.settings.bundled_java)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -198,7 +198,7 @@ class TorchServe:
                     remedy="use it through TorchServe.attach, or stop it first",
                 )
             self._sweep()
-            # Nothing is served yet: what lies there is an earlier instance's.
+            # Files of an earlier instance: nothing is served yet.
             shutil.rmtree(self.store, ignore_errors=True)
             for attempt in (1, 2, 3):
                 self._ports = self._choose_ports()
@@ -208,12 +208,12 @@ class TorchServe:
                     return
                 except BaseException as error:
                     self._stop(at_once=True)
-                    # Another program can take a free port between its choice and its use.
+                    # Another program may take a free port between its choice and its use.
                     if attempt == 3 or not isinstance(error, _PortTakenError):
                         raise
 
     def stop(self, *, timeout_s: float = 45.0) -> None:
-        """Let running requests end, end Java and all workers, and wait until none is left."""
+        """Finish running requests, end Java and all workers, and wait for their end."""
         self._stop(timeout_s=timeout_s)
 
     def _stop(self, *, at_once: bool = False, timeout_s: float = 45.0) -> None:
@@ -226,13 +226,13 @@ class TorchServe:
         """Copy an archive into the model store and serve it.
 
         Args:
-            archive: A file of :func:`serving.archive.build_archive`; its name must differ
-                from version to version.
-            workers: Workers to start, by the settings when omitted.
+            archive: File from :func:`serving.archive.build_archive`; each version needs another
+                name.
+            workers: Number of workers; by default from the settings.
 
         Raises:
-            ServingError: Its workers don't start; the message ends with the model's log.
-            AssetError: Not a model archive.
+            ServingError: Workers don't start; the message includes the end of the model's log.
+            AssetError: The file is not a model archive.
         """
         info = read_archive(archive)
         stored = self.store / archive.name
@@ -266,7 +266,7 @@ class TorchServe:
         (self.store / Path(archive).name).unlink(missing_ok=True)
 
     def client(self, name: str, version: str | None = None, *, timeout_s: float = 60.0) -> Client:
-        """A client for a model of this server."""
+        """Return a client for a model of this server."""
         from serving.client import Client
 
         return Client(self.url, self.token, model=name, version=version, timeout_s=timeout_s)
@@ -280,7 +280,7 @@ class TorchServe:
             stored.unlink(missing_ok=True)
 
     def _sweep(self) -> None:
-        """Remove what an ended instance leaves behind if its supervisor was killed."""
+        """Remove files left by an instance whose supervisor was killed."""
         try:
             scratch = Path(read_json(self.folder / _STATE)["scratch"])
         except (DataError, KeyError, TypeError):
@@ -364,7 +364,7 @@ class TorchServe:
         settings, keys = self.settings, self._keys
         if keys is not None:
             with atomic_path(self.token_file) as scratch:
-                # Nobody else may read it, not even for the moment before its mode is set.
+                # Created with its mode, so that it is never readable by others.
                 scratch.touch(mode=0o600)
                 scratch.write_text(secrets.token_urlsafe(32))
         return FrontSettings(
@@ -401,12 +401,12 @@ class TorchServe:
         with requests.Session() as session:
             session.trust_env = False
             while time.monotonic() < deadline:
-                # Java takes seconds to give up after it could not listen.
+                # Java takes seconds to end after it could not listen.
                 ended = self._process is not None and self._process.exit_status() is not None
                 if ended or self._port_was_taken():
                     raise self._startup_error("TorchServe ended while it started")
                 try:
-                    # With no model yet, TorchServe calls itself healthy.
+                    # Without a model, TorchServe reports that it is healthy.
                     if session.get(f"{self.url}/ping", timeout=5).status_code == 200:
                         return
                 except requests.RequestException:
@@ -443,11 +443,11 @@ class TorchServe:
 
 
 class _PortTakenError(ServingError):
-    """A port was taken between its choice and its use."""
+    """Another program took a port between its choice and its use."""
 
 
 def _socket_folder() -> Path:
-    """A scratch folder with a path short enough for Unix sockets, which end at 107 bytes."""
+    """Create a scratch folder whose path is short enough for Unix sockets (107 bytes)."""
     default = Path(tempfile.gettempdir())
     base = default if len(str(default)) <= _MAX_SOCKET_FOLDER else Path("/tmp")
     return Path(tempfile.mkdtemp(prefix=_SCRATCH_PREFIX, dir=base))

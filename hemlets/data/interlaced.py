@@ -1,4 +1,4 @@
-"""Frames of interlaced video files, each made of its two fields.
+"""Deinterlaced frames of interlaced video files.
 
 OpenCV can't convert them: it gives black pictures without an error. PyAV decodes them instead,
 where it is installed (extra ``video``), and FFmpeg's bwdif filter joins the fields.
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 _LOOKED_AT = 3
-"""Frames that are decoded to see whether a file is interlaced."""
+"""Number of frames decoded to detect interlacing."""
 
 
 class InterlacedReader:
@@ -49,12 +49,12 @@ class InterlacedReader:
         return True, self._frame.to_ndarray(format="bgr24")
 
     def read(self) -> tuple[bool, npt.NDArray[np.uint8] | None]:
-        """Decode the next frame and give it."""
+        """Decode and return the next frame."""
         self.grab()
         return self.retrieve()
 
     def get(self, what: int) -> float:
-        """The file's frames a second, or the time stamp of the last frame in milliseconds."""
+        """Frame rate of the file, or time stamp of the last frame in milliseconds."""
         if what == cv2.CAP_PROP_FPS:
             return float(self._stream.average_rate or 0.0)
         return 1e3 * self._time_s if what == cv2.CAP_PROP_POS_MSEC else 0.0
@@ -86,12 +86,12 @@ class InterlacedReader:
         try:
             yield from self._container.decode(self._stream)
         except av.FFmpegError:
-            # The file is cut: what came before it is good.
+            # The file is truncated; the frames before are valid.
             return
 
 
 def is_interlaced(path: str) -> bool:
-    """Whether one of a file's first frames is interlaced; False where PyAV is missing."""
+    """Whether one of the first frames is interlaced; False without PyAV."""
     try:
         import av
     except ImportError:

@@ -1,4 +1,4 @@
-"""Video files are opened in one way, wherever their frames are read."""
+"""Open video files for ingest and prediction."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 
 def open_video_file(path: Path, name: str) -> cv2.VideoCapture | InterlacedReader:
-    """Open a file whose frames are read in order.
+    """Open a file for sequential reading of its frames.
 
     Args:
         path: The file.
-        name: For messages.
+        name: Name for messages.
 
     Raises:
-        InputError: It is no video, or its frames are larger than can be decoded.
+        InputError: It is not a video, or its frames are too large.
     """
-    # Our errors report damage; OpenCV and FFmpeg would print their own messages too.
+    # Our errors report damage; OpenCV and FFmpeg must not print their own messages as well.
     quiet_decoders()
     import cv2
 
     from hemlets.data.interlaced import InterlacedReader, is_interlaced
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    # Only this backend: others read a '%' in a name as a series of images.
+    # Other backends read a '%' in a file name as a series of images.
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not capture.isOpened():
         raise InputError(

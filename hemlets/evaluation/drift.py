@@ -1,8 +1,8 @@
 """Drift: has a window of observations another distribution than a reference?
 
-Two measures for each feature: the population stability index (PSI) over the deciles of the
-reference says how large a shift is, the two-sample Kolmogorov–Smirnov test how sure it is. A shift
-counts if both pass their bounds: neither a tiny shift of many rows nor a chance of few does.
+Each feature has two measures: the population stability index (PSI) over the deciles of the
+reference measures the size of a shift, the two-sample Kolmogorov–Smirnov test its significance. An
+alarm needs both, so that neither a tiny shift of many rows nor chance in few rows causes one.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Shift:
     """A feature in the reference and in the window.
 
     Attributes:
-        feature: Its name.
+        feature: Name of the feature.
         reference: Number of reference values.
         window: Number of values in the window.
         psi: Population stability index.
-        p_value: Of the Kolmogorov–Smirnov test.
+        p_value: p-value of the Kolmogorov–Smirnov test.
         quantiles: 5, 25, 50, 75 and 95 % of the reference, then of the window.
-        alarm: Whether both bounds are passed.
+        alarm: Whether both measures exceed their bounds.
     """
 
     feature: str
@@ -75,9 +75,9 @@ def find_shifts(
     Args:
         reference: Values by feature.
         window: Values by feature.
-        features: Names that are compared.
-        psi: Bound of the index.
-        p_value: Bound of the test.
+        features: Names of the compared features.
+        psi: Lower bound of the index for an alarm.
+        p_value: Upper bound of the p-value for an alarm.
     """
     from scipy.stats import ks_2samp
 

@@ -1,4 +1,4 @@
-"""Images in, people out."""
+"""Prediction: images in, people out."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ __all__ = ["BodyEstimate", "Camera", "Flag", "PredictionRequest", "Predictor"]
 
 
 def __getattr__(name: str) -> object:
-    # The predictor brings torch; the types alone must stay cheap to import.
+    # The predictor imports torch; the types must stay cheap to import.
     if name == "Predictor":
         from hemlets.inference.predictor import Predictor
 

@@ -1,10 +1,9 @@
-"""Find the model that predicts when none is given: the registry's champion.
+"""Find the default model: the registry's champion.
 
-The registry's alias ``champion`` alone decides which model that is. Asking the registry imports
-MLflow, which takes seconds, so that the answer is cached in ``champion.json`` in the workspace. The
-cache is never authoritative: it is used only while the workspace's registry database is unchanged
-(or, with a tracking server, for ten minutes) and the model's files have the hashes that are in it;
-otherwise the registry is asked again. A file that is absent or damaged is as good as no cache.
+The registry's alias ``champion`` is authoritative. Querying the registry imports MLflow, which
+takes seconds, so the answer is cached in ``champion.json`` in the workspace. The cache is valid
+while the workspace's registry database is unchanged (with a tracking server, for ten minutes) and
+the model's files have the cached hashes. An absent or damaged cache is ignored.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ class Champion:
     """The registry's champion on this machine.
 
     Attributes:
-        version: Its number in the registry.
-        folder: Its model folder.
-        card_sha256: Hash of ``model.json``, which holds the hash of the weights.
-        archive: The ``.mar`` file that was tried through an endpoint.
-        archive_sha256: Hash of that file.
+        version: Version number in the registry.
+        folder: Model folder.
+        card_sha256: Hash of ``model.json``, which contains the hash of the weights.
+        archive: The ``.mar`` file that passed the canary.
+        archive_sha256: Hash of the archive.
     """
 
     version: str
@@ -50,7 +49,7 @@ class Champion:
     archive_sha256: str
 
     def verified_archive(self) -> Path:
-        """The archive, if its bytes are those that were tested.
+        """Return the archive after verifying its hash.
 
         Raises:
             AssetError: It is absent or was changed.
@@ -76,14 +75,14 @@ class Champion:
 def find_champion(
     workspace: Workspace, *, ask: Callable[[Workspace], Champion | None] | None = None
 ) -> Champion | None:
-    """The champion, from the cache if that is valid, else from the registry.
+    """Return the champion, from the cache if valid, otherwise from the registry.
 
     Args:
         workspace: The workspace with the registry and the cache.
-        ask: Asks the registry; by default the plug-in ``champion``.
+        ask: Function that queries the registry; by default the plug-in ``champion``.
 
     Returns:
-        None before the first promotion, and where the library is installed without the pipeline.
+        None before the first promotion, or if the pipeline is not installed.
 
     Raises:
         HemletsError: The registry can't be reached, or the champion's files are damaged.
@@ -103,14 +102,14 @@ def find_champion(
 def cache_champion(
     workspace: Workspace, champion: Champion | None, state: str | None = None
 ) -> None:
-    """Remember what the registry answered.
+    """Cache the registry's answer.
 
     Paths inside the workspace are stored relative to it, so that the workspace can be moved.
 
     Args:
         workspace: The workspace.
         champion: The answer.
-        state: State of the registry when it was asked; the present one when omitted.
+        state: State of the registry at the query; the current state by default.
     """
     found = None
     if champion is not None:
@@ -135,7 +134,7 @@ class ModelChoice:
 
     Attributes:
         folder: Folder with ``model.json`` and ``model.safetensors``.
-        origin: For people: given, champion with its version, or starter weights.
+        origin: Display text: given, champion with its version, or starter weights.
     """
 
     folder: Path
@@ -143,7 +142,7 @@ class ModelChoice:
 
 
 def find_model(given: Path | None, workspace: Workspace, *, starter: Path = STARTER) -> ModelChoice:
-    """Choose a model: the given one, else the champion, else the starter weights.
+    """Choose a model: the given one, otherwise the champion, otherwise the starter weights.
 
     Args:
         given: A model folder, from the command line.
@@ -151,8 +150,8 @@ def find_model(given: Path | None, workspace: Workspace, *, starter: Path = STAR
         starter: Model folder to use without a champion.
 
     Raises:
-        AssetError: No model exists, or the given folder is no model folder. A champion whose files
-            are gone is an error and never silently replaced.
+        AssetError: No model exists, or the folder is not a model folder. Missing files of the
+            champion are an error, never replaced silently.
     """
     if given is not None:
         _require_model(given, where="--model")
@@ -172,7 +171,7 @@ def find_model(given: Path | None, workspace: Workspace, *, starter: Path = STAR
 
 
 def _registry_state(workspace: Workspace) -> str | None:
-    """What changes whenever the local registry does; None if there is no registry."""
+    """Return a value that changes with the local registry; None without a registry."""
     server = os.environ.get("MLFLOW_TRACKING_URI")
     if server:
         return server
@@ -184,7 +183,7 @@ def _registry_state(workspace: Workspace) -> str | None:
 
 
 def _read(workspace: Workspace, state: str) -> Champion | None:
-    """The cached answer.
+    """Read the cached champion.
 
     Raises:
         DataError: There is none that is still valid.

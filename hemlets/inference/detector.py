@@ -1,11 +1,11 @@
-"""Everybody in a photograph: MoveNet MultiPose over the image at several scales.
+"""Detect all people in a photograph: MoveNet MultiPose over the image at several scales.
 
-The network sees square windows of the image at one of two sizes, so that memory does not grow
-with the image. The whole image comes first, or overlapping windows along it where it is long;
-then the same more finely, as far as the image has the detail; then a closer look at whatever may
-be a person but is not clear. The closer the look, the more often a roof or a lamp looks like
-somebody, so whoever is found by one alone must be found again in windows of other sizes. Where
-nobody large is found, the image is seen turned, for people upside down and lying.
+The network reads square windows of the image at one of two sizes, so that memory does not grow with
+the image. The first pass covers the whole image, with overlapping windows if it is long; the second
+does so at a finer scale, if the image has the resolution; the third zooms in on unclear candidates.
+Zooming in causes false positives, such as roofs and lamps, so a person found in a closer look only
+must be found again in windows of other sizes. If nobody large is found, the image is searched
+rotated, for people upside down or lying.
 
 People are cropped by the detector's boxes. On 97 people of LSPET these hold all annotated joints of
 99 % with 1.2 times their longer side, and the crop's side spreads by 11 % around that of the
@@ -43,59 +43,60 @@ from hemlets.models.multipose import (
 WEIGHTS: Final = "movenet_multipose/model.safetensors"
 
 SURE: Final = 0.12
-"""Score from which a detection counts as a person. On the photographs of the benchmark people
-score 0.2 and more, but for a few in somersaults, and pictures of nobody 0.09 at most."""
+"""Least score of a detection that counts as a person. On the benchmark's photographs people score
+at least 0.2, except some in somersaults, and pictures without people at most 0.09."""
 
 KEYPOINT_SURE: Final = 0.2
-"""Score from which a keypoint counts as found."""
+"""Least score of a keypoint that counts as found."""
 
 MOST_PEOPLE: Final = 200
-"""Most people that one image gives."""
+"""Largest number of people returned for an image."""
 
 _COARSE: Final = 256
 _FINE: Final = 512
-"""Sides of the network's input."""
+"""Sides of the network's input, pixels."""
 
 _QUICK: Final = 512
-"""Longer side of the input where an image is seen once."""
+"""Longer side of the input in single-pass mode, pixels."""
 
 _SHORTER: Final = 0.75
-"""Of the finer input's longer side, what the shorter may have: photographs are 4:3 and longer."""
+"""Least shorter side of the finer input, as a share of the longer: photographs are 4:3 or
+longer."""
 
 _LONGEST: Final = 2.5
-"""Longer over shorter side up to which one window takes the whole image."""
+"""Largest aspect ratio at which one window covers the whole image."""
 
 _OVERLAP: Final = 0.25
-"""Of neighbouring windows, as a share of their side."""
+"""Overlap of neighbouring windows, as a share of their side."""
 
 _MOST_WINDOWS: Final = 32
-"""Windows along a long image."""
+"""Largest number of windows along a long image."""
 
 _MOST_LOOKS: Final = 64
-"""Closer looks."""
+"""Largest number of closer looks."""
 
 _HINT: Final = 0.15
-"""Value of a person's centre from which a closer look may find a person."""
+"""Least value of a person's centre for a closer look."""
 
 _CLEAR: Final = 0.3
-"""Score from which a closer look would tell nothing new."""
+"""Least score of a person who needs no closer look."""
 
 _CLOSE: Final = 2.5
-"""Side of a closer look's window over the longer side of the person."""
+"""Side of a closer look's window, relative to the person's longer side."""
 
 _OTHER_LOOKS: Final = (1.3, 1.6, 2.0)
-"""The same for the looks that verify a person."""
+"""Window sides of the looks that verify a person, relative to the person's longer side."""
 
 _VERIFIED: Final = 0.22
-"""Mean score of those looks from which there is a person: of the benchmark's people who score
-less than `_CLEAR`, most have more; lamps, roofs and craters 0.2 at most."""
+"""Least mean score of the verifying looks. Most of the benchmark's people who score below `_CLEAR`
+have more; lamps, roofs and craters have at most 0.2."""
 
 _SAME_PLACE: Final = 0.25
-"""Overlap of two boxes of one person in looks of different sizes."""
+"""Least IoU of two boxes of one person in looks of different sizes."""
 
 _SUBJECT: Final = 0.35
-"""Of the image's longer side, from which a person is what the photograph shows. Where nobody is,
-it may be somebody upside down."""
+"""Least size of a person, as a share of the image's longer side, at which the image is not searched
+rotated for people upside down."""
 
 _SMALLEST_WINDOW: Final = 48.0
 _LARGEST_SHARE: Final = 0.65
@@ -110,12 +111,12 @@ _JOINTS: Final = JointMap.of(
 
 @dataclass(frozen=True, kw_only=True)
 class _Window:
-    """A square of the image.
+    """Square window of the image.
 
     Attributes:
-        left: Pixels; may lie outside of the image, as the other sides may.
-        top: Pixels.
-        side: Pixels.
+        left: Left edge in pixels; edges may lie outside the image.
+        top: Top edge in pixels.
+        side: Side in pixels.
     """
 
     left: float
@@ -123,7 +124,7 @@ class _Window:
     side: float
 
     def holds(self, box: Array) -> bool:
-        """Whether a box lies in it wholly."""
+        """Whether a box lies completely within the window."""
         return bool(
             box[0] >= self.left
             and box[1] >= self.top
@@ -134,12 +135,12 @@ class _Window:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Candidate:
-    """Who may be a person.
+    """Candidate for a person.
 
     Attributes:
-        person: As read.
-        centre_value: 0–1: of the person's centre alone.
-        coarse: Found in the first pass.
+        person: The decoded person.
+        centre_value: Value of the centre heatmap, 0–1.
+        coarse: Whether it was found in the first pass.
     """
 
     person: FoundPerson
@@ -148,9 +149,9 @@ class _Candidate:
 
 
 class MultiPoseDetector:
-    """Finds people; see the module.
+    """Detects people; see the module.
 
-    The same image gives the same people on the same machine with the same number of threads.
+    Deterministic for a machine and a number of threads.
     """
 
     def __init__(
@@ -160,13 +161,13 @@ class MultiPoseDetector:
         device: str | torch.device = "cpu",
         thorough: bool = True,
     ) -> None:
-        """Prepare a network for a device; on a CPU in bfloat16 where it has the arithmetic.
+        """Prepare a network for a device; in bfloat16 on a CPU that supports it.
 
         Args:
-            network: With its weights.
+            network: Network with loaded weights.
             device: Where to run.
-            thorough: Whether to look for small, unclear and turned people, too; else an image is
-                seen once, at 512 pixels of its longer side.
+            thorough: Whether to search for small, unclear and rotated people as well; otherwise
+                one pass with 512 pixels on the longer side.
         """
         self.device = torch.device(device)
         self.thorough = thorough
@@ -181,7 +182,7 @@ class MultiPoseDetector:
             self._network = network.to(self.device)
 
     def _for_size(self, height: int, width: int) -> torch.nn.Module:
-        """The network for an input's size: packed convolutions are fast for one size each."""
+        """Return the network for an input size; packed convolutions are specific to a size."""
         if not self._packs:
             return self._network
         if (height, width) not in self._packed:
@@ -191,7 +192,7 @@ class MultiPoseDetector:
 
     @classmethod
     def load(cls, *, device: str | torch.device = "cpu", thorough: bool = True) -> Self:
-        """The detector with its bundled weights; see the class.
+        """Load the detector with its bundled weights.
 
         Raises:
             AssetError: The weights are missing or damaged.
@@ -199,11 +200,11 @@ class MultiPoseDetector:
         return cls(load_multipose(asset_path(WEIGHTS)), device=device, thorough=thorough)
 
     def detect(self, image_HW3: Image) -> list[Detection]:
-        """Everybody in an RGB image, the largest first; an empty list where nobody is."""
+        """Detect the people in an RGB image, largest first."""
         return [_detection(person) for person in self.find(image_HW3)]
 
     def find(self, image_HW3: Image) -> list[FoundPerson]:
-        """The same with COCO's keypoints."""
+        """Detect the people with COCO's keypoints."""
         candidates: list[_Candidate] = []
         windows = _windows(image_HW3.shape[1], image_HW3.shape[0])
         for window in windows:
@@ -227,7 +228,7 @@ class MultiPoseDetector:
         return sorted(found, key=lambda person: -person.area_px2)
 
     def _turned(self, image_HW3: Image) -> list[FoundPerson]:
-        """Clear people in the image as it looks upside down and from both sides."""
+        """Find clear people in the image rotated by quarters."""
         height, width = image_HW3.shape[:2]
         people = []
         for quarters in (1, 2, 3):
@@ -241,12 +242,12 @@ class MultiPoseDetector:
     def _verified(
         self, image_HW3: Image, person: FoundPerson, coarse: Sequence[FoundPerson]
     ) -> FoundPerson | None:
-        """The person with a score that can be relied upon; None for nobody.
+        """Return the person with a verified score; None if not verified.
 
         Args:
             image_HW3: RGB.
-            person: Found at any scale.
-            coarse: Found in the first pass, which finds nobody where nobody is.
+            person: Candidate of any scale.
+            coarse: Whether it was found in the first pass, which has no false positives.
         """
         if person.score >= _CLEAR:
             return person
@@ -264,7 +265,7 @@ class MultiPoseDetector:
     def _look(
         self, image_HW3: Image, window: _Window, side: int, *, coarse: bool = False
     ) -> list[_Candidate]:
-        """Whoever may be a person in a window, but for those that its border cuts."""
+        """Find candidates in a window, except those that its border cuts."""
         height, width = image_HW3.shape[:2]
         left, top = (max(0, round(value)) for value in (window.left, window.top))
         right = min(width, round(window.left + window.side))
@@ -305,10 +306,10 @@ class MultiPoseDetector:
 
 
 def _canvas(part_HW3: Image, side: int, *, tight: bool) -> tuple[Image, Array]:
-    """The part scaled into the top left corner of a black canvas; its scales along x and y.
+    """Scale the part into the top left corner of a black canvas; returns the scales along x and y.
 
-    The canvas is a square or, in the finer pass of an image that is wider than high or higher
-    than wide, three quarters of one; for a single look it is as small as the network takes.
+    The canvas is square, or three quarters of a square in the finer pass of an elongated image; for
+    a single pass it is the smallest that the network accepts.
     """
     height, width = part_HW3.shape[:2]
     scale = side / max(height, width)
@@ -327,12 +328,12 @@ def _canvas(part_HW3: Image, side: int, *, tight: bool) -> tuple[Image, Array]:
 
 
 def _windows(width: int, height: int) -> list[_Window]:
-    """One window for the image, or several along its longer side where it is far longer."""
+    """One window for the image, or several along its longer side if it is elongated."""
     longer, shorter = max(width, height), min(width, height)
     if longer <= _LONGEST * shorter:
         return [_Window(left=0, top=0, side=longer)]
     step_share = 1 - _OVERLAP
-    # As many windows as there may be cover side + (count - 1) · step.
+    # `count` windows cover side + (count - 1) · step.
     widest = longer / (1 + (_MOST_WINDOWS - 1) * step_share)
     side = min(float(longer), max(_LONGEST / 1.5 * shorter, widest))
     count = int(np.ceil((longer - side) / (side * step_share))) + 1
@@ -343,7 +344,7 @@ def _windows(width: int, height: int) -> list[_Window]:
 
 
 def _closer_looks(candidates: Sequence[_Candidate]) -> Iterator[_Window]:
-    """Windows around those that may be people but aren't clear, the likeliest first."""
+    """Windows around unclear candidates, most likely first."""
     clear = suppress(
         [c.person for c in candidates if c.person.score >= _CLEAR], keypoint_score=KEYPOINT_SURE
     )
@@ -352,7 +353,7 @@ def _closer_looks(candidates: Sequence[_Candidate]) -> Iterator[_Window]:
     windows: list[_Window] = []
     for candidate in unclear:
         box = candidate.person.box_xyxy
-        # A weak second centre on somebody who is clear is that person's.
+        # A weak second centre on a clear person belongs to that person.
         if any(_covers(person.box_xyxy, box) for person in clear):
             continue
         window = _around(candidate.person, _CLOSE)
@@ -365,14 +366,14 @@ def _closer_looks(candidates: Sequence[_Candidate]) -> Iterator[_Window]:
 
 
 def _around(person: FoundPerson, share: float) -> _Window:
-    """The window with a person in the middle whose side is a multiple of the person's."""
+    """Window centred on a person, with a side relative to the person's."""
     side = max(_SMALLEST_WINDOW, share * person.longer_px)
     left, top = (person.box_xyxy[:2] + person.box_xyxy[2:] - side) / 2
     return _Window(left=float(left), top=float(top), side=side)
 
 
 def _turned_back(person: FoundPerson, quarters: int, width: int, height: int) -> FoundPerson:
-    """A person of an image that `np.rot90` has turned, in the image of this size."""
+    """Map a person from an image rotated by `np.rot90` back to the image of this size."""
 
     def back(points_N2: Array) -> Array:
         x, y = points_N2[:, 0], points_N2[:, 1]
@@ -389,7 +390,7 @@ def _turned_back(person: FoundPerson, quarters: int, width: int, height: int) ->
 
 
 def _covers(outer: Array, inner: Array) -> bool:
-    """Whether most of a box lies in another one that isn't much larger."""
+    """Whether most of a box lies in another that isn't much larger."""
     inner_area, outer_area = np.prod(inner[2:] - inner[:2]), np.prod(outer[2:] - outer[:2])
     mostly_inside = box_overlap(outer, inner) > 0.7 * inner_area
     return bool(mostly_inside and outer_area < 20 * inner_area)

@@ -1,7 +1,6 @@
-"""People of a video from a detector that looks at every few frames.
+"""Follow a video's people with a detector that runs on every few frames.
 
-In between people go on as they moved between the last two looks, so that frames can come from a
-file or from a camera, and each costs its share of a look.
+Between detections, boxes and joints are extrapolated at constant velocity.
 """
 
 from __future__ import annotations
@@ -21,12 +20,13 @@ from hemlets.inference.types import Box
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Moving:
-    """A detection and its motion since the look before.
+    """Detection with its velocity.
 
     Attributes:
-        found: At the last look.
-        box_speed_4: Pixels a frame; zeros for somebody new.
-        joints_speed_J2: The same; zeros where a joint was not found in both looks.
+        found: Result of the last detection.
+        box_speed_4: Velocity of the box in pixels per frame; zeros for a new person.
+        joints_speed_J2: Velocity of the joints in pixels per frame; zeros where a joint was not
+            found in both of the last detections.
     """
 
     found: Detection
@@ -34,7 +34,7 @@ class _Moving:
     joints_speed_J2: npt.NDArray[np.float64]
 
     def after(self, frames: int) -> Detection:
-        """The detection some frames after the last look."""
+        """Extrapolate the detection by a number of frames."""
         box = self.found.box_xyxy
         assert box is not None
         left, top, right, bottom = (np.array(box) + frames * self.box_speed_4).tolist()
@@ -46,24 +46,24 @@ class _Moving:
 
 
 class FollowingFinder:
-    """Finds the people of a video's frames, which come in order.
+    """Finds the people of consecutive frames.
 
     Args:
-        detector: Looks at every few frames.
-        every: Frames from one look to the next.
+        detector: Detector that runs on every ``every``-th frame.
+        every: Interval between detections, frames.
     """
 
     def __init__(self, detector: PersonDetector, *, every: int = 3) -> None:
         self._detector = detector
         self._every = every
-        # Somebody who was missed by one look may be seen by the next.
+        # A person missed by one detection may be found by the next.
         self._tracker = Tracker(max_gap=1)
         self._looks = 0
         self._last: dict[int, tuple[int, Detection]] = {}
         self._people: list[_Moving] = []
 
     def __call__(self, number: int, image_HW3: Image) -> Sequence[Detection]:
-        """The people in a frame."""
+        """Return the people in a frame."""
         since = number % self._every
         if since == 0:
             self._look(image_HW3)

@@ -1,4 +1,4 @@
-"""Photographs however they come: files, arrays, PIL images, and many of them."""
+"""Read photographs from files, folders, arrays and PIL images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Image = npt.NDArray[np.uint8]
 ImageSource = "str | PathLike[str] | Image | Pil.Image"
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-"""Of the files in a folder that are photographs."""
+"""Suffixes of photographs in a folder."""
 
 _LARGEST_FILE: Final = 200_000_000
 _FORM: Final = "a JPEG, PNG, WebP, BMP or TIFF file"
@@ -30,7 +30,7 @@ class Photo(NamedTuple):
 
     Attributes:
         image_HW3: RGB, upright.
-        name: Its file's name, or "image".
+        name: File name, or "image".
     """
 
     image_HW3: Image
@@ -38,10 +38,10 @@ class Photo(NamedTuple):
 
 
 def read_photo(path: Path) -> Image:
-    """The pixels of a photograph, RGB (H, W, 3), upright.
+    """Read a photograph as upright RGB (H, W, 3).
 
     Raises:
-        InputError: The file can't be read or is no image; the message names it.
+        InputError: The file can't be read or is not an image.
     """
     from hemlets.data.table import decode_image
 
@@ -78,10 +78,10 @@ def read_photo(path: Path) -> Image:
 
 
 def to_photo(source: object) -> Photo:
-    """One photograph from a path, an RGB array or a PIL image.
+    """Convert a path, an RGB array or a PIL image.
 
     Raises:
-        InputError: Neither of them, or a file that can't be read.
+        InputError: Another type, or a file that can't be read.
     """
     if isinstance(source, str | PathLike):
         path = Path(fspath(source))
@@ -109,7 +109,7 @@ def to_photo(source: object) -> Photo:
 
 
 def several(source: object) -> Iterator[object] | None:
-    """The photographs of a folder, list or generator, one at a time; None for a single one.
+    """Iterate over a folder, list or generator of photographs; None for a single one.
 
     Raises:
         InputError: A folder without photographs.
@@ -130,7 +130,7 @@ def several(source: object) -> Iterator[object] | None:
 
 
 def _is_pil(source: object) -> TypeGuard[Pil.Image]:
-    # Without importing PIL for a caller who has none of its images.
+    # Does not import PIL: only a caller that has imported it can pass its images.
     return any(
         base.__module__ == "PIL.Image" and base.__name__ == "Image" for base in type(source).__mro__
     )

@@ -1,6 +1,6 @@
-"""A page on loopback that shows the newest picture: Motion JPEG over HTTP, for a browser.
+"""Live page on loopback: shows the newest picture by Motion JPEG over HTTP.
 
-One picture is kept, so that a slow browser misses pictures and costs no memory.
+Only the newest picture is stored: a slow browser skips pictures.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _PAGE: Final = (
 
 
 class LivePage:
-    """Serves pictures while its block lasts.
+    """Serves pictures, as a context manager.
 
     Args:
-        port: On loopback; 0 for any that is free.
+        port: Port on loopback; 0 chooses a free one.
 
     Raises:
         BusyPortError: The port is taken.
@@ -69,7 +69,7 @@ class LivePage:
         self._server.server_close()
 
     def show(self, image_HW3: Image) -> None:
-        """Take an RGB picture; it is compressed only where somebody looks."""
+        """Show an RGB picture; it is encoded only if a browser is connected."""
         if not self._viewers:
             return
         bgr = cv2.cvtColor(image_HW3, cv2.COLOR_RGB2BGR)
@@ -111,7 +111,7 @@ class LivePage:
 def _handler(page: LivePage) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            # Another site's page could name this one's address by a name of its own.
+            # Protects against DNS rebinding by other sites.
             host = (self.headers.get("Host") or "").rpartition(":")[0]
             if host not in (LOOPBACK, "localhost"):
                 self.send_error(403, "loopback only")
@@ -127,6 +127,6 @@ def _handler(page: LivePage) -> type[BaseHTTPRequestHandler]:
                 self.send_error(404)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing: the terminal is the command's."""
+            """Do not log: the terminal belongs to the command."""
 
     return Handler

@@ -1,4 +1,4 @@
-"""The whole way from a photograph to everybody in it: detector, predictor and body."""
+"""Model: person detector, predictor and body model, from a photograph to people."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Model:
-    """Predicts everybody in photographs.
+    """Predicts the people in photographs.
 
     >>> import hemlets
     >>> model = hemlets.load()                                      # doctest: +SKIP
@@ -44,13 +44,13 @@ class Model:
         detector: PersonDetector | None = None,
         origin: str = "given",
     ) -> None:
-        """Put the parts together.
+        """Combine the parts.
 
         Args:
             predictor: The network.
-            body: What its θ and β belong to.
-            detector: Finds people; the bundled one when omitted, loaded when first needed.
-            origin: How the model was chosen, for people.
+            body: Body model of θ and β.
+            detector: Person detector; by default the bundled one, loaded at first use.
+            origin: Display text on how the model was chosen.
         """
         self.predictor = predictor
         self.body = body
@@ -70,17 +70,17 @@ class Model:
         """Load a model and its body.
 
         Args:
-            model: A model folder; `hemlets.inference.champion` says what is taken without one.
-            body: A body file, for a model that wasn't trained on the open body.
-            device: Where to run: a GPU where there is one, when omitted.
-            fast: Without the flip test and the second look, and in bfloat16, for a third of the
-                time; the benchmark of photographs has the cost in accuracy.
-            second_look: Whether to look again at people whom the network is unsure of
-                (`hemlets.inference.looks`); as the model was made when omitted.
+            model: Model folder; by default as `hemlets.inference.champion` chooses.
+            body: Body file, for a model that wasn't trained on the open body.
+            device: Device; by default a GPU if there is one.
+            fast: Run in bfloat16 without flip test and second look, in a third of the time; the
+                benchmark of photographs measures the loss of accuracy.
+            second_look: Whether to predict unsure people again (`hemlets.inference.looks`); by
+                default as in the model card.
 
         Raises:
             AssetError: There is no model, or no body for it.
-            CheckpointError: The model folder is not a whole model.
+            CheckpointError: The model folder is incomplete or damaged.
         """
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -97,7 +97,7 @@ class Model:
 
     @property
     def detector(self) -> PersonDetector:
-        """What finds people where no boxes are given."""
+        """Person detector, used if no boxes are given."""
         if self._detector is None:
             self._detector = MultiPoseDetector.load(device=self.predictor.device)
         return self._detector
@@ -141,13 +141,13 @@ class Model:
         Args:
             image: A path, an RGB array (H, W, 3) of uint8, or a PIL image; or a list, a folder or
                 a generator of them.
-            boxes: People's boxes in pixels, left, top, right, bottom: they are then predicted in
-                this order. Everybody is found, the largest first, when omitted.
-            camera: fx, fy, cx, cy in pixels. A field of view of 55° when omitted.
+            boxes: People's boxes in pixels: left, top, right, bottom. People are returned in this
+                order. By default people are detected and returned by size, largest first.
+            camera: fx, fy, cx, cy in pixels; by default a field of view of 55°.
 
         Returns:
-            Everybody of an image. For a list a list of that; for a folder or a generator an
-            iterator, so that no more than one image is in memory.
+            The people of an image; a list of them for a list of images, and an iterator for a
+            folder or generator, which holds one image in memory at a time.
 
         Raises:
             InputError: An image, box or camera that can't be used.
@@ -186,11 +186,10 @@ class Model:
 
         Args:
             image_HW3: RGB.
-            request: Who and with which camera.
-            name: Of the image, for the result.
-            where: Place of the image, for errors.
-            detections: People found elsewhere, in place of the request's boxes and of the
-                detector.
+            request: Boxes and camera.
+            name: Name of the image in the result.
+            where: Location of the image for errors.
+            detections: People to predict, instead of the request's boxes or the detector's.
             refine: Whether to fit each body to its joints.
 
         Raises:
@@ -223,21 +222,21 @@ class Model:
         )
 
     def find(self, image_HW3: Image, request: ImageRequest) -> list[Detection]:
-        """The request's boxes in their order, else everybody whom the detector finds."""
+        """Return the request's boxes in order, otherwise the detector's people."""
         if request.boxes is not None:
             return [Detection(box_xyxy=box) for box in request.boxes]
         return list(self.detector.detect(image_HW3))
 
 
 def _body_of(name: str, given: Path | None) -> BodyModel:
-    """The body that a model was trained on.
+    """Return the body model that a model was trained with.
 
     Args:
-        name: As the model's card has it.
-        given: A body file, which is taken instead.
+        name: Name in the model card.
+        given: Body file to use instead.
 
     Raises:
-        AssetError: It does not come with the project, and no file was given.
+        AssetError: The body is not bundled, and no file was given.
     """
     if given is not None:
         return BodyModel.load(given)

@@ -1,11 +1,10 @@
-"""Motion as files: AMASS's npz, and BVH.
+"""Motion files: AMASS's npz, and BVH.
 
-Both hold θ over time and the root's path. AMASS's world has z up, BVH's y up; the camera frame
-(y down, z forward) is turned into either, so that a person who stands upright before a level
-camera stands upright in the file.
+Both contain θ and the root translation over time. AMASS's world has z up, BVH's y up; the camera
+frame (y down, z forward) is rotated into it, so that a person standing upright in front of a level
+camera is upright in the file.
 
-The npz also says of each frame whether anybody is there, as single predictions do. BVH has no
-place for it.
+The npz also contains the person confidence of each frame, for which BVH has no field.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _TO_Y_UP: Final = np.diag([1.0, -1.0, -1.0])
 _CM_PER_M: Final = 100.0
 _EULER: Final = "ZXY"
 _HAND_CM: Final = 8.0
-"""Length that end sites get: BVH wants a tip at every leaf."""
+"""Length of end sites: BVH requires one at every leaf joint."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,16 +41,16 @@ class Motion:
     """One person's motion in the camera frame.
 
     Attributes:
-        fps: Frames a second.
+        fps: Frames per second.
         theta_TJ3: Axis-angles (T, 24, 3), radians.
-        betas_K: Shape.
-        transl_T3_mm: Added to the body model's output to reach the camera frame.
+        betas_K: SMPL β.
+        transl_T3_mm: Translation from the body model's output to the camera frame.
         pelvis_T3_mm: SMPL's kinematic pelvis in the camera frame.
-        rest_J3_mm: The 24 joints of the shaped body at rest, the model's axes.
-        person_confidence_T: Confidence in 0–1 that each frame shows a person; NaN from a network
+        rest_J3_mm: The 24 joints of the shaped body in the rest pose, in the model's axes.
+        person_confidence_T: Confidence that each frame shows a person, 0–1; NaN from a network
             without heatmaps.
-        person_T: Whether that reaches the model's threshold; None where the model has none.
-            Where it is False, the frame's pose is of a place with probably nobody in it.
+        person_T: Whether the confidence reaches the model's threshold; None if the model has none.
+            Where False, the frame probably shows nobody and its pose has no meaning.
     """
 
     fps: float
@@ -65,7 +64,7 @@ class Motion:
 
     @classmethod
     def of(cls, estimates: Sequence[BodyEstimate], body: BodyModel, fps: float) -> Motion:
-        """The motion of one person's predictions in consecutive frames.
+        """Build the motion from the predictions of consecutive frames.
 
         β is the median of all frames'.
         """
@@ -77,7 +76,7 @@ class Motion:
             shape = torch.from_numpy(betas.astype(np.float32))[None]
             posed = body(torch.from_numpy(theta.astype(np.float32)), shape)
             rest = body(torch.zeros(1, theta.shape[1] * 3), shape).joints24_B243_mm[0]
-        # A prediction's root is the middle of the hips, not SMPL's pelvis.
+        # `root_mm` of a prediction is the middle of the hips, not SMPL's pelvis.
         root = np.stack([e.root_mm for e in estimates])
         transl = root - posed.joints18_B183_mm[:, 0].numpy()
         verdicts = [e.person for e in estimates if e.person is not None]
@@ -94,13 +93,13 @@ class Motion:
 
 
 def write_motion(path: Path, motion: Motion) -> None:
-    """Write a motion; the file's ending says how.
+    """Write a motion in the format of the file's suffix.
 
-    Beside AMASS's own keys an npz holds ``person_confidence``, one a frame, and ``person``, its
-    verdict, where the model has a threshold. Readers of AMASS pass over them.
+    In addition to AMASS's keys, an npz contains ``person_confidence`` per frame and, if the model
+    has a threshold, ``person``. Readers of AMASS ignore them.
 
     Raises:
-        ConfigError: Neither ``.npz`` nor ``.bvh``.
+        ConfigError: Suffix other than ``.npz`` and ``.bvh``.
         WorkspaceError: The file can't be written.
     """
     suffix = path.suffix.lower()
@@ -119,7 +118,7 @@ def write_motion(path: Path, motion: Motion) -> None:
 
 
 def _turned(motion: Motion, world_33: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """θ (T, 24, 3) and the pelvis (T, 3) in millimetres after a turn of the world."""
+    """θ (T, 24, 3) and the pelvis (T, 3) in millimetres, rotated into another world frame."""
     theta = motion.theta_TJ3.copy()
     root = Rotation.from_matrix(world_33) * Rotation.from_rotvec(theta[:, 0])
     theta[:, 0] = root.as_rotvec()
@@ -130,7 +129,7 @@ def _amass(motion: Motion) -> dict[str, npt.NDArray[Any]]:
     theta, pelvis = _turned(motion, _TO_Z_UP)
     values: dict[str, npt.NDArray[Any]] = {
         "poses": theta.reshape(len(theta), -1),
-        # θ turns about the pelvis at rest, which trans leaves out.
+        # θ rotates about the rest pelvis, which AMASS's trans excludes.
         "trans": (pelvis - motion.rest_J3_mm[0]) / MM_PER_M,
         "betas": motion.betas_K,
         "gender": np.array("neutral"),

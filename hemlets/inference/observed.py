@@ -1,4 +1,4 @@
-"""What can be observed of a person's image and prediction without a truth, to detect drift."""
+"""Features of images and predictions, without ground truth, for drift detection."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SIDE_PX: Final = 128
 
 
 def observe_image(image_HW3: npt.NDArray[np.uint8], box_xyxy: npt.ArrayLike) -> dict[str, float]:
-    """Features of the image within a person's box.
+    """Measure features of the image within a person's box.
 
     Args:
         image_HW3: The image.
-        box_xyxy: Left, top, right, bottom in pixels.
+        box_xyxy: Box in pixels: left, top, right, bottom.
 
     Returns:
         ``brightness`` and ``contrast`` (mean and standard deviation of grey, 0–255),
@@ -47,10 +47,10 @@ def observe_image(image_HW3: npt.NDArray[np.uint8], box_xyxy: npt.ArrayLike) -> 
 
 
 def observe_prediction(confidence: Any, theta: Any, root_mm: Any) -> dict[str, float]:
-    """Features of a prediction.
+    """Measure features of a prediction.
 
     Args:
-        confidence: (18,) of the joints.
+        confidence: (18,) confidence of the joints.
         theta: (24, 3) SMPL θ as axis-angles.
         root_mm: (3,) pelvis in the camera frame.
 
@@ -70,7 +70,7 @@ def observe_prediction(confidence: Any, theta: Any, root_mm: Any) -> dict[str, f
 
 
 def observe(image_HW3: npt.NDArray[np.uint8], estimate: BodyEstimate) -> dict[str, float]:
-    """All features of a predicted person."""
+    """Measure all features of a predicted person."""
     return observe_image(image_HW3, estimate.box_xyxy) | observe_prediction(
         estimate.confidence, estimate.theta, estimate.root_mm
     )

@@ -1,7 +1,7 @@
-"""A model as one ONNX file, and a predictor that runs it with onnxruntime.
+"""Export a model as one ONNX file, and predict with onnxruntime.
 
-The file holds the network, the flip test and the decoding in float32, for any number of crops, and
-the model's card as metadata; cropping, camera and metric scale are the predictor's own. Needs the
+The file contains the network, the flip test and the decoding in float32 for any number of crops,
+and the model card as metadata. The predictor does cropping, camera and metric scale. Needs the
 extra ``onnx``.
 """
 
@@ -25,11 +25,11 @@ from hemlets.models.model_folder import ModelCard, load_model
 from hemlets.models.posh import HemletsPosh
 
 CARD: Final = "hemlets_card"
-"""Metadata of the file: the model's card as JSON."""
+"""Metadata key of the model card as JSON."""
 
 
 class _Exported(nn.Module):
-    """Normalised crops to the answer; of the flip test the sum of both rotations."""
+    """Exported module: crops to network outputs; with flip test, the sum of both rotations."""
 
     def __init__(self, model: HemletsPosh, *, flip_test: bool) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ def export_onnx(folder: Path, path: Path) -> None:
     """Write a model folder's network as one ONNX file.
 
     Raises:
-        CheckpointError: The folder is not a whole model.
+        CheckpointError: The folder is incomplete or damaged.
         WorkspaceError: The file can't be written.
     """
     import onnx
@@ -55,7 +55,7 @@ def export_onnx(folder: Path, path: Path) -> None:
     model, card = load_model(folder)
     exported = _Exported(model.float().eval(), flip_test=card.flip_test).eval()
     side = card.pose.crop_px
-    # Two: an export takes a batch of one for a constant.
+    # Batch of two: torch.export treats a batch of one as a constant.
     example = torch.zeros(2, 3, side, side)
     with torch.no_grad():
         program: Any = torch.onnx.export(
@@ -74,14 +74,14 @@ def export_onnx(folder: Path, path: Path) -> None:
 
 
 class OnnxPredictor(Predictor):
-    """Predicts as `Predictor` does, in float32, with onnxruntime in place of PyTorch's networks."""
+    """`Predictor` in float32 with onnxruntime instead of PyTorch."""
 
     def __init__(self, path: Path, *, threads: int = 0) -> None:
         """Load a file.
 
         Args:
-            path: As :func:`export_onnx` writes it.
-            threads: Of onnxruntime; its own choice for 0.
+            path: File written by :func:`export_onnx`.
+            threads: Threads of onnxruntime; 0 for its default.
 
         Raises:
             CheckpointError: The file is none of ours.
@@ -100,7 +100,7 @@ class OnnxPredictor(Predictor):
             raise CheckpointError(
                 "the ONNX file has no card of a model", where=path, remedy="export the model again"
             ) from error
-        except Exception as error:  # onnxruntime's errors share no base of their own
+        except Exception as error:  # onnxruntime's errors have no common base class
             raise CheckpointError(
                 f"the ONNX file can't be loaded: {error}", where=path, remedy="export it again"
             ) from error
@@ -117,7 +117,7 @@ class OnnxPredictor(Predictor):
         precision: Precision | None = None,
         second_look: bool | None = None,
     ) -> Self:
-        """Load a file, which stands in for a model folder.
+        """Load an ONNX file in place of a model folder.
 
         Raises:
             CheckpointError: The file is none of ours, or was exported with another flip test or

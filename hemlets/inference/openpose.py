@@ -1,4 +1,4 @@
-"""People from a JSON file of OpenPose, the paper's way of finding them, AlphaPose or MediaPipe.
+"""Read people from a JSON file of OpenPose (used by the paper), AlphaPose or MediaPipe.
 
 - OpenPose (Cao et al. 2019): ``{"people": [{"pose_keypoints_2d": [x, y, confidence, …]}]}`` with
   25 (BODY_25) or 18 (COCO) keypoints, 0, 0, 0 for one that was not found.
@@ -28,7 +28,7 @@ from hemlets.inference.types import Box
 
 Array = npt.NDArray[np.float64]
 
-# Its neck is the middle of the shoulders, which is our thorax.
+# OpenPose's neck is the middle of the shoulders, which is our thorax.
 _BODY_25: Final[Mapping[Joint, int]] = {
     Joint.NOSE: 0, Joint.THORAX: 1,
     Joint.RIGHT_SHOULDER: 2, Joint.RIGHT_ELBOW: 3, Joint.RIGHT_WRIST: 4,
@@ -71,26 +71,27 @@ _FORMS: Final = (
 )
 
 _SURE: Final = 0.1
-"""Keypoints below this confidence are taken as not found."""
+"""Keypoints below this confidence count as not found."""
 
 _FEWEST: Final = 4
-"""Keypoints that a person needs, to have a box."""
+"""Least number of keypoints of a usable person."""
 
 _LARGEST_NORMALISED: Final = 1.5
-"""Coordinates up to here can't be a person's pixels: OpenPose normalises to 0–1 or −1–1."""
+"""Largest coordinate of a normalised file: OpenPose normalises to 0–1 or −1–1."""
 
 _MARGIN: Final = 0.1
 _ABOVE_FACE: Final = 0.12
-"""Share of the box's longer side: the skull above the eyes, where no keypoint is."""
+"""Height of the skull above the eyes, where there are no keypoints, relative to the box's longer
+side."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenPoseImage:
-    """Whom a file of keypoints has in one image.
+    """People of one image in a keypoint file.
 
     Attributes:
-        people: The surest first; joints that were not found are named in each.
-        left_out: Reasons, one for each person who can't be used.
+        people: People by confidence, highest first, each with the names of its missing joints.
+        left_out: Reason for each person who can't be used.
     """
 
     people: tuple[Detection, ...]
@@ -98,15 +99,15 @@ class OpenPoseImage:
 
 
 def read_openpose(path: Path, *, size: tuple[int, int] | None = None) -> OpenPoseImage:
-    """Read one file; a person who can't be used is left out, with the reason.
+    """Read a file; unusable people are left out with a reason.
 
     Args:
         path: The JSON of one image.
-        size: Width and height of the image, where known: who is outside of it is left out.
+        size: Width and height of the image if known; people outside it are left out.
 
     Raises:
-        InputError: The file is absent, of another form or of several images, or its coordinates
-            are normalised in a way that can't be undone.
+        InputError: The file is absent, of another format or for several images, or its coordinates
+            are normalised and can't be converted to pixels.
     """
     try:
         content = read_json(path)
@@ -132,21 +133,21 @@ def read_openpose(path: Path, *, size: tuple[int, int] | None = None) -> OpenPos
 
 
 class _UnusableError(Exception):
-    """Why a person can't be used."""
+    """Reason why a person can't be used."""
 
 
 @dataclass(frozen=True)
 class _Keypoints:
-    """A person's x, y, confidence, and which of them are our joints."""
+    """x, y and confidence of a person's keypoints, and their mapping to our joints."""
 
     points: Array
     mapping: Mapping[Joint, int]
     normalised: bool = False
-    """Known to be fractions of the image, whatever the values."""
+    """Whether the format always has fractions of the image."""
 
 
 def _entries(content: Any, path: Path) -> tuple[list[Any], Callable[[Any], _Keypoints]]:
-    """The people of a file, and what reads one of them."""
+    """People of a file, and the function that reads one of them."""
     if isinstance(content, dict) and isinstance(content.get("people"), list):
         return content["people"], _of_openpose
     if isinstance(content, dict):
@@ -210,7 +211,7 @@ def _of_mediapipe(entry: Any) -> _Keypoints:
 
 
 def _scale(found: Sequence[_Keypoints], size: tuple[int, int] | None, path: Path) -> Array:
-    """What x, y and confidence are multiplied by to be pixels, the same for all of a file."""
+    """Factors of x, y and confidence to pixels, common to all people of a file."""
     sure = [k.points[k.points[:, 2] >= _SURE, :2] for k in found]
     sure = [points for points in sure if len(points) >= _FEWEST]
     fractions = any(k.normalised for k in found)

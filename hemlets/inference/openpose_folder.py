@@ -1,8 +1,8 @@
-"""A folder of OpenPose's files and the frames of a video that they belong to.
+"""Match a folder of OpenPose files with the frames of a video.
 
-The rule: all files are named alike but for one number, and that number is the frame, counted from
-0 as OpenPose does, or from 1 where the files are as many as the frames. Whatever does not fit is
-refused, since a shift by a frame or another video's person can't be seen in the result.
+File names may differ in one number only, the frame number: from 0, as OpenPose counts, or from 1 if
+there are as many files as frames. Anything else is refused, since a shift by one frame or a person
+of another video would not be noticed in the result.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _NUMBER: Final = re.compile(r"\d+")
 
 @dataclass(frozen=True, kw_only=True)
 class PairedFrames:
-    """Files by frame.
+    """Keypoint files by frame.
 
     Attributes:
-        files: File of each frame that has one, by the frame's number from 0.
-        without: Frames that have no file: nobody is taken to be in them.
-        from_1: Whether the files count the frames from 1.
+        files: File of each frame, by frame number from 0.
+        without: Number of frames without a file, which are treated as empty.
+        from_1: Whether the files count frames from 1.
     """
 
     files: dict[int, Path]
@@ -35,11 +35,11 @@ class PairedFrames:
 
 
 def pair_frames(folder: Path, n_frames: int) -> PairedFrames:
-    """Pair the files of a folder with the frames of a video.
+    """Match the files of a folder with the frames of a video.
 
     Raises:
-        InputError: The folder has no JSON file; the files are of two series, or their numbers are
-            not those of the video's frames.
+        InputError: No JSON files, files of two series, or numbers that don't match the video's
+            frames.
     """
     numbers = _frame_numbers(sorted(folder.glob("*.json")) if folder.is_dir() else [], folder)
     first, last = min(numbers), max(numbers)
@@ -58,10 +58,10 @@ def pair_frames(folder: Path, n_frames: int) -> PairedFrames:
 
 
 def _frame_numbers(files: Sequence[Path], folder: Path) -> dict[int, Path]:
-    """Files by the one number that their names differ in.
+    """Files by the one number in which their names differ.
 
     Raises:
-        InputError: No files; names that differ in more than one number, or in other letters.
+        InputError: No files, or names that differ in more than one number.
     """
     series: dict[str, list[Path]] = defaultdict(list)
     for file in files:
@@ -80,7 +80,7 @@ def _frame_numbers(files: Sequence[Path], folder: Path) -> dict[int, Path]:
     fields = list(zip(*(map(int, _NUMBER.findall(file.stem)) for file in members), strict=True))
     varying = [values for values in fields if len(set(values)) > 1]
     if len(varying) > 1:
-        # As many numbers as files in one field would be a series, were the other field not there.
+        # A field with a different number in every file would be a series by itself.
         raise _two_series(members[0], members[-1], folder)
     frames = varying[0] if varying else fields[_field_of_frames(members[0])]
     paired: dict[int, Path] = {}
@@ -92,7 +92,7 @@ def _frame_numbers(files: Sequence[Path], folder: Path) -> dict[int, Path]:
 
 
 def _field_of_frames(file: Path) -> int:
-    """Which number of a single file's name is the frame: the longest, of equals the last."""
+    """Index of the frame number in a single file's name: the longest number, the last of equals."""
     lengths = [len(number) for number in _NUMBER.findall(file.stem)]
     return max(range(len(lengths)), key=lambda i: (lengths[i], i))
 

@@ -1,4 +1,4 @@
-"""Several people in one image: where they are, and one batch for all of them."""
+"""People in one image: detections, and their prediction in batches."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Image = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Detection:
-    """A person found in an image.
+    """Detected person.
 
     Attributes:
-        box_xyxy: Left, top, right, bottom, pixels; None for the whole image.
-        score: How sure the finder is, 0–1.
-        joints2d_px: (18, 2), NaN where a joint was not found; None from a finder of boxes.
-        missing: Names of joints that were looked for and not found.
+        box_xyxy: Left, top, right, bottom in pixels; None for the whole image.
+        score: Confidence of the detector, 0–1.
+        joints2d_px: (18, 2), NaN where a joint was not found; None from a detector of boxes only.
+        missing: Names of the joints that were not found.
     """
 
     box_xyxy: Box | None
@@ -49,19 +49,19 @@ class Detection:
 
 
 class PersonDetector(Protocol):
-    """Anything that finds people in an image."""
+    """Protocol of a person detector."""
 
     def detect(self, image_HW3: Image) -> Sequence[Detection]:
-        """The people in an RGB image, in any order."""
+        """Detect the people in an RGB image, in any order."""
 
 
 class PeoplePredictor(Protocol):
-    """The part of `hemlets.inference.Predictor` that is needed here."""
+    """Protocol: the required part of `hemlets.inference.Predictor`."""
 
     def predict(
         self, requests: Sequence[PredictionRequest], *, batch_size: int = 32
     ) -> list[BodyEstimate]:
-        """One estimate a request."""
+        """Predict one estimate per request."""
 
 
 def predict_people(
@@ -73,20 +73,20 @@ def predict_people(
     batch_size: int = 32,
     where: str = "",
 ) -> list[BodyEstimate]:
-    """Predict all people of an image, in the detections' order, together.
+    """Predict all people of an image, in the order of the detections.
 
-    A person of whom joints were missing is flagged so.
+    Predictions of people with missing joints are flagged.
 
     Args:
         predictor: The model.
         image_HW3: RGB.
-        detections: Who is where.
-        camera: Intrinsics; a default field of view when omitted.
-        batch_size: People that go through the network together.
-        where: Place of the image, for errors.
+        detections: Detected people.
+        camera: Intrinsics; a default field of view by default.
+        batch_size: People per batch of the network.
+        where: Location of the image for errors.
 
     Raises:
-        InputError: A box outside of the image, or a camera that can't be used.
+        InputError: A box outside the image, or an invalid camera.
     """
     names = [where] if len(detections) == 1 else [
         ": ".join(filter(None, (where, f"person {i}"))) for i in range(len(detections))
@@ -100,7 +100,7 @@ def predict_people(
 
 
 def flagged(estimate: BodyEstimate, detection: Detection) -> BodyEstimate:
-    """The estimate, with a flag where its detection lacked joints."""
+    """Flag an estimate if its detection lacks joints."""
     if not detection.missing:
         return estimate
     return dataclasses.replace(estimate, flags=(*estimate.flags, Flag.MISSING_JOINTS))

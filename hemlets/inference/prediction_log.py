@@ -1,7 +1,7 @@
-"""A sampled log of predictions: Parquet files by hour, whole or absent, bounded in size.
+"""Sampled prediction log: hourly Parquet files, written atomically, of bounded size.
 
-Off by default. Environment variables switch it on and set its limits; images are kept only where
-they are switched on, too. A log that can't be written never fails a request.
+Off by default. Environment variables enable it and set its limits; images are stored only if
+enabled separately. A log that can't be written never fails a request.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class PredictionLog:
     """Collects rows in memory and writes them as files ``DATE/HOUR/TIME-PROCESS-NUMBER.parquet``.
 
     Args:
-        folder: Gets the files.
-        share: Share of the requests that are logged.
-        images: Whether a small picture of each person is kept.
-        most_bytes: Size of the folder; the oldest files are removed beyond it.
-        rows: Rows in a file at most.
-        seconds: Oldest age of a row that is not written yet, when the next one arrives.
+        folder: Folder that the files are written to.
+        share: Share of requests that are logged.
+        images: Whether to store a thumbnail of each person.
+        most_bytes: Largest size of the folder; the oldest files are removed first.
+        rows: Largest number of rows per file.
+        seconds: Largest age of buffered rows when the next row arrives.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class PredictionLog:
 
     @classmethod
     def from_env(cls) -> Self | None:
-        """The log that the environment asks for; None where it asks for none.
+        """Create the log configured by the environment; None if disabled.
 
         Raises:
-            ConfigError: A limit is no number in its range.
+            ConfigError: A limit is not a number in its range.
         """
         folder = os.environ.get(LOG_VARIABLE)
         if not folder:
@@ -90,11 +90,11 @@ class PredictionLog:
         *,
         version: str,
     ) -> None:
-        """Log an answered request, if it is drawn. Errors are logged and never raised.
+        """Log an answered request if it is sampled. Errors are logged, never raised.
 
         Args:
-            image_HW3: The request's image.
-            estimates: A person each.
+            image_HW3: Image of the request.
+            estimates: Prediction of each person.
             version: The served model version.
         """
         if random.random() >= self.share:
@@ -116,7 +116,7 @@ class PredictionLog:
             _log.exception("a prediction was not logged")
 
     def flush(self) -> None:
-        """Write the rows that are in memory."""
+        """Write the buffered rows."""
         with self._lock:
             rows, self._rows = self._rows, []
         if not rows:
@@ -159,11 +159,11 @@ class PredictionLog:
 
 
 def read_log(folder: Path, *, since: float = 0.0) -> dict[str, npt.NDArray[Any]]:
-    """Read the rows of a log's files, without the images.
+    """Read the rows of a log, without thumbnails.
 
     Args:
         folder: The log.
-        since: Earliest time, seconds since 1970.
+        since: Start of the window, seconds since 1970.
 
     Raises:
         DataError: The folder is absent, or a file is damaged.
@@ -193,7 +193,7 @@ def read_log(folder: Path, *, since: float = 0.0) -> dict[str, npt.NDArray[Any]]
 
 
 def _write(folder: Path, rows: Sequence[Mapping[str, Any]], number: int) -> None:
-    """Write rows into the hours that they belong to."""
+    """Write rows to the folders of their hours."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,4 +1,4 @@
-"""The predictor: images and boxes in, body estimates out. Serving is a shell over it."""
+"""Predictor: images and boxes in, body estimates out."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from hemlets.models.model_folder import ModelCard, load_model
 from hemlets.models.pose import joint_confidence
 
 DEFAULT_FOV_DEG = 55.0
-"""Field of view across the longer image side that is assumed without intrinsics."""
+"""Field of view across the longer image side that is assumed without intrinsics, degrees."""
 
 
 def default_camera(width: int, height: int) -> Camera:
-    """A camera with the stated default field of view."""
+    """Camera with the default field of view."""
     focal = max(width, height) / 2 / np.tan(np.deg2rad(DEFAULT_FOV_DEG) / 2)
     return Camera(fx=float(focal), fy=float(focal), cx=width / 2, cy=height / 2)
 
 
 def read_out(out: PoshOutput) -> NetworkAnswer:
-    """The answer of a network's outputs."""
+    """Extract the answer from a network's outputs."""
     voxel, confidence = out.decoded.voxel_BJ3, joint_confidence(out.pose)
     if confidence is None:
         confidence = torch.full_like(voxel[..., 0], float("nan"))
@@ -55,13 +55,12 @@ class Predictor:
     def __init__(
         self, model: HemletsPosh, card: ModelCard, *, device: str | torch.device = "cpu"
     ) -> None:
-        """Prepare a model, which stays as it is on a CPU and moves to any other device.
+        """Prepare a model; it is moved to the device unless that is a CPU.
 
         Args:
-            model: With its final weights.
-            card: Its description. A CPU that has no arithmetic of the precision that it declares
-                runs in float32, which is slower and exacter.
-            device: Where to run.
+            model: Model with its final weights.
+            card: Model card. A CPU without arithmetic of the declared precision runs in float32.
+            device: Device to run on.
         """
         self.device = torch.device(device)
         self.card = card
@@ -89,16 +88,15 @@ class Predictor:
         """Load a model folder.
 
         Args:
-            folder: of the model.
-            device: that it runs on.
-            flip_test: whether to average with the mirrored image's prediction; as the model card
-                has it by default.
-            precision: of the arithmetic; as the model card has it by default.
-            second_look: whether to look again at people whom the network is unsure of
-                (`hemlets.inference.looks`); likewise.
+            folder: Model folder.
+            device: Device to run on.
+            flip_test: Whether to average with the prediction of the mirrored crop; by default as
+                in the model card, like the next two.
+            precision: Precision of the arithmetic.
+            second_look: Whether to predict unsure people again (`hemlets.inference.looks`).
 
         Raises:
-            CheckpointError: The folder is not a whole model.
+            CheckpointError: The folder is incomplete or damaged.
         """
         model, card = load_model(folder)
         asked = {"flip_test": flip_test, "precision": precision, "second_look": second_look}
@@ -107,11 +105,11 @@ class Predictor:
 
     @property
     def version(self) -> str:
-        """Version of the model, carried by each estimate."""
+        """Version of the model."""
         return self.card.version
 
     def shows_person(self, person_confidence: float) -> bool | None:
-        """Whether a confidence is that of a person; None where the model can't tell."""
+        """Whether a confidence reaches the person threshold; None if the model has none."""
         known = self.card.person
         if known is None or known.statistic != PERSON_STATISTIC or np.isnan(person_confidence):
             return None
@@ -120,10 +118,10 @@ class Predictor:
     def predict(
         self, requests: Sequence[PredictionRequest], *, batch_size: int = 32
     ) -> list[BodyEstimate]:
-        """Predict one body a request.
+        """Predict one body per request.
 
         Raises:
-            InputError: An image, box or camera that can't be used; names its position.
+            InputError: An invalid image, box or camera; names the request.
         """
         results: list[BodyEstimate] = []
         for start in range(0, len(requests), batch_size):
@@ -132,7 +130,7 @@ class Predictor:
 
     def outputs(self, crop_B3HW: Tensor, *, flip_test: bool = False) -> PoshOutput:
         """Run the network on normalised crops."""
-        # A form prepared for the CPU has its precision in its weights.
+        # A model prepared for the CPU has its precision in its weights.
         cast = self.device.type != "cpu" and self.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, cast):
             out: PoshOutput = (
@@ -146,7 +144,7 @@ class Predictor:
     def _look(
         self, images_HW3: Sequence[npt.NDArray[np.uint8]], crops: list[Crop]
     ) -> tuple[list[Crop], NetworkAnswer]:
-        """What the network sees in crops, or in better ones of the same people."""
+        """Predict crops, with second looks if the model card enables them."""
 
         def look(numbers: Sequence[int], crops: Sequence[Crop]) -> NetworkAnswer:
             images = (images_HW3[number] for number in numbers)

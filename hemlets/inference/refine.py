@@ -1,4 +1,4 @@
-"""Predictions refined by fitting the body to their joints (the paper's "Ours*")."""
+"""Refine predictions by fitting the body to their joints (the paper's "Ours*")."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from hemlets.body.targets import FitTargets
 from hemlets.inference.types import BodyEstimate
 
 _BOX_PX: Final = 100.0
-"""Errors in the image are told as if the box's longer side measured so much, that is in percent:
-a network sees every person at one size, so that its errors grow with the person's."""
+"""Image errors are scaled to a box with this longer side, so that they are in percent: the network
+sees all people at one size, and its errors in pixels grow with the box."""
 
 PREDICTION_FIT = FitConfig(
     joint_mm=150.0,
@@ -31,33 +31,33 @@ PREDICTION_FIT = FitConfig(
     shape_weight=0.0,
     start=StartTrust(pose_share=0.5, root_rad=0.05, betas=0.5),
 )
-"""For joints of a network, as good as they are for people in motion that it has not seen.
+"""Weights for joints predicted by a network for unseen people in motion.
 
-Its image joints are worth most: half lie within 2.5 percent of the box, a tenth far off. Its joints
-in space tell little that its θ doesn't: they are 100 mm off across and 130 mm in depth, whole limbs
-together, hence the wider numbers. The θ holds a pose to half of what motion varies, and the turn of
-the whole body nearly fast: image joints would tilt it in depth, where they know nothing. Box size
-and distance disagree, hence the 400 mm. A network's start comes with its own idea of what is
-likely, so that the general priors are left out. Chosen on the validation split, where most of these
-may be halved or doubled; with twice the freedom of pose the image fits better and space no better.
+Image joints are most accurate: half are within 2.5 % of the box, 10 % are outliers. 3D joints add
+little to θ: their errors (100 mm laterally, 130 mm in depth) are correlated over whole limbs, hence
+the larger values. The prior on θ allows half the variance of motion, and almost none for the root,
+which image joints alone would tilt in depth. Box size and distance disagree, hence 400 mm. The
+general priors are off, because the network's prediction already has one. Chosen on the validation
+split, where most values may be halved or doubled; twice the freedom of pose improves the fit in the
+image but not in 3D.
 """
 
 DETECTED_FIT = PREDICTION_FIT.model_copy(
     update={"joint_px": 1.5, "start": StartTrust(pose_share=0.5, root_rad=0.2, betas=0.5)}
 )
-"""For joints that another program found in the image: they overrule the network's there.
+"""Weights for image joints of another program, which replace the network's.
 
-They don't share the network's errors, and so tell something of the whole body's turn, too.
+Their errors are independent of the network's, so they also inform the root's rotation.
 """
 
 
 class Refiner:
-    """Fits θ and β of predictions to the pose stage's joints, near to where they are.
+    """Fits θ and β to the pose stage's joints, starting from the prediction.
 
     Args:
-        body: The body that θ and β belong to.
-        config: How much joints in space and in the image are trusted.
-        detected: The same where another program found joints in the image.
+        body: Body model of θ and β.
+        config: Weights of joints in space and in the image.
+        detected: Weights for image joints of another program.
     """
 
     def __init__(
@@ -77,17 +77,16 @@ class Refiner:
         masks: Sequence[npt.NDArray[np.bool_] | None] | None = None,
         joints2d_px: Sequence[npt.NDArray[np.float32] | None] | None = None,
     ) -> list[BodyEstimate]:
-        """The same predictions with the fitted θ and β, and the fitted body's joints.
+        """Return predictions with fitted θ and β, and the joints of the fitted body.
 
-        ``joints3d_mm``, ``root_mm`` and ``joints2d_px`` become those of the fitted body, so that
-        placing the body at ``root_mm`` shows it where it was fitted. Box, confidence, camera and
-        flags stay.
+        θ, β, ``joints3d_mm``, ``root_mm`` and ``joints2d_px`` become those of the fitted body; the
+        other fields are unchanged.
 
         Args:
-            estimates: Predictions, of one image or of many.
-            masks: For each the mask (H, W) of its person, where one is known.
-            joints2d_px: For each the joints (18, 2) that another program found, NaN where it did
-                not, or None. They take the place of the network's image joints.
+            estimates: Predictions of any number of images.
+            masks: Mask (H, W) of each person, or None.
+            joints2d_px: Joints (18, 2) of each person from another program, NaN where not found,
+                or None. They replace the network's image joints.
         """
         given = [None] * len(estimates) if joints2d_px is None else list(joints2d_px)
         found = [i for i, joints in enumerate(given) if joints is not None]
@@ -142,7 +141,7 @@ def _in_image(
     trust_J: npt.NDArray[np.float64],
     given_J2: npt.NDArray[np.float32] | None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-    """Image joints to fit to, and their weights: the detector's alone where there is one."""
+    """Image joints and weights: another program's joints if given, else the network's."""
     if given_J2 is None:
         return estimate.joints2d_px, trust_J
     known = np.asarray(np.isfinite(given_J2).all(-1))
@@ -151,13 +150,13 @@ def _in_image(
 
 
 def _side_px(box_xyxy: tuple[float, float, float, float]) -> float:
-    """The box's longer side; a box without extent was never predicted from."""
+    """Longer side of the box."""
     left, top, right, bottom = box_xyxy
     return max(right - left, bottom - top, 1.0)
 
 
 def _trust(confidence: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Weights from heatmap peaks; a network without heatmaps is trusted alike everywhere."""
+    """Weights from joint confidences; uniform for a network without heatmaps."""
     known = np.where(np.isfinite(confidence), confidence, 1.0).astype(np.float64)
     return np.clip(known, 0.05, 1.0)
 

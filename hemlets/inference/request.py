@@ -1,7 +1,7 @@
-"""What a caller asks of one image, in the one form that every entrance parses into.
+"""Request for one image, parsed from every kind of input.
 
-The command line, the endpoint, the MLflow model and Python hand over boxes and a camera as text,
-JSON, tables' cells or arrays, written by strangers; all of it becomes an `ImageRequest` here.
+The command line, the endpoint, the MLflow model and Python pass boxes and a camera as text, JSON,
+table cells or arrays. This module validates all of them and returns an `ImageRequest`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hemlets.core.errors import InputError
 from hemlets.inference.types import Box, Camera
 
 MOST_BOXES: Final = 32
-"""Most people of one request to the endpoint."""
+"""Largest number of boxes in a request to the endpoint."""
 
 BOX_FORM: Final = "[left, top, right, bottom] in pixels, left < right and top < bottom"
 CAMERA_FORM: Final = '{"fx": …, "fy": …, "cx": …, "cy": …} in pixels'
@@ -34,17 +34,19 @@ CAMERA_FORM: Final = '{"fx": …, "fy": …, "cx": …, "cy": …} in pixels'
 _LARGEST: Final = 1e6
 _LARGEST_NORMALISED: Final = 1.5
 _LARGEST_BOX: Final = 5
-"""A person may be cut by the image's edge; more is a box of another image, or in other units."""
+"""Largest side of a box relative to the image: a person may be cut by the edge; a larger box
+belongs to another image or has other units."""
 
 _TINY_IMAGE_PX: Final = 20
 _FOCAL_PX: Final = (1.0, 1e6)
-"""Shorter ones overflow float32 on the way to metres; no lens is near either end."""
+"""Range of focal lengths: shorter ones overflow float32 in metres; real lenses are far from both
+ends."""
 
 _FIELDS: Final = ("box", "boxes", "camera")
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's arrays and numbers as Python's."""
+    """Convert NumPy arrays and numbers to Python's."""
     return value.tolist() if hasattr(value, "tolist") else value
 
 
@@ -56,7 +58,7 @@ def _ordered(box: Box) -> Box:
 
 
 def _named(camera: Any) -> Any:
-    """A camera of four numbers, or one of ours, by names."""
+    """Convert four numbers or a `Camera` to named fields."""
     if isinstance(camera, Camera):
         return dataclasses.asdict(camera)
     camera = _plain(camera)
@@ -67,7 +69,7 @@ def _named(camera: Any) -> Any:
     return camera
 
 
-# Strict numbers: JSON's true is no 1 and "3" is none.
+# Strict numbers: true and "3" are not numbers.
 _Number = Annotated[
     float,
     BeforeValidator(_plain),
@@ -92,12 +94,12 @@ _BOX: Final = TypeAdapter[Box](_Box)
 
 
 class ImageRequest(BaseModel):
-    """Whom to predict in one image.
+    """People to predict in one image.
 
     Attributes:
-        boxes: People's boxes; None to find everybody.
+        boxes: People's boxes; None to detect people.
         camera: Intrinsics; None for the default field of view.
-        alone: One person was asked for by ``box``, so that the answer is no list.
+        alone: Whether the request has ``box``, so that the answer is one person, not a list.
     """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
@@ -108,16 +110,16 @@ class ImageRequest(BaseModel):
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any], *, where: str = "", most: int | None = None) -> Self:
-        """Read a request from fields that somebody else wrote.
+        """Parse a request from untrusted fields.
 
         Args:
-            fields: ``box`` or ``boxes``, and ``camera``: values, or JSON of them. None and NaN, a
-                table's way of leaving out, count as left out.
-            where: Place of the fields, for errors.
-            most: Most boxes; any number when omitted.
+            fields: ``box`` or ``boxes``, and ``camera``: values or JSON. None and NaN (an empty
+                table cell) count as absent.
+            where: Location of the fields for errors.
+            most: Largest number of boxes; unlimited by default.
 
         Raises:
-            InputError: What is wrong with which field.
+            InputError: An invalid field; names it.
         """
         known = {name: value for name, value in fields.items() if not _is_absent(value)}
         for name in known:
@@ -145,7 +147,7 @@ class ImageRequest(BaseModel):
 
 
 def parse_box(value: Any, where: str = "box") -> Box:
-    """A box from four numbers, or from JSON of them.
+    """Parse a box from four numbers or their JSON.
 
     Raises:
         InputError: Not four finite numbers, or no area.
@@ -161,7 +163,7 @@ def parse_box(value: Any, where: str = "box") -> Box:
 
 
 def parse_camera(value: Any, where: str = "camera") -> Camera:
-    """Intrinsics from four numbers, from a mapping or from JSON of either.
+    """Parse intrinsics from four numbers, a mapping or JSON.
 
     Raises:
         InputError: Not a camera.
@@ -191,10 +193,11 @@ _SHAPE_ERRORS: Final = ("missing", "extra_forbidden", "model_type", "model_attri
 
 
 def require_overlap(box: Box, width: int, height: int, where: str) -> None:
-    """Refuse a box that shows nothing of its image, or is in other units.
+    """Refuse a box outside its image or in other units.
 
     Raises:
-        InputError: It covers less than a pixel, looks normalised, or is far larger than the image.
+        InputError: The overlap is below a pixel, or the box looks normalised or is far larger than
+            the image.
     """
     left, top, right, bottom = box
     if max(map(abs, box)) <= _LARGEST_NORMALISED and min(width, height) > _TINY_IMAGE_PX:
@@ -233,7 +236,7 @@ def _parse_boxes(value: Any, where: str, most: int | None) -> tuple[Box, ...]:
 
 
 def _parsed_json(value: Any, where: str, expected: str) -> Any:
-    """JSON of a field; the server's settings decide whether it was parsed before."""
+    """Parse a JSON field, unless the server has parsed it already."""
     if isinstance(value, bytes | bytearray | str):
         try:
             return json.loads(value)
@@ -244,7 +247,7 @@ def _parsed_json(value: Any, where: str, expected: str) -> Any:
 
 
 def _is_absent(value: Any) -> bool:
-    # A table stores what is missing in an otherwise filled column as NaN.
+    # pandas stores empty cells as NaN.
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 

@@ -1,4 +1,4 @@
-"""Everybody in one photograph: what was predicted, drawn and written."""
+"""Results for one photograph: predictions, drawings and files."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Person:
     """A predicted person. Camera frame: x right, y down, z forward, millimetres.
 
     Attributes:
-        estimate: The prediction with all that belongs to it.
-        body_model: What θ and β belong to.
-        detection: How the person was found.
+        estimate: The prediction.
+        body_model: Body model of θ and β.
+        detection: Detection of the person.
     """
 
     estimate: BodyEstimate
@@ -40,7 +40,7 @@ class Person:
 
     @cached_property
     def body(self) -> PlacedBody:
-        """The body in the camera frame, posed when first asked for."""
+        """Posed body in the camera frame, computed at first use."""
         from hemlets.body.placement import place_body
 
         estimate = self.estimate
@@ -58,12 +58,12 @@ class Person:
 
     @property
     def pelvis_mm(self) -> Float:
-        """(3,) in front of the camera."""
+        """(3,) pelvis in the camera frame."""
         return self.estimate.root_mm
 
     @property
     def vertices_mm(self) -> Float:
-        """(V, 3) the skin in front of the camera; `body.faces_F3` are its triangles."""
+        """(V, 3) skin vertices in the camera frame; `body.faces_F3` are the triangles."""
         return self.body.vertices_V3_mm
 
     @property
@@ -83,7 +83,7 @@ class Person:
 
     @property
     def confidence(self) -> float:
-        """0–1 that there is a person: the model's, or the detector's where the model has none."""
+        """Confidence that there is a person, 0–1: the model's, otherwise the detector's."""
         sure = self.estimate.person_confidence
         return self.detection.score if np.isnan(sure) else sure
 
@@ -95,7 +95,7 @@ class Person:
     def to_json(self) -> dict[str, Any]:
         """The estimate's JSON with the detector's score and the body's translation.
 
-        ``transl_mm`` is added to the body model's output to reach the camera frame.
+        ``transl_mm`` translates the body model's output into the camera frame.
         """
         return self.estimate.to_json() | {
             "detection_score": self.detection.score,
@@ -105,13 +105,13 @@ class Person:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class People(Sequence[Person]):
-    """Everybody in one photograph, the largest first; nobody is an empty sequence.
+    """People in one photograph, largest first; may be empty.
 
     Attributes:
         image_HW3: RGB.
         name: The photograph's file name.
         camera: The camera that was used.
-        model_version: What predicted.
+        model_version: Version of the model.
         persons: The people.
     """
 
@@ -134,7 +134,7 @@ class People(Sequence[Person]):
         return len(self.persons)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values: the image, the camera and everybody."""
+        """Plain JSON values: image, camera and people."""
         height, width = self.image_HW3.shape[:2]
         camera = self.camera
         return {
@@ -145,11 +145,11 @@ class People(Sequence[Person]):
         }
 
     def json_line(self) -> str:
-        """The same on one line."""
+        """JSON on one line."""
         return json.dumps(self.to_json(), ensure_ascii=False, allow_nan=False)
 
     def plot(self) -> Image:
-        """The photograph with everybody drawn on it, RGB; one person from the side as well."""
+        """Draw the people on the photograph, RGB; a single person also from the side."""
         from hemlets.reports.drawing import people_picture
 
         return people_picture(self.image_HW3, [(p.estimate, p.body) for p in self.persons])
@@ -163,18 +163,18 @@ class People(Sequence[Person]):
         page: bool = False,
         mesh_suffix: str | None = None,
     ) -> list[Path]:
-        """Write ``NAME.json`` and what else is wanted, each file whole or not at all.
+        """Write ``NAME.json`` and the requested files, each atomically.
 
         Args:
-            folder: Where to.
-            name: What the files' names begin with; the photograph's when omitted.
+            folder: Target folder.
+            name: Prefix of the file names; the photograph's name by default.
             picture: Whether to draw ``NAME.overlay.png``.
-            page: Whether to write ``NAME.html``, everybody in 3D; not where nobody is.
-            mesh_suffix: ``.glb``, ``.obj`` or ``.ply`` for the bodies' meshes; None for none. Of
-                several people each has a file ``NAME.personN``.
+            page: Whether to write the 3D page ``NAME.html``, if there are people.
+            mesh_suffix: ``.glb``, ``.obj`` or ``.ply`` to write meshes, or None. Several people
+                have files ``NAME.personN``.
 
         Returns:
-            The files that were written.
+            Written files.
 
         Raises:
             WorkspaceError: The folder can't be written to.

@@ -1,8 +1,7 @@
-"""Motion without jitter: the One-Euro filter (Casiez et al. 2012), and twice for no lag.
+"""Temporal smoothing: the One-Euro filter (Casiez et al. 2012), also without lag.
 
-The filter is a low pass whose cutoff grows with speed, so that what stands still is calm and what
-moves fast is not held back. Run live it still lags a little. A whole video is filtered forwards
-and backwards, and the mean of both has no lag at all.
+A low-pass filter whose cutoff rises with speed, so that it removes jitter at rest without delaying
+fast motion much. A whole video is filtered forwards and backwards; the mean has no lag.
 
 Shape suffixes: T frames, N points, C coordinates.
 """
@@ -27,39 +26,39 @@ _SPEED_CUTOFF_HZ: Final = 1.0
 
 
 class SmoothingConfig(Config):
-    """How much is smoothed.
+    """Strength of the smoothing.
 
-    The defaults are near the least error on the training clips with 15 to 40 mm of noise, run both
-    ways: a quarter of the jitter, no lag. Live, more speed (6) halves the lag of 1.5 frames.
+    The defaults are near the least error on training clips with 15 to 40 mm of noise, filtered both
+    ways: a quarter of the jitter, no lag. Live, ``per_speed`` of 6 halves the lag of 1.5 frames.
     """
 
     cutoff_hz: float = Field(1.0, gt=0)
-    """Cutoff of what stands still."""
+    """Cutoff at rest, Hz."""
     cutoff_per_m_s: float = Field(2.0, ge=0)
-    """Cutoff that is added for each metre a second of a joint's speed, Hz."""
+    """Increase of the cutoff per joint speed, Hz per m/s."""
     cutoff_per_rad_s: float = Field(1.0, ge=0)
-    """The same for each radian a second of a joint's turn."""
+    """Increase of the cutoff per angular speed, Hz per rad/s."""
     live: bool = False
-    """Whether each frame may know of those before it only, as in a live view."""
+    """Whether to filter forwards only, as a live view requires."""
 
 
 def one_euro(
     values_TNC: npt.NDArray[np.floating[Any]], fps: float, *, cutoff_hz: float, per_speed: float
 ) -> FloatArray:
-    """Filter points, each with the cutoff that its own speed asks for.
+    """Filter points, each with the cutoff for its speed.
 
     Args:
         values_TNC: Points over time.
-        fps: Frames a second.
-        cutoff_hz: Cutoff at rest.
-        per_speed: What is added for each unit a second.
+        fps: Frames per second.
+        cutoff_hz: Cutoff at rest, Hz.
+        per_speed: Increase of the cutoff, Hz per unit per second.
     """
     values = np.asarray(values_TNC, np.float64)
     result = values.copy()
     speed = np.zeros_like(values[0]) if len(values) else values
     keep_speed = _share(np.array(_SPEED_CUTOFF_HZ), fps)
     for frame in range(1, len(values)):
-        # The speed of the filtered point: that of the raw one is mostly noise.
+        # Speed of the filtered point: the speed of the raw point is mostly noise.
         speed += keep_speed * ((values[frame] - result[frame - 1]) * fps - speed)
         cutoff = cutoff_hz + per_speed * np.linalg.norm(speed, axis=-1, keepdims=True)
         result[frame] = result[frame - 1] + _share(cutoff, fps) * (
@@ -69,7 +68,7 @@ def one_euro(
 
 
 def _share(cutoff_hz: FloatArray, fps: float) -> FloatArray:
-    """The new value's share in a low pass of first order."""
+    """Weight of the new value in a first-order low-pass filter."""
     turn = 2.0 * np.pi * cutoff_hz / fps
     return np.asarray(turn / (turn + 1.0))
 
@@ -82,7 +81,7 @@ def smooth(
     per_speed: float,
     live: bool,
 ) -> FloatArray:
-    """The One-Euro filter, run both ways and averaged unless ``live``."""
+    """Apply the One-Euro filter in both directions and average, unless ``live``."""
     forwards = one_euro(values_TNC, fps, cutoff_hz=cutoff_hz, per_speed=per_speed)
     if live:
         return forwards
@@ -93,10 +92,10 @@ def smooth(
 def smooth_estimates(
     estimates: Sequence[BodyEstimate], fps: float, config: SmoothingConfig | None = None
 ) -> list[BodyEstimate]:
-    """One person's predictions in consecutive frames, without jitter.
+    """Smooth one person's predictions in consecutive frames.
 
-    Joints and place are filtered as points, θ as rotations; β is the median, since nobody's
-    shape changes. The joints in the image follow from the filtered ones.
+    Joints and root are filtered as points, θ as rotations; β is the median. Image joints are
+    projected from the filtered joints.
     """
     config = SmoothingConfig() if config is None else config
     if len(estimates) < 2:
@@ -135,10 +134,10 @@ def _projected(joints_J3_mm: FloatArray, estimate: BodyEstimate) -> npt.NDArray[
 def _smooth_turns(
     theta_TJ3: npt.NDArray[np.floating[Any]], fps: float, config: SmoothingConfig
 ) -> npt.NDArray[np.float32]:
-    """Filters rotation matrices' entries and takes the nearest rotation."""
+    """Filter the entries of rotation matrices and project to the nearest rotation."""
     shape = theta_TJ3.shape
     matrices = Rotation.from_rotvec(theta_TJ3.reshape(-1, 3)).as_matrix()
-    # A turn of a small angle moves a matrix by √2 of it.
+    # A rotation by a small angle changes the matrix by √2 times the angle.
     filtered = smooth(
         matrices.reshape(*shape[:2], 9), fps, cutoff_hz=config.cutoff_hz,
         per_speed=config.cutoff_per_rad_s / np.sqrt(2.0), live=config.live,
@@ -148,7 +147,7 @@ def _smooth_turns(
 
 
 def jitter(points_TNC: npt.NDArray[np.floating[Any]]) -> float:
-    """Mean length of points' second differences, in their unit a frame²."""
+    """Mean length of points' second differences, in their unit per frame²."""
     return float(np.linalg.norm(np.diff(points_TNC, n=2, axis=0), axis=-1).mean())
 
 

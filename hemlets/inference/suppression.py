@@ -1,4 +1,4 @@
-"""One detection a person: which of several that show the same person stays."""
+"""Non-maximum suppression: one detection per person."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SIGMAS: Final = (
     0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072,
     0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089,
 )  # fmt: skip
-"""COCO's spread of annotators for each keypoint, over the square root of a person's area."""
+"""COCO's annotator spread of each keypoint, relative to the square root of a person's area."""
 
 _FEWEST: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FoundPerson:
-    """A person as the detector's network reads one.
+    """Person detected by the network.
 
     Attributes:
         keypoints_K3: COCO's 17 keypoints: x, y in image pixels, and score, 0–1.
@@ -46,15 +46,15 @@ class FoundPerson:
 
 
 def suppress(people: Sequence[FoundPerson], *, keypoint_score: float) -> list[FoundPerson]:
-    """The surest of those that show the same person, the surest first; equal ones by their place.
+    """Return the most confident of duplicate detections, by confidence; ties by position.
 
-    Two show the same person where the boxes nearly coincide or the sure keypoints agree, or where
-    the box of one that is far less sure lies in the other's and takes up much of it. Boxes alone
-    decide no earlier, so that people who hold each other both stay.
+    Two detections are duplicates if their boxes nearly coincide, their sure keypoints agree, or the
+    box of a far less sure detection lies in the other's and covers much of it. Partial overlap of
+    boxes alone does not count, so that people who hold each other both stay.
 
     Args:
-        people: From any number of passes over an image.
-        keypoint_score: From where on a keypoint is sure.
+        people: Detections of any number of passes over an image.
+        keypoint_score: Least score of a sure keypoint.
     """
     order = sorted(range(len(people)), key=lambda i: (-people[i].score, i))
     chosen: list[FoundPerson] = []
@@ -81,10 +81,9 @@ def _same(one: FoundPerson, surer: FoundPerson, keypoint_score: float) -> bool:
 
 
 def keypoint_similarity(one: FoundPerson, other: FoundPerson, keypoint_score: float) -> float:
-    """COCO's object keypoint similarity over the keypoints that are sure in both; 0 with few.
+    """COCO's object keypoint similarity over keypoints that are sure in both; 0 if few are.
 
-    A person's scale is that of the larger box: a detection of a torso alone is compared with the
-    whole person as one of it.
+    The scale is that of the larger box, so that a detection of a torso matches the whole person.
     """
     sure = (one.keypoints_K3[:, 2] > keypoint_score) & (other.keypoints_K3[:, 2] > keypoint_score)
     if sure.sum() < _FEWEST:
@@ -96,13 +95,13 @@ def keypoint_similarity(one: FoundPerson, other: FoundPerson, keypoint_score: fl
 
 
 def box_iou(one: Array, other: Array) -> float:
-    """Area that two boxes share, as a share of what both cover."""
+    """Intersection over union of two boxes."""
     shared = box_overlap(one, other)
     whole = float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])) - shared
     return shared / whole if whole > 0 else 0.0
 
 
 def box_overlap(one: Array, other: Array) -> float:
-    """Area that two boxes share."""
+    """Area of the intersection of two boxes."""
     low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
     return float(np.prod(np.clip(high - low, 0, None)))

@@ -1,7 +1,7 @@
-"""When a video's frames are shown, and how a variable frame rate becomes a constant one.
+"""Frame times of a video, and conversion of a variable frame rate to a constant one.
 
-Phones and screen recorders write frames when they have them. Motion files and smoothing need a
-constant rate, so such a video is resampled: at each moment the frame that is on screen then.
+Phones and screen recorders write frames at a variable rate. Motion files and smoothing need a
+constant rate, so such a video is resampled with the frame on screen at each time.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import Final
 import numpy as np
 
 DEFAULT_FPS: Final = 25.0
-"""Where neither the container nor the time stamps say a rate."""
+"""Frame rate if neither the container nor the time stamps give one."""
 
 _PLAUSIBLE_FPS: Final = (1.0, 1000.0)
 _MOST_OFF: Final = 2.0
-"""Intervals by which a frame, or the gap before it, may be off a constant rate; the jitter of a
-camera's clock is below one."""
+"""Largest deviation from a constant rate, in frame intervals; the jitter of a camera's clock is
+below one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """A constant rate, and the frame of the file that is shown at each of its moments.
+    """Constant frame rate, with the source frame shown at each output time.
 
     Attributes:
-        fps: Frames a second.
-        source_frames: Number of the file's frame for each frame at that rate.
-        resampled: Whether the file's own rate is variable.
+        fps: Frames per second.
+        source_frames: Frame number in the file for each output frame.
+        resampled: Whether the file has a variable rate.
     """
 
     fps: float
@@ -37,18 +37,18 @@ class Timing:
 
     @classmethod
     def of(cls, times_s: Sequence[float], stated_fps: float) -> Timing:
-        """Find the timing of a file.
+        """Compute the timing of a file.
 
         Args:
-            times_s: When each frame is shown, seconds.
-            stated_fps: What the container says; anything where it says nothing.
+            times_s: Presentation time of each frame, seconds.
+            stated_fps: Frame rate from the container; used if the times give none.
         """
         n = len(times_s)
         low, high = _PLAUSIBLE_FPS
         stated = stated_fps if low <= stated_fps <= high else None
         times = np.asarray(times_s, float)
         every_frame = tuple(range(n))
-        # Some containers carry no time stamps; their reader then gives the same one again.
+        # Some containers have no time stamps; their reader repeats the same one.
         if n < 3 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
             return cls(fps=stated or DEFAULT_FPS, source_frames=every_frame, resampled=False)
         interval = (times[-1] - times[0]) / (n - 1)
@@ -64,6 +64,6 @@ class Timing:
             )
         fps = min(stated or DEFAULT_FPS, 60.0)
         moments = times[0] + np.arange(round((times[-1] - times[0]) * fps) + 1) / fps
-        # A moment just before a time stamp by rounding is that frame's.
+        # Rounding may put a time just before the frame's time stamp.
         shown = np.searchsorted(times, moments + 1e-6, side="right") - 1
         return cls(fps=fps, source_frames=tuple(shown.tolist()), resampled=True)

@@ -1,11 +1,11 @@
-"""Who is who from frame to frame.
+"""Track people from frame to frame.
 
-Each frame's people are assigned to the tracks of the frames before, so that motion and appearance
-agree best over all of them together (Kuhn 1955). Appearance is the colours of body, thighs and
-arms at the predicted joints. (The encoder's pooled features tell poses apart, not people: on the
-clips of ``bench_video.py`` the median cosine of two looks of one person is 0.1, and a twentieth of
-the looks of two people have 0.3 and more.) Whoever is not where they should be is recognised by
-appearance alone, for a while. Colours of people who may hide each other are not believed.
+Each frame's people are assigned to existing tracks by an optimal assignment (Kuhn 1955) of motion
+and appearance. Appearance is the colours of body, thighs and arms at the predicted joints. (The
+encoder's pooled features distinguish poses, not people: on the clips of ``bench_video.py`` the
+median cosine of one person's features is 0.1, and 5 % of pairs of two people have 0.3 or more.) A
+person who leaves the predicted place is re-identified by appearance for a limited time. Colours of
+people who may occlude each other are ignored.
 """
 
 from __future__ import annotations
@@ -25,30 +25,29 @@ from hemlets.inference.types import Box
 Float = npt.NDArray[np.float32]
 
 _LEAST: Final = 0.15
-"""Similarity of motion below which two detections are never the same person."""
+"""Similarity of motion below which two detections are never matched."""
 
 _SCALE: Final = 0.25
-"""Mean joint distance, as a share of the box's longer side, at which similarity has fallen to
-1/e."""
+"""Mean joint distance, relative to the box's longer side, at which similarity falls to 1/e."""
 
 _LOOKS: Final = 0.5
-"""Share of appearance in the likeness of a person who was seen just before."""
+"""Weight of appearance in the similarity to a track seen in the previous frame."""
 
 _RECOGNISED: Final = 0.55
-"""Likeness of appearance from which somebody who was gone is the same."""
+"""Least similarity of appearance for re-identification."""
 
 _MIXED: Final = 0.15
-"""Overlap of two boxes from which the colours of one person may be the other's."""
+"""IoU of two boxes above which their colours may be mixed."""
 
 _NEW_LOOK: Final = 0.1
-"""Share of a frame in a track's appearance."""
+"""Weight of a new frame in a track's appearance."""
 
 _STEADY: Final = 0.5
-"""Share of a frame in a track's velocity."""
+"""Weight of a new frame in a track's velocity."""
 
 
 def box_iou(one: Box, other: Box) -> float:
-    """Area that two boxes share, as a share of what both cover.
+    """Intersection over union of two boxes.
 
     >>> box_iou((0, 0, 2, 2), (1, 0, 3, 2))
     0.3333333333333333
@@ -73,17 +72,17 @@ _PLACES: Final = (
     ((Joint.RIGHT_SHOULDER, Joint.RIGHT_ELBOW), (0.5,)),
     ((Joint.LEFT_SHOULDER, Joint.LEFT_ELBOW), (0.5,)),
 )
-"""Where colours are looked at: shares of the way between two joints."""
+"""Positions of the colour samples between two joints."""
 
 _PATCH: Final = 0.12
-"""Half of a patch's side over the torso's length."""
+"""Half side of a colour patch, relative to the torso's length."""
 
 _COLOUR_SCALE: Final = 60.0
-"""Mean distance of colours, 0-255, at which likeness has fallen to 1/e."""
+"""Mean distance of colours, 0–255, at which similarity falls to 1/e."""
 
 
 def appearance(image_HW3: Image, joints2d_px: npt.NDArray[np.floating]) -> Float | None:
-    """Mean colours (7 × 3) of a person's parts; None where too few are in the image.
+    """Mean colours (7, 3) of a person's parts; None if too few are in the image.
 
     Args:
         image_HW3: RGB.
@@ -105,7 +104,7 @@ def appearance(image_HW3: Image, joints2d_px: npt.NDArray[np.floating]) -> Float
 
 
 def alike(one_C3: Float | None, other_C3: Float | None) -> float | None:
-    """Likeness of two appearances, 0–1; None where nothing is known of it."""
+    """Similarity of two appearances, 0–1; None if unknown."""
     if one_C3 is None or other_C3 is None:
         return None
     gap_C = np.linalg.norm(one_C3 - other_C3, axis=-1)
@@ -115,14 +114,14 @@ def alike(one_C3: Float | None, other_C3: Float | None) -> float | None:
 
 @dataclass(kw_only=True)
 class _Known:
-    """A track.
+    """Track.
 
     Attributes:
-        number: Unique.
-        last: How the person was seen last.
-        frame: When.
-        look_C3: Mean appearance; None without.
-        velocity_2: Of the box's middle, pixels a frame.
+        number: Unique number.
+        last: Last detection.
+        frame: Frame of the last detection.
+        look_C3: Mean appearance; None if unknown.
+        velocity_2: Velocity of the box's centre, pixels per frame.
     """
 
     number: int
@@ -132,7 +131,7 @@ class _Known:
     velocity_2: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
 
     def motion(self, found: Detection, frame: int) -> float:
-        """Similarity of where the person should be now and where somebody was found."""
+        """Similarity of a track's predicted position and a detection."""
         if self.last.box_xyxy is None or found.box_xyxy is None:
             return 1.0
         ahead = self.velocity_2 * (frame - self.frame)
@@ -147,7 +146,7 @@ class _Known:
         return box_iou((left, top, right, bottom), found.box_xyxy)
 
     def see(self, found: Detection, frame: int, look_C3: Float | None) -> None:
-        """Go on with what was found."""
+        """Update the track with a detection."""
         if self.last.box_xyxy is not None and found.box_xyxy is not None:
             moved = (_middle(found.box_xyxy) - _middle(self.last.box_xyxy)) / (frame - self.frame)
             self.velocity_2 = self.velocity_2 + _STEADY * (moved - self.velocity_2)
@@ -164,12 +163,12 @@ def _middle(box: Box) -> npt.NDArray[np.float64]:
 
 
 class Tracker:
-    """Numbers people through a video's frames.
+    """Assigns track numbers to people in consecutive frames.
 
     Args:
-        max_gap: Frames that somebody may be missing and still be the same by motion.
-        memory: Frames that somebody may be missing and still be recognised by appearance.
-        most: Tracks that are remembered.
+        max_gap: Largest gap in frames for a match by motion.
+        memory: Largest gap in frames for a match by appearance.
+        most: Largest number of remembered tracks.
     """
 
     def __init__(self, *, max_gap: int = 10, memory: int = 250, most: int = 200) -> None:
@@ -183,12 +182,12 @@ class Tracker:
         detections: Sequence[Detection],
         looks: Sequence[Float | None] | None = None,
     ) -> list[int]:
-        """The number of each person of a frame; frames come in order.
+        """Return the track number of each person; frames must come in order.
 
         Args:
-            frame: Its number.
-            detections: Its people.
-            looks: Appearance of each, see `appearance`; None where it is not known.
+            frame: Frame number.
+            detections: People in the frame.
+            looks: Appearance of each person, see `appearance`; None if unknown.
         """
         looks = _unmixed(detections, [None] * len(detections) if looks is None else looks)
         self._tracks = [t for t in self._tracks if frame - t.frame <= self._memory + 1]
@@ -232,7 +231,7 @@ class Tracker:
 
 
 def _unmixed(detections: Sequence[Detection], looks: Sequence[Float | None]) -> list[Float | None]:
-    """The appearances, but for those of people who may be hidden by others."""
+    """Appearances without those of people who may be occluded."""
     boxes = [detection.box_xyxy for detection in detections]
     return [
         None

@@ -1,4 +1,4 @@
-"""What goes into a prediction and what comes out."""
+"""Inputs and outputs of prediction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Box = tuple[float, float, float, float]
 
 
 class Flag(StrEnum):
-    """Assumptions that a prediction rests on and that its reader must know about."""
+    """Assumptions behind a prediction."""
 
     WHOLE_IMAGE_BOX = "whole-image-box"
     DEFAULT_FIELD_OF_VIEW = "default-field-of-view"
@@ -28,7 +28,7 @@ class Flag(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """Pinhole intrinsics in pixels of the whole image; pixel centres lie at +0.5."""
+    """Pinhole intrinsics in pixels of the whole image; pixel centres are at +0.5."""
 
     fx: float
     fy: float
@@ -51,11 +51,11 @@ class PredictionRequest:
 
     Attributes:
         image_HW3: RGB, uint8.
-        box_xyxy: The person's box in pixels: left, top, right, bottom. The whole image when
-            omitted, and flagged.
-        camera: Intrinsics. A stated default field of view when omitted, and flagged.
-        name: Place in errors: the photo or the person's field. Its number among the requests when
-            omitted.
+        box_xyxy: The person's box in pixels: left, top, right, bottom. By default the whole image,
+            which is flagged.
+        camera: Intrinsics; by default an assumed field of view, which is flagged.
+        name: Name for errors: the photo or the field of the person; by default the number of the
+            request.
     """
 
     image_HW3: npt.NDArray[np.uint8]
@@ -66,24 +66,24 @@ class PredictionRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class BodyEstimate:
-    """A predicted person. Camera frame: x right, y down, z forward, millimetres.
+    """Predicted person. Camera frame: x right, y down, z forward, millimetres.
 
     Attributes:
         joints3d_mm: (18, 3) joints of the pose stage, relative to the pelvis.
-        root_mm: (3,) pelvis in the camera frame, at the distance that gives the skeleton the bone
-            length which predictions have on average.
+        root_mm: (3,) pelvis in the camera frame, at the distance where the skeleton has the mean
+            bone length of predictions.
         joints2d_px: (18, 2) joints in the image.
         confidence: (18,) in 0–1, see `hemlets.models.pose.joint_confidence`; NaN (null in JSON)
             from a network without heatmaps.
-        theta: (24, 3) SMPL θ as axis-angles; the root turns the body into the camera frame.
+        theta: (24, 3) SMPL θ as axis-angles; the root rotates the body into the camera frame.
         betas: (10,) SMPL β.
-        box_xyxy: The box that was used.
-        camera: The camera that was used.
-        flags: Assumptions made for want of input.
-        model_version: What predicted it.
-        person: Whether `person_confidence` reaches the threshold that was set on the validation
-            split; None where the model has none. Where it is False, everything else is what the
-            network sees in a place with probably nobody in it.
+        box_xyxy: The box used.
+        camera: The camera used.
+        flags: Assumptions in place of missing input.
+        model_version: Version of the model.
+        person: Whether `person_confidence` reaches the threshold of the validation split; None if
+            the model has none. Where False, the box probably contains nobody and the other fields
+            have no meaning.
     """
 
     joints3d_mm: Float
@@ -109,11 +109,11 @@ class BodyEstimate:
 
     @property
     def person_confidence(self) -> float:
-        """Confidence in 0–1 that there is a person: `hemlets.models.codecs.person_confidence`.
+        """Confidence that there is a person, 0–1: `hemlets.models.codecs.person_confidence`.
 
         NaN (null in JSON) from a network without heatmaps.
         """
-        # It brings torch; the types alone must stay cheap to import.
+        # Imported here: it imports torch, and the types must stay cheap to import.
         from hemlets.models.codecs import person_confidence
 
         return float(person_confidence(self.confidence))

@@ -1,6 +1,6 @@
-"""Frames in, tracks out: who is where in each, predicted, numbered and smoothed.
+"""Video: predict, track and smooth the people of consecutive frames.
 
-Everybody stands in the space of the one camera. Nothing here keeps a frame longer than its batch.
+All people are in one camera frame. Frames are not stored beyond their batch.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from hemlets.inference.tracks import Tracker, appearance
 from hemlets.inference.types import BodyEstimate, Camera, PredictionRequest
 
 Finder = Callable[[int, Image], Sequence[Detection]]
-"""From a frame's number and pixels to the people in it."""
+"""Function from frame number and pixels to the people in the frame."""
 
 
 class Seen(NamedTuple):
-    """A person in a frame.
+    """Person in a frame.
 
     Attributes:
-        number: The track's, unique in the video.
+        number: Number of the track, unique in the video.
         estimate: The prediction.
     """
 
@@ -38,7 +38,7 @@ class Seen(NamedTuple):
 
 
 def openpose_finder(files: Mapping[int, Path]) -> Finder:
-    """What OpenPose wrote about each frame; a frame without a file has nobody.
+    """Finder that reads OpenPose files; a frame without a file has no people.
 
     Args:
         files: File of each frame, as `hemlets.inference.openpose_folder.pair_frames` gives them.
@@ -53,13 +53,13 @@ def openpose_finder(files: Mapping[int, Path]) -> Finder:
 
 
 class Follower:
-    """Predicts the people of consecutive frames and numbers them.
+    """Predicts and tracks the people of consecutive frames.
 
     Args:
         predictor: The model.
-        finder: Who is where.
-        camera: The same for all frames.
-        tracker: Numbers people; one with its defaults when omitted.
+        finder: Function that detects people.
+        camera: Camera of all frames.
+        tracker: Tracker; by default one with default settings.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Follower:
         self._frame = 0
 
     def follow(self, frames: Sequence[Image]) -> list[list[Seen]]:
-        """Everybody in each of the next frames, whose people go through the network together."""
+        """Predict the people of the next frames as one batch."""
         found: list[list[Detection]] = []
         for image in frames:
             found.append(list(self._finder(self._frame, image)))
@@ -111,12 +111,12 @@ class Follower:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Track:
-    """One person through a video.
+    """Track of one person in a video.
 
     Attributes:
-        number: Unique in the video.
-        frames: The frames that show the person, in order; there may be gaps.
-        estimates: A prediction for each.
+        number: Number, unique in the video.
+        frames: Frames that show the person, in order, with possible gaps.
+        estimates: Prediction for each frame.
     """
 
     number: int
@@ -124,18 +124,18 @@ class Track:
     estimates: tuple[BodyEstimate, ...]
 
     def runs(self) -> list[slice]:
-        """Stretches of the track without a gap, as slices of its frames."""
+        """Sections of the track without gaps, as slices of its frames."""
         cuts = (np.flatnonzero(np.diff(self.frames) > 1) + 1).tolist()
         edges = [0, *cuts, len(self.frames)]
         return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
 
 def tracks_of(frames: Sequence[Sequence[Seen]], timing: Timing) -> list[Track]:
-    """The tracks of frames at a constant rate, by number, unsmoothed.
+    """Build unsmoothed tracks at a constant frame rate, by number.
 
     Args:
-        frames: Everybody in each frame as decoded.
-        timing: Which of them is shown at each moment of the constant rate.
+        frames: People in each decoded frame.
+        timing: Resampling to a constant rate.
     """
     seen: dict[int, list[tuple[int, BodyEstimate]]] = {}
     for moment, source in enumerate(timing.source_frames):
@@ -152,7 +152,7 @@ def tracks_of(frames: Sequence[Sequence[Seen]], timing: Timing) -> list[Track]:
 
 
 def smooth_track(track: Track, fps: float, config: SmoothingConfig | None = None) -> Track:
-    """The track without jitter; each stretch without a gap by itself."""
+    """Smooth each section of a track without gaps."""
     estimates: list[BodyEstimate] = []
     for run in track.runs():
         estimates += smooth_estimates(track.estimates[run], fps, config)
@@ -160,13 +160,13 @@ def smooth_track(track: Track, fps: float, config: SmoothingConfig | None = None
 
 
 class SmoothWindow:
-    """Smooths what a picture shows some frames after it was seen.
+    """Smooths people in a live view with a fixed delay.
 
-    A frame is shown once the frames after it, that the filter sees backwards, are there.
+    A frame is returned when the ``ahead`` frames after it, for the backward filter, have arrived.
 
     Args:
-        fps: Frames a second.
-        ahead: Frames that are waited for. With 0 the filter is live and lags a little.
+        fps: Frames per second.
+        ahead: Delay in frames. With 0 the filter runs forwards only, with a small lag.
     """
 
     _BEHIND = 12
@@ -180,14 +180,14 @@ class SmoothWindow:
         self._shown = 0
 
     def add(self, people: Sequence[Seen]) -> list[list[Seen]]:
-        """The next frame's people; the people of frames that can be shown now, in order."""
+        """Add the next frame's people; returns the people of frames that are ready, in order."""
         self._frames.append(list(people))
-        # Together, so that the filter runs over their surroundings once.
+        # In one call, so that the filter runs once over their neighbours.
         enough = 2 * self._ahead if self._ahead else 1
         return self._smooth(self._ahead) if len(self._frames) - self._shown >= enough else []
 
     def end(self) -> list[list[Seen]]:
-        """The people of the frames that are left."""
+        """Return the people of the remaining frames."""
         return self._smooth(0)
 
     def _smooth(self, ahead: int) -> list[list[Seen]]:

@@ -1,9 +1,8 @@
-"""Frames of a file, a camera or a stream, each decoded once and with its time stamp.
+"""Frames of a file, camera or stream, decoded once with time stamps.
 
-OpenCV's FFmpeg (LGPL) decodes, also streams over HTTP and RTSP, with timeouts; interlaced files are
-decoded by `hemlets.data.interlaced`. A camera or stream
-is read by a thread that keeps the newest frame only, so that latency does not grow where prediction
-is slower than the camera.
+OpenCV's FFmpeg (LGPL) decodes files and streams over HTTP and RTSP, with timeouts;
+`hemlets.data.interlaced` decodes interlaced files. A thread reads a camera or stream and stores
+only the newest frame, so that latency does not grow if prediction is slower than the camera.
 """
 
 from __future__ import annotations
@@ -25,17 +24,18 @@ from hemlets.inference.people import Image
 from hemlets.inference.timing import DEFAULT_FPS
 
 TIMEOUT_S: Final = 10.0
-"""Time for a stream to open, and for each of its frames to arrive."""
+"""Longest wait for opening a stream and for each frame, seconds."""
 
 _SCHEMES: Final = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://", "udp://", "srt://")
 
 
 class Frame(NamedTuple):
-    """A picture of a video.
+    """Frame of a video.
 
     Attributes:
         image_HW3: RGB.
-        time_s: When it is shown: since the video's start in a file, since opening when live.
+        time_s: Presentation time, seconds since the start of the file or since opening a live
+            source.
     """
 
     image_HW3: Image
@@ -43,20 +43,20 @@ class Frame(NamedTuple):
 
 
 class StoppedError(InputError):
-    """A camera or stream gives no more frames."""
+    """A camera or stream has stopped."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoSource:
-    """Something that gives frames.
+    """Source of frames.
 
     Attributes:
-        address: A file, a camera's number or a stream's address.
-        name: For results' files and messages, without passwords.
+        address: File, camera number or stream address.
+        name: Name for results and messages, without passwords.
         size: Width and height, pixels.
-        stated_fps: What the container or camera says; `DEFAULT_FPS` where it says nothing.
-        live: A camera or stream: frames that nobody waits for are left out.
-        timeout_s: Longest wait for a frame of a live one.
+        stated_fps: Frame rate from the container or camera; `DEFAULT_FPS` if unknown.
+        live: Whether it is a camera or stream; frames between two reads are skipped.
+        timeout_s: Longest wait for a frame of a live source.
     """
 
     address: str
@@ -70,10 +70,10 @@ class VideoSource:
 
     @classmethod
     def open(cls, address: str | Path, *, timeout_s: float = TIMEOUT_S) -> VideoSource:
-        """Open a file, a camera by its number, or a stream by its address; decode one frame.
+        """Open a file, a camera by number, or a stream by address, and decode one frame.
 
         Raises:
-            InputError: It is absent, or gives nothing that can be decoded in time.
+            InputError: It is absent, or no frame could be decoded in time.
         """
         text = str(address)
         stream = text.lower().startswith(_SCHEMES)
@@ -113,16 +113,16 @@ class VideoSource:
         )
 
     def frames(self) -> Iterator[Frame]:
-        """All frames, once; the source is closed afterwards.
+        """Iterate over the frames once, then close the source.
 
         Raises:
-            StoppedError: A live source gives no more frames.
+            StoppedError: A live source has stopped.
         """
         return self._newest() if self.live else self._every()
 
     def _every(self) -> Iterator[Frame]:
         try:
-            # After the first frame the reader's position is that of the frame last read.
+            # After the first frame, the reader's position is that of the last frame read.
             yield Frame(self._first, self._reader.get(cv2.CAP_PROP_POS_MSEC) / 1e3)
             while True:
                 fine, frame = self._reader.read()
@@ -153,10 +153,10 @@ class VideoSource:
 
 
 def count_frames(file: Path) -> int:
-    """Frames of a file, decoded to the end: containers don't always say the truth.
+    """Count the frames of a file by decoding it: containers may be wrong.
 
     Raises:
-        InputError: It is absent, or no video that can be read.
+        InputError: It is absent, or not a readable video.
     """
     source = VideoSource.open(file)
     if source.live:
@@ -165,7 +165,7 @@ def count_frames(file: Path) -> int:
 
 
 class _Newest:
-    """Reads frames as they come and keeps the last one."""
+    """Reads frames continuously and stores the newest."""
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader
@@ -173,7 +173,7 @@ class _Newest:
         self._frame: Frame | None = None
         self._ended = self._closed = False
         self._changed = threading.Condition()
-        # A driver that hangs must not keep the program from ending.
+        # A hanging driver must not keep the program from ending.
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -191,7 +191,7 @@ class _Newest:
             self._reader.release()
 
     def take(self, timeout_s: float) -> Frame | None:
-        """The newest frame that was not taken yet; None where none comes any more."""
+        """Return the newest frame not yet taken; None on time-out."""
         with self._changed:
             self._changed.wait_for(lambda: self._frame is not None or self._ended, timeout_s)
             frame, self._frame = self._frame, None

@@ -1,9 +1,9 @@
-"""Annotated videos that browsers play.
+"""Write annotated videos that browsers play.
 
-H.264 in MP4 where PyAV is installed (the extra ``video``), else VP8 in WebM by OpenCV, which needs
-nothing more. PyAV is under the BSD licence; its wheels bring FFmpeg (LGPL) with x264 (GPL), so that
-it is no dependency of the core, and whoever passes it on in an image passes these on, too. Where an
-FFmpeg has OpenH264 (BSD), that is taken.
+H.264 in MP4 if PyAV is installed (extra ``video``), otherwise VP8 in WebM by OpenCV. PyAV has the
+BSD licence, but its wheels contain FFmpeg (LGPL) with x264 (GPL); it is therefore not a dependency
+of the core, and an image with it redistributes them. OpenH264 (BSD) is preferred if the FFmpeg has
+it.
 """
 
 from __future__ import annotations
@@ -30,49 +30,49 @@ _ENCODERS: Final[dict[str, dict[str, str]]] = {
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "33", "b": "0"},
 }
 _TICKS: Final = 90_000
-"""Of a second, that time stamps are in."""
+"""Time base, ticks per second."""
 
 
 class VideoSink(Protocol):
-    """Takes the frames of a video.
+    """Protocol of a video writer.
 
     Attributes:
-        encoder: FFmpeg's name of what encodes.
+        encoder: FFmpeg's name of the encoder.
     """
 
     encoder: str
 
     def add(self, image_HW3: Image, time_s: float) -> None:
-        """The next RGB frame, and when it is shown."""
+        """Add an RGB frame with its presentation time."""
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining data."""
 
 
 def playable_suffix() -> str:
-    """Ending of the files that browsers play and that can be written here."""
+    """Suffix of a browser-playable format that can be written here."""
     return ".mp4" if find_spec("av") is not None else ".webm"
 
 
 @contextmanager
 def video_sink(path: Path, fps: float, size: tuple[int, int]) -> Iterator[VideoSink]:
-    """Write a video frame by frame; the file is there, whole, once the block has ended.
+    """Write a video frame by frame; the file appears, complete, at the end of the block.
 
     Args:
-        path: ``.mp4`` (H.264 with PyAV, else MPEG-4 part 2, which browsers don't play) or
-            ``.webm`` (VP8). Only H.264 has each frame's own time; else frames are repeated or left
-            out.
-        fps: Frames a second.
-        size: Width and height, pixels. H.264 of an odd one repeats the last column or row.
+        path: ``.mp4`` (H.264 with PyAV, otherwise MPEG-4 part 2, which browsers don't play) or
+            ``.webm`` (VP8). Only H.264 stores each frame's time; otherwise frames are repeated or
+            skipped.
+        fps: Frames per second.
+        size: Width and height, pixels. H.264 repeats the last column or row of an odd size.
 
     Raises:
-        InputError: Another ending, or a file that this machine's encoders can't write.
+        InputError: Another suffix, or no encoder of this machine can write the file.
         WorkspaceError: The folder can't be written to.
     """
     if path.suffix not in _FOURCC:
         raise InputError("the video can't be written", where=path, expected="NAME.mp4, NAME.webm")
     with atomic_path(path) as scratch:
-        # The writers look at the ending.
+        # The writers choose the format by the suffix.
         partial = scratch.with_name(scratch.name + path.suffix)
         kind = _AvSink if path.suffix == ".mp4" and find_spec("av") is not None else _OpenCvSink
         try:

@@ -1,9 +1,9 @@
-"""Joints of one body corrected together, after each was decoded from a volume of its own.
+"""Joint refinement: correct the independently decoded joints of a body together.
 
-A volume says where one joint lies; that a left leg was taken for the right one, that a forearm is
-too long or that a foot lies below the crop's edge shows only beside the other joints. Layers of
-attention over the 18 joints read what the volumes say, how sure they are, and the features at each
-joint, and move the joints, also out of the crop.
+Each volume locates one joint independently; swapped legs, a forearm of wrong length or a foot below
+the crop's edge are detectable only from all joints together. Attention layers over the 18 joints
+read their decoded positions, spreads and local features, and predict corrections, which may move
+joints out of the crop.
 
 Shape suffixes: B batch, J 18 joints, C channels, H W map.
 """
@@ -18,18 +18,18 @@ from hemlets.models.attention import AttentionLayer
 
 _CHANNELS = 128
 _OPINIONS = 3 + 3 + 3 + 2
-"""Joints from volume and keypoints, their spread, joints from the volume alone, score and whether
-there is one."""
+"""Inputs per joint: positions from volume and keypoints, their spread, position from the volume
+alone, score, and whether there is a score."""
 
 
 class JointRefinement(nn.Module):
-    """Corrections to decoded joints.
+    """Predicts corrections of decoded joints.
 
     Args:
-        layers: Of attention.
-        map_channels: Of the map that is read at the joints.
-        feature_channels: Of the crop's pooled features.
-        cells_xyz: Of the volume.
+        layers: Number of attention layers.
+        map_channels: Channels of the map that is sampled at the joints.
+        feature_channels: Channels of the crop's pooled features.
+        cells_xyz: Cells of the volume.
     """
 
     def __init__(
@@ -57,19 +57,19 @@ class JointRefinement(nn.Module):
         map_BCHW: Tensor,
         feature_BC: Tensor,
     ) -> Tensor:
-        """Corrected joints in voxels.
+        """Return corrected joints in voxels.
 
-        A joint whose keypoint is sure stays where it is in the image: what teaches the correction
-        are renderings, and keypoints know photographs.
+        A joint with a sure keypoint keeps its image position: the correction is trained on
+        renderings, the keypoints on photographs.
 
         Args:
             voxel_BJ3: Decoded joints.
-            spread_BJ3: Standard deviations of what they are the means of.
-            alone_BJ3: Joints decoded from the volume alone.
-            score_BJ: Of the joints' keypoints, NaN where there is none; None from a network
-                without.
-            map_BCHW: Features of the places in the crop.
-            feature_BC: Features of the crop.
+            spread_BJ3: Standard deviations of the decoded distributions.
+            alone_BJ3: Joints decoded from the volume without keypoints.
+            score_BJ: Keypoint scores, NaN where a joint has no keypoint; None from a network
+                without keypoints.
+            map_BCHW: Feature map of the crop.
+            feature_BC: Pooled features of the crop.
         """
         if score_BJ is None:
             score_BJ = torch.full_like(voxel_BJ3[..., 0], torch.nan)
@@ -91,7 +91,7 @@ class JointRefinement(nn.Module):
         tokens = self.opinions(opinions) + self.seen(seen_BJC) + self.joint_JC
         tokens = tokens + self.crop(feature_BC.float())[:, None]
         moved = self.correction(self.norm(self.layers(tokens)))
-        # Squared, few joints of photographs move that the keypoints have right.
+        # Squaring the score keeps correct joints of photographs in place.
         free_BJ1 = (1 - sure_BJ1) ** 2
         free_BJ3 = torch.cat([free_BJ1, free_BJ1, torch.ones_like(free_BJ1)], -1)
         refined: Tensor = voxel_BJ3 + moved * free_BJ3
