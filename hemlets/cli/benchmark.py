@@ -130,12 +130,17 @@ def score(
 
 
 def _check_files(predictions: Path, annotations: Path, shards: Path | None) -> None:
+    from hemlets.evaluation.predictions import Predictions
+
     wanted = {
         "PREDICTIONS": (predictions, "a predictions file, e.g. predictions.parquet"),
         "--annotations": (annotations, "annotations.parquet of the data that was predicted"),
     }
     for given, (path, expected) in wanted.items():
         if path.is_file():
+            if path == predictions:
+                # What a file of others lacks is said first: it takes the longest to mend.
+                Predictions.info_of(path)
             continue
         inside = path / expected.rpartition("e.g. ")[2].partition(" ")[0]
         raise ConfigError(

@@ -27,8 +27,8 @@ def video(
         str,
         typer.Argument(
             metavar="VIDEO",
-            help="A file (MP4, AVI, MOV, MKV, WebM), a camera's number, or an address: "
-            "rtsp://…, http://….",
+            help="A file (MP4, MOV, AVI, MKV, WebM, MPEG-TS, …), a camera's number, or an "
+            "address: rtsp://…, http://….",
         ),
     ],
     openpose: Annotated[
@@ -96,20 +96,6 @@ def video(
         )
     given_camera = None if camera is None else parse_camera(camera)
     given_box = None if box is None else parse_box(box)
-    if source.lower().endswith(".gif"):
-        raise ConfigError(
-            "an animated GIF can't be read",
-            where=source,
-            expected="an MP4, AVI, MOV, MKV or WebM file, a camera's number, or an address",
-            remedy=f"convert it: ffmpeg -i {source} {Path(source).stem}.mp4",
-        )
-    if source.lower().endswith((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")):
-        raise ConfigError(
-            "this is a photo, not a video",
-            where=source,
-            expected="an MP4, AVI, MOV, MKV or WebM file, a camera's number, or an address",
-            remedy=f"for a photo: hemlets predict {source}",
-        )
     require_folder(out)
 
     from hemlets.cli.footage import VideoPredictor

@@ -1,28 +1,44 @@
-"""Read photographs from files, folders, arrays and PIL images."""
+"""Read photographs from files, folders, bytes, arrays and PIL images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from os import PathLike, fspath
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from os import PathLike, fsdecode, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
 from hemlets.core.errors import InputError
+from hemlets.core.redaction import redact_url
+from hemlets.data.table.images import on_white, require_few_pixels, require_known_range
 
 if TYPE_CHECKING:
     from PIL import Image as Pil
 
 Image = npt.NDArray[np.uint8]
-ImageSource = "str | PathLike[str] | Image | Pil.Image"
+ImageSource = "str | PathLike[str] | bytes | Readable | Image | Pil.Image"
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Suffixes of photographs in a folder."""
 
+_UNREAD_SUFFIXES: Final = (
+    ".heic", ".heif", ".avif", ".gif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw",
+)  # fmt: skip
+"""Suffixes of photographs that can't be read: refused by name instead of ignored."""
+
 _LARGEST_FILE: Final = 200_000_000
+_ADDRESS: Final = re.compile(r"[a-z][a-z0-9]+:/", re.IGNORECASE)
 _FORM: Final = "a JPEG, PNG, WebP, BMP or TIFF file"
+
+
+class Readable(Protocol):
+    """A file that was opened for reading bytes."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """At most so many bytes."""
 
 
 class Photo(NamedTuple):
@@ -47,14 +63,16 @@ def read_photo(path: Path) -> Image:
 
     try:
         if path.stat().st_size > _LARGEST_FILE:
-            raise InputError(
-                f"the file has {path.stat().st_size / 1e6:.0f} MB",
-                where=path,
-                expected=f"at most {_LARGEST_FILE / 1e6:.0f} MB",
-                remedy="scale the photo down",
-            )
+            raise _too_many_bytes(path.stat().st_size, path)
         data = path.read_bytes()
     except FileNotFoundError:
+        if _ADDRESS.match(str(path)):
+            raise InputError(
+                "this is an address, not a file",
+                where=redact_url(str(path).replace(":/", "://", 1)),
+                expected=_FORM,
+                remedy="download the photo, and give its file",
+            ) from None
         raise InputError(
             "the photo does not exist",
             where=path,
@@ -78,33 +96,32 @@ def read_photo(path: Path) -> Image:
 
 
 def to_photo(source: object) -> Photo:
-    """Convert a path, an RGB array or a PIL image.
+    """Convert a path, a file's bytes, an open file, an RGB array or a PIL image.
 
     Raises:
-        InputError: Another type, or a file that can't be read.
+        InputError: Another type, or an image that can't be used.
     """
-    if isinstance(source, str | PathLike):
-        path = Path(fspath(source))
-        return Photo(read_photo(path), path.name)
-    if isinstance(source, np.ndarray):
-        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or not source.size:
-            raise InputError(
-                f"an array of shape {source.shape} and type {source.dtype}",
-                where="image",
-                expected="RGB of shape (H, W, 3), uint8",
-                remedy="from OpenCV, turn the channels around: image[..., ::-1]",
-            )
-        return Photo(np.ascontiguousarray(source), "image")
-    if _is_pil(source):
-        from PIL import ImageOps
+    from hemlets.data.table import decode_image
 
+    if isinstance(source, str | PathLike):
+        path = Path(fsdecode(fspath(source)))
+        return Photo(read_photo(path), path.name)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return Photo(decode_image(bytes(source)), "image")
+    if _is_file(source):
+        return _read_open_file(source)
+    if _is_pil(source):
         name = Path(getattr(source, "filename", "") or "image").name
-        upright = ImageOps.exif_transpose(source).convert("RGB")
-        return Photo(np.asarray(upright, np.uint8), name)
+        return Photo(_of_pil(source, name), name)
+    if hasattr(source, "__array__"):
+        array = np.asarray(source)
+        _require_rgb(array)
+        return Photo(np.ascontiguousarray(array), "image")
     raise InputError(
         f"an image of type {type(source).__name__}",
         where="image",
-        expected="a path, an RGB array or a PIL image, or a list, folder or generator of them",
+        expected="a path, a file's bytes, an RGB array or a PIL image, or a list, folder or "
+        "generator of them",
     )
 
 
@@ -115,18 +132,115 @@ def several(source: object) -> Iterator[object] | None:
         InputError: A folder without photographs.
     """
     if isinstance(source, str | PathLike):
-        folder = Path(fspath(source))
+        folder = Path(fsdecode(fspath(source)))
         if not folder.is_dir():
             return None
-        photos = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+        known = (*SUFFIXES, *_UNREAD_SUFFIXES)
+        photos = sorted(p for p in folder.iterdir() if p.suffix.lower() in known)
         if not photos:
             raise InputError(
                 "there are no photos in this folder", where=folder, expected=", ".join(SUFFIXES)
             )
         return iter(photos)
-    if isinstance(source, np.ndarray) or _is_pil(source):
+    single = isinstance(source, bytes | bytearray | memoryview | Mapping)
+    if single or hasattr(source, "__array__") or _is_pil(source) or _is_file(source):
         return None
     return iter(source) if isinstance(source, Iterable) else None
+
+
+def _require_rgb(array: npt.NDArray[Any]) -> None:
+    shape, kind = array.shape, array.dtype
+    if array.ndim == 3 and shape[2] == 3 and kind == np.uint8 and array.size:
+        require_few_pixels(shape[1], shape[0], "image")
+        return
+    raise InputError(
+        f"an array of shape {shape} and type {kind}",
+        where="image",
+        expected="RGB of shape (H, W, 3), uint8",
+        remedy=_remedy(array),
+    )
+
+
+def _remedy(array: npt.NDArray[Any]) -> str:
+    """Name the operation that turns an array into an image."""
+    shape, kind = array.shape, array.dtype
+    if not array.size:
+        return "give an image that has pixels"
+    if array.ndim == 4:
+        return "give the images of a batch as a list: list(images)"
+    if array.ndim == 2:
+        return "repeat a grey image's channel: np.repeat(image[..., None], 3, 2)"
+    if array.ndim == 3 and shape[2] not in (1, 3, 4) and shape[0] in (1, 3, 4):
+        return "put the channels last: image.transpose(1, 2, 0)"
+    if array.ndim == 3 and shape[2] == 1:
+        return "repeat a grey image's channel: np.repeat(image, 3, 2)"
+    if array.ndim == 3 and shape[2] == 4:
+        return "leave the alpha channel out: image[..., :3]"
+    if np.issubdtype(kind, np.floating):
+        if np.nanmax(array) <= 1:
+            return "the values look like 0 to 1: (255 * image).round().astype(np.uint8)"
+        return "round the values, if they are 0 to 255: image.round().astype(np.uint8)"
+    if kind == np.uint16:
+        return "make 16 bits 8: (image // 257).astype(np.uint8)"
+    if np.issubdtype(kind, np.integer):
+        return "store the values, if they are 0 to 255, as bytes: image.astype(np.uint8)"
+    return "from OpenCV, turn the channels around: image[..., ::-1]"
+
+
+def _of_pil(image: Pil.Image, name: str) -> Image:
+    from PIL import ImageOps
+
+    require_few_pixels(*image.size, name)
+    require_known_range(image.mode, name)
+    try:
+        upright = ImageOps.exif_transpose(image)
+        if "A" in upright.getbands() or "transparency" in upright.info:
+            return on_white(upright, name)
+        if upright.mode.startswith("I;16"):
+            # Pillow would cut off what is above 255.
+            grey = np.asarray(upright).astype(np.uint16) >> 8
+            return np.repeat(grey.astype(np.uint8)[..., None], 3, 2)
+        return np.asarray(upright.convert("RGB"), np.uint8)
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise InputError(
+            f"the image can't be decoded: {error}", where=name, expected="a whole image"
+        ) from error
+
+
+def _read_open_file(file: Readable) -> Photo:
+    from hemlets.data.table import decode_image
+
+    given = getattr(file, "name", None)
+    name = Path(given).name if isinstance(given, str) else "image"
+    try:
+        data = file.read(_LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"the file can't be read: {error}", where=name, expected="a file opened for reading"
+        ) from error
+    if not isinstance(data, bytes):
+        raise InputError(
+            "the file was opened as text",
+            where=name,
+            expected="bytes",
+            remedy='open it with mode "rb"',
+        )
+    if len(data) > _LARGEST_FILE:
+        raise _too_many_bytes(len(data), name)
+    return Photo(decode_image(data, where=name), name)
+
+
+def _too_many_bytes(size: int, where: str | Path) -> InputError:
+    return InputError(
+        f"the file has {size / 1e6:.0f} MB",
+        where=where,
+        expected=f"at most {_LARGEST_FILE / 1e6:.0f} MB",
+        remedy="scale the photo down",
+    )
+
+
+def _is_file(source: object) -> TypeGuard[Readable]:
+    return callable(getattr(source, "read", None))
 
 
 def _is_pil(source: object) -> TypeGuard[Pil.Image]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -14,7 +16,7 @@ from hemlets.core.errors import AssetError, InputError
 from hemlets.core.workspace import Workspace
 from hemlets.inference.champion import find_model
 from hemlets.inference.detector import MultiPoseDetector
-from hemlets.inference.images import Image, several, to_photo
+from hemlets.inference.images import Image, Readable, several, to_photo
 from hemlets.inference.people import Detection, PersonDetector, predict_people
 from hemlets.inference.predictor import Predictor, default_camera
 from hemlets.inference.request import ImageRequest
@@ -24,7 +26,46 @@ from hemlets.inference.types import Camera
 if TYPE_CHECKING:
     from PIL import Image as Pil
 
-    One = str | PathLike[str] | Image | Pil.Image
+    One = str | PathLike[str] | bytes | Readable | Image | Pil.Image
+
+
+class SomeImagesError(InputError):
+    """Some images of a list can't be used.
+
+    Attributes:
+        results: Everybody of each image; None for one that can't be used.
+        errors: What is wrong, by number in the list.
+    """
+
+    def __init__(self, results: list[People | None], errors: dict[int, InputError]) -> None:
+        self.results, self.errors = results, errors
+        number, first = next(iter(errors.items()))
+        super().__init__(
+            f"{len(errors)} of {len(results)} images can't be used: {first.what}",
+            where=f"image {number}: {first.where}",
+            expected=first.expected,
+            remedy=f"{first.remedy + '; ' if first.remedy else ''}the error's results has the "
+            "others",
+        )
+
+
+class _Each(Iterator[People]):
+    """Predictions one after another; after an image that can't be used the next ones follow."""
+
+    def __init__(self, predict: Callable[[object], People], images: Iterator[object]) -> None:
+        self._predict, self._images = predict, enumerate(images)
+
+    def __next__(self) -> People:
+        number, image = next(self._images)
+        try:
+            return self._predict(image)
+        except InputError as error:
+            raise InputError(
+                error.what,
+                where=f"image {number}: {error.where}",
+                expected=error.expected,
+                remedy=error.remedy,
+            ) from error
 
 
 class Model:
@@ -139,18 +180,21 @@ class Model:
         """Predict the people in an image, or in several.
 
         Args:
-            image: A path, an RGB array (H, W, 3) of uint8, or a PIL image; or a list, a folder or
-                a generator of them.
+            image: A path, a file's bytes, an open file, an RGB array (H, W, 3) of uint8, or a PIL
+                image; or a list, a folder or a generator of them.
             boxes: People's boxes in pixels: left, top, right, bottom. People are returned in this
                 order. By default people are detected and returned by size, largest first.
             camera: fx, fy, cx, cy in pixels; by default a field of view of 55°.
 
         Returns:
             The people of an image; a list of them for a list of images, and an iterator for a
-            folder or generator, which holds one image in memory at a time.
+            folder or generator, which holds one image in memory at a time. An unusable photo of a
+            folder is left out with a warning; one of a generator raises, and the iterator can
+            continue.
 
         Raises:
             InputError: An image, box or camera that can't be used.
+            SomeImagesError: Some images of a list can't be used; it has the others' results.
         """
         asked = ImageRequest.parse(
             {"boxes": None if boxes is None else list(boxes), "camera": camera}
@@ -165,12 +209,43 @@ class Model:
                 expected="boxes with one image",
                 remedy="call the model once for each image",
             )
-        each = (self._predict_one(one, asked) for one in many)
-        return list(each) if isinstance(image, list | tuple) else each
+        if isinstance(image, list | tuple):
+            return self._predict_list(image, asked)
+        if isinstance(image, str | PathLike):
+            return self._predict_folder(many, asked)
+        return _Each(partial(self._predict_one, asked=asked), many)
 
     def _predict_one(self, image: object, asked: ImageRequest) -> People:
         photo = to_photo(image)
         return self.predict(photo.image_HW3, asked, name=photo.name)
+
+    def _predict_list(self, images: Sequence[object], asked: ImageRequest) -> list[People]:
+        results: list[People | None] = []
+        errors: dict[int, InputError] = {}
+        for number, image in enumerate(images):
+            try:
+                results.append(self._predict_one(image, asked))
+            except InputError as error:
+                results.append(None)
+                errors[number] = error
+        if errors:
+            raise SomeImagesError(results, errors)
+        return [people for people in results if people is not None]
+
+    def _predict_folder(self, photos: Iterator[object], asked: ImageRequest) -> Iterator[People]:
+        errors: list[InputError] = []
+        answered = False
+        for photo in photos:
+            try:
+                people = self._predict_one(photo, asked)
+            except InputError as error:
+                errors.append(error)
+                warnings.warn(f"left out {error.where}: {error.what}", stacklevel=2)
+                continue
+            answered = True
+            yield people
+        if not answered:
+            raise errors[0]
 
     def predict(
         self,

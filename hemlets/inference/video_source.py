@@ -19,7 +19,7 @@ import numpy as np
 
 from hemlets.core.errors import InputError
 from hemlets.core.redaction import redact_url
-from hemlets.data.video_file import open_video_file
+from hemlets.data.video_file import VIDEO_FORM, open_video_file
 from hemlets.inference.people import Image
 from hemlets.inference.timing import DEFAULT_FPS
 
@@ -82,8 +82,8 @@ class VideoSource:
             raise InputError(
                 "there is no such video file",
                 where=text,
-                expected="an MP4, AVI, MOV, MKV or WebM file, a camera's number, or an address "
-                "that begins with rtsp:// or http://",
+                expected=f"{VIDEO_FORM}, a camera's number, or an address that begins with "
+                "rtsp:// or http://",
                 remedy="check the path; relative ones start at the folder that you are in",
             )
         reader = _reader(text, stream=stream, timeout_s=timeout_s)
@@ -95,8 +95,7 @@ class VideoSource:
                 "the stream gives no picture" if stream else "the camera gives no picture"
                 if live else "the file is no video that can be read",
                 where=shown,
-                expected=f"a picture within {timeout_s:g} s" if live else "MP4, AVI, MOV, MKV or "
-                "WebM",
+                expected=f"a picture within {timeout_s:g} s" if live else VIDEO_FORM,
                 remedy="check that a player shows it, and that no other program has it open"
                 if live else None,
             )  # fmt: skip

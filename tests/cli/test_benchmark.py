@@ -8,6 +8,8 @@ import json
 import re
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hemlets.cli import main
@@ -79,6 +81,18 @@ def test_one_command_scores_each_protocol_of_the_papers_tables(protocol, scored)
         for cell in table["cells"]:
             assert f">{cell['title']}<" in page
     assert not re.search(r"(src|href)='?\"?https?:", page)
+
+
+def test_what_a_predictions_file_of_others_lacks_is_said_before_the_annotations_are(
+    tmp_path, capsys
+):
+    pq.write_table(pa.table({"sample_id": ["a"]}), tmp_path / "theirs.parquet")
+    code = main(
+        ["benchmark", "score", str(tmp_path / "theirs.parquet"), "--annotations",
+         str(tmp_path / "none.parquet"), "--protocol", "open"]
+    )  # fmt: skip
+    assert code == 1
+    assert "docs/howto/predictions.md lists" in capsys.readouterr().err
 
 
 def test_table_1_has_the_papers_15_actions_in_its_order_and_their_mean(scored):

@@ -74,8 +74,9 @@ def test_a_video_that_is_not_there_is_named(tmp_path):
 
 
 def test_a_photo_is_sent_to_the_command_for_photos(tmp_path):
+    cv2.imwrite(str(tmp_path / "one.JPG"), np.zeros((20, 30, 3), np.uint8))
     error = run(tmp_path / "one.JPG").exception
-    assert isinstance(error, ConfigError)
+    assert isinstance(error, InputError)
     assert "this is a photo, not a video" in str(error)
     assert f"hemlets predict {tmp_path / 'one.JPG'}" in str(error)
 
@@ -156,9 +157,10 @@ def test_a_cut_video_is_one_message_without_the_decoders_own(tmp_path, content):
     assert "@ 0x" not in done.stderr
 
 
-def test_an_animated_gif_is_refused_with_how_to_convert_it(tmp_path):
-    file = tmp_path / "walk.gif"
+@pytest.mark.parametrize("name", ["walk.gif", "walk.mp4"])
+def test_an_animated_gif_is_refused_with_how_to_convert_it(tmp_path, name):
+    file = tmp_path / name
     file.write_bytes(b"GIF89a")
     error = run(file).exception
-    assert isinstance(error, ConfigError)
+    assert isinstance(error, InputError)
     assert f"ffmpeg -i {file} walk.mp4" in (error.remedy or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -18,8 +19,8 @@ import hemlets
 from hemlets.body import BodyModel
 from hemlets.core.errors import InputError
 from hemlets.inference import Camera
-from hemlets.inference.images import Image
-from hemlets.inference.model import Model
+from hemlets.inference.images import Image, read_photo, to_photo
+from hemlets.inference.model import Model, SomeImagesError
 from hemlets.inference.people import Detection
 from hemlets.inference.predictor import Predictor
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
@@ -105,8 +106,11 @@ def test_the_same_photo_in_any_form_gives_the_same_people(
     model: hemlets.Model, image: Image, photos: Path
 ) -> None:
     expected = model(image).to_json()["people"]
-    for source in (photos / "b.png", str(photos / "b.png"), Pil.fromarray(image)):
-        assert model(source).to_json()["people"] == expected
+    data = (photos / "b.png").read_bytes()
+    with (photos / "b.png").open("rb") as file:
+        sources = photos / "b.png", str(photos / "b.png"), Pil.fromarray(image), data, file
+        for source in (*sources, io.BytesIO(data)):
+            assert model(source).to_json()["people"] == expected
     assert model(photos / "b.png").name == "b.png"
 
 
@@ -162,13 +166,103 @@ def test_results_are_drawn_and_written_with_everybody(
 
 
 @pytest.mark.parametrize(
-    "source",
-    [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3)), 5],
-    ids=["grey", "RGBA", "floats", "a number"],
+    ("source", "remedy"),
+    [
+        (np.zeros((9, 9), np.uint8), "np.repeat(image[..., None], 3, 2)"),
+        (np.zeros((9, 9, 1), np.uint8), "np.repeat(image, 3, 2)"),
+        (np.zeros((9, 9, 4), np.uint8), "image[..., :3]"),
+        (np.zeros((3, 9, 9), np.uint8), "image.transpose(1, 2, 0)"),
+        (np.zeros((2, 9, 9, 3), np.uint8), "list(images)"),
+        (np.full((9, 9, 3), 0.5), "(255 * image).round().astype(np.uint8)"),
+        (np.full((9, 9, 3), 127.0, np.float32), "image.round().astype(np.uint8)"),
+        (np.zeros((9, 9, 3), np.uint16), "(image // 257).astype(np.uint8)"),
+        (np.zeros((9, 9, 3), np.int64), "image.astype(np.uint8)"),
+        (torch.zeros(3, 9, 9), "image.transpose(1, 2, 0)"),
+        (np.zeros((0, 9, 3), np.uint8), "has pixels"),
+    ],
+    ids=str,
 )
-def test_what_is_no_image_is_refused(model: hemlets.Model, source: object) -> None:
-    with pytest.raises(InputError, match="RGB"):
+def test_an_array_of_another_form_is_refused_with_what_turns_it_into_an_image(
+    model: hemlets.Model, source: object, remedy: str
+) -> None:
+    with pytest.raises(InputError, match="RGB") as raised:
         model(source)  # type: ignore[call-overload]
+    assert remedy in str(raised.value.remedy)
+
+
+@pytest.mark.parametrize("source", [5, None, {"image": "a.jpg"}], ids=str)
+def test_what_is_no_image_is_refused(model: hemlets.Model, source: object) -> None:
+    with pytest.raises(InputError, match="an image of type"):
+        model(source)  # type: ignore[call-overload]
+
+
+def test_an_address_is_no_file_and_its_password_is_not_shown(model: hemlets.Model) -> None:
+    with pytest.raises(InputError, match=r"an address[\s\S]*download the photo") as raised:
+        model("https://ann:secret@example.org/a.jpg")
+    assert "secret" not in str(raised.value)
+
+
+def test_a_file_opened_as_text_is_refused(model: hemlets.Model, photos: Path) -> None:
+    with (photos / "notes.txt").open() as file, pytest.raises(InputError, match='mode "rb"'):
+        model(file)  # type: ignore[call-overload]
+
+
+def test_pil_images_of_other_modes_become_rgb_as_their_files_do(tmp_path: Path) -> None:
+    grey = np.arange(240, dtype=np.uint16).reshape(12, 20)
+    alpha = Pil.fromarray(np.dstack([grey] * 3 + [255 * (grey > 120)]).astype(np.uint8), "RGBA")
+    palette = Pil.fromarray(grey.astype(np.uint8)).convert("P")
+    palette.info["transparency"] = 7
+    for image in (Pil.fromarray(257 * grey), alpha, palette, alpha.convert("LA")):
+        image.save(tmp_path / "a.png")
+        expected = read_photo(tmp_path / "a.png")
+        np.testing.assert_array_equal(to_photo(image).image_HW3, expected)
+    assert (to_photo(alpha).image_HW3[0] == 255).all(), "what is transparent is white"
+
+
+def test_pil_images_whose_pixels_are_not_known_are_refused(tmp_path: Path) -> None:
+    for mode in ("F", "I"):
+        with pytest.raises(InputError, match="black and white are not known"):
+            to_photo(Pil.new(mode, (8, 8)))
+    with pytest.raises(InputError, match="too large"):
+        to_photo(Pil.new("1", (8_000, 8_000)))
+    Pil.effect_noise((64, 64), 90).save(tmp_path / "a.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:2_000])
+    with Pil.open(tmp_path / "cut.png") as cut, pytest.raises(InputError, match="can't be decoded"):
+        to_photo(cut)
+
+
+def test_one_bad_image_of_a_list_is_named_and_the_others_are_not_lost(
+    model: hemlets.Model, image: Image
+) -> None:
+    with pytest.raises(SomeImagesError, match="1 of 3 images") as raised:
+        model([image, b"no image", image])
+    assert [None if r is None else len(r) for r in raised.value.results] == [2, None, 2]
+    assert list(raised.value.errors) == [1]
+    assert "image 1" in str(raised.value.where)
+
+
+def test_bad_photos_of_a_folder_are_left_out_with_a_warning(
+    model: hemlets.Model, photos: Path
+) -> None:
+    (photos / "c.jpg").write_bytes(b"")
+    (photos / "d.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(50))
+    with pytest.warns(UserWarning, match="left out") as warned:
+        assert [people.name for people in model(photos)] == ["a.JPG", "b.png"]
+    assert [Path(str(w.message).split(":")[0]).name for w in warned] == ["c.jpg", "d.heic"]
+    for name in ("a.JPG", "b.png"):
+        (photos / name).unlink()
+    with pytest.warns(UserWarning, match="left out"), pytest.raises(InputError, match="no bytes"):
+        list(model(photos))
+
+
+def test_after_a_bad_image_of_a_generator_the_next_ones_follow(
+    model: hemlets.Model, image: Image
+) -> None:
+    results = model(each for each in (image, image[..., 0], image))
+    assert len(next(results)) == 2
+    with pytest.raises(InputError, match="image 1: image"):
+        next(results)
+    assert [len(people) for people in results] == [2]
 
 
 def test_boxes_for_several_images_are_refused(model: hemlets.Model, image: Image) -> None:

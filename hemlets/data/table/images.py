@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 import warnings
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from hemlets.core.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MAX_PIXELS: Final = 50_000_000
 """Larger images are refused from their header, before a pixel is decoded."""
@@ -22,35 +26,45 @@ MAX_SCANS: Final = 100
 MAX_SCANNED_PIXELS: Final = 10 * MAX_PIXELS
 """Largest pixels × scans of a JPEG: every scan visits every pixel."""
 
-_FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 _START_OF_SCAN: Final = b"\xff\xda"
 _ORIENTATION: Final = 0x112
 _MAX_EXTRANEOUS_BYTES: Final = 64
 """Some cameras pad a JPEG by a few bytes; more are a piece of another file."""
 
-_KNOWN: Final = {
-    b"GIF8": "a GIF",
-    b"%PDF": "a PDF",
-    b"ftypavif": "an AVIF image",
-    b"<svg": "an SVG",
-    b"jP  \r\n": "a JPEG 2000 image",
-    b"\xff\x4f\xff\x51": "a JPEG 2000 image",
-    b"JXL ": "a JPEG XL image",
-    b"\xff\x0a": "a JPEG XL image",
-    b"ftypcrx": "a camera's raw image",
-    b"CR\x02": "a camera's raw image",
-    b"FUJIFILM": "a camera's raw image",
-    b"8BPS": "a Photoshop file",
-    b"#?RADIANCE": "an HDR image",
-    b"v/1\x01": "an OpenEXR image",
+READABLE: Final[Mapping[str, tuple[tuple[int, bytes], ...]]] = {
+    "JPEG": ((0, b"\xff\xd8\xff"),),
+    "PNG": ((0, b"\x89PNG\r\n\x1a\n"),),
+    "WEBP": ((8, b"WEBP"),),
+    "BMP": ((0, b"BM"),),
+    "TIFF": ((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+")),
+}
+"""Formats that are decoded, each by the bytes at a place of its files."""
+
+_UNREADABLE: Final[Mapping[str, tuple[tuple[int, bytes], ...]]] = {
+    "a camera's raw image": ((4, b"ftypcrx"), (8, b"CR\x02"), (0, b"FUJIFILM")),
+    "a GIF": ((0, b"GIF8"),),
+    "a PDF": ((0, b"%PDF"),),
+    "an SVG": ((0, b"<svg"),),
+    "an AVIF image": ((4, b"ftypavif"), (4, b"ftypavis")),
+    "a HEIC image": tuple(
+        (4, b"ftyp" + brand)
+        for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+    ),
+    "a JPEG 2000 image": ((4, b"jP  \r\n"), (0, b"\xff\x4f\xff\x51")),
+    "a JPEG XL image": ((4, b"JXL "), (0, b"\xff\x0a")),
+    "a Photoshop file": ((0, b"8BPS"),),
+    "an HDR image": ((0, b"#?RADIANCE"),),
+    "an OpenEXR image": ((0, b"v/1\x01"),),
+    "an icon": ((0, b"\0\0\1\0"),),
 }
 _NOT_IMAGES: Final = {
     b"<!doctype html": "a web page",
     b"<html": "a web page",
     b"version https://git-lfs": "a pointer of Git LFS",
 }
-
-_HEIF_BRANDS: Final = frozenset({b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1"})
+_EXPECTED: Final = f"one of {', '.join(READABLE)}"
+_RAW_TAGS: Final = (0xC612, 0x14A)
+"""DNGVersion and SubIFDs: such a TIFF begins with a small preview of a raw image."""
 
 _UPRIGHT: Final[dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]]] = {
     2: lambda pixels: pixels[:, ::-1],
@@ -67,7 +81,8 @@ _UPRIGHT: Final[dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8
 def decode_image(data: bytes, *, where: str = "image") -> npt.NDArray[np.uint8]:
     """Decode image bytes to RGB of shape (H, W, 3), upright by its EXIF orientation.
 
-    The work is bounded before decoding: by pixels, and for JPEG by scans.
+    What is transparent is shown on white. The work is bounded before decoding: by pixels, and for
+    JPEG by scans.
 
     Raises:
         InputError: Not a whole image of a supported format, or too much work.
@@ -78,20 +93,21 @@ def decode_image(data: bytes, *, where: str = "image") -> npt.NDArray[np.uint8]:
         with warnings.catch_warnings():
             # Pillow warns of large images, which are refused below.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as header:
+            with Image.open(io.BytesIO(data), formats=tuple(READABLE)) as header:
                 width, height = header.size
                 is_jpeg = header.format in ("JPEG", "MPO")
                 # A JPEG's further images are thumbnails and depth; the first is the photo.
                 several = not is_jpeg and getattr(header, "is_animated", False)
                 bands = header.mode
+                is_raw = not is_jpeg and any(tag in header.getexif() for tag in _RAW_TAGS)
+                has_alpha = "A" in header.getbands() or "transparency" in header.info
                 orientation = header.getexif().get(_ORIENTATION, 1) if is_jpeg else 1
     except Image.DecompressionBombError as error:
         pixels = re.search(r"\d+", str(error))
         raise _too_large(f"{int(pixels[0]):,}" if pixels else "too many", where) from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         raise _unreadable(data, where) from None
-    if width * height > MAX_PIXELS:
-        raise _too_large(f"{width}×{height}", where)
+    require_few_pixels(width, height, where)
     if several:
         raise InputError(
             "the file holds several images or is animated",
@@ -99,19 +115,43 @@ def decode_image(data: bytes, *, where: str = "image") -> npt.NDArray[np.uint8]:
             expected="one image",
             remedy="save the image that is meant as a file of its own",
         )
-    if bands == "F":
-        raise InputError(
-            "the image holds floating-point numbers, whose black and white are not known",
-            where=where,
-            expected="8 or 16 bits a channel",
-            remedy="save it with 8 or 16 bits",
-        )
+    require_known_range(bands, where)
+    if is_raw:
+        raise _of_kind("a camera's raw image", where)
+    if has_alpha:
+        return _decode_with_alpha(data, where)
     if not is_jpeg:
         return _decode_by_opencv(data, where)
     _require_few_scans(data, width * height, where)
     pixels_HW3 = _decode_jpeg(data, where)
     turn = _UPRIGHT.get(orientation)
     return pixels_HW3 if turn is None else np.ascontiguousarray(turn(pixels_HW3))
+
+
+def require_few_pixels(width: int, height: int, where: str) -> None:
+    """Refuse an image of more than `MAX_PIXELS`.
+
+    Raises:
+        InputError: It is too large.
+    """
+    if width * height > MAX_PIXELS:
+        raise _too_large(f"{width}×{height}", where)
+
+
+def require_known_range(mode: str, where: str) -> None:
+    """Refuse one of Pillow's modes whose black and white are not known.
+
+    Raises:
+        InputError: Floating-point numbers or 32-bit integers.
+    """
+    if mode in ("F", "I"):
+        kind = "floating-point numbers" if mode == "F" else "32-bit integers"
+        raise InputError(
+            f"the image holds {kind}, whose black and white are not known",
+            where=where,
+            expected="8 or 16 bits a channel",
+            remedy="save it with 8 or 16 bits",
+        )
 
 
 def encode_jpeg(image_HW3: npt.NDArray[np.uint8], *, quality: int = 92) -> bytes:
@@ -154,10 +194,42 @@ def _decode_by_opencv(data: bytes, where: str) -> npt.NDArray[np.uint8]:
     except cv2.error:
         rgb = None
     if rgb is None:
-        raise InputError(
-            "the image is damaged", where=where, expected=f"one of {', '.join(_FORMATS)}"
-        )
+        raise InputError("the image is damaged", where=where, expected=_EXPECTED)
     return np.asarray(rgb, np.uint8)
+
+
+def on_white(image: Image.Image, where: str) -> npt.NDArray[np.uint8]:
+    """RGB (H, W, 3) of an image with alpha as viewers show it, without what lies below.
+
+    Raises:
+        InputError: Every pixel is transparent.
+    """
+    from PIL import Image
+
+    image = image.convert("RGBA")
+    _, most = image.getchannel("A").getextrema()
+    if most == 0:
+        raise InputError(
+            "every pixel of the image is transparent",
+            where=where,
+            expected="an image that shows something",
+            remedy="save it without transparency",
+        )
+    white = Image.new("RGBA", image.size, "white")
+    return np.asarray(Image.alpha_composite(white, image).convert("RGB"), np.uint8)
+
+
+def _decode_with_alpha(data: bytes, where: str) -> npt.NDArray[np.uint8]:
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=tuple(READABLE)) as stored:
+                upright = ImageOps.exif_transpose(stored).convert("RGBA")
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error):
+        raise InputError("the image is damaged", where=where, expected=_EXPECTED) from None
+    return on_white(upright, where)
 
 
 def _require_few_scans(data: bytes, pixels: int, where: str) -> None:
@@ -183,29 +255,55 @@ def _too_large(pixels: str, where: str) -> InputError:
     )
 
 
+def image_kind(head: bytes) -> str | None:
+    """Name the format of an image file by its first bytes: a key of `READABLE`, else in words.
+
+    >>> image_kind(b"GIF89a"), image_kind(b"BM"), image_kind(b"")
+    ('a GIF', 'BMP', None)
+    """
+    if head[4:8] == b"ftyp" and b"avif" in head[8:32]:
+        return "an AVIF image"
+    text = head[:512].lstrip().lower()
+    if text.startswith(b"<?xml") and b"<svg" in text:
+        return "an SVG"
+    kinds = {**_UNREADABLE, **READABLE}
+    found = (
+        kind for kind, marks in kinds.items() if any(head[at:].startswith(m) for at, m in marks)
+    )
+    return next(found, None)
+
+
 def _unreadable(data: bytes, where: str) -> InputError:
-    expected = f"one of {', '.join(_FORMATS)}"
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        return InputError(
-            "a HEIC image can't be read",
-            where=where,
-            expected=expected,
-            remedy="convert it to JPEG, for example with `heif-convert PHOTO.heic PHOTO.jpg`",
-        )
     if not data:
-        return InputError("the image is empty: it has no bytes", where=where, expected=expected)
+        return InputError("the image is empty: it has no bytes", where=where, expected=_EXPECTED)
     for start, what in _NOT_IMAGES.items():
         if data[:32].lstrip().lower().startswith(start):
             return InputError(
                 f"this is {what}, not an image",
                 where=where,
-                expected=expected,
+                expected=_EXPECTED,
                 remedy="download the image itself",
             )
-    known = next((name for start, name in _KNOWN.items() if start in data[:16]), None)
+    kind = image_kind(data[:512])
+    if kind is None:
+        return InputError(
+            f"not an image that can be read ({len(data)} bytes)", where=where, expected=_EXPECTED
+        )
+    if kind in READABLE:
+        return InputError(
+            f"the {kind} image is cut or damaged",
+            where=where,
+            expected=_EXPECTED,
+            remedy="send the original file, or save it again with an image editor",
+        )
+    return _of_kind(kind, where)
+
+
+def _of_kind(kind: str, where: str) -> InputError:
+    how = ", for example with `heif-convert PHOTO.heic PHOTO.jpg`" if "HEIC" in kind else ""
     return InputError(
-        f"{known} can't be read" if known else f"not an image that can be read ({len(data)} bytes)",
+        f"{kind} can't be read",
         where=where,
-        expected=expected,
-        remedy=f"convert {known} to JPEG or PNG" if known else None,
+        expected=_EXPECTED,
+        remedy=f"convert {'it' if how else kind} to JPEG{how or ' or PNG'}",
     )

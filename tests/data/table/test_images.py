@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from hemlets.core.errors import InputError
 from hemlets.data.table import decode_image, encode_jpeg
@@ -206,7 +206,10 @@ def test_an_image_beyond_pillows_own_limit_is_called_too_large(
     [(b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"), (b"GIF89a", "GIF"), (b"%PDF-1.7", "PDF"),
      (b"\0\0\0\x1cftypavif", "AVIF"), (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
      (b"\0\0\0\x0cJXL \r\n", "JPEG XL"), (b"II*\0\x10\0\0\0CR\x02\0", "raw"),
-     (b"\0\0\0\x18ftypcrx ", "raw"), (b"8BPS\0\1", "Photoshop")],
+     (b"\0\0\0\x18ftypcrx ", "raw"), (b"8BPS\0\1", "Photoshop"),
+     (b"\0\0\0\x1cftypmif1\0\0\0\0mif1heic", "HEIC"), (b"\0\0\0\x18ftyphevx", "HEIC"),
+     (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avif", "AVIF"), (b"\0\0\1\0\1\0", "icon"),
+     (b"<?xml version='1.0'?>\n<svg width='9'>", "SVG")],
 )  # fmt: skip
 def test_a_known_format_that_cant_be_read_is_named_with_a_remedy(start: bytes, name: str) -> None:
     with pytest.raises(InputError, match=name) as caught:
@@ -244,6 +247,25 @@ def test_the_first_image_of_a_stereo_cameras_file_is_the_photo(picture: Image.Im
 def test_floating_point_pixels_are_refused_by_name(picture: Image.Image) -> None:
     with pytest.raises(InputError, match="floating-point"):
         decode_image(_encoded(picture.convert("F"), "TIFF"))
+
+
+def test_what_is_transparent_is_shown_on_white(picture: Image.Image) -> None:
+    half = picture.convert("RGBA")
+    half.putalpha(Image.new("L", (30, 40), 255).crop((0, 0, 60, 40)))
+    for kind in ("PNG", "TIFF"):
+        found = decode_image(_encoded(half, kind))
+        assert np.array_equal(found[:, :30], np.asarray(picture)[:, :30])
+        assert (found[:, 30:] == 255).all()
+    half.putalpha(0)
+    with pytest.raises(InputError, match="every pixel of the image is transparent"):
+        decode_image(_encoded(half, "PNG"))
+
+
+def test_the_preview_in_a_raw_image_is_not_taken_for_the_photo(picture: Image.Image) -> None:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[0xC612] = b"\1\4\0\0"
+    with pytest.raises(InputError, match="a camera's raw image can't be read"):
+        decode_image(_encoded(picture, "TIFF", tiffinfo=tags))
 
 
 def test_a_stereo_cameras_file_is_held_to_what_other_jpegs_are(picture: Image.Image) -> None:

@@ -22,6 +22,7 @@ from hemlets.data.readers.maps2d import COCO
 from hemlets.data.table import Annotations, ShardReader, decode_image
 from hemlets.data.versions.images import Video
 from hemlets.data.versions.ingest import IngestResult, ingest
+from hemlets.inference.video_source import VideoSource
 
 WIDTH, HEIGHT = 100, 80
 Content = dict[str, Any]
@@ -180,6 +181,51 @@ def test_a_video_that_was_cut_is_refused_by_name(tmp_path, share):
     with pytest.raises(InputError, match="video") as raised:
         Video(tmp_path / "cut.mp4", "cut.mp4").frame(19)
     assert str(raised.value.where).startswith("cut.mp4")
+
+
+@pytest.mark.parametrize("format_name", ["mpegts", "avi", "matroska", "mov", "flv", "mpeg", "asf"])
+def test_both_doors_read_the_same_containers(tmp_path: Path, format_name: str) -> None:
+    av = pytest.importorskip("av", reason="PyAV of the extra video is not installed")
+    file = tmp_path / "walk.bin"
+    codec = "flv1" if format_name == "flv" else "mpeg2video"
+    with av.open(str(file), "w", format=format_name) as container:
+        stream = container.add_stream(codec, rate=25, options={"g": "1"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for level in (40, 160, 80, 120, 60, 200):
+            pixels = np.full((96, 128, 3), level, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    assert Video(file, file.name).frame(1).mean() == pytest.approx(160, abs=6)
+    assert len(list(VideoSource.open(file).frames())) == 6
+
+
+@pytest.mark.parametrize(
+    ("start", "what"),
+    [
+        (b"#EXTM3U\n/etc/passwd\n", "playlist"),
+        (b"\xef\xbb\xbf#EXTM3U\nhttp://127.0.0.1:9/a.ts\n", "playlist"),
+        (b"ffconcat version 1.0\nfile other.mp4\n", "playlist"),
+        (b"file 'other.mp4'\n", "playlist"),
+        (b"<?xml version='1.0'?><MPD><BaseURL>http://127.0.0.1:9/</BaseURL></MPD>", "playlist"),
+        (b"[playlist]\nFile1=/etc/passwd\n", "playlist"),
+        (b"\0\0\0\x1cftypheic\0\0\0\0mif1heic", "a HEIC image"),
+        (b"\0\0\0\x1cftypavis\0\0\0\0avifmsf1", "an AVIF image"),
+        (b"GIF89a\1\0\1\0", "a GIF"),
+        (b"RIFF\x40\0\0\0WEBPVP8X", "a photo"),
+        (b"%PDF-1.7\n", "a PDF"),
+        (b"", "no video"),
+        (b"G" + bytes(400), "no video"),
+    ],
+)
+def test_both_doors_refuse_by_its_first_bytes_what_is_no_video(
+    tmp_path: Path, start: bytes, what: str
+) -> None:
+    file = tmp_path / "walk.mp4"
+    file.write_bytes(start + bytes(64) * bool(start))
+    for door in (lambda: Video(file, file.name), lambda: VideoSource.open(file)):
+        with pytest.raises(InputError, match=what) as raised:
+            door()
+        assert "walk.mp4" in str(raised.value.where)
 
 
 OPEN = """
