@@ -103,11 +103,11 @@ class Server:
             env=os.environ | {"HEMLETS_HOME": str(self.home)},
             stdout=subprocess.DEVNULL,
         )
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180
         while time.monotonic() < until:
             assert self._process.poll() is None, "the server has ended"
             try:
-                urllib.request.urlopen(f"{self.address}/api/setup", timeout=5).close()
+                urllib.request.urlopen(f"{self.address}/api/setup", timeout=30).close()
             except OSError:
                 time.sleep(0.05)
             else:
@@ -125,7 +125,7 @@ class Server:
     def _end(self, number: int) -> None:
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(30)
+            self._process.wait(120)
             self._process = None
 
 

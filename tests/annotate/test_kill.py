@@ -43,7 +43,7 @@ class Annotator(threading.Thread):
         self._random = random.Random(name)
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=30)
         try:
             text = None if body is None else json.dumps(body)
             headers = {"Content-Type": "application/json", "X-Hemlets-Page": self._secret}
@@ -112,7 +112,7 @@ class Command:
         """Start it and wait until it answers."""
         self._process = self._context.Process(target=label, kwargs=self._options, daemon=True)
         self._process.start()
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180
         while time.monotonic() < until:
             assert self._process.is_alive(), "the server has ended"
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
@@ -123,7 +123,7 @@ class Command:
     def kill(self) -> None:
         """End it as a power cut would."""
         self._process.kill()
-        self._process.join(30)
+        self._process.join(120)
 
 
 @pytest.mark.services
@@ -141,7 +141,7 @@ def test_no_acknowledged_answer_is_lost_or_doubled_when_the_server_is_killed(
     for _ in range(KILLS):
         # By answers, not by time: also a busy machine is in the middle of its work.
         enough = sum(len(one.acknowledged) for one in annotators) + chance.randint(1, 5)
-        until = time.monotonic() + 30
+        until = time.monotonic() + 180
         while sum(len(one.acknowledged) for one in annotators) < enough:
             assert time.monotonic() < until, "the annotators do not get on"
             time.sleep(0.001)
@@ -151,7 +151,7 @@ def test_no_acknowledged_answer_is_lost_or_doubled_when_the_server_is_killed(
     time.sleep(0.5)
     for one in annotators:
         one.ended.set()
-        one.join(30)
+        one.join(120)
         assert not one.is_alive()
     server.kill()
     with AnswerStore(path, source=None) as log:

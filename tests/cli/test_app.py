@@ -305,7 +305,7 @@ def test_a_reader_that_has_gone_ends_the_command_quietly(tmp_path: Path) -> None
     )
     process.stdout.close()
 
-    assert process.wait(60) == 141
+    assert process.wait(180) == 141
     assert process.stderr.read() == b""
 
 

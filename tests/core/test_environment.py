@@ -122,7 +122,7 @@ class TestReachable:
         before = time.monotonic()
         with pytest.raises(WorkspaceError, match="PREFECT_API_URL") as caught:
             require_reachable("PREFECT_API_URL", health="/health")
-        assert time.monotonic() - before < 10
+        assert time.monotonic() - before < 60
         assert "secret" not in str(caught.value)
 
     def test_what_answers_with_an_error_is_reachable(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,7 +224,7 @@ class Running:
                 start_new_session=True,
             )
 
-    def wait_for(self, pattern: str, seconds: float = 180.0, *, filled: bool = False) -> None:
+    def wait_for(self, pattern: str, seconds: float = 600.0, *, filled: bool = False) -> None:
         """Wait until a path below the workspace exists, or until it is a file with content."""
         deadline = time.monotonic() + seconds
         while not any(_is_there(path, filled) for path in self.home.glob(pattern)):
@@ -238,13 +238,13 @@ class Running:
         self.process.wait()
         return self.printed()
 
-    def interrupt(self, seconds: float = 60.0) -> Printed:
+    def interrupt(self, seconds: float = 180.0) -> Printed:
         """Ctrl-C in a terminal reaches the whole foreground group."""
         os.killpg(self.process.pid, signal.SIGINT)
         self.process.wait(seconds)
         return self.printed()
 
-    def finish(self, seconds: float = 240.0) -> Printed:
+    def finish(self, seconds: float = 900.0) -> Printed:
         """Let it end by itself."""
         self.process.wait(seconds)
         return self.printed()
@@ -258,7 +258,7 @@ class Running:
             err=self._err.read_text(),
         )
 
-    def left(self, seconds: float = 20.0) -> list[str]:
+    def left(self, seconds: float = 60.0) -> list[str]:
         """Processes of the workspace that still run after so many seconds."""
         deadline = time.monotonic() + seconds
         while (found := processes_of(self.home)) and time.monotonic() < deadline:

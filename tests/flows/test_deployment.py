@@ -125,7 +125,7 @@ def test_new_files_start_it_once_and_further_events_queue(
         emit("data.arrived", {"source": "street"})
         emit("drift.alarm", {"of": "images"})
         send_now()
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while len(new := [run for run in runs() if run.id not in started and run.created_by
                       and run.created_by.type == "AUTOMATION"]) < 2:  # fmt: skip
         assert time.monotonic() < deadline

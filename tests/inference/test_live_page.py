@@ -15,7 +15,7 @@ from hemlets.inference.live_page import LivePage
 
 def _get(page: LivePage, path: str, host: str | None = None) -> http.client.HTTPResponse:
     address = page.url.removeprefix("http://").rstrip("/")
-    connection = http.client.HTTPConnection(address, timeout=20)
+    connection = http.client.HTTPConnection(address, timeout=60)
     connection.request("GET", path, headers={} if host is None else {"Host": host})
     return connection.getresponse()
 

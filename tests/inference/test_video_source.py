@@ -57,7 +57,7 @@ def _stream(pictures: list[bytes], *, release: threading.Event, head: bool = Tru
 
 def test_a_camera_that_stops_ends_with_what_to_do_and_without_its_password() -> None:
     with _stream(_jpegs(12), release=threading.Event()) as address:
-        source = VideoSource.open(address, timeout_s=2.0)
+        source = VideoSource.open(address, timeout_s=5.0)
         assert source.live
         assert source.name == "stream"
         frames = source.frames()

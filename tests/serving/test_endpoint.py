@@ -191,14 +191,14 @@ def test_the_token_is_needed(server: TorchServe, pictures: list[bytes], token: s
     with Client(server.url, token) as stranger, pytest.raises(TokenRefusedError, match="token"):
         stranger.predict(pictures[0], BOX)
     for method, path in (("GET", "/models"), ("DELETE", "/models/hemlets-posh")):
-        answer = requests.request(method, server.management_url + path, timeout=10)
+        answer = requests.request(method, server.management_url + path, timeout=60)
         assert answer.status_code == 400
         assert "Token" in answer.json()["message"]
 
 
 def test_the_inference_token_opens_no_management(server: TorchServe):
     headers = {"Authorization": f"Bearer {server.token}"}
-    answer = requests.get(f"{server.management_url}/models", headers=headers, timeout=10)
+    answer = requests.get(f"{server.management_url}/models", headers=headers, timeout=60)
     assert answer.status_code == 400
 
 
@@ -232,7 +232,7 @@ def test_models_from_outside_the_store_are_refused(server: TorchServe, archive: 
 
 def test_metrics_are_in_prometheus_form(server: TorchServe, client: Client, pictures: list[bytes]):
     client.predict(pictures[0], BOX)
-    text = requests.get(server.metrics_url, timeout=10).text
+    text = requests.get(server.metrics_url, timeout=60).text
     assert "ts_inference_requests_total" in text
 
 

@@ -61,7 +61,7 @@ class Backend:
 class RunningFront:
     """A front on an event loop of its own."""
 
-    def __init__(self, backend: str, folder: Path) -> None:
+    def __init__(self, backend: str, folder: Path, *, request_timeout_s: float = 30.0) -> None:
         token_file = folder / "token"
         token_file.write_text(TOKEN)
         settings = FrontSettings(
@@ -73,14 +73,14 @@ class RunningFront:
             token_file=token_file,
             max_request_bytes=100_000,
             most_requests=2,
-            request_timeout_s=1.0,
+            request_timeout_s=request_timeout_s,
             answer_timeout_s=20.0,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._runner = web.AppRunner(Front(settings).application(), shutdown_timeout=0.1)
-        self.port = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(30)
+        self.port = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(120)
         self.url = f"http://127.0.0.1:{self.port}"
 
     async def _start(self) -> int:
@@ -89,7 +89,7 @@ class RunningFront:
         return int(self._runner.addresses[0][1])
 
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(30)
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(120)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -97,7 +97,7 @@ class RunningFront:
     def post(self, path: str = PLACE, token: str | None = TOKEN, **request) -> requests.Response:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         headers |= request.pop("headers", {})
-        return requests.post(f"{self.url}{path}", headers=headers, timeout=30, **request)
+        return requests.post(f"{self.url}{path}", headers=headers, timeout=120, **request)
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_a_version_is_asked_for_and_other_paths_are_not_passed_on(
     assert backend.received[0][0] == f"{PLACE}/2"
     for path in ("/models", "/explanations/x", f"{PLACE}/1/2", "/predictions/..%2fmodels", "/"):
         refusal(front.post(path, files={"image": PHOTO}), 404)
-    assert requests.get(front.url + PLACE, timeout=9).headers["Allow"] == "POST"
+    assert requests.get(front.url + PLACE, timeout=60).headers["Allow"] == "POST"
     assert len(backend.received) == 1
 
 
@@ -179,7 +179,7 @@ def test_a_refusal_by_header_does_not_wait_for_the_body(
     front: RunningFront, header: str, status: int
 ):
     head = f"POST {PLACE} HTTP/1.1\r\nHost: x\r\n{header}Content-Length: 16000000\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", front.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", front.port), timeout=60) as connection:
         connection.sendall(head.encode() + b"only a little")
         assert f" {status} ".encode() in connection.recv(100)
 
@@ -283,11 +283,11 @@ def test_torchserves_statuses_become_ours_and_the_handlers_stay(
 
 
 def test_a_backend_that_is_gone_is_503_and_not_healthy(front: RunningFront, backend: Backend):
-    assert requests.get(f"{front.url}/ping", timeout=9).json() == {"status": "healthy"}
+    assert requests.get(f"{front.url}/ping", timeout=60).json() == {"status": "healthy"}
     backend.status = 500
-    assert requests.get(f"{front.url}/ping", timeout=9).status_code == 503
+    assert requests.get(f"{front.url}/ping", timeout=60).status_code == 503
     backend.close()
-    assert requests.get(f"{front.url}/ping", timeout=9).status_code == 503
+    assert requests.get(f"{front.url}/ping", timeout=60).status_code == 503
     refusal(front.post(files={"image": PHOTO}), 503)
 
 
@@ -308,12 +308,20 @@ def test_more_requests_than_may_wait_are_sent_away_at_once(front: RunningFront, 
     assert front.post(files={"image": PHOTO}).status_code == 200
 
 
-def test_a_body_that_does_not_come_ends_and_gives_its_place_back(front: RunningFront):
+@pytest.fixture
+def hasty_front(backend: Backend, tmp_path: Path) -> Iterator[RunningFront]:
+    running = RunningFront(backend.url, tmp_path, request_timeout_s=1.5)
+    yield running
+    running.close()
+
+
+def test_a_body_that_does_not_come_ends_and_gives_its_place_back(hasty_front: RunningFront):
+    front = hasty_front
     head = (
         f"POST {PLACE} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
         "Content-Type: image/png\r\nContent-Length: 1000\r\n\r\n"
     )
-    slow = [socket.create_connection(("127.0.0.1", front.port), timeout=20) for _ in range(2)]
+    slow = [socket.create_connection(("127.0.0.1", front.port), timeout=60) for _ in range(2)]
     for connection in slow:
         connection.sendall(head.encode() + b"\x89PNG")
     for connection in slow:
@@ -325,5 +333,5 @@ def test_a_body_that_does_not_come_ends_and_gives_its_place_back(front: RunningF
 
 
 def test_an_answer_is_json_even_where_the_path_is_wrong(front: RunningFront):
-    answer = requests.get(f"{front.url}/metrics", timeout=9)
+    answer = requests.get(f"{front.url}/metrics", timeout=60)
     assert "/predictions/MODEL" in json.loads(answer.text)["error"]["expected"]

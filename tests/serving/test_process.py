@@ -78,7 +78,7 @@ def is_worker(process: psutil.Process) -> bool:
     return any("model_service_worker" in part for part in process.cmdline())
 
 
-def await_end(processes: list[psutil.Process], within_s: float = 20.0) -> list[psutil.Process]:
+def await_end(processes: list[psutil.Process], within_s: float = 60.0) -> list[psutil.Process]:
     return psutil.wait_procs(processes, timeout=within_s)[1]
 
 
@@ -112,7 +112,7 @@ def test_a_kept_server_outlives_its_owner_and_is_found_used_and_stopped_again(
 ):
     folder = tmp_path / "instance"
     owner = start_owner(folder, small_archive, "keep")
-    assert owner.wait(timeout=20) == 0
+    assert owner.wait(timeout=120) == 0
     server = TorchServe.attach(folder)
     below = processes_below(supervisor_of(folder))
     try:
@@ -124,7 +124,7 @@ def test_a_kept_server_outlives_its_owner_and_is_found_used_and_stopped_again(
         assert server.alive
     finally:
         server.stop()
-    assert await_end(below, 0.5) == []
+    assert await_end(below, 10) == []
     assert not list(folder.glob("*token*"))
     with pytest.raises(ServingError, match="no TorchServe runs"):
         TorchServe.attach(folder)
@@ -144,7 +144,7 @@ def test_a_server_outlives_the_thread_that_started_it_and_renews_torchserves_tok
         before = (tmp_path / "instance" / "key_file.json").read_text()
         assert server.management.models() == []
         assert (tmp_path / "instance" / "key_file.json").read_text() != before
-        assert requests.get(f"{server.url}/ping", timeout=5).status_code == 200
+        assert requests.get(f"{server.url}/ping", timeout=60).status_code == 200
     finally:
         server.stop()
     assert not server.alive

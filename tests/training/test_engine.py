@@ -122,7 +122,7 @@ def test_sigterm_saves_and_asks_to_be_run_again(
     process = start_process(job)
     _read_until_step(process, 5)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 75
+    assert process.wait(180) == 75
     saved = torch.load(job.out / "checkpoint.pt", weights_only=True)["step"]
     assert saved >= 5
     train(job)

@@ -204,7 +204,7 @@ def test_no_worker_outlives_its_parent(tmp_path: Path, sent: signal.Signals) -> 
         assert len(children) >= 2
         # As a terminal does it: the interrupt reaches the whole group.
         os.killpg(parent.pid, sent) if sent == signal.SIGINT else parent.kill()
-        parent.wait(timeout=60)
+        parent.wait(timeout=180)
         assert wait_until(lambda: not any(map(is_alive, children)), 30.0)
     finally:
         if parent.poll() is None:
