@@ -95,3 +95,21 @@ def _is_running(pid: int) -> bool:
     except (OSError, IndexError):
         return False
     return state not in "ZX"
+
+
+@pytest.fixture
+def interlaced_file(tmp_path: Path) -> Path:
+    """Ten frames of 160×128 at 25 a second, of brightness 0, 20, 40, …, as fields."""
+    av = pytest.importorskip("av", reason="PyAV of the extra video is not installed")
+    import numpy as np
+
+    file = tmp_path / "fields.mkv"
+    with av.open(str(file), "w") as container:
+        options = {"flags": "+ildct+ilme", "g": "1"}
+        stream = container.add_stream("mpeg2video", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 160, 128, "yuv420p"
+        for level in range(0, 200, 20):
+            picture = np.full((128, 160, 3), level, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return file

@@ -36,7 +36,7 @@ def row_crops(
     crop_px: int,
     device: torch.device,
     shrink: int = 1,
-    batch_size: int = 64,
+    batch_size: int = 32,
 ) -> Iterator[RowCrops]:
     """Yield the crops of all rows in order; ``shrink`` is the downscaling factor."""
     reader = ShardReader(shards)

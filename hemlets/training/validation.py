@@ -36,7 +36,7 @@ def validate(
     *,
     precision: torch.dtype,
     device: torch.device,
-    batch_size: int = 64,
+    batch_size: int = 32,
     shrink: int = 1,
 ) -> dict[str, float]:
     """Compute errors on annotated 3D samples with ground-truth boxes.

@@ -16,7 +16,6 @@ from hemlets.cli import footage as video_files
 from hemlets.cli.video import video
 from hemlets.core.errors import ConfigError, InputError
 from hemlets.inference.live_page import LivePage
-from hemlets.inference.motion_file import read_bvh
 from hemlets.inference.people import Detection
 from hemlets.inference.video_source import StoppedError, VideoSource
 from hemlets.inference.video_writer import playable_suffix, write_video
@@ -58,7 +57,7 @@ def test_a_video_becomes_tracks_motion_files_and_an_annotated_video(footage, mod
     assert len(list(drawn.frames())) == 4
     assert "overlay" in result.output
     assert "(libx264)" in result.output or "(VP80)" in result.output or "openh264" in result.output
-    assert len(read_bvh(Path("predictions/walk.person0.frame0.bvh")).root_T3) == 4
+    assert "Frames: 4\n" in Path("predictions/walk.person0.frame0.bvh").read_text()
     assert np.load("predictions/walk.person0.frame0.npz")["poses"].shape == (4, 72)
 
 

@@ -133,17 +133,8 @@ def test_what_is_neither_file_nor_address_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])
-def test_an_interlaced_file_gives_its_pictures_and_times(cut: bool, tmp_path: Path) -> None:
-    av = pytest.importorskip("av", reason="PyAV of the extra video is not installed")
-    file = tmp_path / "fields.mkv"
-    with av.open(str(file), "w") as container:
-        options = {"flags": "+ildct+ilme", "g": "1"}
-        stream = container.add_stream("mpeg2video", rate=25, options=options)
-        stream.width, stream.height, stream.pix_fmt = 160, 128, "yuv420p"
-        for level in range(0, 200, 20):
-            picture = np.full((128, 160, 3), level, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
+def test_an_interlaced_file_gives_its_pictures_and_times(cut: bool, interlaced_file: Path) -> None:
+    file = interlaced_file
     if cut:
         file.write_bytes(file.read_bytes()[: int(0.7 * file.stat().st_size)])
     source = VideoSource.open(file)

@@ -38,6 +38,7 @@ from hemlets.training.calibration import (
 from hemlets.training.config import LossConfig
 from hemlets.training.engine import train
 from hemlets.training.objectives import PoseObjective
+from hemlets.training.validation import validate
 from tests.training.conftest import IMAGE_PX, SHARD, make_columns
 
 CONFIG = PoseNetworkConfig(crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=32)
@@ -191,6 +192,26 @@ def test_the_model_is_read_by_its_second_looks_where_it_will_take_them(
             second_look=second_look,
         )  # fmt: skip
         assert looked == expected
+
+
+def test_no_more_crops_are_predicted_at_once_than_fit_into_a_training_steps_memory(
+    mixed: Path,
+) -> None:
+    """The demo trains on 32 crops a process in bfloat16; calibration mirrors them, in float32."""
+    config = PoseNetworkConfig(crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=16)
+    model = HemletsPosh(config, ShapeNetworkConfig(hidden=32, blocks=0)).eval()
+    rows = Annotations.read(mixed / "annotations.parquet").split("train").take(np.arange(40) % 20)
+    none = rows.take(np.zeros(0, np.int64))
+    seen: list[int] = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    calibrate(
+        model, CalibrationRows(people=rows, backgrounds=none, other_sources=none, shares={}),
+        mixed / "shards", flip_test=True, shrink=1, device=CPU,
+    )  # fmt: skip
+    assert (sum(seen), max(seen)) == (80, 16)
+    seen.clear()
+    validate(model, rows, mixed / "shards", precision=torch.float32, device=CPU)
+    assert (sum(seen), max(seen)) == (40, 32)
 
 
 def test_the_model_is_read_by_what_it_predicts_with_and_without_the_flip_test(mixed: Path) -> None:

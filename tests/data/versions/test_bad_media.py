@@ -247,17 +247,8 @@ def test_the_decoders_own_words_do_not_reach_the_terminal(tmp_path):
     assert (ended.stdout, ended.stderr) == ("refused\n", "")
 
 
-def test_frames_of_an_interlaced_video_are_those_of_their_numbers(tmp_path: Path) -> None:
-    av = pytest.importorskip("av", reason="PyAV of the extra video is not installed")
-    file = tmp_path / "fields.mkv"
-    with av.open(str(file), "w") as container:
-        options = {"flags": "+ildct+ilme", "g": "1"}
-        stream = container.add_stream("mpeg2video", rate=25, options=options)
-        stream.width, stream.height, stream.pix_fmt = 160, 128, "yuv420p"
-        for level in range(0, 200, 20):
-            picture = np.full((128, 160, 3), level, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
+def test_frames_of_an_interlaced_video_are_those_of_their_numbers(interlaced_file: Path) -> None:
+    file = interlaced_file
     video = Video(file, file.name)
     for number in (2, 7, 4):
         assert video.frame(number).mean() == pytest.approx(20 * number, abs=4)
