@@ -1,4 +1,4 @@
-"""The ends of a retraining: a Prefect state, an event, a run name and a notification for each.
+"""Final states of a retraining: Prefect state, event, run name and notification.
 
 Events are named ``hemlets.retraining.promoted``, ``.rejected``, ``.nothing-new`` and ``.failed``.
 Notifications are off by default: ``HEMLETS_NOTIFY`` lists Prefect notification blocks, for example
@@ -28,7 +28,7 @@ UNCHANGED: Final = (
 
 
 class FinalState(StrEnum):
-    """The name of a finished retraining's state."""
+    """Name of the state of a finished retraining."""
 
     PROMOTED = "Promoted"
     REJECTED = "Rejected"
@@ -37,12 +37,12 @@ class FinalState(StrEnum):
 
     @property
     def slug(self) -> str:
-        """The state in names of events."""
+        """The state in event names."""
         return {FinalState.NOTHING_NEW: "nothing-new"}.get(self, self.value.lower())
 
 
 def final_state(decision: Decision, *, unchanged: bool) -> FinalState:
-    """The state of a retraining that came to a decision.
+    """State of a retraining with a decision.
 
     Args:
         decision: What became of the challenger.
@@ -54,7 +54,7 @@ def final_state(decision: Decision, *, unchanged: bool) -> FinalState:
 
 
 def run_name() -> str:
-    """Name of a flow run at its start: date, profile and number."""
+    """Initial name of a flow run: date, profile and number."""
     from prefect.runtime import flow_run
 
     given: Mapping[str, Any] = flow_run.parameters
@@ -65,7 +65,7 @@ def run_name() -> str:
 
 
 def announce(state: FinalState, reasons: tuple[str, ...], facts: Mapping[str, Any]) -> None:
-    """Rename the flow run after its end, emit the event and send the notifications.
+    """Rename the flow run at its end, emit the event and send the notifications.
 
     A tracker or an address that does not answer is logged and never changes the outcome.
 
@@ -89,7 +89,7 @@ def announce(state: FinalState, reasons: tuple[str, ...], facts: Mapping[str, An
 
 
 def announce_resumed(lost: int) -> None:
-    """Emit the event and send the notifications that work of a killed process is taken up.
+    """Emit the event and notifications for a run that resumes work of a killed process.
 
     Args:
         lost: MLflow runs that it left open.

@@ -1,4 +1,4 @@
-"""Profiles: one typed file that says everything about a retraining."""
+"""Profiles: typed settings of a retraining in one file."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ FLOOR_METRICS: Final = (
     "mpjpe_over_mean_pose",
     "mpjpe_over_linear_lifter",
 )
-"""What floors can be set for: the means of the gate split and the ratios to the baselines."""
+"""Metrics with floors: means of the gate split and ratios to the baselines."""
 
 
 class Profile(Config):
-    """A retraining from data to promotion.
+    """Settings of a retraining, from data to promotion.
 
     Attributes:
         start: Weights that the pose stage starts from: the bundled starter weights, or random
@@ -95,7 +95,7 @@ class Profile(Config):
     drift: DriftSettings | None = None
 
     def numbered(self, number: int) -> Profile:
-        """The profile of a numbered retraining, with training people of its own.
+        """Profile of a numbered retraining, with its own training people.
 
         The same number gives the same people. Validation, gate and test people never change.
         """
@@ -166,7 +166,7 @@ def run_number(given: int | str, start: datetime) -> int:
 
 
 PROFILES_VARIABLE: Final = "HEMLETS_PROFILES"
-"""Environment variable with a folder of profiles beside the bundled ones."""
+"""Environment variable with a folder of further profiles."""
 
 
 def _folders() -> list[Path]:

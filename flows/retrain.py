@@ -159,7 +159,7 @@ def _retrain(workspace: Workspace, profile: Profile) -> dict[str, Any]:
 
 
 def _check_requirements(profile: Profile) -> None:
-    """Find out before the training what a later step would miss.
+    """Check the requirements of later steps before the training.
 
     Raises:
         AssetError: The profile starts from weights that do not exist.
@@ -174,7 +174,7 @@ def _check_requirements(profile: Profile) -> None:
 
 @dataclass(kw_only=True)
 class _FlowRun:
-    """What all steps of one flow run share.
+    """State shared by the steps of a flow run.
 
     Attributes:
         parent: The MLflow run of the whole retraining.
@@ -194,7 +194,7 @@ class _FlowRun:
 
     @contextlib.contextmanager
     def step(self, name: str, key: str) -> Iterator[Run]:
-        """The MLflow run of a step's result; ``finished`` if that result was logged before."""
+        """MLflow run of a step's result; ``finished`` if the result was logged before."""
         tags = {"hemlets.stage": name, "code_version": self.code_version}
         with self.tracking.run(key, name, parent=self.parent, tags=tags) as run:
             yield run
@@ -293,7 +293,7 @@ def _train(
     stage: train.Stage,
     work: Callable[[train.Begins], StageResult],
 ) -> StageResult:
-    """Train under a MLflow run that shows the curves while they grow."""
+    """Train with an MLflow run that shows live curves."""
     with contextlib.ExitStack() as stack:
         opened: list[Run] = []
 

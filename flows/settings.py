@@ -1,4 +1,4 @@
-"""Settings of single steps, outside the profile so that a step's code hash excludes the profile."""
+"""Settings of single steps; outside the profile, so that a step's code hash excludes it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class BenchmarkConfig(Config):
 
 
 class CanaryConfig(Config):
-    """The check of the packaged model through a real endpoint.
+    """Test of the packaged model through a real endpoint.
 
     Attributes:
         samples: Held-out images that are posted.
@@ -47,7 +47,7 @@ Hours = Annotated[float, Field(gt=0, le=2000)]
 
 
 class StepTimeouts(Config):
-    """Hours that a step may take before it is ended and the run fails.
+    """Time limit of each step in hours; a step that exceeds it fails the run.
 
     Attributes:
         sync: Of looking at the sources and ingesting what is new.
@@ -69,7 +69,7 @@ class StepTimeouts(Config):
 
 
 class DriftSettings(Config):
-    """The comparison of what the endpoint saw with the champion's benchmark.
+    """Comparison of the endpoint's prediction log with the champion's benchmark.
 
     Attributes:
         log: Folder or ``s3://bucket/prefix`` of the endpoint's prediction log.

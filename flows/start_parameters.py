@@ -1,4 +1,4 @@
-"""Types of the parameters that a retraining is started with: Prefect's page checks them."""
+"""Types of a retraining's parameters, which Prefect's page validates."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Evidence for or against HEMlets: the paper's ablations on features of a frozen encoder."""
+"""The paper's ablations on features of a frozen encoder: evidence for or against HEMlets."""

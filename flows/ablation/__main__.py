@@ -1,4 +1,4 @@
-"""The runs of ``hemlets ablate`` without Prefect and MLflow: ``python -m flows.ablation``."""
+"""Run ``hemlets ablate`` without Prefect and MLflow: ``python -m flows.ablation``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How arms differ: means, and differences with an interval from pairs of equal seeds."""
+"""Compare arms: means, and paired differences with intervals."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def _section(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
 
 
 def _paper(comparison: Comparison) -> list[str]:
-    """The paper's own figures of the same question."""
+    """The paper's figures for the same question."""
     if not comparison.paper:
         return []
     if not comparison.paper.startswith("Table"):

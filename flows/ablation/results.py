@@ -1,4 +1,4 @@
-"""One row a finished run, in a file that can be committed and gone on from."""
+"""Results of finished runs, one row each, in a CSV file that can be committed and continued."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLUMNS: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A finished run.
+    """Finished run.
 
     Attributes:
         key: Hash of everything that the figures depend on.
@@ -45,7 +45,7 @@ class Row:
     curve: tuple[tuple[int, float], ...] = ()
 
     def to_csv(self) -> dict[str, str]:
-        """The row by column."""
+        """Values of the row by column."""
         return {
             "key": self.key,
             "arm": self.arm,
@@ -77,14 +77,14 @@ class Row:
 
 @dataclass(kw_only=True)
 class Results:
-    """The rows of a file, by key."""
+    """Rows of a file, by key."""
 
     path: Path
     rows: dict[str, Row] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Results:
-        """The rows that are there; none where there is no file.
+        """Read the rows of a file; empty if it does not exist.
 
         Raises:
             DataError: The file is no such table; the line is named.
@@ -107,7 +107,7 @@ class Results:
         return cls(path=path, rows=rows)
 
     def add(self, row: Row) -> None:
-        """Keep a row; the file is whole at every moment."""
+        """Add a row; the file is written atomically."""
         self.rows[row.key] = row
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(self.path) as scratch, scratch.open("w", newline="") as stream:

@@ -1,4 +1,4 @@
-"""One run of a study: train an arm under a seed and score it."""
+"""Train one arm with one seed and score it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from hemlets.models.backbones.pretrained import backbone_file
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A run to be done, or done.
+    """Planned or finished run.
 
     Attributes:
         key: Key of its row.
@@ -42,13 +42,13 @@ class Planned:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Display name."""
         return f"{self.arm.name}, seed {self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Data and features of a study's runs.
+    """Data and features for the runs of a study.
 
     Attributes:
         study: Shared settings.
@@ -63,7 +63,7 @@ class Bench:
     photos: Path | None = None
 
     def plan(self, arm: Arm, seed: int) -> Planned:
-        """The run of an arm under a seed."""
+        """Plan the run of an arm with a seed."""
         return Planned(key=self.study.key(arm, seed, self._files), arm=arm, seed=seed)
 
     def run(
@@ -122,7 +122,7 @@ class Bench:
         return self._encoded("test")
 
     def rows(self, split: str) -> Annotations:
-        """The people of a split that are used: evenly over it.
+        """Evenly spaced rows of the people of a split.
 
         Raises:
             DataError: Nobody in the split has all joints in 3D and a camera.

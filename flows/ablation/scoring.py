@@ -1,4 +1,4 @@
-"""The figures of a trained arm: its joints through the project's one scorer, and its maps.
+"""Score a trained arm: its joints by the project's scorer, and its maps.
 
 Shape suffixes: B people, J 18 joints, K 14 parts, L layers a part, H W map.
 """
@@ -37,8 +37,8 @@ from hemlets.training.features import FeatureBatch, unflatten_features
 from hemlets.training.precision import resolve_precision
 
 Change = Literal["none", "cut", "shuffled", "swapped"]
-"""Of the intermediate maps on their way to the volume: none; zeros; those of another person;
-the HEMlets' near and far layers exchanged."""
+"""Change of the intermediate maps before the volume: none; zeros; another person's maps; near and
+far layers of the HEMlets exchanged."""
 
 _MEASURES: Final = (
     "mpjpe_mm", "pa_mpjpe_mm", "pck3d_150mm_pct", "depth_mm", "joints2d_px", "relations_right_pct",
@@ -67,7 +67,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """What a network makes of people.
+    """Predictions for B people.
 
     Attributes:
         voxel_BJ3: Joints in voxels.
@@ -80,7 +80,7 @@ class Found:
 
 @contextlib.contextmanager
 def _changed(network: PoseNetwork, change: Change) -> Iterator[None]:
-    """Change the maps between the branch that makes them and the encoder that reads them."""
+    """Apply a change to the maps between their branch and the encoder that reads them."""
 
     def hook(_module: object, _inputs: object, maps: Tensor) -> Tensor:
         if change == "cut":
@@ -128,7 +128,7 @@ def _in_images(found: Found, network: PoseNetwork, rows: Annotations) -> ImageJo
 
 
 def predicted_bones(found: Found, network: PoseNetwork, rows: Annotations) -> BoneLengths:
-    """Lengths that a network's skeletons have on the validation split, at their true distance."""
+    """Bone lengths of predicted skeletons on the validation split, at their true distance."""
     seen = _in_images(found, network, rows)
     distance = rows.joints3d_mm[:, 0, 2]
     return BoneLengths.measured(
@@ -139,7 +139,7 @@ def predicted_bones(found: Found, network: PoseNetwork, rows: Annotations) -> Bo
 def predictions(
     found: Found, network: PoseNetwork, rows: Annotations, bones: BoneLengths
 ) -> Predictions:
-    """Poses of people with cameras in annotated boxes; no bodies.
+    """Predict poses of people with cameras in annotated boxes, without bodies.
 
     The distance comes from bone lengths, never from ground truth.
     """
@@ -166,7 +166,7 @@ def predictions(
 
 
 def scores_of(predicted: Predictions, rows: Annotations) -> SampleScores:
-    """Errors by person."""
+    """Errors per person."""
     measures = tuple(Measure(key=key) for key in _MEASURES)
     protocol = split_protocol(predicted.info.split).model_copy(
         update={"measures": measures, "tables": ()}
@@ -175,7 +175,7 @@ def scores_of(predicted: Predictions, rows: Annotations) -> SampleScores:
 
 
 def sign_right_pct(polarity_BK: Array, joints_BJ3_mm: Array) -> float:
-    """Share of parts tilted by more than 30° whose child is rightly nearer or farther.
+    """Share of parts tilted by more than 30° whose child's sign of depth is right.
 
     Args:
         polarity_BK: Positive where the child is predicted nearer than its parent.
@@ -187,7 +187,7 @@ def sign_right_pct(polarity_BK: Array, joints_BJ3_mm: Array) -> float:
 
 
 def polarity_of(found: Found) -> Array:
-    """How much nearer each part's child is than its parent in the volume, voxels."""
+    """Depth of each part's parent minus its child's in the volume, voxels."""
     z_BJ = found.voxel_BJ3[..., 2].numpy()
     return np.asarray(z_BJ[:, list(PART_PARENT)] - z_BJ[:, list(PART_CHILD)])
 

@@ -1,4 +1,4 @@
-"""The settings that all runs of a study share."""
+"""Settings shared by all runs of a study."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hemlets.training.config import LossConfig, TrainingConfig
 
 
 class Study(Config):
-    """Settings of every run. The losses are the paper's alone: no marginal term.
+    """Settings of every run. The losses are the paper's, without the marginal term.
 
     Attributes:
         samples: Training samples of a run (budget).
@@ -64,11 +64,11 @@ class Study(Config):
 
     @property
     def steps(self) -> int:
-        """Batches of a run."""
+        """Number of training steps of a run."""
         return math.ceil(self.samples / self.batch_size)
 
     def losses(self, arm: Arm) -> LossConfig:
-        """The paper's losses with an arm's supervision."""
+        """The paper's losses with the supervision of an arm."""
         return LossConfig(
             alpha=self.alpha,
             supervision=arm.supervision,
@@ -77,7 +77,7 @@ class Study(Config):
         )
 
     def training(self, seed: int) -> TrainingConfig:
-        """Optimiser and schedule."""
+        """Optimiser and schedule of a run."""
         return TrainingConfig(
             steps=self.steps,
             batch_size=self.batch_size,
@@ -91,11 +91,11 @@ class Study(Config):
         )
 
     def network(self, arm: Arm) -> PoseNetworkConfig:
-        """The network with an arm's states."""
+        """Network configuration with the states of an arm."""
         return self.pose.model_copy(update={"states": arm.states})
 
     def key(self, arm: Arm, seed: int, files: dict[str, str]) -> str:
-        """Hash of all that a run's figures depend on but the machine: the name of its row.
+        """Hash of everything that a run's figures depend on, except the machine.
 
         Args:
             arm: Trained arm.

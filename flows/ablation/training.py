@@ -1,4 +1,4 @@
-"""Features of the frozen encoder, computed once for all runs, and the training of heads on them."""
+"""Features of the frozen encoder, computed once for all runs, and training of heads on them."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from hemlets.training.precision import resolve_precision
 
 CPU = torch.device("cpu")
 EVALUATED = 32
-"""People of a batch in evaluation."""
+"""Batch size in evaluation."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Encoded:
-    """The people of one split with their features.
+    """People of one split with their features.
 
     Attributes:
         rows: Annotations.
@@ -51,7 +51,7 @@ class Encoded:
 
 
 class _Channels(nn.Module):
-    """Stands for an encoder whose features are at hand."""
+    """Placeholder for a backbone whose features are precomputed."""
 
     def __init__(self, level_channels: tuple[int, ...]) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class _Channels(nn.Module):
 
 
 def encoder(config: PoseNetworkConfig) -> PoseNetwork:
-    """A network whose backbone is the bundled encoder, frozen."""
+    """Build a network with the bundled encoder, frozen."""
     network = PoseNetwork(config)
     load_backbone(network.backbone, backbone_file("bundled", config.backbone))
     freeze_levels(network.backbone, 4)
@@ -67,7 +67,7 @@ def encoder(config: PoseNetworkConfig) -> PoseNetwork:
 
 
 def head(config: PoseNetworkConfig) -> PoseNetwork:
-    """A network with random weights and no encoder, for features."""
+    """Build a network with random weights and no encoder, for precomputed features."""
     network = PoseNetwork(config)
     network.backbone = _Channels(network.backbone.level_channels)  # type: ignore[assignment]
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
@@ -82,7 +82,7 @@ def encode(
     augmentation: AugmentationConfig | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Encoded:
-    """Compute the features of a split, or the part that an earlier call left.
+    """Compute the features of a split, resuming an earlier call.
 
     Args:
         study: Network, precision and crops.
@@ -178,7 +178,7 @@ def train_head(
 
 
 def evaluated_batches(encoded: Encoded) -> list[FeatureBatch]:
-    """The people of a split in their order."""
+    """Batches of a split in order."""
     rows = np.arange(len(encoded.rows))
     return [
         encoded.features.batch(rows[start : start + EVALUATED], 0)
@@ -187,7 +187,7 @@ def evaluated_batches(encoded: Encoded) -> list[FeatureBatch]:
 
 
 def validation_loss(decoded_BJ3: Tensor, batches: list[FeatureBatch]) -> float:
-    """L_3D of a joint in voxels, equation (6): what Figure 9's curves have in common."""
+    """L_3D per joint in voxels, equation (6), as in Figure 9's curves."""
     targets, known2d, known3d = (
         torch.cat([getattr(batch, name) for batch in batches])
         for name in ("voxel_BJ3", "known2d_BJ", "known3d_BJ")

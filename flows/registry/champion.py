@@ -15,7 +15,7 @@ from hemlets.inference.champion import Champion, cache_champion
 
 @dataclass(frozen=True, kw_only=True)
 class DeployableModel:
-    """A version whose stored files are those that were tested.
+    """Model version with verified files.
 
     Attributes:
         version: The registered version.
@@ -29,7 +29,7 @@ class DeployableModel:
 
 
 def deployable(workspace: Workspace, version: registry.ModelVersion) -> DeployableModel:
-    """Fetch and verify the files of a version, before anything uses them.
+    """Fetch the files of a version and verify their hashes.
 
     Raises:
         PromotionError: No archive was stored with it: it was never tried through an endpoint.
@@ -48,7 +48,7 @@ def deployable(workspace: Workspace, version: registry.ModelVersion) -> Deployab
 
 
 def resolve_champion(workspace: Workspace) -> Champion | None:
-    """Ask the registry for the champion; the plug-in ``champion`` of `hemlets`.
+    """Query the registry for the champion; the plug-in ``champion`` of `hemlets`.
 
     Returns:
         None before the first promotion.
@@ -75,7 +75,7 @@ def resolve_champion(workspace: Workspace) -> Champion | None:
 
 
 def refresh_champion(workspace: Workspace) -> None:
-    """Cache the present champion, so that the next prediction need not ask the registry.
+    """Cache the current champion for later predictions.
 
     Raises:
         PromotionError: As for `resolve_champion`.

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 MIN_GATE_SAMPLES: Final = 256
-"""Gate samples that a promotion needs unless a profile says otherwise."""
+"""Default number of gate samples required for a promotion."""
 
 REPLACED_TAG: Final = "replaced_version"
-"""Of a promoted version: the champion before it."""
+"""Tag of a promoted version: the previous champion."""
 
 REPLACED_BY_TAG: Final = "hemlets.replaced_by"
-"""Of a former champion: the version that was promoted over it."""
+"""Tag of a former champion: the version that replaced it."""
 
 
 class Bound(Config):
@@ -430,7 +430,7 @@ def _regression(rules: Limits, comparison: Comparison | None) -> list[str]:
 
 
 def _compared(metric: str, ratio: float, upper: float, version: int) -> str:
-    """Both ends of what is known of the ratio, in words."""
+    """Describe both ends of the interval of the ratio."""
     return (
         f"{metric_label(metric)} is {_change(ratio)} that of champion version {version}, at the "
         f"worse end of the 95 % interval {_change(upper)} it"

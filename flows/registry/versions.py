@@ -1,4 +1,4 @@
-"""The model registry: which model folders there are, which one serves, and why.
+"""Model registry: model versions, their files, tags and aliases.
 
 Versions of ``hemlets-posh`` carry what they were made from as tags. The alias ``challenger``
 names the newest candidate, ``champion`` the one that serves.
@@ -36,7 +36,7 @@ CHALLENGER = "challenger"
 CHAMPION = "champion"
 GATE_TAG = "gate_hash"
 ANSWER_TAG = "answer_version"
-"""The ``model_version`` that answers and predictions of the model carry."""
+"""Tag with the ``model_version`` of the model's predictions and answers."""
 ARCHIVE_TAG = "archive_hash"
 WITHDRAWN_TAG = "hemlets.withdrawn"
 WITHDRAWN_FOR_TAG = "hemlets.withdrawn_for"
@@ -61,7 +61,7 @@ _REQUIREMENTS = ("hemlets", "mlflow", "numpy", "opencv-python-headless", "pandas
 
 @dataclass(frozen=True, kw_only=True)
 class ModelVersion:
-    """One registered model.
+    """Registered model version.
 
     Attributes:
         version: Its number; MLflow gives an int or a str depending on the store.
@@ -135,12 +135,12 @@ def register(
 
 
 def champion(workspace: Workspace) -> ModelVersion | None:
-    """The version that serves, None before the first promotion."""
+    """The champion; None before the first promotion."""
     return _by_alias(connect(workspace), CHAMPION)
 
 
 def challenger(workspace: Workspace) -> ModelVersion | None:
-    """The newest candidate, None before the first registration."""
+    """The newest challenger; None before the first registration."""
     return _by_alias(connect(workspace), CHALLENGER)
 
 
@@ -150,7 +150,7 @@ def versions(workspace: Workspace) -> list[ModelVersion]:
 
 
 def withdrawn_versions(workspace: Workspace) -> list[ModelVersion]:
-    """The versions that were taken out of service, oldest first; their aliases are left out."""
+    """Withdrawn versions, oldest first, without their aliases."""
     found = connect(workspace).client.search_model_versions(f"name = '{MODEL_NAME}'")
     every = sorted(map(_version, found), key=lambda version: version.version)
     return [version for version in every if WITHDRAWN_TAG in version.tags]
@@ -166,7 +166,7 @@ def version_by_number(workspace: Workspace, number: int | str) -> ModelVersion:
 
 
 def model_folder_of(workspace: Workspace, version: ModelVersion) -> Path:
-    """The model folder of a version on this machine, verified by its hash.
+    """Return the model folder of a version on this machine after verifying its hash.
 
     Local artifacts are used where they lie; those of a server are downloaded once.
 
@@ -295,12 +295,12 @@ def tag_version(workspace: Workspace, version: ModelVersion, tags: Mapping[str, 
 
 
 def set_description(workspace: Workspace, version: ModelVersion, text: str) -> None:
-    """Set what the version's page says at its top, as Markdown."""
+    """Set the description of a version, as Markdown."""
     connect(workspace).client.update_model_version(MODEL_NAME, str(version.version), text)
 
 
 def describe_model(workspace: Workspace, text: str) -> None:
-    """Set what the registered model's page says after its own description."""
+    """Set the text that follows the registered model's description."""
     connect(workspace).client.update_registered_model(MODEL_NAME, f"{_DESCRIPTION}; {text}")
 
 
@@ -389,7 +389,7 @@ def _log(
 
 
 def _wheel() -> Path | None:
-    """The library's wheel that is stored with a model, so that a fresh environment can load it.
+    """Build the library's wheel, which is stored with a model for fresh environments.
 
     Raises:
         AssetError: ``HEMLETS_WHEEL`` names no wheel.
@@ -415,7 +415,7 @@ def _requirements(wheel: Path | None) -> list[str]:
 
 
 def _input_example() -> pd.DataFrame:
-    """A grey picture: a request's form on the model's page."""
+    """Example request for the model's page: a grey image."""
     import numpy as np
     import pandas as pd
 

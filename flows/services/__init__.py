@@ -1,1 +1,1 @@
-"""Servers on loopback, the doctor, and what both need."""
+"""Local servers, and the checks of ``hemlets doctor``."""

@@ -1,4 +1,4 @@
-"""What a check of the doctor says."""
+"""Results of the doctor's checks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """How a check came out. The demo can't run with a ``FAIL``."""
+    """Outcome of a check. The demo can't run with a ``FAIL``."""
 
     OK = "ok"
     WARN = "warn"

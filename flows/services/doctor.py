@@ -36,11 +36,11 @@ PORTS: Final = (("MLflow", 5000), ("Prefect", 4200), ("TorchServe", 8080))
 
 _GB: Final = 1e9
 _DISK_GB: Final = (2.0, 6.0)
-"""Below the first a demo does not fit, below the second two of them don't."""
+"""Free disk space for one demo (required) and two demos (recommended)."""
 _MEMORY_GB: Final = (3.0, 6.0)
-"""Below the first training does not fit; the second is the demo's stated peak."""
+"""Free memory that training needs at least, and the demo's peak."""
 _SHARED_MEMORY_GB: Final = 0.25
-"""Data loaders pass batches through shared memory; containers often have 64 MB of it."""
+"""Data loaders use shared memory; containers often have only 64 MB."""
 
 
 _CGROUP_FILES: Final = (
@@ -51,7 +51,7 @@ _CGROUP_FILES: Final = (
 
 
 def run_checks(workspace: Workspace, *, ports: Sequence[tuple[str, int]] = PORTS) -> list[Check]:
-    """Look at everything that the demo needs. Changes nothing and starts no server.
+    """Run all checks for the demo, without changes and without starting a server.
 
     Args:
         workspace: Workspace to check; it need not exist.
@@ -302,7 +302,7 @@ def _memory() -> Check:
 
 
 def _free_memory_bytes() -> Iterator[int]:
-    """What the machine has left, and what the container has left, where they tell."""
+    """Free memory of the machine and of the container, if known."""
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -333,7 +333,7 @@ def _shared_memory() -> Check:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
+    """The folder, or its nearest existing parent."""
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 

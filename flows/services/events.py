@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 MODEL: Final = "hemlets-posh"
-"""Name of the registered model that all events are about."""
+"""Name of the registered model, the subject of all events."""
 
 
 def emit(name: str, payload: Mapping[str, Any]) -> None:
-    """Emit ``hemlets.NAME`` about the model; a server that does not answer is logged.
+    """Emit ``hemlets.NAME`` about the model; log a warning if the server does not answer.
 
     Args:
         name: Name of the event, such as ``data.arrived``.
@@ -33,7 +33,7 @@ def emit(name: str, payload: Mapping[str, Any]) -> None:
 
 
 def send_now() -> None:
-    """Wait until emitted events are sent, in a process that ends at once."""
+    """Send pending events before the process ends."""
     from prefect.events.worker import EventsWorker
 
     EventsWorker.drain_all(timeout=10)

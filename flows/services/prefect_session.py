@@ -1,4 +1,4 @@
-"""The Prefect server that a command's flow runs against."""
+"""Prefect server for the flow of a command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hemlets.core.workspace import Workspace
 
 @contextlib.contextmanager
 def prefect_session(workspace: Workspace) -> Iterator[None]:
-    """Run the block against the server that ``PREFECT_API_URL`` names, else against our own.
+    """Run the block with the server of ``PREFECT_API_URL``, or with a temporary server.
 
     A temporary server runs for the block and stores its state in the workspace. Prefect's logs go
     to its pages, not to the terminal.

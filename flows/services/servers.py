@@ -1,4 +1,4 @@
-"""MLflow and Prefect servers on loopback, as child processes that cannot outlive their parent."""
+"""MLflow and Prefect servers on loopback, as child processes that never outlive their parent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _POLL_S = 0.2
 
 @dataclass(kw_only=True)
 class Service:
-    """A server as a context manager: ready inside the block, gone after it.
+    """Server as a context manager: ready inside the block, stopped after it.
 
     Attributes:
         name: Name for messages.
@@ -66,7 +66,7 @@ class Service:
         self.stop()
 
     def start(self) -> None:
-        """Start it and wait until it answers. Nothing is left running when that fails.
+        """Start it and wait until it is ready; it is stopped on failure.
 
         Raises:
             BusyPortError: The port is busy.
@@ -77,7 +77,7 @@ class Service:
         self.wait_until_ready()
 
     def launch(self) -> None:
-        """Start it without waiting, so that several can start at the same time.
+        """Start it without waiting, so that several can start in parallel.
 
         Raises:
             BusyPortError: The port is busy.
@@ -95,7 +95,7 @@ class Service:
         )
 
     def wait_until_ready(self) -> None:
-        """Wait until a launched server answers. It is stopped when that fails.
+        """Wait until a launched server is ready; it is stopped on failure.
 
         Raises:
             WorkspaceError: It ended or was not ready in time.
@@ -107,13 +107,13 @@ class Service:
             raise
 
     def stop(self) -> None:
-        """End it with all its children. May be repeated."""
+        """Stop it with all child processes. Idempotent."""
         if self._process is not None:
             self._process.stop(timeout_s=_GRACE_S + 2)
             self._process = None
 
     def check(self) -> None:
-        """Raise when the server has ended by itself.
+        """Raise an error if the server has ended.
 
         Raises:
             WorkspaceError: With the end of its log.
@@ -148,7 +148,7 @@ class Service:
 
 
 def mlflow_server(workspace: Workspace, port: int | None = None) -> Service:
-    """An MLflow server over the workspace's database and artifacts, not started yet.
+    """MLflow server for the workspace's database and artifacts, not started.
 
     Args:
         workspace: Workspace with the runs and models.
@@ -182,7 +182,7 @@ def mlflow_server(workspace: Workspace, port: int | None = None) -> Service:
 
 
 def prefect_server(workspace: Workspace, port: int | None = None) -> Service:
-    """A Prefect server with its state in the workspace, not started yet.
+    """Prefect server with its state in the workspace, not started.
 
     Flows use it if ``PREFECT_API_URL`` is its ``url`` followed by ``/api``.
 
@@ -271,7 +271,7 @@ def run_ui(
 
 @contextlib.contextmanager
 def _sigterm() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that a polite kill stops the servers before it returns."""
+    """Treat SIGTERM like Ctrl-C, so that the servers are stopped first."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

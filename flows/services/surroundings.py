@@ -1,4 +1,4 @@
-"""The doctor's look at what a shell hands down: servers, proxies, encodings, other projects."""
+"""The doctor's checks of the environment: servers, proxies, encodings, other projects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 def look_at_server(variable: str) -> Check:
-    """Whether the server that a variable names answers."""
+    """Check whether the server named by a variable answers."""
     name = {MLFLOW_SERVER: "MLflow server", PREFECT_SERVER: "Prefect server"}[variable]
     url = os.environ.get(variable, "")
     if not url.startswith(("http://", "https://")):
@@ -34,7 +34,7 @@ def look_at_server(variable: str) -> Check:
 
 
 def look_at_proxies() -> Check:
-    """Which proxies are set; loopback is never asked through one."""
+    """List proxies; loopback bypasses them."""
     found = {
         name: value
         for name in _PROXIES
@@ -49,7 +49,7 @@ def look_at_proxies() -> Check:
 
 
 def look_at_foreign_settings() -> Check:
-    """Variables of other projects, which hemlets ignores."""
+    """List variables of other projects, which hemlets ignores."""
     kept = without_foreign_settings(os.environ)
     ignored = sorted(set(os.environ) - set(kept))
     return Check(
@@ -63,7 +63,7 @@ def look_at_foreign_settings() -> Check:
 
 
 def look_at_encodings() -> Check:
-    """Whether names of files and text can hold any letter."""
+    """Check that file names and terminal support Unicode."""
     names, terminal = sys.getfilesystemencoding(), getattr(sys.stdout, "encoding", None) or "none"
     good = names.lower().replace("-", "") == "utf8"
     return Check(

@@ -1,4 +1,4 @@
-"""Tell errors that another attempt can help against from all others."""
+"""Distinguish transient errors, which are worth a retry, from others."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def is_transient(error: BaseException | None) -> bool:
 
 
 def retry_transient(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
-    """Prefect's condition for another attempt of a task."""
+    """Prefect's retry condition of a task."""
     error = state.data if isinstance(state.data, BaseException) else None
     if error is None:
         try:

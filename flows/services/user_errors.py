@@ -1,4 +1,4 @@
-"""Find the error that a person can act on among the causes of a flow's failure."""
+"""Find the user error among the causes of a flow's failure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _DISK_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
 def find_user_error(error: BaseException) -> HemletsError | None:
-    """Return our own error, or one about a disk, among an error and its causes; else None."""
+    """Return the first of our errors, or of disk errors, in a chain of causes; None if absent."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, HemletsError):

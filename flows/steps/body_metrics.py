@@ -1,4 +1,4 @@
-"""The study of a model's bodies in its benchmark: stored, logged and worded for the page."""
+"""Body metrics of a model's benchmark: storage, logging, and the page's text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COMPARED: Final[tuple[tuple[BodyRow, BodyRow, tuple[str, ...]], ...]] = (
     (BodyRow.PREDICTED, BodyRow.MEAN_PERSON, _SOLID),
 )
 _MOST_LEFT: Final = 2 / 3
-"""Refinement is to cut the reprojection error by a third."""
+"""Target of refinement: a cut of the reprojection error by one third."""
 
 _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "surface (mm)": ("per_vertex_mm",),
@@ -60,7 +60,7 @@ _MEANINGS: Final[Mapping[BodyRow, str]] = {
 
 
 class Figure(Config):
-    """A row's stored figure.
+    """Stored figure of a row.
 
     Attributes:
         row: Kind of bodies.
@@ -92,7 +92,7 @@ class Figure(Config):
 
 
 class Change(Config):
-    """How much larger a row's mean is than another's, on the same samples: their ratio − 1."""
+    """Relative difference of two rows' means on the same samples: their ratio − 1."""
 
     row: BodyRow
     other: BodyRow
@@ -103,7 +103,7 @@ class Change(Config):
 
 
 class Bodies(Config):
-    """A study as a benchmark keeps it.
+    """Stored body study of a benchmark.
 
     Attributes:
         samples: Number of studied samples.
@@ -154,13 +154,13 @@ def write_bodies(folder: Path, study: BodyStudy, *, available: int, resamples: i
 
 
 def read_bodies(folder: Path) -> Bodies | None:
-    """The study stored in a benchmark's folder; None where there is none."""
+    """Read the study in a benchmark's folder; None if absent."""
     path = folder / _FILE
     return Bodies.from_mapping(read_json(path), where=str(path)) if path.exists() else None
 
 
 def body_metrics(found: Bodies | None) -> dict[str, float]:
-    """Defined means as a tracker takes them, each name with its row and its protocol."""
+    """Defined means for the tracker, with row and protocol in each name."""
     if found is None:
         return {}
     metrics = {
@@ -180,12 +180,12 @@ def _quantity(full_name: str) -> str:
 
 
 def body_table(found: Bodies) -> list[dict[str, Any]]:
-    """All figures as one table, a row each."""
+    """All figures as a table, one row per figure."""
     return [figure.model_dump(mode="json") for figure in found.figures]
 
 
 def body_page(found: Bodies) -> dict[str, Any]:
-    """What a page shows: the columns' titles, the rows with their meaning, and what they tell."""
+    """Content of the page: column titles, rows with their meaning, and conclusions."""
     rows = []
     for row, meaning in _MEANINGS.items():
         own = {figure.key: figure for figure in found.figures if figure.row == row}
@@ -225,7 +225,7 @@ def _samples(found: Bodies) -> str:
 
 
 def _refinement(found: Bodies) -> list[str]:
-    """The effect of refinement, with both errors in the image."""
+    """Describe the effect of refinement, with both errors in the image."""
     changes = _changes(found, BodyRow.REFINED, BodyRow.PREDICTED)
     if not changes:
         return ["Too few sequences to say what refinement changes."]
@@ -249,7 +249,7 @@ def _refinement(found: Bodies) -> list[str]:
 
 
 def _turned(change: Change | None) -> list[str]:
-    """What refinement does to rotations, which it doesn't fit: a fit to points may twist limbs."""
+    """Describe the effect of refinement on rotations, which it does not fit."""
     if change is None:
         return []
     verdict = "is not surely better or worse with"
@@ -266,7 +266,7 @@ def _turned(change: Change | None) -> list[str]:
 
 
 def _beaten(found: Bodies) -> list[str]:
-    """Whether the bodies are worth their network."""
+    """Compare the bodies with the baselines."""
     sentences = []
     for row, other, _ in _COMPARED[1:]:
         changes = _changes(found, row, other)

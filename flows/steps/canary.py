@@ -1,4 +1,4 @@
-"""Tries a packaged model through a real TorchServe on loopback."""
+"""Test a packaged model through a real TorchServe on loopback."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def try_endpoint(
 
 
 def _stored_sample(rows: Annotations, row: int, reader: ShardReader) -> CanarySample:
-    """The stored bytes of one row's image, with the annotated box and, where known, camera."""
+    """Stored bytes of a row's image, with the annotated box and, if known, the camera."""
     left, top, right, bottom = rows.box_xyxy[row].tolist()
     fx, fy, cx, cy = rows.camera[row].tolist()
     name = str(rows.sample_id[row])

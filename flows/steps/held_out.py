@@ -1,4 +1,4 @@
-"""The sets of held-out rows that models are scored on: the rendered people's and the user's own.
+"""Held-out sets for scoring: those of the rendered people and those of the user's own data.
 
 A set has the name of its split, ``gate`` or ``test``; a set of the user's own data adds the
 dataset, as in ``gate-street``. Figures and MLflow use these names.
@@ -20,11 +20,11 @@ from hemlets.evaluation.leaks import check_no_leak
 SPLITS: Final = ("gate", "test")
 
 Judges = Mapping[str, tuple[str, ...]]
-"""Fields of which training may share no value, by the dataset of the held-out rows."""
+"""Fields that held-out rows must not share with training, by dataset."""
 
 
 def own_set(split: str, dataset: str) -> str:
-    """Name of the user's own set.
+    """Name of a set of the user's own data.
 
     >>> own_set("gate", "street")
     'gate-street'
@@ -33,14 +33,14 @@ def own_set(split: str, dataset: str) -> str:
 
 
 def split_of(name: str) -> str:
-    """The split of a set."""
+    """Split of a set."""
     return name.partition("-")[0]
 
 
 def held_out_sets(
     table: Annotations, datasets: Iterable[str], splits: Iterable[str] = SPLITS
 ) -> dict[str, Annotations]:
-    """Rows of every set by name, those of the rendered people first; empty sets are left out."""
+    """Rows of every non-empty set by name, rendered people first."""
     shard = table.shard.astype(str)
     owner = {name: np.char.startswith(shard, f"{name}{SUFFIX}-") for name in datasets}
     split_N = table.column("split").astype(str)
@@ -54,7 +54,7 @@ def held_out_sets(
 
 
 def require_unseen(table_file: Path, judges: Judges) -> None:
-    """Refuse held-out rows of the user's own that leak into training, before anything is trained.
+    """Refuse held-out rows of the user's own data that leak into training.
 
     Raises:
         DataError: A dataset shares samples with training; names both.

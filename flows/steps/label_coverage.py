@@ -1,4 +1,4 @@
-"""Whether a profile's data can teach the PoSh stage: how many of its people know their body."""
+"""Check that enough training people have body labels for the PoSh stage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _COLUMNS: Final = ("split", "source", "smpl_valid")
 
 
 def require_bodies(profile: Profile, data_folder: Path) -> None:
-    """Miss θ and β now rather than after days of training the pose network.
+    """Refuse data with too few θ and β before the pose network is trained.
 
     Both training stages draw all rows uniformly, so the share of rows with a body is the share of a
     batch that equations (9) and (10) supervise.

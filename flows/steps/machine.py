@@ -9,7 +9,7 @@ from typing import Any
 
 @cache
 def machine() -> dict[str, Any]:
-    """What makes the same code and inputs give other bits elsewhere, or after an upgrade."""
+    """Properties of the machine that can change the bits of a result."""
     import torch
 
     packages = ("numpy", "opencv-python-headless", "pyarrow", "scipy", "torch", "torchserve")

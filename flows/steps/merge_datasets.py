@@ -25,14 +25,14 @@ from hemlets.data.versions.combine import Part, combine
 from hemlets.data.versions.hold_out import SUFFIX, HeldOut
 
 COMBINED: Final = "combined"
-"""What DVC calls the dataset that a union is a version of."""
+"""Name of the merged dataset in DVC."""
 
 _TABLE: Final = "annotations.parquet"
 _RENDERED: Final = "open-rendered"
 
 
 def ingested_parts(workspace: Workspace, names: Sequence[str]) -> list[Part]:
-    """Ingested datasets by name, of which the training rows are taken.
+    """Ingested datasets by name, restricted to their training rows.
 
     Promotion is decided on the gate split of rendered people, so that models trained on different
     datasets are judged by the same samples.
@@ -62,7 +62,7 @@ def ingested_parts(workspace: Workspace, names: Sequence[str]) -> list[Part]:
 
 
 def profile_parts(workspace: Workspace, profile: Profile) -> list[Part]:
-    """The ingested datasets of a profile, the rows that are taken of them, and its held-out rows.
+    """Ingested datasets of a profile with their chosen rows, and its held-out rows.
 
     Raises:
         ConfigError: A dataset isn't ingested, or is named twice.
@@ -89,7 +89,7 @@ def profile_parts(workspace: Workspace, profile: Profile) -> list[Part]:
 
 
 def held_out_rows(workspace: Workspace, judge: Judge) -> HeldOut:
-    """The held-out rows of a judge, fetched where this machine has none.
+    """Held-out rows of a judge, fetched if they are not on this machine.
 
     Raises:
         DataError: There is no such data version.
@@ -106,7 +106,7 @@ def _held_out_folder(home: Path, version: str) -> Path:
 def chosen_rows(
     arrivals: Mapping[str, int], source: Source, candidates: Iterable[str]
 ) -> frozenset[str]:
-    """Samples of a source that are trained on: some of the newest and some of the older ones.
+    """Choose training samples of a source: some of the newest and some older ones.
 
     Args:
         arrivals: Number of the sync that brought each sample.
@@ -133,7 +133,7 @@ def _training_rows(part: Part) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """The ingested row that a row of a union is.
+    """Ingested row that a merged row comes from.
 
     Attributes:
         file: Table of the ingested dataset.
@@ -145,7 +145,7 @@ class Origin:
 
 
 def origins(union: Path, parts: Sequence[Part], rows: Iterable[int]) -> dict[int, Origin]:
-    """Where rows of a union were taken from; rendered people are from nowhere.
+    """Origins of merged rows; rendered people have none.
 
     Args:
         union: Folder of the merged version.
@@ -174,7 +174,7 @@ def origins(union: Path, parts: Sequence[Part], rows: Iterable[int]) -> dict[int
 
 
 def unite(store: StageStore, rendered: StageResult, parts: Sequence[Part]) -> StageResult:
-    """One data version of rendered people and ingested datasets.
+    """Merge rendered people and ingested datasets into one data version.
 
     The key hashes the bytes of each part's table and shards, not its ``version.json``: a row
     edited by hand makes another version.
@@ -193,6 +193,6 @@ def unite(store: StageStore, rendered: StageResult, parts: Sequence[Part]) -> St
 
 
 def part_content(part: Part) -> dict[str, str]:
-    """Hashes of a part's table and shards, by file."""
+    """Hashes of the table and shards of a part, by file."""
     files = [part.folder / _TABLE, *sorted((part.folder / "shards").glob("*.arrow"))]
     return {file.name: sha256_file(file) for file in files if file.is_file()}

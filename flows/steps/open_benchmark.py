@@ -1,4 +1,4 @@
-"""The page of the open benchmark in a retraining, as `hemlets benchmark score` writes it."""
+"""Page of the open benchmark in a retraining, as `hemlets benchmark score` writes it."""
 
 from __future__ import annotations
 

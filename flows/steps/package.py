@@ -1,4 +1,4 @@
-"""Package: build the model archive and try it through a real endpoint."""
+"""Package: build the model archive and test it through a real endpoint."""
 
 from __future__ import annotations
 

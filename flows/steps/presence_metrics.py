@@ -1,4 +1,4 @@
-"""How often a model overlooks people and sees people where nobody is, on the test split."""
+"""Person presence on the test split: rates of missed people and false alarms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hemlets.inference.types import BodyEstimate
 from hemlets.models.model_folder import PersonThreshold
 
 PERSON_TITLE: Final = "Is there anybody at all?"
-"""Heading of what :func:`person_sentence` says."""
+"""Heading of :func:`person_sentence`."""
 
 _FILE: Final = "person.json"
 
@@ -24,7 +24,7 @@ def write_person(
     people: Sequence[BodyEstimate],
     backgrounds: Sequence[BodyEstimate],
 ) -> None:
-    """Note both error rates at the threshold that the model's card has; nothing without one.
+    """Store both error rates at the threshold of the model card; nothing without a threshold.
 
     Args:
         folder: Folder of the benchmark.
@@ -45,13 +45,13 @@ def write_person(
 
 
 def read_person(folder: Path) -> PersonThreshold | None:
-    """What was noted in a benchmark's folder; None where nothing was."""
+    """Read the stored rates of a benchmark; None if absent."""
     path = folder / _FILE
     return PersonThreshold.from_mapping(read_json(path), where=str(path)) if path.exists() else None
 
 
 def person_metrics(found: PersonThreshold | None) -> dict[str, float]:
-    """The rates and what they are of, as a tracker takes them."""
+    """Error rates and counts for the tracker."""
     if found is None:
         return {}
     names = ("missed", "false_alarms", "people", "backgrounds", "threshold")
@@ -59,7 +59,7 @@ def person_metrics(found: PersonThreshold | None) -> dict[str, float]:
 
 
 def person_sentence(found: PersonThreshold) -> str:
-    """The rates in words."""
+    """Describe the rates in a sentence."""
     return (
         f"On the test split: of {counted(found.people, 'image')} of people, the model takes "
         f"{100 * found.missed:.1f} % for empty ({round(found.missed * found.people):,}); "
@@ -78,5 +78,5 @@ def person_sentence(found: PersonThreshold) -> str:
 
 
 def _words(statistic: str) -> str:
-    """Name of a statistic, ``mean-of-highest-9-joint-confidences``, as a reader would say it."""
+    """Convert a statistic's name, ``mean-of-highest-9-joint-confidences``, to words."""
     return statistic.replace("-", " ").replace("of highest", "of the highest")

@@ -1,4 +1,4 @@
-"""Find the data version that a new one is compared with: the champion's training data.
+"""Find the data version for comparison: the champion's training data.
 
 A model version's tags hold the content hashes of its data and of the data that these were compared
 with. A run after a promotion therefore compares the same two versions as the promoting run, and
@@ -27,7 +27,7 @@ _TABLE: Final = "annotations.parquet"
 
 @dataclass(frozen=True, kw_only=True)
 class Previous:
-    """An earlier data version.
+    """Earlier data version.
 
     Attributes:
         version: Name of the version in DVC.
@@ -48,12 +48,12 @@ class Previous:
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """Tags of a model version that name the data version its data were compared with."""
+        """Tags of a model version with the data version that its data were compared with."""
         known = {_PREVIOUS_TAG: self.version, _PREVIOUS_CONTENT_TAG: self.content}
         return {name: value for name, value in known.items() if value}
 
     def ingredients(self) -> dict[str, Any]:
-        """What the outcome of a comparison depends on: the table, or its absence."""
+        """Inputs of a comparison: the table, or its absence."""
         table = None if self.folder is None else sha256_file(self.folder / _TABLE)
         return {"version": self.version, "table": table}
 

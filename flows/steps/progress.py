@@ -1,4 +1,4 @@
-"""What a person sees while a flow runs: a line a stage, with a bar where there is a terminal.
+"""Show progress of a flow: one line per stage, with a bar on a terminal.
 
 Prefect's pages show the same: the lines in the step's log, the bar as an artifact.
 """
@@ -28,7 +28,7 @@ class StageBar:
         self.summary = ""
 
     def update(self, done: int, total: int, note: str = "") -> None:
-        """So many of so many are done."""
+        """Show the number of finished items."""
         if total and time.monotonic() - self._sent > _QUIET_S:
             self._sent = time.monotonic()
             self._show_in_prefect(100 * done / total)
@@ -39,7 +39,7 @@ class StageBar:
             self._owner.console.print(f"  {self._name}: {done:,} of {total:,} {note}".rstrip())
 
     def training(self, row: dict[str, Any]) -> None:
-        """A row of a training history."""
+        """Show a row of a training history."""
         if "predicted" in row:
             self.update(int(row["predicted"]), int(row["predictions"]), "images looked at")
             return
@@ -52,7 +52,7 @@ class StageBar:
         self.update(int(row["step"]), int(row["steps"]), note)
 
     def result(self, cached: bool, summary: str) -> None:
-        """How the stage ended."""
+        """Show the result of the stage."""
         self.cached, self.summary = cached, summary
         if self._artifact is not None:
             self._show_in_prefect(100.0)
@@ -62,7 +62,7 @@ class StageBar:
             get_run_logger().info("%s%s: %s", self._name, " (cached)" if cached else "", summary)
 
     def _show_in_prefect(self, percent: float) -> None:
-        """Show the bar on the run's page; a server that does not answer is no obstacle."""
+        """Update the bar on the run's page; server errors are ignored."""
         from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
         with contextlib.suppress(Exception):
@@ -76,7 +76,7 @@ class StageBar:
 
 
 class Progress:
-    """The stages of one flow run and how long each took.
+    """Stages of a flow run and their durations.
 
     Attributes:
         timings: Seconds by stage.

@@ -1,4 +1,4 @@
-"""Promote: compare the challenger with the champion on the same gate rows and apply the decision.
+"""Promote: compare challenger and champion on the same gate rows, and apply the decision.
 
 If the champion can't be scored, the challenger is rejected with that reason; the flow does not
 fail.
@@ -44,7 +44,7 @@ Score = Callable[[Path], Benchmark]
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """A decision that was carried out, and the facts that led to it as plain values."""
+    """Applied decision, with the facts behind it as plain values."""
 
     decision: Decision
     facts: dict[str, Any]
@@ -60,7 +60,7 @@ def judge(
     packaged: Package,
     score: Score,
 ) -> Verdict:
-    """Decide about a registered challenger, tag it, and move the alias if it is promoted.
+    """Decide on a registered challenger, tag it, and move the alias on promotion.
 
     Args:
         workspace: The workspace with the registry.
@@ -161,7 +161,7 @@ def _judged(
     comparison: Comparison | None,
     other: Benchmark | None,
 ) -> Judged:
-    """The challenger on a judge's gate rows, compared with the champion as the rendered gate is."""
+    """Compare challenger and champion on a judge's gate rows."""
     name = own_set("gate", judge.name)
     if name not in figures.by_split:
         return Judged(judge=judge, metrics={}, comparison=None, gate=None)
@@ -187,7 +187,7 @@ def _judged(
 
 
 def _withdrawn(workspace: Workspace, challenger: registry.ModelVersion) -> str | None:
-    """Why this model was withdrawn, under any version number; None if it was not."""
+    """Reason why the same model was withdrawn under another version; None if it was not."""
     return next(
         (
             f"{version.tags[registry.WITHDRAWN_TAG]} (version {version.version})"
@@ -199,7 +199,7 @@ def _withdrawn(workspace: Workspace, challenger: registry.ModelVersion) -> str |
 
 
 def _refresh(workspace: Workspace, decision: Decision) -> Decision:
-    """Cache the present champion for predictions and serving.
+    """Cache the current champion for predictions and serving.
 
     Returns:
         The decision, with a further reason if the champion can't be served.
@@ -227,7 +227,7 @@ def _hold_against(
     profile: Profile,
     score: Score,
 ) -> tuple[Comparison, Benchmark | None]:
-    """Score the champion like the challenger, and compare the two sample by sample."""
+    """Score the champion like the challenger, and compare them sample by sample."""
     metric, resamples = profile.benchmark.promotion_metric, profile.benchmark.resamples
     ratio: PairedRatio | None = None
     other: Benchmark | None = None
@@ -278,7 +278,7 @@ def _paired(
 
 
 def _flips(own: Benchmark, other: Benchmark, metric: str) -> tuple[str, ...]:
-    """That one of the models looks at the mirrored image too, where the other doesn't."""
+    """Note that only one of the models uses the flip test."""
     ours, theirs = (_gate(scored).name(metric).flip for scored in (own, other))
     if ours == theirs:
         return ()

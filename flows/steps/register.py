@@ -1,4 +1,4 @@
-"""Register: make a trained model the registry's challenger, tagged with where it comes from."""
+"""Register: make a trained model the challenger, with lineage tags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a retraining: pictures, tables, the decision and why."""
+"""Retraining report: one self-contained HTML page with pictures, tables and the decision."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _ROWS: Final = (
     "mpjpe_mm", "pa_mpjpe_mm", "rigid_mpjpe_mm", "pck3d_150mm_pct", "auc3d_150mm_pct",
     "per_vertex_mm", "mesh_joints_mm", "theta_deg", "root_mm", "joints2d_px",
 )  # fmt: skip
-"""Keys of the metrics that the tables show, in their order."""
+"""Metric keys of the tables, in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Picture:
-    """A picture of the page.
+    """Picture of the page.
 
     Attributes:
         title: Heading.
@@ -97,7 +97,7 @@ _USES: Final = {
     "gate": ("promotion is decided on them", ""),
     "test": ("figures for people, which decide nothing", "the rates of “Is there anybody at all?”"),
 }
-"""What each split's images of people, and those without a person, are for."""
+"""Uses of each split's images with and without people."""
 
 
 def write_report(
@@ -202,7 +202,7 @@ def write_report(
 
 
 def _meanings(metrics: dict[str, Any]) -> list[tuple[str, str]]:
-    """Title and explanation of each figure that the tables have."""
+    """Title and explanation of each figure in the tables."""
     from hemlets.evaluation.metrics.meanings import compared_over
     from hemlets.evaluation.metrics.names import MetricName
 
@@ -215,14 +215,14 @@ def _meanings(metrics: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _predictors() -> dict[str, str]:
-    """What the two predictors to be beaten are given and do with it, by their columns' titles."""
+    """Inputs and method of the two baselines, by column title."""
     from hemlets.evaluation.metrics.meanings import PREDICTORS
 
     return {_MEAN_POSE: PREDICTORS["mean-pose"], _LIFTER: PREDICTORS["linear-lifter"]}
 
 
 def _words(metrics: dict[str, Any]) -> dict[str, str]:
-    """What the page's own words mean."""
+    """Explanations of the page's terms."""
     from hemlets.evaluation.metrics.meanings import glossary
     from hemlets.evaluation.metrics.names import MetricName
 
@@ -230,7 +230,7 @@ def _words(metrics: dict[str, Any]) -> dict[str, str]:
 
 
 def start_words(profile: Profile, held_out: Iterable[str]) -> str:
-    """Which weights training went on from, and what they had seen.
+    """Describe the initial weights of the training and their training data.
 
     Args:
         profile: Profile of the run.
@@ -254,12 +254,12 @@ def start_words(profile: Profile, held_out: Iterable[str]) -> str:
 
 
 def _parts(families: Iterable[str]) -> set[str]:
-    """Families, the parts of mixed ones each by itself."""
+    """Split mixed families into their parts."""
     return {part for family in families for part in family.split("+")}
 
 
 def _people_for(split: str, profile: Profile) -> str:
-    """What a split's images of people are for."""
+    """Describe the use of a split's images of people."""
     if split != "train":
         return _USES[split][0]
     baselines = "mean pose and linear lifter are learned from them"
@@ -272,7 +272,7 @@ def _people_for(split: str, profile: Profile) -> str:
 
 
 def _splits(annotations: Path, profile: Profile) -> list[dict[str, Any]]:
-    """Rows of people and without a person of each split, with what each kind is for."""
+    """Rows with and without people of each split, with their uses."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -310,7 +310,7 @@ def _pictured(tested: Run, count: int) -> dict[str, list[str]]:
 
 
 def _given(metrics: dict[str, Any]) -> str:
-    """What the model had for all of its figures."""
+    """Oracle inputs common to all figures."""
     from hemlets.evaluation.metrics.meanings import what_was_given
     from hemlets.evaluation.metrics.names import MetricName
 
@@ -318,7 +318,7 @@ def _given(metrics: dict[str, Any]) -> str:
 
 
 def _lifter_better(predictors: dict[str, Any]) -> list[str]:
-    """Titles of the figures that the linear lifter has a better mean of."""
+    """Titles of the figures whose mean is better for the linear lifter."""
     found = []
     for key in _ROWS:
         own, other = (predictors[name].get(key, {}).get("mean") for name in
@@ -330,7 +330,7 @@ def _lifter_better(predictors: dict[str, Any]) -> list[str]:
 
 
 def _floors(profile: Profile, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each floor with the figure that was compared with it; empty for old facts without figures."""
+    """Each floor with its compared figure; empty for old facts without figures."""
     own = {entry["name"]: entry["figures"] for entry in facts.get("own", ())}
     gates = [("", profile.promotion.floors, facts.get("figures", {}))]
     gates += [(judge.name, judge.floors, own.get(judge.name, {})) for judge in profile.judges]
@@ -348,7 +348,7 @@ def _floors(profile: Profile, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _families(folder: Path, split: str) -> list[dict[str, Any]]:
-    """Families of motions in a split, with samples and MPJPE of the model."""
+    """Motion families in a split, with samples and the model's MPJPE."""
     tables = read_summary(folder / split / "model").tables
     return [
         {"name": cell.title, "samples": cell.figure.samples, "mean": cell.figure.mean}
@@ -368,7 +368,7 @@ def _champion(facts: dict[str, Any]) -> dict[str, Any] | None:
 def _table(
     predictors: dict[str, Any], champion: dict[str, Any] | None, split: str
 ) -> list[dict[str, Any]]:
-    """One row a metric: value and interval of each predictor on the same samples."""
+    """One row per metric: value and interval of each predictor on the same samples."""
     columns = [("this model", predictors["model"])]
     if champion is not None:
         columns.append(("champion before", champion[split]["model"]))

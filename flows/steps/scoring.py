@@ -42,7 +42,7 @@ from hemlets.reports.drawing import joint_error_chart, place_body, png, predicti
 from hemlets.reports.pictures import contact_sheet, pick_samples
 
 _TILE_PX = 512, 256
-"""Width and height of a mesh and its side view on the sheet of them."""
+"""Width and height of a mesh and its side view."""
 
 
 def score_model(
@@ -213,7 +213,7 @@ def _meshes(
     chosen: npt.NDArray[np.intp],
     body: BodyModel,
 ) -> npt.NDArray[np.uint8]:
-    """Pictures of the predicted mesh on the image and from the side, two a row."""
+    """Predicted meshes on the image and from the side, two per row."""
     tiles = []
     for index in chosen:
         estimate, image = estimates[int(index)], images[int(index)]
@@ -225,7 +225,7 @@ def _meshes(
 
 
 def _fitted(picture_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """A picture within a tile, its sides in proportion."""
+    """Scale a picture to a tile, preserving its aspect ratio."""
     import cv2
 
     height, width = picture_HW3.shape[:2]
@@ -237,7 +237,7 @@ def _fitted(picture_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _figures(summary: Summary) -> dict[str, Any]:
-    """A predictor's means and intervals by metric key, with their full names."""
+    """Means and intervals of a predictor by metric key, with full names."""
     return {
         metric.key: {"name": metric.name, **metric.figure.model_dump(mode="json")}
         for metric in summary.metrics

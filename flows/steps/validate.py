@@ -98,7 +98,7 @@ def require_valid(result: StageResult, data: Data) -> None:
 
 
 def summarize(outcome: dict[str, Any], previous: Previous | None) -> str:
-    """The outcome as one line."""
+    """Format the outcome as one line."""
     verdict = "passed" if outcome["passed"] else "failed"
     line = f"{outcome['rows']:,} rows, {outcome['expectations']} expectations: {verdict}"
     return line if previous is None else f"{line}; compared with {previous}"

@@ -1,4 +1,4 @@
-"""The cache of step results, addressed by the content that they were made from.
+"""Content-addressed cache of step results.
 
 A result is a folder ``stages/<stage>/<key>``. The key is a hash of the step's settings, the content
 of its inputs and its code, so that a change reruns this step and the later ones and nothing else.

@@ -20,7 +20,7 @@ from hemlets.core.files import content_hash
 
 
 class Config(BaseModel):
-    """A frozen set of settings that refuses what it does not know."""
+    """Base of frozen settings that refuse unknown fields."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
@@ -28,7 +28,7 @@ class Config(BaseModel):
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], *, where: str = "configuration") -> Self:
-        """Build from nested mappings as TOML and JSON give them.
+        """Build from nested mappings of TOML or JSON.
 
         Raises:
             ConfigError: One message with every wrong key and value in it.
@@ -78,7 +78,7 @@ def _section(model: type[BaseModel], location: tuple[int | str, ...]) -> type[Ba
 
 
 def explain(model: type[BaseModel], item: ErrorDetails) -> str:
-    """Say what is wrong with a value and what may be given, from an error of pydantic."""
+    """Convert an error of pydantic: the wrong value and the permitted values."""
     location = item["loc"]
     name = ".".join(str(part) for part in location)
     if item["type"] == "extra_forbidden":

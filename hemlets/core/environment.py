@@ -1,4 +1,4 @@
-"""The environment that this process and its children run in, decided in one place.
+"""Environment variables of this process and its children.
 
 A shell may hold another project's settings, proxies that know nothing of this machine, or the
 address of a server that is down. Settings for hemlets are used, others are removed.
@@ -87,7 +87,7 @@ def prepare_process(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def quiet_decoders(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Keep FFmpeg's and OpenCV's own warnings off the terminal: errors are told by hemlets.
+    """Silence warnings of FFmpeg and OpenCV on the terminal; hemlets reports errors itself.
 
     Call it before a video is opened: OpenCV reads the variables once.
     """

@@ -20,7 +20,7 @@ of a larger one."""
 def intrinsics_fault(
     intrinsics_4_px: tuple[float, float, float, float], size: tuple[int, int]
 ) -> str:
-    """Say what is wrong with fx, fy, cx, cy for an image of width and height; empty if nothing.
+    """Describe what is wrong with fx, fy, cx, cy for an image size; empty if nothing.
 
     >>> intrinsics_fault((0.9, 1.2, 0.5, 0.5), (640, 480))
     'the focal lengths 0.9, 1.2 look normalised by the image size: they are wanted in pixels'

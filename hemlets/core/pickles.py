@@ -37,11 +37,11 @@ _DTYPE: Final = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|[SUa]\d{1,6}|O8
 
 
 class _Refused(Exception):  # noqa: N818 - it becomes a DataError with the file's name
-    """What the file asks for is not admitted."""
+    """The file uses a feature that is not permitted."""
 
 
 class _Shell:
-    """An object of a file: what it is called and the state that the file gives it."""
+    """Object of a file: its class name and state."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -49,7 +49,7 @@ class _Shell:
 
 
 class _Name:
-    """An admitted name of a file. Calling it builds a value or an empty shell."""
+    """Permitted class name of a file. Calling it builds a value or an empty shell."""
 
     def __init__(self, kind: str, build: Callable[..., Any]) -> None:
         self.kind = kind

@@ -1,4 +1,4 @@
-"""Redact credentials in URLs that people get to see."""
+"""Redact credentials in displayed URLs."""
 
 from __future__ import annotations
 

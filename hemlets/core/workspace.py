@@ -14,7 +14,7 @@ from hemlets.core.errors import WorkspaceError
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """Where each kind of state lives."""
+    """Locations of the state."""
 
     home: Path
 
@@ -29,12 +29,12 @@ class Workspace:
 
     @classmethod
     def from_env(cls) -> Workspace:
-        """The workspace that ``HEMLETS_HOME`` names, else ``./workspace``."""
+        """Workspace of ``HEMLETS_HOME``, by default ``./workspace``."""
         return cls(home=Path(os.environ.get("HEMLETS_HOME") or "workspace").expanduser().resolve())
 
     @classmethod
     def at(cls, home: Path | str | None) -> Workspace:
-        """The workspace of a folder; that of `from_env` where none is named."""
+        """Workspace of a folder; `from_env` without one."""
         return cls(home=Path(home).resolve()) if home else cls.from_env()
 
     @property
@@ -49,7 +49,7 @@ class Workspace:
 
     @property
     def stages(self) -> Path:
-        """Whole results of pipeline stages, by stage and key."""
+        """Complete results of pipeline stages, by stage and key."""
         return self.home / "stages"
 
     @property
@@ -79,5 +79,5 @@ class Workspace:
 
     @property
     def locks(self) -> Path:
-        """One lock a stage and service."""
+        """Locks of stages and services."""
         return self.home / "locks"
