@@ -10,21 +10,25 @@ from flows.ablation.report import write_report
 from flows.ablation.results import Results
 from flows.ablation.runs import Bench
 from flows.ablation.study import Study
+from hemlets.data.synthetic import build_open_data
 
 
 def main() -> None:
     """Run every planned run that has no row yet, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("data", "folder", "results"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, required=True, help="of rendered data and features")
+    parser.add_argument("--results", type=Path, required=True, help="file of rows")
+    parser.add_argument("--data", type=Path, help="data version; rendered by default")
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--most", type=int)
-    parser.add_argument("--samples", type=int, default=Study().samples)
     parser.add_argument("--page", type=Path, help="folder of the page, written from the rows")
     found = parser.parse_args()
-    study = Study(samples=found.samples)
-    bench = Bench(study=study, data=found.data, folder=found.folder, photos=found.photos)
+    study = Study()
+    data = found.data or found.folder / f"data-{study.data.hash[:12]}"
+    if not found.data:
+        build_open_data(study.data, data)
+    bench = Bench(study=study, data=data, folder=found.folder, photos=found.photos)
     table = Results.read(found.results)
     planned = [bench.plan(arm, seed) for arm, seed in in_order(ARMS, found.seeds)]
     for run in [run for run in planned if run.key not in table.rows][: found.most]:

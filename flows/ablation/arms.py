@@ -107,15 +107,6 @@ COMPARISONS: Final = (
         paper="Table 4, first column",
         arms=_MIXED,
     ),
-    *(
-        Comparison(
-            name=f"share-{share}",
-            title=f"{share} % of people with 3D joints",
-            paper="",
-            arms=(f"baseline@{share}+2d", f"full@{share}+2d", f"full@{share}+fbi"),
-        )
-        for share in SHARES_PCT
-    ),
     Comparison(
         name="states",
         title="States of a part's depth",
@@ -134,6 +125,15 @@ COMPARISONS: Final = (
             f"full@{MIXED_PCT}+fbi",
             f"full@{MIXED_PCT}+fbi+ordinal",
         ),
+    ),
+    *(
+        Comparison(
+            name=f"share-{share}",
+            title=f"{share} % of people with 3D joints",
+            paper="",
+            arms=(f"baseline@{share}+2d", f"full@{share}+2d", f"full@{share}+fbi"),
+        )
+        for share in SHARES_PCT
     ),
     Comparison(
         name="units",

@@ -15,29 +15,34 @@ from hemlets.data.weak_labels import DEFAULT, read_annotators
 _SEED: Final = 20_741
 
 
-def has_depth(count: int, share_pct: int) -> npt.NDArray[np.bool_]:
-    """Mask of people with 3D joints; every larger share includes the smaller ones."""
-    order = np.random.default_rng(_SEED).permutation(count)
-    known = np.zeros(count, bool)
-    known[order[: max(1, round(count * share_pct / 100))]] = True
+def has_depth(learnt: npt.NDArray[np.bool_], share_pct: int) -> npt.NDArray[np.bool_]:
+    """Mask of people with 3D joints; every larger share includes the smaller ones.
+
+    Args:
+        learnt: People that an arm may learn from.
+        share_pct: Percentage of these people.
+    """
+    order = np.random.default_rng(_SEED).permutation(np.flatnonzero(learnt))
+    known = np.zeros(len(learnt), bool)
+    known[order[: max(1, round(len(order) * share_pct / 100))]] = True
     return known
 
 
 def relabelled(
-    rows: Annotations, share_pct: int, rest: Rest, *, annotators: Path = DEFAULT
+    rows: Annotations, known_B: npt.NDArray[np.bool_], rest: Rest, *, annotators: Path = DEFAULT
 ) -> Annotations:
-    """Hide the depth of all but a share of the people, and label their parts as annotators would.
+    """Hide the depth of some people, and label their parts as annotators would.
 
     Keeps all rows in order. Hidden people and wrong labels are the same for every arm and seed.
     Where both schemes label a part, FBI's label is used.
 
     Args:
         rows: The training people, all with 3D joints.
-        share_pct: Percentage of people who keep their 3D joints.
+        known_B: People who keep their 3D joints.
         rest: Labels of the other people.
         annotators: Rates of skips and errors, see `hemlets.data.weak_labels`.
     """
-    hidden = ~has_depth(len(rows), share_pct)
+    hidden = ~known_B
     if not hidden.any():
         return rows
     columns: dict[str, Any] = {f.name: rows.column(f.name).copy() for f in FIELDS}

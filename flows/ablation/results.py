@@ -14,7 +14,8 @@ from hemlets.core.files import atomic_path
 
 _CURVE: Final = "curve_samples_loss"
 COLUMNS: Final = (
-    "key", "arm", "seed", "samples", "test_samples", "mean_pose_mm", *FIGURES, "seconds", _CURVE,
+    "key", "arm", "seed", "samples", "scored_samples", "mean_pose_mm", "far_mean_pose_mm",
+    *FIGURES, "seconds", _CURVE,
 )  # fmt: skip
 
 
@@ -27,9 +28,10 @@ class Row:
         arm: Name of the arm.
         seed: Seed of initial weights and sample order.
         samples: Number of training samples.
-        test_samples: Number of scored people.
-        mean_pose_mm: MPJPE of the mean pose on the same people.
-        figures: Figures on the test split by name.
+        scored_samples: Number of scored people.
+        mean_pose_mm: MPJPE of the mean pose on the scored people.
+        far_mean_pose_mm: MPJPE of the mean pose on the far people.
+        figures: Figures by name, see `FIGURES`.
         seconds: Duration of the run.
         curve: Pairs of number of samples and validation loss.
     """
@@ -38,8 +40,9 @@ class Row:
     arm: str
     seed: int
     samples: int
-    test_samples: int
+    scored_samples: int
     mean_pose_mm: float
+    far_mean_pose_mm: float
     figures: dict[str, float]
     seconds: float
     curve: tuple[tuple[int, float], ...] = ()
@@ -51,8 +54,9 @@ class Row:
             "arm": self.arm,
             "seed": str(self.seed),
             "samples": str(self.samples),
-            "test_samples": str(self.test_samples),
+            "scored_samples": str(self.scored_samples),
             "mean_pose_mm": f"{self.mean_pose_mm:.3f}",
+            "far_mean_pose_mm": f"{self.far_mean_pose_mm:.3f}",
             **{name: f"{self.figures[name]:.4f}" for name in FIGURES},
             "seconds": f"{self.seconds:.0f}",
             _CURVE: " ".join(f"{samples}:{loss:.4f}" for samples, loss in self.curve),
@@ -67,8 +71,9 @@ class Row:
             arm=values["arm"],
             seed=int(values["seed"]),
             samples=int(values["samples"]),
-            test_samples=int(values["test_samples"]),
+            scored_samples=int(values["scored_samples"]),
             mean_pose_mm=float(values["mean_pose_mm"]),
+            far_mean_pose_mm=float(values["far_mean_pose_mm"]),
             figures={name: float(values[name]) for name in FIGURES},
             seconds=float(values["seconds"]),
             curve=tuple((int(samples), float(loss)) for samples, loss in points),

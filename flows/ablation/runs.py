@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from flows.ablation.arms import Arm
 from flows.ablation.photographs import Photographs, no_photographs
 from flows.ablation.results import Row
 from flows.ablation.scoring import figures, find, predicted_bones
-from flows.ablation.study import Study
+from flows.ablation.study import Part, Study
 from flows.ablation.training import Encoded, encode, evaluated_batches, train_head, validation_loss
 from flows.steps.split_fingerprint import SplitFingerprint
 from hemlets.core.errors import DataError
@@ -83,7 +84,8 @@ class Bench:
             study, arm, planned.seed, self.train, self.data / "shards", point=point
         )
         bones = predicted_bones(find(network, seen), network, self.validation.rows)
-        found = figures(network, self.test, bones, maps=arm.supervision in ("hemlets", "both"))
+        supervised = arm.supervision in ("hemlets", "both")
+        found = figures(network, bones, self.scored, self.far, maps=supervised)
         found["validation_loss"] = curve[-1][1]
         photos = self._photographs
         found |= photos.figures(network, bones) if photos else no_photographs()
@@ -92,23 +94,25 @@ class Bench:
             arm=arm.name,
             seed=planned.seed,
             samples=study.samples,
-            test_samples=len(self.test.rows),
-            mean_pose_mm=self.mean_pose_mm,
+            scored_samples=len(self.scored.rows),
+            mean_pose_mm=self.mean_pose_mm("scored"),
+            far_mean_pose_mm=self.mean_pose_mm("far"),
             figures=found,
             seconds=time.perf_counter() - start,
             curve=tuple(curve),
         )
 
-    @cached_property
-    def mean_pose_mm(self) -> float:
-        """MPJPE of the mean training pose on the test people."""
-        train, test = self.rows("train").joints3d_mm, self.rows("test").joints3d_mm
+    def mean_pose_mm(self, part: Part) -> float:
+        """MPJPE of the mean pose of the learnt-from people, on the people of a part."""
+        rows = self.rows("train")
+        train = rows.joints3d_mm[self.study.learns_from(rows.column("clip"))]
+        people = self.rows(part).joints3d_mm
         mean = (train - train[:, :1]).astype(np.float64).mean(0, keepdims=True)
-        return float(mpjpe_mm(np.repeat(mean, len(test), 0), test).mean())
+        return float(mpjpe_mm(np.repeat(mean, len(people), 0), people).mean())
 
     @cached_property
     def train(self) -> Encoded:
-        """Training people and their features."""
+        """People of the whole training split, including the held-out clips, and their features."""
         return self._encoded("train")
 
     @cached_property
@@ -117,36 +121,53 @@ class Bench:
         return self._encoded("validation")
 
     @cached_property
-    def test(self) -> Encoded:
-        """Test people and their features."""
-        return self._encoded("test")
+    def scored(self) -> Encoded:
+        """Scored people and their features."""
+        return self._encoded("scored")
 
-    def rows(self, split: str) -> Annotations:
-        """Evenly spaced rows of the people of a split.
+    @cached_property
+    def far(self) -> Encoded:
+        """Far people and their features."""
+        return self._encoded("far")
+
+    def rows(self, part: Part) -> Annotations:
+        """Evenly spaced rows of a part's people; all rows of the training split.
 
         Raises:
-            DataError: Nobody in the split has all joints in 3D and a camera.
+            DataError: Nobody of the part has all joints in 3D and a camera.
         """
+        study = self.study
+        split = {"scored": "train", "far": "test"}.get(part, part)
         rows = self._table.split(split)
+        if part == "scored":
+            rows = rows.take(study.scores_on(rows.column("clip")))
         rows = rows.take(rows.valid3d.all(1) & rows.valid2d.all(1) & rows.camera_valid)
         if not len(rows):
             raise DataError(
-                f"no {split} row has all joints in 3D and a camera",
+                f"no {part} row has all joints in 3D and a camera",
                 where=self.data,
                 expected="some",
+                remedy="the scored people are those of the training split in held_out_clips: name "
+                "clips of this data version"
+                if part == "scored"
+                else None,
             )
-        most = {"validation": self.study.validation_samples, "test": self.study.test_samples}
-        count = min(len(rows), most.get(split, len(rows)))
+        most = {
+            "validation": study.validation_samples,
+            "scored": study.scored_samples,
+            "far": study.far_samples,
+        }
+        count = min(len(rows), most.get(part, len(rows)))
         return rows.take(np.linspace(0, len(rows) - 1, count).astype(np.int64))
 
-    def _encoded(self, split: str) -> Encoded:
+    def _encoded(self, part: Part) -> Encoded:
         torch.set_num_threads(self.study.threads)
         return encode(
             self.study,
-            self.rows(split),
+            self.rows(part),
             self.data / "shards",
             self.folder / "features",
-            augmentation=self.study.augmentation if split == "train" else None,
+            augmentation=self.study.augmentation if part == "train" else None,
         )
 
     @cached_property
@@ -155,7 +176,7 @@ class Bench:
 
     @cached_property
     def _files(self) -> dict[str, str]:
-        rows = {s: SplitFingerprint.of(self.rows(s)).hash for s in ("train", "validation", "test")}
+        rows = {part: SplitFingerprint.of(self.rows(part)).hash for part in get_args(Part)}
         return rows | {"encoder": sha256_file(backbone_file("bundled", self.study.pose.backbone))}
 
     @cached_property

@@ -44,6 +44,7 @@ _MEASURES: Final = (
     "mpjpe_mm", "pa_mpjpe_mm", "pck3d_150mm_pct", "depth_mm", "joints2d_px", "relations_right_pct",
 )  # fmt: skip
 _TILTS: Final = ("tilt_0_30_mm", "tilt_30_60_mm", "tilt_60_90_mm")
+_FAR: Final = ("mpjpe_mm", "depth_mm", "relations_right_pct", "sign_right_pct")
 FIGURES: Final = (
     *_MEASURES,
     *_TILTS,
@@ -54,13 +55,15 @@ FIGURES: Final = (
     "shuffled_mpjpe_mm",
     "swapped_mpjpe_mm",
     "swapped_sign_right_pct",
+    *(f"far_{name}" for name in _FAR),
     "photo_pa_mpjpe_mm",
     "photo_pck_torso_pct",
 )
-"""Means over the test people; 2D pixels are of the crop. ``tilt``: errors of the children of parts
-by their tilt. ``sign``: share of parts tilted by more than 30° whose child is rightly nearer or
-farther, of the volume and of the HEMlets. ``cut``, ``shuffled``, ``swapped``: see `Change`.
-``photo``: photographs, NaN without a folder of them."""
+"""Means over the scored people; 2D pixels are of the crop. ``tilt``: errors of the children of
+parts by their tilt. ``sign``: share of parts tilted by more than 30° whose child is rightly nearer
+or farther, of the volume and of the HEMlets. ``cut``, ``shuffled``, ``swapped``: see `Change`.
+``far``: people far from all others, see `flows.ablation.study.Part`. ``photo``: photographs, NaN
+without a folder of them."""
 
 Array = npt.NDArray[Any]
 
@@ -193,18 +196,18 @@ def polarity_of(found: Found) -> Array:
 
 
 def figures(
-    network: PoseNetwork, test: Encoded, bones: BoneLengths, *, maps: bool
+    network: PoseNetwork, bones: BoneLengths, scored: Encoded, far: Encoded, *, maps: bool
 ) -> dict[str, float]:
-    """Figures of an arm on test people by name, those of the validation split and photos apart.
+    """Figures of an arm by name, without those of the curve and of photographs.
 
     Args:
         network: A trained head.
-        test: People with all joints and cameras.
         bones: Bone lengths of the network's predicted skeletons.
+        scored: People with all joints and cameras.
+        far: People whose motions are far from those of training.
         maps: Whether the HEMlets were supervised; their signs have no meaning otherwise.
     """
-    rows, batches = test.rows, evaluated_batches(test)
-    truth = rows.joints3d_mm
+    rows, truth, batches = scored.rows, scored.rows.joints3d_mm, evaluated_batches(scored)
     found = find(network, batches)
     scores = scores_of(predictions(found, network, rows, bones), rows)
     values = {key: scores.of(key) for key in _MEASURES}
@@ -224,4 +227,9 @@ def figures(
         result[f"{change}_mpjpe_mm"] = float(error.mean())
         if change == "swapped":
             result["swapped_sign_right_pct"] = sign_right_pct(polarity_of(other), truth)
+    other = find(network, evaluated_batches(far))
+    scores = scores_of(predictions(other, network, far.rows, bones), far.rows)
+    for key in ("mpjpe_mm", "depth_mm", "relations_right_pct"):
+        result[f"far_{key}"] = float(np.nanmean(scores.of(key)))
+    result["far_sign_right_pct"] = sign_right_pct(polarity_of(other), far.rows.joints3d_mm)
     return result

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from flows.ablation.arms import Arm
@@ -18,6 +20,17 @@ from hemlets.data.weak_labels import read_annotators
 from hemlets.models import PoseNetworkConfig
 from hemlets.training.config import LossConfig, TrainingConfig
 
+Part = Literal["train", "validation", "scored", "far"]
+"""Groups of people.
+
+- ``train``: the training split; arms learn from its people without a held-out clip.
+- ``validation``: the validation split. Settings are chosen on it; it gives the learning curves and
+  the metric scale.
+- ``scored``: people of the training split who only move in `Study.held_out_clips`. Arms are scored
+  on them, and nothing is chosen on them.
+- ``far``: the test split, whose motions are unlike those of the training split.
+"""
+
 
 class Study(Config):
     """Settings of every run. The losses are the paper's, without the marginal term.
@@ -26,14 +39,15 @@ class Study(Config):
         samples: Training samples of a run (budget).
         curve: Number of points on the learning curve.
         crops: Augmented crops per training person, with features computed once.
-        validation_samples: People for the learning curve and the metric scale.
-        test_samples: People for the scores.
+        held_out_clips: Motion clips excluded from training; by default the first by name of each
+            family of training motions with several clips.
+        validation_samples: Maximum number of people, like the two below; see `Part`.
         annotators: Rates of the simulated annotators; None is `hemlets.data.weak_labels.DEFAULT`.
         data: Rendered people, if no data version is given.
         pose: Network: a slim head on the frozen encoder.
     """
 
-    samples: int = Field(30_000, ge=1)
+    samples: int = Field(4000, ge=1)
     batch_size: int = Field(32, ge=2)
     optimiser: Literal["adamw", "muon"] = "muon"
     learning_rate: float = Field(1e-2, gt=0)
@@ -42,8 +56,10 @@ class Study(Config):
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     curve: int = Field(5, ge=1)
     crops: int = Field(1, ge=1)
+    held_out_clips: tuple[str, ...] = ("backflip", "dance_a", "getup_facedown", "walk")
     validation_samples: int = Field(256, ge=2)
-    test_samples: int = Field(1024, ge=1)
+    scored_samples: int = Field(512, ge=1)
+    far_samples: int = Field(256, ge=1)
     annotators: Path | None = None
     data: OpenDataConfig = OpenDataConfig(
         seed=15,
@@ -61,6 +77,16 @@ class Study(Config):
         lateral=True,
     )
     augmentation: AugmentationConfig = AugmentationConfig()
+
+    def learns_from(self, clips: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """Mask of the training split's rows without a held-out clip, from their clips."""
+        held_out = set(self.held_out_clips)
+        return np.array([held_out.isdisjoint(clip.split("+")) for clip in clips], bool)
+
+    def scores_on(self, clips: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """Mask of the training split's rows with held-out clips only, from their clips."""
+        held_out = set(self.held_out_clips)
+        return np.array([held_out.issuperset(clip.split("+")) for clip in clips], bool)
 
     @property
     def steps(self) -> int:

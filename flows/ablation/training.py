@@ -137,20 +137,22 @@ def train_head(
         study: Budget and settings.
         arm: Labels and losses.
         seed: Seed of initial weights and sample order.
-        train: People with all their labels.
+        train: People of the training split with all their labels.
         shards: Folder of their images.
         point: Called with the samples seen and the averaged network, `Study.curve` times.
     """
     torch.set_num_threads(study.threads)
     torch.manual_seed(seed)
     config = study.training(seed)
-    rows = relabelled(train.rows, arm.share_pct, arm.rest, annotators=study.annotators or DEFAULT)
+    learnt = study.learns_from(train.rows.column("clip"))
+    known = has_depth(learnt, arm.share_pct)
+    rows = relabelled(train.rows, known, arm.rest, annotators=study.annotators or DEFAULT)
     crops = Samples(rows, shards, study.pose.volume, seed=0, augmentation=train.crops.augmentation)
-    known = has_depth(len(rows), arm.share_pct)
     sources = [MixedSource(members=np.flatnonzero(known), share=1.0)]
     if arm.rest != "absent":
         # As in the paper: half of a batch has depth labels.
-        sources = [MixedSource(members=np.flatnonzero(part), share=0.5) for part in (known, ~known)]
+        parts = known, learnt & ~known
+        sources = [MixedSource(members=np.flatnonzero(part), share=0.5) for part in parts]
     loader = Loader(
         train.features.with_targets(crops),
         batch_size=study.batch_size,

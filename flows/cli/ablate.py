@@ -18,8 +18,8 @@ def ablate(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each arm.")] = 3,
     samples: Annotated[
-        int, typer.Option(min=32, help="Training samples of a run: the budget.")
-    ] = 30_000,
+        int | None, typer.Option(min=32, help="Training samples of a run: the budget.")
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", help="key=value over the study's settings; may be repeated."),
@@ -74,12 +74,12 @@ def ablate(
         _run(study, arms or list(ARMS), seeds, data, photos, results, most, workspace)
 
 
-def _settings(samples: int, overrides: list[str]) -> dict[str, object]:
+def _settings(samples: int | None, overrides: list[str]) -> dict[str, object]:
     import tomllib
 
     from hemlets.core.errors import ConfigError
 
-    lines = [f"samples = {samples}"]
+    lines = [] if samples is None else [f"samples = {samples}"]
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:

@@ -19,7 +19,8 @@ SEEDS = 3
 FILES = {
     "train": "5d213fe6efd00de163289de49a9f4d0765cecf5bd9a9955443e8316855d7343a",
     "validation": "be6825048a644d81b99e2635ff107f78fb0604f88618c0a702c5909265769e44",
-    "test": "77663e7b98be1f64848aea6bef8da27f9e1a21e4bf7cfb2889624578647ca555",
+    "scored": "c483078acb76ebee49e141e5bcbf69c78d1682b5c423723c77170d6f259451aa",
+    "far": "da3c658bfc8797773578c2afff3ee670b2a1420b0467b814c8f7abf27f71f368",
 }
 """Fingerprints of the study's own rendered people."""
 
