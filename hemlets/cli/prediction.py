@@ -20,6 +20,9 @@ _NOTES: Final = {
         f"no camera was given, so a field of view of {DEFAULT_FOV_DEG:g}° was assumed. Distance "
         "and depth are rougher: give --camera fx,fy,cx,cy"
     ),
+    Flag.NO_SECOND_LOOK: (
+        "some people were predicted from one crop although the model was unsure of them"
+    ),
     Flag.MISSING_JOINTS: (
         "of some people not all joints were found, so their predictions are rougher"
     ),

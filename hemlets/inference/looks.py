@@ -70,8 +70,18 @@ Look = Callable[[Sequence[int], Sequence[Crop]], NetworkAnswer]
 """Function that predicts crops of the people with the given numbers."""
 
 
+def unsure(answer: NetworkAnswer) -> npt.NDArray[np.bool_]:
+    """Mark (B,) the people whom one look is not enough for."""
+    return _sureness(answer) < SURE
+
+
 def look_again(
-    crops: Sequence[Crop], first: NetworkAnswer, volume: VolumeSpec, look: Look
+    crops: Sequence[Crop],
+    first: NetworkAnswer,
+    volume: VolumeSpec,
+    look: Look,
+    *,
+    allowed: Sequence[bool] | None = None,
 ) -> tuple[list[Crop], NetworkAnswer]:
     """Return the best crops and predictions; the first prediction if it was sure.
 
@@ -81,10 +91,14 @@ def look_again(
         volume: That joints are decoded in.
         look: Looks as the first look did. It is given no more crops at a time than there are
             people, so that a second look needs no more memory than the first.
+        allowed: Whether each person may be looked at again; everybody by default.
     """
     look = _in_groups(look, max(len(crops), _SMALLEST_GROUP))
     sure_B = _sureness(first)
-    again = [number for number, sure in enumerate(sure_B) if sure < SURE]
+    again = [
+        number for number in np.flatnonzero(unsure(first)).tolist()
+        if allowed is None or allowed[number]
+    ]  # fmt: skip
     if not again:
         return list(crops), first
     seen = {number: (crops[number], first.rows([number])) for number in again}

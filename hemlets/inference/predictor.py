@@ -14,7 +14,7 @@ from hemlets.body.rotations import axis_angles
 from hemlets.core.errors import InputError
 from hemlets.core.intrinsics import intrinsics_fault
 from hemlets.data.transforms import Crop, square_crop
-from hemlets.inference.looks import NetworkAnswer, look_again, upright
+from hemlets.inference.looks import NetworkAnswer, look_again, unsure, upright
 from hemlets.inference.request import parse_box, require_overlap
 from hemlets.inference.types import BodyEstimate, Box, Camera, Flag, PredictionRequest
 from hemlets.models import HemletsPosh, PoshOutput
@@ -142,18 +142,23 @@ class Predictor:
         return read_out(self.outputs(crop_B3HW, flip_test=self.card.flip_test))
 
     def _look(
-        self, images_HW3: Sequence[npt.NDArray[np.uint8]], crops: list[Crop]
-    ) -> tuple[list[Crop], NetworkAnswer]:
-        """Predict crops, with second looks if the model card enables them."""
+        self, requests: Sequence[PredictionRequest], crops: list[Crop]
+    ) -> tuple[list[Crop], NetworkAnswer, npt.NDArray[np.bool_]]:
+        """Predict crops, with second looks if the model card enables them and a request allows it.
+
+        The mask (B,) marks second looks that were omitted.
+        """
 
         def look(numbers: Sequence[int], crops: Sequence[Crop]) -> NetworkAnswer:
-            images = (images_HW3[number] for number in numbers)
+            images = (requests[number].image_HW3 for number in numbers)
             return self._infer(network_input(images, crops, self.device))
 
         first = look(range(len(crops)), crops)
         if not (self.card.second_look and self.card.pose.keypoints):
-            return crops, first
-        return look_again(crops, first, self.card.pose.volume, look)
+            return crops, first, np.zeros(len(crops), bool)
+        allowed = [request.second_look for request in requests]
+        best = look_again(crops, first, self.card.pose.volume, look, allowed=allowed)
+        return *best, unsure(first) & ~np.array(allowed)
 
     def _batch(self, requests: Sequence[PredictionRequest], first: int) -> list[BodyEstimate]:
         prepared = [
@@ -165,7 +170,7 @@ class Predictor:
         crops = [crop for crop, _, _ in prepared]
         cameras = np.array([(c.fx, c.fy, c.cx, c.cy) for _, c, _ in prepared])
         with torch.inference_mode():
-            crops, answer = self._look([r.image_HW3 for r in requests], crops)
+            crops, answer, omitted = self._look(requests, crops)
             found = joints_in_images(answer.voxel_BJ3, self.card.pose.volume, crops)
             view_B33 = crop_views(np.array([crop.centre_px for crop in crops]), cameras)
             theta = axis_angles(from_view(upright(answer, crops), view_B33))
@@ -185,7 +190,7 @@ class Predictor:
                 betas=betas_np[i],
                 box_xyxy=_box(requests[i]),
                 camera=camera,
-                flags=flags,
+                flags=(*flags, *([Flag.NO_SECOND_LOOK] if omitted[i] else [])),
                 model_version=self.version,
                 person=persons[i],
             )

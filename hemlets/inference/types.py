@@ -24,6 +24,7 @@ class Flag(StrEnum):
     WHOLE_IMAGE_BOX = "whole-image-box"
     DEFAULT_FIELD_OF_VIEW = "default-field-of-view"
     MISSING_JOINTS = "missing-joints"
+    NO_SECOND_LOOK = "no-second-look"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ class PredictionRequest:
         box_xyxy: The person's box in pixels: left, top, right, bottom. By default the whole image,
             which is flagged.
         camera: Intrinsics; by default an assumed field of view, which is flagged.
+        second_look: Whether an unsure prediction may be repeated in better crops; one that is not
+            repeated is flagged.
         name: Name for errors: the photo or the field of the person; by default the number of the
             request.
     """
@@ -61,6 +64,7 @@ class PredictionRequest:
     image_HW3: npt.NDArray[np.uint8]
     box_xyxy: Box | None = None
     camera: Camera | None = None
+    second_look: bool = True
     name: str | None = None
 
 

@@ -12,7 +12,7 @@ import torch
 from hemlets.data.transforms import Crop, square_crop
 from hemlets.inference import Predictor
 from hemlets.inference.looks import NetworkAnswer, look_again, upright
-from hemlets.inference.types import PredictionRequest
+from hemlets.inference.types import Flag, PredictionRequest
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.codecs import VolumeSpec
 from hemlets.models.codecs.bones import BoneLengths
@@ -51,6 +51,14 @@ def test_who_is_sure_is_looked_at_once() -> None:
     crops, first = [square_crop(BOX, 256)], answer([0.7])
     found = look_again(crops, first, VOLUME, looker(asked, lambda *_: 1.0))
     assert (found, asked) == ((crops, first), [])
+
+
+def test_who_may_not_be_looked_at_again_is_not() -> None:
+    asked: list[list[tuple[int, float]]] = []
+    crops, first = [square_crop(BOX, 256)] * 2, answer([0.55, 0.55])
+    _, seen = look_again(crops, first, VOLUME, looker(asked, lambda *_: 1.0), allowed=[False, True])
+    assert asked == [[(1, 0)]]
+    assert seen.confidence_BJ[:, 0].tolist() == pytest.approx([0.55, 1.0])
 
 
 def test_who_is_half_sure_is_cropped_around_the_joints_but_not_turned() -> None:
@@ -127,6 +135,12 @@ def test_the_model_says_whether_to_look_again_and_the_caller_overrules(
     (estimate,) = predictor.predict([PredictionRequest(image_HW3=image, box_xyxy=(9, 9, 90, 95))])
     # Noise is nobody, of whom nothing is sure.
     assert looks == ([1] if second_look is False else [1, 3, 1])
+    assert Flag.NO_SECOND_LOOK not in estimate.flags
+    looks.clear()
+    request = PredictionRequest(image_HW3=image, box_xyxy=(9, 9, 90, 95), second_look=False)
+    flags = [e.flags for e in predictor.predict([request] * 3)]
+    assert looks == [3]
+    assert [Flag.NO_SECOND_LOOK in each for each in flags] == [second_look is not False] * 3
     assert np.isfinite(estimate.joints3d_mm).all()
 
 

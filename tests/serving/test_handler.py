@@ -304,7 +304,7 @@ class TestBudget:
     def slow(self, predictor: Predictor, clock: list[float]) -> PoseHandler:
         class Slow:
             def predict(self, requests):
-                clock[0] += 1.0 * len(requests)
+                clock[0] += 0.6 * len(requests)
                 return predictor.predict(requests)
 
         return PoseHandler(Slow(), Nobody(), name="m", version="1", budget_s=10.0)
@@ -317,6 +317,21 @@ class TestBudget:
         assert context.status == {2: 503}
         assert len(json.loads(answers[1])["people"]) == 8
         assert "busy" in json.loads(answers[2])["error"]["what"]
+
+    def test_a_prediction_that_would_end_after_it_is_not_begun(
+        self, slow: PoseHandler, context: Context, picture: bytes, clock: list[float]
+    ):
+        eight = json.dumps([[0, 0, 30, 30]] * 8).encode()
+        slow.handle([{"image": picture, "boxes": eight}] * 8, context)
+        assert clock[0] <= slow.budget_s
+
+    def test_of_one_image_only_the_first_people_are_looked_at_again(
+        self, handler: PoseHandler, picture: bytes
+    ):
+        many = json.dumps([[0, 0, 30, 30]] * MOST_BOXES).encode()
+        people = handler.decode({"image": picture, "boxes": many}).people
+        allowed = [person.second_look for person in people]
+        assert allowed == [True] * 8 + [False] * (MOST_BOXES - 8)
 
     def test_the_first_request_is_answered_however_long_it_takes(
         self, slow: PoseHandler, context: Context, picture: bytes
