@@ -11,7 +11,7 @@ TOOLS  := infra/requirements-tools.lock
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Processes that share the tests; each keeps what is costly to set up. JOBS=0 runs them in one.
 JOBS   ?= logical
-PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --maxprocesses 8 --dist loadscope --no-loadscope-reorder
 
 .PHONY: demo test check lint docs wheel tools ui serve bench clean setup help
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,10 +24,14 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENC
 _FOREIGN = ("HEMLETS_", "MLFLOW_", "PREFECT_", "AWS_", "DVC_", "XDG_", "TS_", "LC_", "TORCH")
 _KEPT = ("HEMLETS_SAMPLES", "HEMLETS_SAMPLE_PICTURES")
 
-# Costly fixtures of the session, by room and name: one worker runs all tests that share one.
-_SHARED = {("flows", "finished"): "one retraining", ("serving", "server"): "one TorchServe"}
+# Costly fixtures of the session, by room: one process runs all files whose tests name one.
+_SHARED = {"flows": "finished", "serving": "server: TorchServe"}
 # The longest groups, which are started first.
-_FIRST = (*_SHARED.values(), "tests/training/test_engine.py")
+_FIRST = (
+    *_SHARED.values(), "tests/flows/test_nights.py", "tests/test_surroundings.py",
+    "tests/training/test_engine.py", "tests/annotate/test_kill.py",
+    "tests/flows/test_automations.py", "tests/test_wheel.py",
+)  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,25 +51,41 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("HEMLETS_SAMPLES", str(ROOT.parent / "shared" / "samples"))
 
 
+# xdist's own way to give groups to its scheduler (loadgroup) has no effect with pytest 9.2.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of a group, which share fixtures, in one process."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid.partition("::")[0])
+
+    return Scheduler(config, log)
+
+
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Group the tests for parallel workers: by costly fixture, else by file."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    groups = {item: _group(item) for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    # Stable: within the longest groups, and among all others, the order stays random.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest groups first; the order within them, and of all others, stays random."""
     order = {group: number for number, group in enumerate(_FIRST)}
-    items.sort(key=lambda item: order.get(groups[item], len(order)))
+    for item in items:
+        fixture = _SHARED.get(item.path.parent.name, "")
+        uses = fixture.partition(":")[0] in getattr(item, "fixturenames", ())
+        assert not uses or _group(_relative(item)) == fixture, f"{item.nodeid}: {fixture} unseen"
+    items.sort(key=lambda item: order.get(_group(_relative(item)), len(order)))
 
 
-def _group(item: pytest.Item) -> str:
-    path = item.path.relative_to(ROOT)
-    for (room, fixture), group in _SHARED.items():
-        if room in path.parts and fixture in getattr(item, "fixturenames", ()):
-            return group
-    return path.as_posix()
+def _relative(item: pytest.Item) -> str:
+    return item.path.relative_to(ROOT).as_posix()
+
+
+@cache
+def _group(file: str) -> str:
+    """The group of a file's tests: its costly fixture, else the file itself."""
+    fixture = _SHARED.get(Path(file).parent.name)
+    if fixture and re.search(rf"def \w+\([^)]*\b{fixture}\b", (ROOT / file).read_text()):
+        return fixture
+    return file
 
 
 @pytest.fixture(scope="session")
