@@ -270,5 +270,5 @@ def _distances_px(
     known_NJ: npt.NDArray[np.bool_],
 ) -> Float:
     """Compute the mean distance of each sample's known joints."""
-    distances = np.linalg.norm(found_NJ2 - wanted_NJ2, axis=-1)
+    distances = np.linalg.norm(np.asarray(found_NJ2, np.float64) - wanted_NJ2, axis=-1)
     return mean_over_joints(np.where(known_NJ, distances, np.nan))

@@ -1,20 +1,29 @@
-"""Every 3D metric against a second implementation, from the definitions, on 10,000 random poses."""
+"""Every metric against a second implementation, from the definitions, on 10,000 random poses."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
 from flows.ablation.scoring import sign_right_pct
 from hemlets.core.skeleton import PARTS, Joint
 from hemlets.data.weak_labels import tilts_deg
 from hemlets.evaluation import Predictions, PredictionsInfo
+from hemlets.evaluation.bodies import _distances_px
 from hemlets.evaluation.metrics import joints as metrics
+from hemlets.evaluation.metrics.definitions import METRICS
 from hemlets.evaluation.metrics.joint_sets import JOINT_SETS
 from hemlets.evaluation.metrics.measures import joint_errors_mm, measure_block
 from hemlets.evaluation.metrics.rotations import pose_errors_deg
+from hemlets.evaluation.metrics.segmentation import figures_pct
+from hemlets.evaluation.metrics.surface import mesh_errors_mm
 from hemlets.evaluation.protocols import Measure
+from hemlets.evaluation.scoring.sample_scores import _by_tilt
 
 COUNT = 10_000
 LIMIT_MM = 1e-6
@@ -30,6 +39,13 @@ KNOWN[::50, Joint.PELVIS] = False
 # Float32 is what files hold; all arithmetic here is in float64.
 P, T = POSE.astype(np.float64), TRUE.astype(np.float64)
 
+PIXELS = RNG.uniform(0, 1000, (COUNT, 18, 2)).astype(np.float32)
+TRUE_PIXELS = (PIXELS + RNG.normal(0, 1, PIXELS.shape) * RNG.uniform(1, 40, (COUNT, 1, 1))).astype(
+    np.float32
+)
+SEEN = RNG.random((COUNT, 18)) < 0.9
+HEAD = np.where(RNG.random(COUNT) < 0.95, RNG.uniform(20, 60, COUNT), 0).astype(np.float32)
+
 
 def _predictions() -> Predictions:
     info = PredictionsInfo(
@@ -42,7 +58,7 @@ def _predictions() -> Predictions:
         sample_id=np.array([str(i) for i in range(COUNT)], object),
         joints3d_mm=POSE,
         root_mm=(TRUE[:, 0] + 3 * NOISE[:, 0]).astype(np.float32),
-        joints2d_px=np.zeros((COUNT, 18, 2), np.float32),
+        joints2d_px=PIXELS,
         confidence=np.zeros((COUNT, 18), np.float32),
         theta=np.zeros((COUNT, 24, 3), np.float32),
         betas=np.zeros((COUNT, 10), np.float32),
@@ -53,7 +69,10 @@ def _predictions() -> Predictions:
 
 def measured(key: str, joints: str = "18j") -> np.ndarray:
     predicted = _predictions()
-    true = {"joints3d_mm": TRUE, "valid3d": KNOWN}
+    true = {
+        "joints3d_mm": TRUE, "valid3d": KNOWN, "joints2d_px": TRUE_PIXELS, "valid2d": SEEN,
+        "head_px": HEAD,
+    }  # fmt: skip
     measures = (Measure(key=key, joints=joints),)  # type: ignore[arg-type]
     return measure_block(measures, predicted, true, joint_errors_mm(predicted, true))[key]
 
@@ -157,6 +176,131 @@ def test_root_error() -> None:
     gap = _predictions().root_mm.astype(np.float64) - T[:, 0]
     expected = np.sqrt(gap[:, 0] ** 2 + gap[:, 1] ** 2 + gap[:, 2] ** 2)
     same(measured("root_mm"), np.where(KNOWN[:, 0], expected, np.nan))
+
+
+def test_errors_by_tilt() -> None:
+    ends = np.array([(part.parent, part.child) for part in PARTS])
+    tilt = np.abs(_angles(T))
+    errors = root_errors()[:, ends[:, 1]]
+    known = KNOWN[:, ends].all(-1) & KNOWN[:, [0]]
+    true = {"joints3d_mm": TRUE, "valid3d": KNOWN}
+    found = _by_tilt(joint_errors_mm(_predictions(), true), true)
+    for number, (low, high) in enumerate(((0, 30), (30, 60), (60, 90))):
+        inside = known & (tilt > low if low else tilt >= 0) & (tilt <= high)
+        expected = mean_of(errors, inside)
+        assert np.array_equal(np.isnan(found[:, number]), np.isnan(expected))
+        assert np.nanmax(np.abs(found[:, number] - expected)) < LIMIT_MM
+
+
+def test_2d_error_and_pck() -> None:
+    gap = PIXELS.astype(np.float64) - TRUE_PIXELS.astype(np.float64)
+    errors = np.hypot(gap[..., 0], gap[..., 1])
+    same(measured("joints2d_px"), mean_of(errors, SEEN))
+    head = SEEN & (HEAD > 0)[:, None]
+    hits = errors / np.where(HEAD > 0, HEAD.astype(np.float64), 1)[:, None] <= 0.5
+    same(measured("pckh50_pct"), 100 * mean_of(hits.astype(float), head))
+    ends = [Joint.LEFT_SHOULDER, Joint.RIGHT_HIP]
+    torso = np.hypot(*np.diff(TRUE_PIXELS.astype(np.float64)[:, ends], axis=1)[:, 0].T)
+    hits = errors / torso[:, None] <= 0.2
+    same(
+        measured("pck20_torso_pct"),
+        100 * mean_of(hits.astype(float), SEEN & SEEN[:, ends].all(1)[:, None]),
+    )
+
+
+def test_reprojection_error() -> None:
+    gap = PIXELS.astype(np.float64) - TRUE_PIXELS.astype(np.float64)
+    same(_distances_px(PIXELS, TRUE_PIXELS, SEEN), mean_of(np.hypot(*np.moveaxis(gap, 2, 0)), SEEN))
+
+
+class _Sticks:
+    """A body whose joints and vertices are its θ and β in another form."""
+
+    n_vertices, n_betas = 30, 10
+
+    def __call__(self, theta: torch.Tensor, betas: torch.Tensor) -> SimpleNamespace:
+        joints = 900 * theta[:, :18] + 20 * betas[:, :1, None]
+        wide = torch.cat([theta, betas[:, :6, None] * theta[:, :6]], 1)
+        return SimpleNamespace(joints18_B183_mm=joints, vertices_BV3_mm=700 * wide)
+
+
+def test_errors_of_the_mesh_and_of_its_joints() -> None:
+    shape = RNG.normal(0, 0.4, (2, COUNT, 24, 3)).astype(np.float32)
+    betas = RNG.normal(0, 1, (2, COUNT, 10)).astype(np.float32)
+    chosen = list(JOINT_SETS["14j"])
+    ours, truth = ((shape[i], betas[i]) for i in range(2))
+    found = mesh_errors_mm(_Sticks(), ours, truth, joints=chosen)  # type: ignore[arg-type]
+    bodies = [_Sticks()(torch.from_numpy(t), torch.from_numpy(b)) for t, b in (ours, truth)]
+    joints = [body.joints18_B183_mm.double().numpy() for body in bodies]
+    vertices = [body.vertices_BV3_mm.double().numpy() for body in bodies]
+    pelvis = [j[:, [Joint.PELVIS]] for j in joints]
+    for values, points in ((found.surface, vertices), (found.joints, joints)):
+        gap = (points[0] - pelvis[0]) - (points[1] - pelvis[1])
+        same(values, np.sqrt(np.einsum("nvc,nvc->nv", gap, gap)).mean(1))
+    a, b = (j[:, chosen] - j[:, chosen].mean(1, keepdims=True) for j in joints)
+    # Orthogonal Procrustes by the polar factor, and the scale by traces.
+    u, s, vt = np.linalg.svd(np.einsum("nja,njb->nab", a, b))
+    sign = np.stack([np.ones(COUNT), np.ones(COUNT), np.linalg.det(u @ vt)], 1)
+    turned = np.einsum("nja,nab->njb", a, (u * sign[:, None]) @ vt)
+    scale = (s * sign).sum(1) / np.einsum("njc,njc->n", a, a)
+    gap = scale[:, None, None] * turned - b
+    same(found.aligned, np.sqrt(np.einsum("njc,njc->nj", gap, gap)).mean(1))
+
+
+def test_segmentation_by_true_and_false_positives() -> None:
+    counts = RNG.integers(0, 400, (COUNT, 8, 7)) * (RNG.random((COUNT, 8, 7)) < 0.6)
+    # A third of the masks only separate the person from the background.
+    plain = np.arange(COUNT) % 3 == 0
+    counts[plain, 1:7] = 0
+    counts[~plain, 7] = 0
+    found = figures_pct(counts)
+
+    def scores(hits: np.ndarray, missed: np.ndarray, wrong: np.ndarray) -> list[np.ndarray]:
+        present = hits + missed + wrong > 0
+        share = np.where(present, hits + missed + wrong, 1)
+        double = np.where(present, 2 * hits + missed + wrong, 1)
+        return [100 * mean_of(v, present) for v in (2 * hits / double, hits / share)]
+
+    def agrees(key: str, expected: np.ndarray) -> None:
+        assert np.array_equal(np.isnan(found[key]), np.isnan(expected))
+        assert np.nanmax(np.abs(found[key] - expected)) < LIMIT_MM
+
+    total = counts.sum((1, 2))
+    hit = counts[:, 1:, 1:].sum((1, 2))
+    missed, wrong = counts[:, 1:, 0].sum(1), counts[:, 0, 1:].sum(1)
+    rest = counts[:, 0, 0]
+    f1, iou = scores(
+        np.stack([rest, hit], 1), np.stack([wrong, missed], 1), np.stack([missed, wrong], 1)
+    )
+    agrees("foreground_accuracy_pct", 100 * (rest + hit) / total)
+    agrees("foreground_mean_f1_pct", f1)
+    agrees("foreground_miou_pct", iou)
+    seven = counts[:, :7].astype(float)
+    right = np.stack([seven[:, label, label] for label in range(7)], 1)
+    f1, iou = scores(right, seven.sum(2) - right, seven.sum(1) - right)
+    only_parts = counts[:, 7].sum(1) == 0
+    for key, values in (
+        ("parts_accuracy_pct", 100 * right.sum(1) / np.maximum(seven.sum((1, 2)), 1)),
+        ("parts_f1_pct", f1),
+        ("parts_miou_pct", iou),
+    ):
+        agrees(key, np.where(only_parts, values, np.nan))
+
+
+def test_every_metric_is_compared_here() -> None:
+    source = Path(__file__).read_text()
+    elsewhere = {
+        "per_vertex_mm": "found.surface",
+        "mesh_joints_mm": "found.joints",
+        "mesh_pa_mpjpe_mm": "found.aligned",
+        "theta_deg": "pose_errors_deg",
+        "theta_rest_deg": "rest, angle",
+        "reprojection_from_truth_px": "_distances_px",
+        "reprojection_from_network_px": "_distances_px",
+    }
+    # A ratio of two means that are compared.
+    for key in METRICS.keys() - {"mpjpe_over_mean_pose", "mpjpe_over_linear_lifter"}:
+        assert elsewhere.get(key, f'"{key}"') in source, key
 
 
 def test_surface_error() -> None:

@@ -158,8 +158,8 @@ def measure_block(
             gap = np.linalg.norm(predicted.root_mm - pelvis.astype(np.float64), axis=-1)
             found[measure.key] = np.where(known, gap, np.nan)
         elif measure.key == "joints2d_px":
-            offset = predicted.joints2d_px[:, joints] - true["joints2d_px"][:, joints]
-            error = np.linalg.norm(offset, axis=-1).astype(np.float64)
+            ours = predicted.joints2d_px[:, joints].astype(np.float64)
+            error = np.linalg.norm(ours - true["joints2d_px"][:, joints], axis=-1)
             known = true["valid2d"][:, joints]
             found[measure.key] = metrics.mean_over_joints(np.where(known, error, np.nan))
         elif measure.key in PIXELS:
