@@ -105,6 +105,17 @@ def test_every_printed_cell_is_in_the_papers_text() -> None:
             assert " ".join(row.values) in text
 
 
+@pytest.mark.parametrize(
+    ("number", "head"),
+    [(2, "Approach"), (3, "Approach"), (4, "Method"), (5, "Dataset"), (6, "Approach"),
+     (7, "Approach"), (8, "Method")],
+)  # fmt: skip
+def test_the_methods_column_is_headed_as_in_the_paper(number, head) -> None:
+    paper = paper_table(number)
+    assert paper.head == head
+    assert head not in [block.title for block in paper.blocks]
+
+
 def test_the_mean_of_humanevas_row_is_printed_and_flagged_not_recomputed() -> None:
     row = next(row for row in paper_table(2).printed if row.own)
     assert round(np.mean([float(value) for value in row.values[:-1]]), 1) == 15.7
@@ -216,7 +227,7 @@ def test_table_5_is_3dpck_of_3dhp_and_shows_which_rows_were_not_predicted(files,
     path, annotations = files("mpi_inf_3dhp")
     code, rows = table(5, "--row", f"fbi={path}", "--annotations", annotations, out=tmp_path)
     assert code == 0
-    assert rows[0][1:] == ["Dataset: 3DPCK"]
+    assert rows[0][1:] == ["MPI-INF-3DHP: 3DPCK"]
     assert cells(rows, "Base, this project") == ["–"]
     assert float(cells(rows, "w/ FBI [38], this project")[0]) > 50
     assert "pck3d_150mm_pct/mpi_inf_3dhp/14j/" in rows[1][1]
@@ -255,7 +266,13 @@ def test_table_8_has_the_two_oracle_rows_and_says_what_was_given(files, tmp_path
     assert "given to w/ groundtruth pose θgt" in said
     assert "The true pose θ was put in" in said
     assert "true depth" not in said
-    assert "helped by the truth" in (tmp_path / "table8.html").read_text()
+    page = (tmp_path / "table8.html").read_text()
+    assert "helped by the truth" in page
+    # A printed row is compared with ours of the same row alone.
+    (note,) = (n for n in page.split("<li>") if n.startswith("† w/ groundtruth shape"))
+    assert "bone-length-prior.true-shape" in note
+    assert "true-pose" not in note
+    assert note.count("joints:") == 1
 
 
 def with_masks(rows: Annotations) -> Annotations:

@@ -159,6 +159,7 @@ class PaperTable(Config):
         title: Caption, shortened.
         protocols: Protocols with such figures.
         stacked: Whether its blocks are stacked, each with its own rows.
+        head: Heading of the methods' column, as printed.
         detail: Heading of a further text column of ``rows``; empty for none.
         quirks: Notes for readers of the table.
         blocks: Columns in the paper's order.
@@ -171,6 +172,7 @@ class PaperTable(Config):
     title: str
     protocols: tuple[str, ...]
     stacked: bool = False
+    head: str = ""
     detail: str = ""
     quirks: tuple[str, ...] = ()
     blocks: tuple[Block, ...] = Field(min_length=1)

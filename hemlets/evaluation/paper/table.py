@@ -246,7 +246,9 @@ def _section(paper: PaperTable, places: Sequence[int], found: Found) -> Section:
     rows: list[TableRow] = []
     if paper.rows:
         for row in paper.rows:
-            rows += [_printed(paper, p, places, columns) for p in printed if p.method == row.title]
+            own = {place: summary for place, summary in found.items() if place[0] == row.name}
+            compared = tuple(column for place in places for column in _columns(paper, place, own))
+            rows += [_printed(paper, p, places, compared) for p in printed if p.method == row.title]
             rows += _ours(paper, row.name, places, found)
     else:
         rows += [_printed(paper, row, places, columns) for row in printed]
