@@ -271,8 +271,8 @@ def test_the_protocols_are_listed(capsys):
 )
 def test_a_path_that_is_wrong_is_told_by_its_argument(given, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for name in ("rows.parquet", "annotations.parquet"):
-        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "annotations.parquet").write_bytes(b"")
+    predictions_of(layout_of("open")).write(tmp_path / "rows.parquet")
     predictions, annotations, *more = given
     command = ["benchmark", "score", predictions, "--annotations", annotations, *more]
     assert main([*command, "--protocol", "open"]) == 2
