@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
+from annotate.leases import Leases
 from annotate.security import Access, Guard
 from hemlets import __version__
 from hemlets.annotation.answers import LONGEST_MS, Event, Kind, require_name, require_sound
@@ -23,6 +24,9 @@ from hemlets.core.skeleton import JOINTS, PARTS
 STATIC: Final = Path(__file__).parent / "static"
 
 Position = Annotated[int, Query(ge=0)]
+
+_BLOCK: Final = 500
+"""Tasks that one query asks about: a long row of finished ones costs few queries."""
 
 
 class Shown(BaseModel):
@@ -51,15 +55,24 @@ class Posted(BaseModel):
     shown: Shown = Shown()
 
 
-def make_app(tasks: Tasks, store: AnswerStore, access: Access, *, votes: int = 0) -> Guard:
-    """The server's application.
+def make_app(
+    tasks: Tasks,
+    store: AnswerStore,
+    access: Access,
+    *,
+    votes: int = 0,
+    leases: Leases | None = None,
+) -> Guard:
+    """Make the server's application.
 
     Args:
         tasks: What is labelled.
         store: Gets the answers.
         access: Whom it answers.
         votes: Annotators who label each task; 0 for everybody.
+        leases: Who has which task on screen.
     """
+    leases = leases or Leases()
     app = FastAPI(title="hemlets annotate", docs_url=None, redoc_url=None, openapi_url=None)
     questions = MODES[store.mode]
 
@@ -68,11 +81,19 @@ def make_app(tasks: Tasks, store: AnswerStore, access: Access, *, votes: int = 0
             raise HTTPException(404, "There is no such image.")
         return tasks.task(position)
 
-    def next_open(annotator: str, start: int) -> int | None:
-        for position in range(start, len(tasks)):
-            if not store.is_finished(tasks.task(position).name, annotator, votes=votes):
-                return position
-        return None
+    def next_open(annotator: str, start: int, *, take: bool = True) -> dict[str, Any]:
+        """Find the next task to label, and whether there are only tasks that others hold."""
+        held = False
+        for first in range(start, len(tasks), _BLOCK):
+            names = tasks.names(first, first + _BLOCK)
+            closed = store.closed(names, annotator, votes=votes)
+            for position, name in enumerate(names, first):
+                if name in closed:
+                    continue
+                if leases.take(name, annotator) if take else not leases.is_held(name, annotator):
+                    return {"position": position, "held": False}
+                held = True
+        return {"position": None, "held": held}
 
     @app.exception_handler(HemletsError)
     async def refused(request: Request, error: HemletsError) -> JSONResponse:
@@ -99,14 +120,10 @@ def make_app(tasks: Tasks, store: AnswerStore, access: Access, *, votes: int = 0
     @app.get("/api/open")
     def open_tasks(annotator: str) -> dict[str, Any]:
         name = require_name(annotator)
-        done = store.finished(name) if not votes else None
-        start = 0
-        if done is not None:
-            while start < len(tasks) and done and tasks.task(start).name in done:
-                start += 1
-        position = next_open(name, start)
+        found = next_open(name, 0)
+        position = found["position"]
         return {
-            "annotator": name, **progress(name), "position": position,
+            "annotator": name, **progress(name), **found,
             "task": None if position is None else task(position, name),
         }  # fmt: skip
 
@@ -118,9 +135,15 @@ def make_app(tasks: Tasks, store: AnswerStore, access: Access, *, votes: int = 0
         }
 
     @app.get("/api/next")
-    def next_task(annotator: str, after: Annotated[int, Query(ge=-1)]) -> dict[str, Any]:
+    def next_task(
+        annotator: str, after: Annotated[int, Query(ge=-1)], ahead: bool = False
+    ) -> dict[str, Any]:
+        """Find the task after a position; ``ahead`` to load it only, before it is shown."""
         name = require_name(annotator)
-        return {"position": next_open(name, after + 1), **progress(name)}
+        if not ahead:
+            for left in tasks.names(max(after, 0), after + 1):
+                leases.release(left, name)
+        return {**next_open(name, after + 1, take=not ahead), **progress(name)}
 
     @app.get("/api/task")
     def task(position: Position, annotator: str) -> dict[str, Any]:
@@ -155,7 +178,13 @@ def make_app(tasks: Tasks, store: AnswerStore, access: Access, *, votes: int = 0
         )
         require_sound(event, store.mode)
         added = store.add(event, found.asked(store.mode))
-        return {"state": added.state.to_json(), "before": added.before, **progress(event.annotator)}
+        shown = {"state": added.state.to_json(), "before": added.before}
+        if added.state.done:
+            leases.release(found.name, event.annotator)
+            shown |= next_open(event.annotator, posted.position + 1)
+        else:
+            leases.take(found.name, event.annotator)
+        return shown | progress(event.annotator)
 
     @app.get("/api/opinion")
     def opinion(position: Position) -> dict[str, Any]:

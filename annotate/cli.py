@@ -43,7 +43,11 @@ annotate = typer.Typer(
 )
 
 Source = Annotated[
-    str, typer.Argument(metavar="PATH", help="A data version by folder or name, or photographs.")
+    str,
+    typer.Argument(
+        metavar="PATH",
+        help="A data version by folder or name, a folder of photographs, or a prediction log.",
+    ),
 ]
 StoreOption = Annotated[
     Path | None,
@@ -81,7 +85,7 @@ def label(
         str, typer.Option(help="Address to listen on; beyond this machine a token is asked for.")
     ] = "127.0.0.1",
 ) -> None:
-    """Serve the page until Ctrl-C. Answers are kept; the page goes on where it stopped."""
+    """Serve the page until Ctrl-C. Labelling resumes where it stopped."""
     from annotate.app import make_app
     from hemlets.core.ports import free_port, require_free_port
 
@@ -156,7 +160,20 @@ def report(
 @annotate.command("export")
 def export(
     source: Source,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Gets the data version.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Gets the data version; ingested/NAME of the workspace if omitted.",
+        ),
+    ] = None,
+    commit: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Commit the version with DVC, and announce it."),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace an earlier export in the folder.")
+    ] = False,
     store: StoreOption = None,
     gold: GoldOption = None,
     method: Annotated[
@@ -175,7 +192,18 @@ def export(
     from hemlets.annotation.labelled import read_labelled
     from hemlets.annotation.study import study, suspicions
     from hemlets.core.wording import counted
+    from hemlets.core.workspace import Workspace
+    from hemlets.data.versions.committed import version_store
 
+    workspace = Workspace.from_env()
+    if out is None:
+        if commit is None:
+            raise ConfigError(
+                "the export has no folder and no name",
+                where="--out, --commit",
+                remedy=f"hemlets annotate export {source} --commit NAME",
+            )
+        out = workspace.home / "ingested" / commit
     log, tasks, folder = open_source(source, store, "fbi", gold=gold)
     with log:
         labelled = read_labelled(log, tasks.asked(log.tasks(), "fbi"))
@@ -188,7 +216,7 @@ def export(
                 where=log.path,
                 remedy="look at `hemlets annotate report`; --suspicious exports them all the same",
             )
-        done = export_version(tasks, folder, labelled, out, method=method)
+        done = export_version(tasks, folder, labelled, out, method=method, over=replace)
     rows = sum(done.ingested.samples.values())
     typer.echo(f"{counted(done.labels, 'label')} of {counted(rows, 'person', 'people')}")
     if done.contradictions:
@@ -196,13 +224,13 @@ def export(
     for name in done.gone:
         typer.echo(f"left out, the photograph can't be read any more: {name}", err=True)
     typer.echo(f"wrote {out}")
+    if commit is not None:
+        typer.echo(f"committed {version_store().publish(workspace, out, name=commit)}")
 
 
 @annotate.command("next")
 def choose_next_people(
-    source: Annotated[
-        str, typer.Argument(metavar="VERSION", help="Data version by folder or name.")
-    ],
+    source: Source,
     count: Annotated[int, typer.Option(min=1, help="People to choose.")] = 100,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Gets the queue.")] = Path("queue.txt"),
     store: StoreOption = None,
@@ -212,28 +240,39 @@ def choose_next_people(
         typer.Option(metavar="FOLDER", help="Another model: where the two disagree is useful."),
     ] = None,
 ) -> None:
-    """Choose what to label next: the model is unsure, and nobody like them is labelled.
+    """Choose what to label next: people of whom the model is unsure, unlike those labelled.
 
-    The gate and test splits are never chosen. What the model has looked at is kept.
+    Of a data version, only the training split is chosen from. The model looks at new images only.
     """
-    from hemlets.annotation.prepare import disagreements, look_at_version
-    from hemlets.annotation.queue import choose_next, write_queue
-    from hemlets.annotation.tasks import VersionTasks
+    from hemlets.annotation.prepare import disagreements, prepare
+    from hemlets.annotation.queue import (
+        candidates,
+        choose,
+        groups_of_pictures,
+        groups_of_version,
+        write_queue,
+    )
+    from hemlets.annotation.tasks import PhotoTasks
     from hemlets.core.wording import counted
     from hemlets.inference.model import Model
 
     log, tasks, folder = open_source(source, store, "fbi")
     with log:
-        if not isinstance(tasks, VersionTasks):
-            raise ConfigError(
-                "a queue is made for data versions",
-                where=source,
-                remedy="photographs are labelled in their order; export them, then choose",
-            )
-        look_at_version(folder, log, Model.load(model))
+        prepare(folder, log, Model.load(model))
         opinions = log.opinions()
-        other = None if second is None else disagreements(folder, opinions, Model.load(second))
-        chosen = choose_next(folder, opinions, count, labelled=log.tasks(), second=other)
+        groups = (
+            groups_of_pictures(tasks, log.people())
+            if isinstance(tasks, PhotoTasks)
+            else groups_of_version(tasks.tables[0])
+        )
+        other = None if second is None else disagreements(tasks, opinions, Model.load(second))
+        chosen = choose(candidates(groups, opinions, second=other), count, log.tasks())
+    if not chosen:
+        raise ConfigError(
+            "nobody is left to be labelled",
+            where=folder,
+            expected="people without labels, of a data version in its training split",
+        )
     write_queue(out, chosen)
     typer.echo(f"wrote {counted(len(chosen), 'name')} to {out}")
     typer.echo(f"label them: hemlets annotate {source} --queue {out}")
@@ -250,16 +289,16 @@ def open_source(
     """The log, the tasks and the folder of what a command names.
 
     Raises:
-        ConfigError: Neither a data version nor a folder of photographs, or nothing to label.
+        ConfigError: No data version, photographs or prediction log, or nothing to label.
         DataError: The log or the table can't be used.
     """
+    from hemlets.annotation.pictures import require_pictures
     from hemlets.annotation.queue import read_queue
     from hemlets.annotation.store import AnswerStore
     from hemlets.annotation.tasks import PhotoTasks, VersionTasks, photo_source
     from hemlets.core.files import content_hash
     from hemlets.core.workspace import Workspace
     from hemlets.data.versions.committed import find_version
-    from hemlets.inference.images import several
 
     workspace = Workspace.from_env()
 
@@ -269,15 +308,16 @@ def open_source(
 
     folder = Path(source)
     if folder.is_dir() and not (folder / "annotations.parquet").exists():
-        if gold is not None or queue is not None:
+        if gold is not None:
             raise ConfigError(
-                "photographs have neither truth nor a queue",
-                where="--gold, --queue",
-                remedy="make a data version of them first: hemlets annotate export",
+                "frames with 3D truth can be mixed into a data version only",
+                where=f"--gold {gold}",
+                remedy="make a data version of the pictures first: hemlets annotate export",
             )
-        several(folder)
+        require_pictures(folder)
         log = log_of(photo_source(folder), folder)
-        return log, PhotoTasks(folder, log), folder
+        chosen = None if queue is None else read_queue(queue)
+        return log, PhotoTasks(folder, log, queue=chosen), folder
     folder = find_version(source, workspace)
     tasks = VersionTasks(
         folder,

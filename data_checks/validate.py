@@ -179,6 +179,7 @@ def _examine(
         dataset.labels_agree_with_depth,
         dataset.labels_mostly_known,
         dataset.labels_vary,
+        dataset.labels_looked_at,
     ):
         exam.add(rule, rule.measure(evidence))
     exam.add(every_joint_moves, every_joint_moves.measure(census.theta))

@@ -71,9 +71,10 @@ function load(position, given = null) {
   return loaded.get(position);
 }
 
+// A guess of the next open one, to load it ahead: which one is shown, the server says with the last answer.
 function next(position) {
   if (!following.has(position)) {
-    const found = get("next", { annotator, after: position }).then((answer) => answer.position);
+    const found = get("next", { annotator, after: position, ahead: true }).then((answer) => answer.position);
     following.set(position, found);
     found.then((answer) => { if (answer === null) following.delete(position); }, () => following.delete(position));
   }
@@ -238,7 +239,7 @@ function empty(heading, help, action, values = {}) {
 }
 
 async function showEnd() {
-  const { finished, total, growing, position } = await get("open", { annotator });
+  const { finished, total, growing, position, held } = await get("open", { annotator });
   progress({ finished, total, growing });
   if (position !== null) { following.clear(); return show(position); }
   const last = current?.position;
@@ -248,8 +249,8 @@ async function showEnd() {
   stage.show(null, null);
   loupe.show(null, null);
   document.body.classList.add("idle");
-  if (growing) {
-    empty("looking", "looking_help", null);
+  if (growing || held) {
+    empty(held ? "held" : "looking", held ? "held_help" : "looking_help", null);
     setTimeout(() => { if (!current) showEnd().catch(() => {}); }, 700);
   } else {
     empty("all_done", "all_done_help", history.length ? ["look_back", () => act(back)] : null, { done: finished });
@@ -303,6 +304,7 @@ async function send(kind, about = "", value = "") {
     }, (late) => notice(late ? words.unsaved : null));
   } finally { $("save").textContent = ""; }
   task.state = answer.state;
+  task.following = answer.position;
   if (answer.before !== before) notice(words.other_tab);
   progress(answer);
   $("save").textContent = words.saved;
@@ -322,7 +324,9 @@ async function respond(label) {
 }
 
 async function forward() {
-  await show(await next(current.position));
+  const { position, following: given } = current;
+  current.following = undefined;
+  await show(given ?? (await get("next", { annotator, after: position })).position);
 }
 
 async function skip() {

@@ -46,8 +46,8 @@ APPLIES: Final[Mapping[str, Callable[[Annotations], Array]]] = MappingProxyType(
 load_built_in()
 _TABLE_SUITES: Final = frozenset(
     {
-        "dataset", "drift", "equal labels", "labels", "left and right", "markerless bodies",
-        "noses", "nulls", "schema", "skipped labels", "splits", "theta",
+        "dataset", "drift", "equal labels", "hasty labels", "labels", "left and right",
+        "markerless bodies", "noses", "nulls", "schema", "skipped labels", "splits", "theta",
     }
 )  # fmt: skip
 """Suites of rules over a whole table, which `data_checks.validate` calls one by one."""

@@ -28,6 +28,9 @@ from data_checks.rules.plane import faces_camera, left_right_limb_2d, left_right
 from data_checks.rules.relations import opposed_labels
 from hemlets.core.skeleton import JOINTS, Joint
 
+_HASTY_MS = 200
+"""Nobody sees a part and judges it in less."""
+
 _FEWEST = 30
 """Rows below which a share of a dataset's rows is not judged."""
 
@@ -154,6 +157,27 @@ def _noses(*, front: bool) -> Callable[[Rows], tuple[Array, Array]]:
     return count
 
 
+@rule("hasty labels", "label_ms", at_most=0.2)
+def labels_looked_at(evidence: Evidence) -> Entries | None:
+    """At most 20 % of the people whose labelling was timed took less than 200 ms a part.
+
+    Nobody sees a part and judges it in less: a script or a held key gave such labels.
+    """
+
+    def judge(source: str) -> tuple[float, str]:
+        hasty, timed = evidence.of(source, "hasty")
+        return evidence.share(source, "hasty"), (
+            f"{hasty:,} of {timed:,} people were labelled in less than {_HASTY_MS} ms a part"
+        )
+
+    return _by_source(evidence, "label_ms", judge)
+
+
+def _hasty_labels(rows: Rows) -> tuple[Array, Array]:
+    timed_N = rows.table.label_ms > 0
+    return timed_N & (rows.table.label_ms < _HASTY_MS), timed_N
+
+
 def _labels(rows: Rows) -> tuple[Array, Array]:
     tilted_NP, opposite_NP = opposed_labels(rows)
     return opposite_NP, tilted_NP
@@ -180,6 +204,7 @@ _COUNTED: Final[dict[str, Callable[[Rows], tuple[Array, Array]]]] = {
     "label": _labels,
     "unknown": _unknown_labels,
     "forward": _forward_labels,
+    "hasty": _hasty_labels,
 }
 """What is counted by dataset: masks of the rows (or labels) found, and of those looked at."""
 

@@ -7,10 +7,11 @@ not find is left out. Frames that only measure the annotators are left out, too.
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,8 @@ from hemlets.data.versions.ingest import IngestResult, ingest
 from hemlets.data.versions.ingest_config import IngestConfig, SplitCut
 from hemlets.data.versions.writer import SHARDS, TABLE
 
+ANSWERS: Final = "labels"
+"""Folder of an exported version with the labels that it was made of."""
 _IN_A_SHARD: Final = 256
 
 
@@ -58,8 +61,11 @@ def export_version(
     *,
     method: Method = "majority",
     config: IngestConfig | None = None,
+    over: bool = False,
 ) -> Exported:
     """Make a data version of labels.
+
+    The folder `ANSWERS` of the version has the labels that it was made of.
 
     Args:
         tasks: What was labelled.
@@ -68,13 +74,16 @@ def export_version(
         folder: Gets the data version.
         method: How several annotators' labels become one.
         config: For the ingest.
+        over: Whether an earlier export in the folder is replaced.
 
     Raises:
-        ConfigError: The folder exists, or there is no label.
+        ConfigError: The folder exists and is not replaced, or there is no label.
     """
-    if folder.exists():
+    if folder.exists() and not (over and (folder / ANSWERS).is_dir()):
         raise ConfigError(
-            "the folder exists", where=f"--out {folder}", remedy="choose another folder"
+            "the folder is no export of labels" if over else "the folder exists",
+            where=f"--out {folder}",
+            remedy="choose another folder" if over else "choose another folder, or --replace",
         )
     own = tasks.named({one.task for one in labelled})
     agreed = _agreed([one for one in labelled if one.task in own])
@@ -89,22 +98,27 @@ def export_version(
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-        staging = Path(scratch)
-        corrected = {
-            name: _corrected(own[name], [o for o in agreed if o.task == name])
-            for name in dict.fromkeys(one.task for one in agreed)
-        }
+        staging, made = Path(scratch, "source"), Path(scratch, "version")
+        by_task: dict[str, list[Labelled]] = defaultdict(list)
+        for one in agreed:
+            by_task[one.task].append(one)
+        corrected = {name: _corrected(own[name], group) for name, group in by_task.items()}
         gone: tuple[str, ...] = ()
         if isinstance(tasks, VersionTasks):
             _stage_version(source, corrected, staging)
         else:
             gone = _stage_photos(tasks, corrected, staging)
         write_labels(
-            staging / "labels" / "answers.json", [x for x in labels if x.sample_id not in gone]
+            staging / ANSWERS / "answers.json", [x for x in labels if x.sample_id not in gone]
         )
         # People are labelled to train on: none becomes a judge of models.
         own_splits = IngestConfig(cut=SplitCut(validation=0.0, gate=0.0))
-        result = ingest(DATASET, staging, folder, config or own_splits)
+        result = ingest(DATASET, staging, made, config or own_splits)
+        shutil.copytree(staging / ANSWERS, made / ANSWERS)
+        if folder.exists():
+            folder.replace(Path(scratch, "before"))
+        made.replace(folder)
+    result = replace(result, folder=folder)
     return Exported(ingested=result, labels=known, contradictions=decided.contradictions, gone=gone)
 
 
@@ -131,21 +145,25 @@ def _labels(labelled: Sequence[Labelled], decided: Decided, method: Method) -> l
     """All annotators' labels, which ingest counts; or Dawid–Skene's."""
     if method == "majority":
         return [
-            FbiLabel(sample_id=o.task, part=part, label=label, annotator=o.annotator, time=o.given)
+            FbiLabel(sample_id=o.task, part=part, label=label, annotator=o.annotator, time=o.given,
+                     elapsed_ms=o.elapsed_ms.get(part, 0))
             for o in labelled
             for part, label in o.labels.items()
-        ]
+        ]  # fmt: skip
     given = {one.task: one.given for one in labelled}
+    times: dict[Item, list[int]] = defaultdict(list)
+    for one in labelled:
+        for part, elapsed in one.elapsed_ms.items():
+            times[one.task, part].append(elapsed)
     return [
-        FbiLabel(sample_id=task, part=part, label=label, annotator=method, time=given[task])
+        FbiLabel(sample_id=task, part=part, label=label, annotator=method, time=given[task],
+                 elapsed_ms=round(float(np.median(times.get((task, part), [0])))))
         for (task, part), label in decided.labels.items()
-    ]
+    ]  # fmt: skip
 
 
 def _corrected(task: Task, labelled: Sequence[Labelled]) -> Task:
     """The task with the skeleton of its annotators: the mean place of each joint they moved."""
-    from dataclasses import replace
-
     turned = bool(labelled) and "swapped" in labelled[0].state.flags
     order = list(FLIP_JOINTS) if turned else list(range(len(JOINTS)))
     joints, valid = task.joints_J2[order].astype(np.float32), task.valid_J[order].copy()

@@ -1,12 +1,11 @@
 """Let a model look at what is labelled, ahead of the annotators: a process of its own.
 
-``python -m hemlets.annotation.prepare SOURCE LOG [MODEL]`` finds the people of a folder of
-photographs, and gives the model's opinion of everybody. It goes on where it stopped.
+``python -m hemlets.annotation.prepare SOURCE LOG [MODEL]`` finds the people of photographs or of a
+prediction log, and gives the model's opinion of everybody. It goes on where it stopped.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from hemlets.annotation.pictures import open_pictures
 from hemlets.annotation.store import PREPARED, AnswerStore, FoundPerson
-from hemlets.annotation.tasks import VersionTasks
+from hemlets.annotation.tasks import Tasks, VersionTasks
 from hemlets.core.errors import HemletsError
 from hemlets.data.table import decode_image
 from hemlets.data.versions.writer import TABLE
@@ -39,43 +39,37 @@ def prepare(source: Path, store: AnswerStore, model: Model) -> None:
     """Find people and give opinions, until all is looked at.
 
     Args:
-        source: A data version, or a folder of photographs.
+        source: A data version, a folder of photographs, or a prediction log.
         store: Gets them.
         model: Looks.
     """
     if (source / TABLE).exists():
-        look_at_version(source, store, model)
+        known = store.tasks_with_opinion()
+        for part in _looks(VersionTasks(source, every=0), known, model):
+            store.add_opinions({name: opinion.to_json() for name, opinion in part.items()})
     else:
-        _look_at_photos(source, store, model)
+        _look_at_pictures(source, store, model)
     store.note(PREPARED, "yes")
 
 
-def look_at_version(folder: Path, store: AnswerStore, model: Model) -> None:
-    """Give the model's opinion of everybody in a data version who has none yet."""
-    known = store.tasks_with_opinion()
-    for part in _looks(folder, known, model):
-        store.add_opinions({name: opinion.to_json() for name, opinion in part.items()})
-
-
 def disagreements(
-    folder: Path, opinions: Mapping[str, Mapping[str, Any]], second: Model
+    tasks: Tasks, opinions: Mapping[str, Mapping[str, Any]], second: Model
 ) -> dict[str, float]:
-    """Divergence of a second model's opinion of everybody in a data version from the first's."""
+    """Compute the divergence of a second model's opinion of each task from the first's."""
     from hemlets.annotation.opinions import divergence
 
     return {
         name: divergence(np.array(opinions[name]["probability"]), opinion.probability_K3)
-        for part in _looks(folder, set(), second)
+        for part in _looks(tasks, set(), second)
         for name, opinion in part.items()
         if name in opinions
     }
 
 
-def _looks(folder: Path, known: set[str], model: Model) -> Iterator[dict[str, Opinion]]:
-    """Opinions of everybody who is not known, in batches."""
+def _looks(tasks: Tasks, known: set[str], model: Model) -> Iterator[dict[str, Opinion]]:
+    """Yield opinions of everybody who is not known, in batches."""
     from hemlets.annotation.opinions import opinions
 
-    tasks = VersionTasks(folder, every=0)
     rows = (tasks.task(position) for position in range(len(tasks)))
     waiting = [(i, task) for i, task in enumerate(rows) if task.name not in known]
     for start in range(0, len(waiting), _BATCH):
@@ -89,34 +83,26 @@ def _looks(folder: Path, known: set[str], model: Model) -> Iterator[dict[str, Op
         yield {task.name: opinion for (_, task), opinion in zip(part, found, strict=True)}
 
 
-def photographs(folder: Path) -> Iterator[Path]:
-    """The photographs of a folder, by name."""
-    from hemlets.inference.images import SUFFIXES
-
-    with os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if Path(e.name).suffix.lower() in SUFFIXES)
-    return (folder / name for name in names)
-
-
-def _look_at_photos(folder: Path, store: AnswerStore, model: Model) -> None:
+def _look_at_pictures(folder: Path, store: AnswerStore, model: Model) -> None:
     from hemlets.annotation.opinions import opinions
-    from hemlets.inference.images import read_photo
 
     known = store.photos()
     position = store.count_people()
-    for path in photographs(folder):
-        if path.name in known:
+    pictures = open_pictures(folder)
+    for name in pictures.names():
+        if name in known:
             continue
         try:
-            image = read_photo(path)
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            image, digest, box = pictures.image(name), pictures.digest(name), pictures.box(name)
         except (HemletsError, OSError) as error:
             print(f"left out: {error}", file=sys.stderr)
             continue
-        boxes = [d.box_xyxy for d in model.detector.detect(image) if d.box_xyxy is not None]
+        boxes = [box] if box is not None else [
+            d.box_xyxy for d in model.detector.detect(image) if d.box_xyxy is not None
+        ]  # fmt: skip
         found = opinions(model.predictor, [image] * len(boxes), boxes)
         people = [
-            FoundPerson(position + i, f"photos/{path.name}/{i}", path.name, content)
+            FoundPerson(position + i, f"photos/{name}/{i}", name, content)
             for i, content in enumerate(_contents(image, digest, boxes, found))
         ]
         store.add_people(people)

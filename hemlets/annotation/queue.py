@@ -18,12 +18,15 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from hemlets.annotation.tasks import read_table
+from hemlets.annotation.store import FoundPerson
+from hemlets.annotation.tasks import PhotoTasks
 from hemlets.core.errors import ConfigError
 from hemlets.core.files import atomic_path
 from hemlets.data.table import Annotations
 
 Array = npt.NDArray[Any]
+Group = tuple[str, str]
+"""Subject and clip; empty where unknown."""
 
 SPLIT: Final = "train"
 """The split whose labels train."""
@@ -46,28 +49,26 @@ class Candidates:
     names: tuple[str, ...]
     doubt_ND: Array
     feature_NC: Array
-    groups: tuple[tuple[str, str], ...]
+    groups: tuple[Group, ...]
 
     def __len__(self) -> int:
         return len(self.names)
 
 
 def candidates(
-    table: Annotations,
+    groups: Mapping[str, Group],
     opinions: Mapping[str, Mapping[str, Any]],
     *,
     second: Mapping[str, float] | None = None,
 ) -> Candidates:
-    """People of the training split of whom the model has an opinion.
+    """Collect the people of whom the model has an opinion.
 
     Args:
-        table: The data version's.
-        opinions: By sample, as `hemlets.annotation.opinions.Opinion.to_json` has them.
-        second: Divergence from a second model's opinion, by sample.
+        groups: Subject and clip by task; see `groups_of_version` and `groups_of_pictures`.
+        opinions: By task, as `hemlets.annotation.opinions.Opinion.to_json` has them.
+        second: Divergence from a second model's opinion, by task.
     """
-    train = np.flatnonzero(table.column("split").astype(str) == SPLIT)
-    rows = [int(row) for row in train if str(table.sample_id[row]) in opinions]
-    names = tuple(str(table.sample_id[row]) for row in rows)
+    names = tuple(name for name in groups if name in opinions)
     doubt = [
         [opinions[name]["entropy"] for name in names],
         [opinions[name]["disagreement"] for name in names],
@@ -78,8 +79,21 @@ def candidates(
         names=names,
         doubt_ND=np.array(doubt, np.float64).T,
         feature_NC=np.array([opinions[name]["feature"] for name in names], np.float64),
-        groups=tuple((str(table.subject[row]), str(table.clip[row])) for row in rows),
+        groups=tuple(groups[name] for name in names),
     )
+
+
+def groups_of_version(table: Annotations) -> dict[str, Group]:
+    """Subject and clip of each person of a data version's training split."""
+    train = np.flatnonzero(table.column("split").astype(str) == SPLIT)
+    return {
+        str(table.sample_id[row]): (str(table.subject[row]), str(table.clip[row])) for row in train
+    }
+
+
+def groups_of_pictures(tasks: PhotoTasks, people: Iterable[FoundPerson]) -> dict[str, Group]:
+    """Group of each person of photographs or of a log: no subject is known."""
+    return {person.task: ("", tasks.pictures.group(person.photo)) for person in people}
 
 
 def choose(found: Candidates, count: int, labelled: Iterable[str] = ()) -> list[str]:
@@ -129,29 +143,6 @@ def choose(found: Candidates, count: int, labelled: Iterable[str] = ()) -> list[
         open_N[best] = False
         chosen.append(found.names[best])
         take(best)
-    return chosen
-
-
-def choose_next(
-    folder: Path,
-    opinions: Mapping[str, Mapping[str, Any]],
-    count: int,
-    *,
-    labelled: Iterable[str] = (),
-    second: Mapping[str, float] | None = None,
-) -> list[str]:
-    """Names of a data version's people to label next.
-
-    Raises:
-        ConfigError: Nobody is left to be labelled.
-    """
-    chosen = choose(candidates(read_table(folder), opinions, second=second), count, labelled)
-    if not chosen:
-        raise ConfigError(
-            "nobody is left to be labelled",
-            where=folder,
-            expected=f"people of the split {SPLIT} without labels",
-        )
     return chosen
 
 

@@ -38,6 +38,7 @@ CREATE TRIGGER IF NOT EXISTS answers_remain BEFORE DELETE ON answers
 CREATE TABLE IF NOT EXISTS finished (
   annotator TEXT NOT NULL, mode TEXT NOT NULL, task TEXT NOT NULL,
   PRIMARY KEY (annotator, mode, task)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS finished_of_task ON finished (mode, task);
 CREATE TABLE IF NOT EXISTS people (
   position INTEGER PRIMARY KEY, task TEXT NOT NULL UNIQUE, photo TEXT NOT NULL,
   content TEXT NOT NULL);
@@ -235,22 +236,19 @@ class AnswerStore:
         """Tasks of which there are events."""
         return [row[0] for row in self._rows("SELECT DISTINCT task FROM answers")]
 
-    def finished(self, annotator: str) -> set[str]:
-        """Tasks that an annotator has finished."""
-        rows = self._rows(
-            "SELECT task FROM finished WHERE annotator = ? AND mode = ?", (annotator, self.mode)
-        )
-        return {row[0] for row in rows}
-
-    def is_finished(self, task: str, annotator: str, *, votes: int = 0) -> bool:
-        """Whether an annotator has finished a task, or ``votes`` others have."""
-        rows = self._rows(
-            "SELECT annotator FROM finished WHERE task = ? AND mode = ?"
-            if votes
-            else "SELECT annotator FROM finished WHERE annotator = ? AND mode = ? AND task = ?",
-            (task, self.mode) if votes else (annotator, self.mode, task),
-        )
-        return (annotator,) in rows or bool(votes and len(rows) >= votes)
+    def closed(self, tasks: Sequence[str], annotator: str, *, votes: int = 0) -> set[str]:
+        """Select the tasks that an annotator, or ``votes`` others (0: any number), finished."""
+        found: dict[str, list[str]] = {}
+        for task, name in self._rows(
+            f"SELECT task, annotator FROM finished WHERE mode = ? "
+            f"AND task IN ({', '.join('?' * len(tasks))}) {'' if votes else 'AND annotator = ?'}",
+            (self.mode, *tasks) if votes else (self.mode, *tasks, annotator),
+        ):
+            found.setdefault(task, []).append(name)
+        return {
+            task for task, names in found.items()
+            if annotator in names or (votes and len(names) >= votes)
+        }  # fmt: skip
 
     def count_finished(self, annotator: str) -> int:
         """How many tasks an annotator has finished."""
@@ -272,6 +270,11 @@ class AnswerStore:
     def count_people(self) -> int:
         """How many people were found so far."""
         return int(self._rows("SELECT count(*) FROM people")[0][0])
+
+    def people_between(self, start: int, end: int) -> list[str]:
+        """Tasks at the positions from ``start`` to before ``end``."""
+        query = "SELECT task FROM people WHERE position >= ? AND position < ? ORDER BY position"
+        return [row[0] for row in self._rows(query, (start, end))]
 
     def person(self, position: int) -> FoundPerson | None:
         """The person at a position."""

@@ -1,4 +1,4 @@
-"""Tasks for annotators: people of a data version, or of a folder of photographs.
+"""Tasks for annotators: people of a data version, of photographs, or of a prediction log.
 
 A task is found by its position, so that a list of 100,000 costs a page no more than one of ten.
 Frames with 3D truth are mixed in unseen, one in 13 as in section 5.2: a task shows nothing of
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemlets.annotation.answers import State
+from hemlets.annotation.pictures import open_pictures
 from hemlets.annotation.questions import MODES, Mode
 from hemlets.annotation.store import PREPARED, AnswerStore, FoundPerson
 from hemlets.core.errors import ConfigError, DataError
@@ -96,6 +97,9 @@ class Tasks(Protocol):
     def task(self, position: int) -> Task:
         """The task at a position."""
 
+    def names(self, start: int, end: int) -> list[str]:
+        """Names of the tasks from ``start`` to before ``end``."""
+
     def image(self, position: int) -> bytes:
         """Its image as JPEG, at most `SCREEN_PX` long."""
 
@@ -168,6 +172,13 @@ class VersionTasks:
         number, row = map(int, self._refs[position])
         return self._at(number, row)
 
+    def names(self, start: int, end: int) -> list[str]:
+        """Names of the tasks from ``start`` to before ``end``."""
+        return [self._name(number, row) for number, row in self._refs[start:end].tolist()]
+
+    def _name(self, number: int, row: int) -> str:
+        return (_GOLD if number else "") + str(self.tables[number].sample_id[row])
+
     def named(self, names: Iterable[str]) -> dict[str, Task]:
         """Tasks of the data version by name, without frames that were mixed in from another."""
         rows = self.tables[0].row_of
@@ -176,7 +187,7 @@ class VersionTasks:
     def _at(self, number: int, row: int) -> Task:
         table = self.tables[number]
         return Task(
-            name=(_GOLD if number else "") + str(table.sample_id[row]),
+            name=self._name(number, row),
             width=int(table.image_width[row]),
             height=int(table.image_height[row]),
             box_xyxy=tuple(map(float, table.box_xyxy[row])),  # type: ignore[arg-type]
@@ -215,33 +226,57 @@ class VersionTasks:
             known = np.flatnonzero(table.valid3d.any(1))
             joints = np.where(table.valid3d[..., None], table.joints3d_mm, np.nan)
             for row in known:
-                found[(_GOLD if number else "") + str(table.sample_id[row])] = joints[row]
+                found[self._name(number, int(row))] = joints[row]
         return found
 
 
 class PhotoTasks:
-    """People of a folder's photographs, in the order in which the model found them.
+    """People of photographs or of a prediction log, in the order in which the model found them.
 
     Args:
-        folder: The photographs.
+        folder: The photographs, or the log.
         store: Gets the people from `hemlets.annotation.prepare`.
+        queue: Names of the tasks to label, in order; all when omitted.
+
+    Raises:
+        ConfigError: No name of the queue is known.
     """
 
-    def __init__(self, folder: Path, store: AnswerStore) -> None:
+    def __init__(
+        self, folder: Path, store: AnswerStore, *, queue: Sequence[str] | None = None
+    ) -> None:
         self.source = photo_source(folder)
-        self.folder, self._store = folder, store
+        self.pictures = open_pictures(folder)
+        self._store = store
         self._image = lru_cache(maxsize=48)(self._read)
+        self._queued: list[tuple[int, str]] | None = None
+        if queue is not None:
+            places = {person.task: person.position for person in store.people()}
+            self._queued = [(places[name], name) for name in queue if name in places]
+            if not self._queued:
+                raise ConfigError(
+                    "nobody of the queue was found in these pictures",
+                    where=folder,
+                    remedy=f"choose again: hemlets annotate next {folder}",
+                )
 
     def __len__(self) -> int:
-        return self._store.count_people()
+        return self._store.count_people() if self._queued is None else len(self._queued)
 
     @property
     def growing(self) -> bool:
         """Whether the model still looks for people."""
-        return self._store.noted(PREPARED) != "yes"
+        return self._queued is None and self._store.noted(PREPARED) != "yes"
+
+    def names(self, start: int, end: int) -> list[str]:
+        """Names of the tasks from ``start`` to before ``end``."""
+        if self._queued is None:
+            return self._store.people_between(start, end)
+        return [name for _, name in self._queued[start:end]]
 
     def _person(self, position: int) -> FoundPerson:
-        found = self._store.person(position)
+        place = position if self._queued is None else self._queued[position][0]
+        found = self._store.person(place)
         if found is None:
             raise DataError.missing("the person", f"position {position}")
         return found
@@ -294,14 +329,11 @@ class PhotoTasks:
         return self._image(name.removeprefix("photos/").rpartition("/")[0])
 
     def _read(self, photo: str) -> bytes:
-        from hemlets.data.versions.images import resolve_inside
-        from hemlets.inference.images import read_photo
-
-        return encode_jpeg(shrunk(read_photo(resolve_inside(self.folder, photo)), SCREEN_PX))
+        return encode_jpeg(shrunk(self.pictures.image(photo), SCREEN_PX))
 
 
 def photo_source(folder: Path) -> str:
-    """Name of a folder of photographs in a log."""
+    """Name of a folder of pictures in a log of answers."""
     return f"photos {folder.resolve()}"
 
 

@@ -12,7 +12,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
@@ -23,16 +23,20 @@ import numpy.typing as npt
 from hemlets.core.errors import ConfigError, DataError
 from hemlets.core.files import atomic_path
 from hemlets.inference.observed import FEATURES, observe
-from hemlets.inference.types import BodyEstimate
+from hemlets.inference.types import BodyEstimate, Box
 
 LOG_VARIABLE: Final = "HEMLETS_PREDICTION_LOG"
 SHARE_VARIABLE: Final = "HEMLETS_PREDICTION_LOG_SHARE"
 IMAGES_VARIABLE: Final = "HEMLETS_PREDICTION_LOG_IMAGES"
 SIZE_VARIABLE: Final = "HEMLETS_PREDICTION_LOG_MB"
+SECONDS_VARIABLE: Final = "HEMLETS_PREDICTION_LOG_SECONDS"
 
+_FILES: Final = "[0-9]*-[0-9]*-[0-9]*/[0-2][0-9]/*.parquet"
 _ROWS: Final = 512
 _SECONDS: Final = 60.0
-_IMAGE_PX: Final = 256
+_IMAGE_PX: Final = 320
+_MARGIN: Final = 0.2
+"""Of the box on each side: limbs of a tight box, and what an annotator needs around the person."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +50,7 @@ class PredictionLog:
         images: Whether to store a thumbnail of each person.
         most_bytes: Largest size of the folder; the oldest files are removed first.
         rows: Largest number of rows per file.
-        seconds: Largest age of buffered rows when the next row arrives.
+        seconds: Age of a buffered row at which it is written.
     """
 
     def __init__(
@@ -62,7 +66,8 @@ class PredictionLog:
         self.folder, self.share, self.images = folder, share, images
         self._most_bytes, self._most_rows, self._seconds = most_bytes, rows, seconds
         self._rows: list[dict[str, Any]] = []
-        self._first, self._number = 0.0, 0
+        self._number = 0
+        self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
         atexit.register(self.flush)
 
@@ -81,6 +86,7 @@ class PredictionLog:
             share=_number(SHARE_VARIABLE, 0.05, 0, 1),
             images=os.environ.get(IMAGES_VARIABLE, "") not in ("", "0"),
             most_bytes=int(1e6 * _number(SIZE_VARIABLE, 500, 1, 1e6)),
+            seconds=_number(SECONDS_VARIABLE, _SECONDS, 0.1, 3600),
         )
 
     def add(
@@ -106,11 +112,14 @@ class PredictionLog:
                 for estimate in estimates
             ]
             with self._lock:
-                self._first = self._first if self._rows else now
                 self._rows += rows
                 full = len(self._rows) >= self._most_rows
-                due = full or now - self._first >= self._seconds
-            if due:
+                # A served worker is ended without its atexit functions.
+                if self._timer is None and self._rows:
+                    self._timer = threading.Timer(self._seconds, self.flush)
+                    self._timer.daemon = True
+                    self._timer.start()
+            if full:
                 self.flush()
         except Exception:
             _log.exception("a prediction was not logged")
@@ -119,6 +128,9 @@ class PredictionLog:
         """Write the buffered rows."""
         with self._lock:
             rows, self._rows = self._rows, []
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
         if not rows:
             return
         try:
@@ -137,6 +149,7 @@ class PredictionLog:
         version: str,
     ) -> dict[str, Any]:
         known = estimate.person
+        image, box = _picture(image_HW3, estimate) if self.images else (None, None)
         return {
             "time": now,
             "version": version,
@@ -145,17 +158,57 @@ class PredictionLog:
             "people": people,
             "person": known,
             **observe(image_HW3, estimate),
-            "image": _thumbnail(image_HW3, estimate) if self.images else None,
+            "image": image,
+            "image_box": box,
         }
 
     def _remove_oldest(self) -> None:
-        files = sorted(self.folder.glob("*/*/*.parquet"))
+        files = list(log_files(self.folder))
         size = sum(path.stat().st_size for path in files)
         for path in files[:-1]:
             if size <= self._most_bytes:
                 break
             size -= path.stat().st_size
             path.unlink(missing_ok=True)
+
+
+def log_files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a log, oldest first."""
+    yield from sorted(folder.glob(_FILES))
+
+
+def read_images(path: Path) -> list[tuple[bytes, Box | None]]:
+    """Read the image of each row of a log's file, with the person's box in it.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Empty bytes for a row without an image; no box for a row of an older log.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+        images = table.column("image").to_pylist()
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise _unreadable(path, error) from error
+    boxed = "image_box" in table.column_names
+    boxes = table.column("image_box").to_pylist() if boxed else [None] * len(images)
+    return [
+        (image or b"", None if box is None else tuple(box))
+        for image, box in zip(images, boxes, strict=True)
+    ]
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError.damaged(
+        f"a file of the log can't be read: {error}", path, remedy="delete the file"
+    )
 
 
 def read_log(folder: Path, *, since: float = 0.0) -> dict[str, npt.NDArray[Any]]:
@@ -176,14 +229,13 @@ def read_log(folder: Path, *, since: float = 0.0) -> dict[str, npt.NDArray[Any]]
     names = ["time", "version", "people", *FEATURES]
     first_hour = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d/%H")
     tables = []
-    for path in sorted(folder.glob("*/*/*.parquet")):
+    for path in log_files(folder):
         if path.parent.relative_to(folder).as_posix() < first_hour:
             continue
         try:
             tables.append(pq.read_table(path, columns=names))
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise DataError.damaged(f"a file of the log can't be read: {error}", path,
-                                    remedy="delete the file") from error  # fmt: skip
+            raise _unreadable(path, error) from error
     if not tables:
         return {name: np.zeros(0) for name in names}
     table = pa.concat_tables(tables)
@@ -210,25 +262,37 @@ def _write(folder: Path, rows: Sequence[Mapping[str, Any]], number: int) -> None
                 ("time", pa.float64()), ("version", pa.string()), ("width", pa.int32()),
                 ("height", pa.int32()), ("people", pa.int32()), ("person", pa.bool_()),
                 *((name, pa.float32()) for name in FEATURES), ("image", pa.binary()),
+                ("image_box", pa.list_(pa.float32())),
             ]
         )  # fmt: skip
         with atomic_path(path) as scratch:
             pq.write_table(pa.Table.from_pylist(list(mine), schema), scratch, compression="zstd")
 
 
-def _thumbnail(image_HW3: npt.NDArray[np.uint8], estimate: BodyEstimate) -> bytes:
+def _picture(image_HW3: npt.NDArray[np.uint8], estimate: BodyEstimate) -> tuple[bytes, Box]:
+    """A small JPEG of the person with a margin, and the box in it."""
     import cv2
 
     from hemlets.data.table import encode_jpeg
 
     height, width = image_HW3.shape[:2]
-    left, top, right, bottom = (round(float(value)) for value in estimate.box_xyxy)
-    x0, y0 = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
-    patch = image_HW3[y0 : max(min(bottom, height), y0 + 1), x0 : max(min(right, width), x0 + 1)]
-    scale = min(1.0, _IMAGE_PX / max(patch.shape[:2]))
-    size = max(round(patch.shape[1] * scale), 1), max(round(patch.shape[0] * scale), 1)
-    small = cv2.resize(np.ascontiguousarray(patch), size, interpolation=cv2.INTER_AREA)
-    return encode_jpeg(np.asarray(small, np.uint8))
+    left, top, right, bottom = (float(value) for value in estimate.box_xyxy)
+    more_x, more_y = _MARGIN * (right - left), _MARGIN * (bottom - top)
+    x0 = min(max(round(left - more_x), 0), width - 1)
+    y0 = min(max(round(top - more_y), 0), height - 1)
+    x1 = max(min(round(right + more_x), width), x0 + 1)
+    y1 = max(min(round(bottom + more_y), height), y0 + 1)
+    scale = min(1.0, _IMAGE_PX / max(x1 - x0, y1 - y0))
+    size = max(round((x1 - x0) * scale), 1), max(round((y1 - y0) * scale), 1)
+    patch = np.ascontiguousarray(image_HW3[y0:y1, x0:x1])
+    small = cv2.resize(patch, size, interpolation=cv2.INTER_AREA)
+    box = tuple(
+        float(np.clip(value - start, 0, end - start) * scale)
+        for value, start, end in (
+            (left, x0, x1), (top, y0, y1), (right, x0, x1), (bottom, y0, y1),
+        )
+    )  # fmt: skip
+    return encode_jpeg(np.asarray(small, np.uint8)), box  # type: ignore[return-value]
 
 
 def _number(variable: str, default: float, low: float, high: float) -> float:

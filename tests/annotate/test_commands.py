@@ -57,6 +57,35 @@ def test_an_export_by_the_command(labelled: Path, capsys: pytest.CaptureFixture[
     assert main(words) == 2, "the folder exists"
 
 
+def test_an_export_is_committed_with_dvc_and_read_as_a_source(
+    labelled: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flows.sources import Source
+    from flows.steps.sync import sync
+    from hemlets.core.workspace import Workspace
+
+    assert main(["annotate", "export", str(labelled)]) == 2, "neither a folder nor a name"
+    words = ["annotate", "export", str(labelled), "--commit", "answers"]
+    assert main(words) == 0
+    committed = capsys.readouterr().out.split("committed ")[1].strip()
+    assert main(["data", "versions"]) == 0
+    assert committed in capsys.readouterr().out
+    assert main([*words, "--replace"]) == 0
+    assert f"committed {committed}" in capsys.readouterr().out, "the same labels, the same version"
+
+    own = Workspace(home=workspace)
+    source = Source(name="labels", place=str(own.home / "ingested" / "answers"),
+                    dataset="open_rendered")  # fmt: skip
+    (synced,) = sync(own, [source])
+    assert synced.rows == 20
+    exported, taken = (
+        Annotations.read(own.home / "ingested" / name / "annotations.parquet")
+        for name in ("answers", "labels")
+    )
+    for field in ("relations", "relations_valid", "relations_source", "label_ms"):
+        assert (exported.column(field) == taken.column(field)).all(), field
+
+
 def test_an_export_of_answers_without_a_look_is_refused(
     make_version: MakeVersion, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hemlets.annotation.answers import Event
-from hemlets.annotation.export import export_version, write_answers
+from hemlets.annotation.export import ANSWERS, export_version, write_answers
 from hemlets.annotation.labelled import read_labelled
 from hemlets.annotation.questions import FBI
 from hemlets.annotation.store import AnswerStore, FoundPerson
@@ -183,6 +183,23 @@ def test_a_label_file_edited_by_hand_loses_its_bad_lines_alone(tmp_path: Path) -
     quarantine = Quarantine()
     assert len(read_labels(path, quarantine)) == 1
     assert {item.row for item in quarantine.items} == {1, 2, 3, 4}
+
+
+def test_an_export_has_its_labels_with_their_times_and_is_replaced_whole(
+    log: Log, version: Path, tmp_path: Path
+) -> None:
+    log.say("anna", "sample/1", "answer", "head", "F")
+    export_version(log.tasks, version, log.read(), tmp_path / "out")
+    (label,) = read_labels(tmp_path / "out" / ANSWERS / "answers.json")
+    assert (label.sample_id, label.label, label.elapsed_ms) == ("sample/1", "F", 900)
+    table = Annotations.read(tmp_path / "out" / "annotations.parquet")
+    assert table.label_ms.tolist() == [900]
+    log.say("anna", "sample/2", "answer", "head", "B")
+    export_version(log.tasks, version, log.read(), tmp_path / "out", over=True)
+    table = Annotations.read(tmp_path / "out" / "annotations.parquet")
+    assert sorted(table.sample_id) == ["sample/1", "sample/2"]
+    with pytest.raises(ConfigError, match="no export of labels"):
+        export_version(log.tasks, version, log.read(), version, over=True)
 
 
 def test_the_whole_log_is_written_as_lines_of_json(log: Log, tmp_path: Path) -> None:

@@ -270,14 +270,15 @@ def test_two_annotators_label_at_once(
     make_version: MakeVersion, serve: Callable[..., Server], contexts: Callable[..., Any]
 ) -> None:
     server = serve(make_version(), "--no-opinions")
-    pages = [Page(contexts(), server) for _ in range(2)]
-    for page, name in zip(pages, ("anna", "ben"), strict=True):
-        page.open(name)
+    anna, ben = (Page(contexts(), server) for _ in range(2))
+    anna.open("anna")
+    ben.open("ben")
+    assert (anna.position, ben.position) == (0, 1), "not the same image at once"
     for _ in range(14):
-        for page in pages:
+        for page in (anna, ben):
             page.press("f")
-    for page in pages:
-        page.at(1)
+    anna.at(2)
+    ben.at(3)
     with log_of(server) as log:
         assert [log.count_finished(name) for name in ("anna", "ben")] == [1, 1]
 
@@ -293,6 +294,21 @@ def test_the_end_is_said_and_can_be_left(
     page.press("ArrowUp")
     page.at(1)
     assert not page.faults
+
+
+def test_who_has_to_wait_for_the_last_image_gets_it_when_it_is_left(
+    make_version: MakeVersion, serve: Callable[..., Server], contexts: Callable[..., Any]
+) -> None:
+    server = serve(make_version(1), "--no-opinions")
+    anna, ben = (Page(contexts(), server) for _ in range(2))
+    anna.open("anna")
+    ben.page.goto(server.address)
+    ben.page.fill("#name", "ben")
+    ben.press("Enter")
+    ben.page.wait_for_selector("text=Others have the last images")
+    anna.press("Enter")
+    ben.at(0)
+    assert not anna.faults + ben.faults
 
 
 def test_every_control_has_a_name_for_a_screen_reader(

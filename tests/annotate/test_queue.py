@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from hemlets.annotation.opinions import divergence, relation_probabilities
-from hemlets.annotation.queue import Candidates, candidates, choose, read_queue, write_queue
+from hemlets.annotation.queue import (
+    Candidates,
+    candidates,
+    choose,
+    groups_of_version,
+    read_queue,
+    write_queue,
+)
 from hemlets.annotation.tasks import read_table
 from hemlets.core.errors import ConfigError
 from hemlets.core.skeleton import PART_CHILD, PART_PARENT, PARTS
@@ -63,8 +70,9 @@ def test_only_people_of_the_training_split_are_candidates(
 ) -> None:
     opinion = {"entropy": 1.0, "disagreement": 0.1, "feature": [0.0, 1.0]}
     opinions = {f"sample/{number}": opinion for number in range(6)}
-    assert len(candidates(read_table(make_version()), opinions)) == 6
-    assert len(candidates(read_table(make_version(split=split)), opinions)) == 0
+    for kind, count in (("train", 6), (split, 0)):
+        groups = groups_of_version(read_table(make_version(split=kind)))
+        assert len(candidates(groups, opinions)) == count
 
 
 def test_a_second_models_disagreement_counts(make_version: MakeVersion) -> None:
@@ -72,8 +80,8 @@ def test_a_second_models_disagreement_counts(make_version: MakeVersion) -> None:
         f"sample/{number}": {"entropy": 1.0, "disagreement": 0.1, "feature": [float(number), 1.0]}
         for number in range(6)
     }
-    table = read_table(make_version())
-    found = candidates(table, opinions, second={"sample/4": 0.6})
+    groups = groups_of_version(read_table(make_version()))
+    found = candidates(groups, opinions, second={"sample/4": 0.6})
     assert found.doubt_ND.shape == (6, 3)
     assert choose(found, 1) == ["sample/4"]
 

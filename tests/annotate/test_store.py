@@ -83,11 +83,11 @@ def test_a_task_is_finished_with_its_last_part_and_open_again_after_undo(
     store: AnswerStore,
 ) -> None:
     for number, name in enumerate(ASKED):
-        assert not store.is_finished("a/1", "anna")
+        assert not store.closed(["a/1"], "anna")
         store.add(event(str(number), question=name), ASKED)
-    assert store.is_finished("a/1", "anna")
+    assert store.closed(["a/1"], "anna")
     store.add(event("99", "undo", "", "key-0013"), ASKED)
-    assert not store.is_finished("a/1", "anna")
+    assert not store.closed(["a/1"], "anna")
 
 
 def test_annotators_and_modes_do_not_see_each_others_answers(store: AnswerStore) -> None:

@@ -244,6 +244,10 @@ def always_forward(columns: Columns) -> None:
     columns["relations"][:] = columns["relations_valid"]
 
 
+def hastily(columns: Columns) -> None:
+    columns["label_ms"][:] = 150
+
+
 def seldom_known(columns: Columns) -> None:
     columns["relations_source"][:] = "fbi"
     columns["relations_valid"][:, 1:] = False
@@ -284,6 +288,7 @@ MISTAKES = (
     Mistake("labels of the opposite sign", "labelled studio", "spin_npz", mirror_labels,
             "labels_agree_with_depth", "labelled_relations_match_depth"),
     Mistake("an annotator of one key", "labelled", "lspet", always_forward, "labels_vary"),
+    Mistake("labels without a look", "labelled", "fbi", hastily, "labels_looked_at"),
     Mistake("an annotator who skips", "labelled", "mpii", seldom_known, "",
             "labels_mostly_known"),
     Mistake("left and right of everybody", "stills", "coco", turn_round, "nose_seen_from_front"),

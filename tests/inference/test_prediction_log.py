@@ -70,6 +70,15 @@ def test_pictures_are_kept_where_they_are_switched_on(tmp_path) -> None:
     assert row["image"].startswith(b"\xff\xd8")
 
 
+def test_rows_are_written_after_a_while_without_a_further_request(tmp_path) -> None:
+    log = PredictionLog(tmp_path, share=1.0, seconds=0.05)
+    log.add(IMAGE, [estimate()], version="7")
+    until = time.monotonic() + 60
+    while not files(tmp_path):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
 def test_a_share_of_the_requests_is_drawn(tmp_path) -> None:
     log = PredictionLog(tmp_path, share=0.0)
     for _ in range(20):

@@ -14,8 +14,9 @@ JSON, with the same fields::
          "annotator": "anna", "time": "2024-05-02T09:30:00Z"}]}
 
 ``part`` is a name of `hemlets.core.skeleton.PARTS`; ``label`` is F (the child is nearer the camera
-than the parent), B (farther) or U (uncertain); ``time`` is ISO 8601 with a zone. Of several labels
-by one annotator for a part, the latest counts. Several annotators vote: the label with most votes
+than the parent), B (farther) or U (uncertain); ``time`` is ISO 8601 with a zone; JSON may have the
+milliseconds that the label took as ``elapsed_ms``. Of several labels by one annotator for a part,
+the latest counts. Several annotators vote: the label with most votes
 counts, and a tie is unknown. Unknown is never converted to level.
 
 As a dataset, the labels are in ``labels/`` of the data version of their samples.
@@ -26,7 +27,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -82,6 +83,7 @@ class FbiLabel:
     label: str
     annotator: str
     time: str
+    elapsed_ms: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +93,12 @@ class Decisions:
     Attributes:
         sample_ids: Labelled samples, in the order of their first labels.
         relations: Relations of each sample.
+        label_ms: Median time of a label of each sample, 0 where unknown.
     """
 
     sample_ids: tuple[str, ...]
     relations: Relations
+    label_ms: tuple[int, ...]
 
 
 def read_labels(path: Path, quarantine: Quarantine | None = None) -> list[FbiLabel]:
@@ -115,7 +119,8 @@ def read_labels(path: Path, quarantine: Quarantine | None = None) -> list[FbiLab
         if what:
             collector.report(what, file=path.name, row=row, field=field, remedy=remedy)
         else:
-            labels.append(FbiLabel(**{name: entry[name].strip() for name in FIELDS}))
+            texts = {name: entry[name].strip() for name in FIELDS}
+            labels.append(FbiLabel(**texts, elapsed_ms=entry.get("elapsed_ms") or 0))
     return labels
 
 
@@ -180,6 +185,13 @@ def _fault(entry: Any) -> tuple[str, str, str]:
         return f"there is no part {entry['part']}", "part", f"use one of {known}"
     if entry["label"].strip() not in LABELS:
         return f"there is no label {entry['label']}", "label", f"use one of {', '.join(LABELS)}"
+    elapsed = entry.get("elapsed_ms") or 0
+    if not isinstance(elapsed, int) or not 0 <= elapsed < 2**31:
+        return (
+            f"elapsed_ms is {elapsed!r}",
+            "elapsed_ms",
+            "give whole milliseconds, or leave it out",
+        )
     if _seconds(entry["time"].strip()) is None:
         return (
             f"{entry['time']} is no time with a zone", "time",
@@ -204,12 +216,12 @@ def write_labels(path: Path, labels: Iterable[FbiLabel]) -> None:
         write_json(path, {"format": _FORMAT, "version": _VERSION, "labels": entries})
         return
     with atomic_path(path) as scratch, scratch.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, FIELDS, lineterminator="\n")
+        writer = csv.DictWriter(stream, FIELDS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(entries)
 
 
-def decide(labels: Iterable[FbiLabel]) -> Decisions:
+def decide(labels: Sequence[FbiLabel]) -> Decisions:
     """Count votes: the label with most votes wins, a tie is unknown."""
     latest: dict[tuple[str, str, str], tuple[float, str]] = {}
     for label in labels:
@@ -217,6 +229,10 @@ def decide(labels: Iterable[FbiLabel]) -> Decisions:
         vote = _seconds(label.time) or 0.0, label.label
         if key not in latest or vote[0] >= latest[key][0]:
             latest[key] = vote
+    times: dict[str, list[int]] = defaultdict(list)
+    for label in labels:
+        if label.elapsed_ms:
+            times[label.sample_id].append(label.elapsed_ms)
     votes: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for (sample, part, _), (_, said_label) in latest.items():
         votes[sample, part][said_label] += 1
@@ -224,7 +240,11 @@ def decide(labels: Iterable[FbiLabel]) -> Decisions:
     decided = np.full((len(samples), N_PARTS), UNKNOWN)
     for (sample, part), counts in votes.items():
         decided[samples[sample], _PART_NUMBER[part]] = _winner(counts)
-    return Decisions(sample_ids=tuple(samples), relations=relations_from_labels(decided))
+    return Decisions(
+        sample_ids=tuple(samples),
+        relations=relations_from_labels(decided),
+        label_ms=tuple(round(float(np.median(times.get(sample, [0])))) for sample in samples),
+    )
 
 
 def _winner(counts: Counter[str]) -> str:
@@ -258,6 +278,7 @@ def apply_decisions(
     collector = or_refuse(quarantine)
     source = annotations.relations_source.copy()
     values, valid = annotations.relations.copy(), annotations.relations_valid.copy()
+    label_ms = annotations.label_ms.copy()
     changed = np.zeros(len(annotations), bool)
     for index, sample in enumerate(decisions.sample_ids):
         row = annotations.row_of.get(sample)
@@ -270,9 +291,13 @@ def apply_decisions(
             values[row] = decisions.relations.values_NK[index]
             valid[row] = decisions.relations.valid_NK[index]
             source[row] = "fbi" if valid[row].any() else ""
+            label_ms[row] = decisions.label_ms[index] if valid[row].any() else 0
             changed[row] = True
     columns = {field.name: annotations.column(field.name) for field in TABLE_FIELDS}
-    columns |= {"relations": values, "relations_valid": valid, "relations_source": source}
+    columns |= {
+        "relations": values, "relations_valid": valid, "relations_source": source,
+        "label_ms": label_ms,
+    }  # fmt: skip
     return Annotations.from_columns(columns), changed
 
 

@@ -108,6 +108,7 @@ FIELDS: tuple[Field, ...] = (
     _field("relations", pa.int8(), "depth relation of each part, equation (1)", N_PARTS),
     _field("relations_valid", _FLAG, "the part's relation is known", N_PARTS),
     _field("relations_source", _TEXT, "3d, fbi or ordinal; empty where unknown", default=""),
+    _field("label_ms", _INT, "median time of a person's label of a part; 0 unknown", default=0),
     _field("theta", _REAL, "SMPL θ as 24 axis-angles, root in the camera frame", 24, 3),
     _field("betas", _REAL, "SMPL β", 10),
     _field("transl_mm", _REAL, "added to the posed body to reach the camera frame", 3),
@@ -181,6 +182,8 @@ class Annotations:
     def read(cls, path: Path, columns: Collection[str] | None = None) -> Annotations:
         """Read a table; check that it is whole and of this schema, not its values.
 
+        A column with a default may be absent: an older version of the project wrote the table.
+
         Args:
             path: The Parquet file.
             columns: Those that are read; all of them when omitted.
@@ -190,7 +193,8 @@ class Annotations:
         """
         fields = [f for f in FIELDS if columns is None or f.name in columns]
         try:
-            table = pq.read_table(path, columns=None if columns is None else list(columns))
+            stored = pq.read_schema(path).names
+            table = pq.read_table(path, columns=[f.name for f in fields if f.name in stored])
         except FileNotFoundError as error:
             raise DataError.missing("the annotation table", path) from error
         except (pa.ArrowInvalid, OSError) as error:
@@ -201,7 +205,12 @@ class Annotations:
             ) from error
         for field in fields:
             if field.name not in table.column_names:
-                raise DataError("a column is missing", where=f"{path}: {field.name}")
+                if field.default is None:
+                    raise DataError("a column is missing", where=f"{path}: {field.name}")
+                table = table.append_column(
+                    pa.field(field.name, field.arrow_type, nullable=False),
+                    pa.array([field.default] * table.num_rows, field.arrow_type),
+                )
             found = table.schema.field(field.name).type
             if found != field.arrow_type:
                 raise DataError(

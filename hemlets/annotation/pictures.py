@@ -1,0 +1,154 @@
+"""Pictures without annotations: a folder of photographs, or the endpoint's prediction log."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hemlets.core.errors import ConfigError, DataError
+from hemlets.inference.prediction_log import IMAGES_VARIABLE, log_files, read_images
+from hemlets.inference.types import Box
+
+_CACHED_FILES: Final = 4
+
+
+class Pictures(Protocol):
+    """Pictures by name. A name is a relative path; a row of a log follows its file."""
+
+    def names(self) -> Iterator[str]:
+        """Names in their order."""
+
+    def image(self, name: str) -> npt.NDArray[np.uint8]:
+        """RGB, (H, W, 3).
+
+        Raises:
+            HemletsError: The picture is absent or no image.
+        """
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of the stored bytes."""
+
+    def box(self, name: str) -> Box | None:
+        """The person's box where it is known, pixels; else a detector finds the people."""
+
+    def group(self, name: str) -> str:
+        """Name shared by pictures that are alike: a clip."""
+
+
+def open_pictures(folder: Path) -> Pictures:
+    """Return a folder's photographs, or the images of a prediction log."""
+    is_log = next(log_files(folder), None) is not None
+    return LoggedPictures(folder) if is_log else Photographs(folder)
+
+
+def require_pictures(folder: Path) -> None:
+    """Refuse a folder without pictures.
+
+    Raises:
+        ConfigError: There are neither photographs nor logged images.
+        DataError: A file of the log can't be read.
+    """
+    from hemlets.inference.images import SUFFIXES
+
+    pictures = open_pictures(folder)
+    if next(pictures.names(), None) is not None:
+        return
+    if isinstance(pictures, LoggedPictures):
+        raise ConfigError(
+            "the prediction log has no images",
+            where=folder,
+            remedy=f"serve with {IMAGES_VARIABLE}=1",
+        )
+    raise ConfigError(
+        "there are no photos in this folder", where=folder, expected=", ".join(SUFFIXES)
+    )
+
+
+class Photographs:
+    """The photographs of a folder, by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def names(self) -> Iterator[str]:
+        """File names."""
+        from hemlets.inference.images import SUFFIXES
+
+        with os.scandir(self.folder) as entries:
+            yield from sorted(e.name for e in entries if Path(e.name).suffix.lower() in SUFFIXES)
+
+    def image(self, name: str) -> npt.NDArray[np.uint8]:
+        """RGB, upright."""
+        from hemlets.inference.images import read_photo
+
+        return read_photo(self._path(name))
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of the file."""
+        return hashlib.sha256(self._path(name).read_bytes()).hexdigest()
+
+    def box(self, name: str) -> Box | None:
+        """None: a detector finds the people."""
+        return None
+
+    def group(self, name: str) -> str:
+        """The photograph itself: it may show several people."""
+        return name
+
+    def _path(self, name: str) -> Path:
+        from hemlets.data.versions.images import resolve_inside
+
+        return resolve_inside(self.folder, name)
+
+
+class LoggedPictures:
+    """The images of a prediction log; each shows one person."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._read = lru_cache(maxsize=_CACHED_FILES)(self._uncached)
+
+    def names(self) -> Iterator[str]:
+        """``DATE/HOUR/FILE.parquet/ROW``, oldest first."""
+        for path in log_files(self.folder):
+            file = path.relative_to(self.folder).as_posix()
+            for row, (image, _) in enumerate(self._read(file)):
+                if image:
+                    yield f"{file}/{row}"
+
+    def image(self, name: str) -> npt.NDArray[np.uint8]:
+        """RGB."""
+        from hemlets.data.table import decode_image
+
+        return decode_image(self._row(name)[0], where=name)
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of the JPEG."""
+        return hashlib.sha256(self._row(name)[0]).hexdigest()
+
+    def box(self, name: str) -> Box | None:
+        """The box that the request named or the detector found."""
+        return self._row(name)[1]
+
+    def group(self, name: str) -> str:
+        """The hour: requests that follow each other show the same people."""
+        return name.rsplit("/", 2)[0]
+
+    def _row(self, name: str) -> tuple[bytes, Box | None]:
+        file, _, row = name.rpartition("/")
+        rows = self._read(file)
+        if not row.isdigit() or int(row) >= len(rows) or not rows[int(row)][0]:
+            raise DataError.missing("the logged image", name)
+        return rows[int(row)]
+
+    def _uncached(self, file: str) -> list[tuple[bytes, Any]]:
+        from hemlets.data.versions.images import resolve_inside
+
+        return read_images(resolve_inside(self.folder, file))
