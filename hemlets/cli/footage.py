@@ -20,6 +20,7 @@ from hemlets.inference.detector import MultiPoseDetector
 from hemlets.inference.following import FollowingFinder
 from hemlets.inference.model import Model
 from hemlets.inference.motion_file import Motion, write_motion
+from hemlets.inference.outputs import free_stem, remove_earlier
 from hemlets.inference.people import Image
 from hemlets.inference.refine import Refiner
 from hemlets.inference.timing import Timing
@@ -70,6 +71,7 @@ class VideoPart:
     tracks: Sequence[Track]
     body: BodyModel
     stem: str
+    flags: tuple[str, ...] = ()
 
     @property
     def n_frames(self) -> int:
@@ -104,6 +106,7 @@ class VideoPart:
                 "name": self.name,
                 "fps": self.timing.fps,
                 "resampled": self.timing.resampled,
+                "flags": list(self.flags),
                 "width": self.size[0],
                 "height": self.size[1],
                 "start_s": self.start_s,
@@ -145,6 +148,7 @@ class FollowResult:
     encoder: str | None = None
     took_s: list[float] = field(default_factory=list)
     stopped: StoppedError | None = None
+    flags: tuple[str, ...] = ()
 
 
 class VideoPredictor(Model):
@@ -189,7 +193,9 @@ class VideoPredictor(Model):
             WorkspaceError: The folder can't be written to.
         """
         result = FollowResult()
-        stem = Path(source.name).stem
+        stem = Path(source.name).stem if folder is None else free_stem(folder, source.name)
+        if folder is not None:
+            remove_earlier(folder, stem)
         follower = Follower(self.predictor, finder, camera=camera)
         parts = _Parts(self, source, stem, folder, result, smooth=smooth, refine=refine)
         with contextlib.ExitStack() as stack:
@@ -221,7 +227,7 @@ class VideoPredictor(Model):
                     raise
             if drawer is not None:
                 drawer.end()
-        parts.end()
+        parts.end(whole=seconds is None and result.stopped is None)
         if picture and folder is not None:
             result.written.append(path)
         return result
@@ -277,6 +283,7 @@ class _Parts:
         self._people: list[list[Seen]] = []
         self._times_s: list[float] = []
         self._count = 0
+        self._whole = False
 
     def add(self, time_s: float, seen: list[Seen]) -> None:
         full = self._times_s and (
@@ -288,8 +295,11 @@ class _Parts:
         self._times_s.append(time_s)
         self._count += len(seen)
 
-    def end(self) -> None:
+    def end(self, *, whole: bool) -> None:
+        """Write the rest; ``whole`` if the source was read to its end."""
+        self._whole = whole
         if self._times_s:
+            self._result.flags = tuple(self._source.flags_at(self._times_s[-1] if whole else None))
             self._write()
 
     def _write(self) -> None:
@@ -311,6 +321,7 @@ class _Parts:
             tracks=tracks,
             body=self._model.body,
             stem=self._stem + (f".part{self._number}" if self._number else ""),
+            flags=tuple(self._source.flags_at(self._times_s[-1] if self._whole else None)),
         )
         result = self._result
         result.n_frames += part.n_frames

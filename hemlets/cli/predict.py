@@ -98,7 +98,7 @@ def predict(
     results: list[People] = []
     failures: list[HemletsError] = []
     written: list[Path] = []
-    for source, name in zip(photo, _names(photo), strict=True):
+    for source, name in zip(photo, _names(photo, out), strict=True):
         try:
             image_HW3 = read_photo(source)
             size = (image_HW3.shape[1], image_HW3.shape[0])
@@ -143,15 +143,13 @@ def _of_openpose(file: Path, size: tuple[int, int]) -> list[Detection]:
     return list(found.people)
 
 
-def _names(photos: list[Path]) -> list[str]:
-    """A name for each photo's files: its stem, numbered where another has the same."""
+def _names(photos: list[Path], folder: Path) -> list[str]:
+    """Name each photo's files, so that no two photos share one."""
+    from hemlets.inference.outputs import free_stem
+
     names: list[str] = []
     for photo in photos:
-        name, number = photo.stem, 1
-        while name in names:
-            number += 1
-            name = f"{photo.stem}-{number}"
-        names.append(name)
+        names.append(free_stem(folder, photo.name, names))
     return names
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -20,6 +20,13 @@ from hemlets.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from hemlets.inference.video import Finder
+
+
+_DOUBTS: Final = {
+    "ends-early": "its pictures end before the {0.stated_s:.1f} s that it states: it may be cut",
+    "non-square-pixels": "its pixels are {0.pixel_aspect:.2f} times as wide as high when shown; "
+    "people are predicted as they are stored, too narrow or too wide: convert it with square ones",
+}
 
 
 def video(
@@ -126,6 +133,8 @@ def video(
             "by the frames' time stamps",
             err=True,
         )
+    for flag in result.flags:
+        typer.echo(f"{opened.name}: {_DOUBTS[flag].format(opened)}", err=True)
     if not quiet:
         people = len(result.seen)
         who = "nobody was found" if not people else f"{people} tracks" if people > 1 else "1 track"

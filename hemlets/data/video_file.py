@@ -70,6 +70,13 @@ def open_video_file(path: Path, name: str) -> cv2.VideoCapture | InterlacedReade
     return capture
 
 
+def states_duration(path: Path) -> bool:
+    """Whether a file's container has an index with its duration: MP4, MOV, AVI, MKV, WebM."""
+    with path.open("rb") as stream:
+        head = stream.read(16)
+    return head[4:8] in _BOXES or head[:4] in (b"RIFF", b"\x1aE\xdf\xa3")
+
+
 def _require_container(path: Path, name: str) -> None:
     """Refuse by its first bytes what is no video file.
 

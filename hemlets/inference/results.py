@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from hemlets.core.files import atomic_path, write_json
 from hemlets.inference.images import Image
+from hemlets.inference.outputs import remove_earlier
 from hemlets.inference.types import BodyEstimate, Box, Camera
 
 if TYPE_CHECKING:
@@ -180,6 +181,7 @@ class People(Sequence[Person]):
             WorkspaceError: The folder can't be written to.
         """
         stem = Path(folder) / (Path(self.name).stem if name is None else name)
+        remove_earlier(stem.parent, stem.name)
         written = [_with(stem, ".json")]
         write_json(written[0], self.to_json())
         if picture:

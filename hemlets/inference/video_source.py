@@ -19,12 +19,22 @@ import numpy as np
 
 from hemlets.core.errors import InputError
 from hemlets.core.redaction import redact_url
-from hemlets.data.video_file import VIDEO_FORM, open_video_file
+from hemlets.data.video_file import VIDEO_FORM, open_video_file, states_duration
 from hemlets.inference.people import Image
 from hemlets.inference.timing import DEFAULT_FPS
 
 TIMEOUT_S: Final = 10.0
 """Longest wait for opening a stream and for each frame, seconds."""
+
+ENDS_EARLY: Final = "ends-early"
+"""Flag of a file that gives fewer frames than it states: it may be cut."""
+
+NON_SQUARE_PIXELS: Final = "non-square-pixels"
+"""Flag of a file whose pictures are stretched when shown; they are predicted as stored."""
+
+_MISSING_S: Final = 0.5
+_MISSING_SHARE: Final = 0.05
+_SQUARE: Final = (0.98, 1.02)
 
 _SCHEMES: Final = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://", "udp://", "srt://")
 
@@ -56,6 +66,8 @@ class VideoSource:
         size: Width and height, pixels.
         stated_fps: Frame rate from the container or camera; `DEFAULT_FPS` if unknown.
         live: Whether it is a camera or stream; frames between two reads are skipped.
+        stated_s: Duration that the file states; 0 if none.
+        pixel_aspect: Width over height of a pixel when shown.
         timeout_s: Longest wait for a frame of a live source.
     """
 
@@ -65,6 +77,8 @@ class VideoSource:
     stated_fps: float
     live: bool
     timeout_s: float
+    stated_s: float
+    pixel_aspect: float
     _reader: Any
     _first: Image
 
@@ -107,9 +121,23 @@ class VideoSource:
             stated_fps=fps if 1.0 <= fps <= 1000.0 else DEFAULT_FPS,
             live=live,
             timeout_s=timeout_s,
+            stated_s=0.0 if live else _stated_s(reader, Path(text)),
+            pixel_aspect=_pixel_aspect(reader),
             _reader=reader,
             _first=_rgb(frame),
         )
+
+    def flags_at(self, end_s: float | None) -> Iterator[str]:
+        """Doubts about the file: `ENDS_EARLY` and `NON_SQUARE_PIXELS`.
+
+        Args:
+            end_s: Time of the last frame, if the file was read to its end.
+        """
+        missing_s = 0.0 if end_s is None else self.stated_s - end_s
+        if missing_s > max(_MISSING_S, _MISSING_SHARE * self.stated_s):
+            yield ENDS_EARLY
+        if not _SQUARE[0] <= self.pixel_aspect <= _SQUARE[1]:
+            yield NON_SQUARE_PIXELS
 
     def frames(self) -> Iterator[Frame]:
         """Iterate over the frames once, then close the source.
@@ -208,6 +236,18 @@ def _reader(text: str, *, stream: bool, timeout_s: float) -> Any:
     wait_ms = round(1e3 * timeout_s)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, wait_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, wait_ms]
     return cv2.VideoCapture(text, cv2.CAP_FFMPEG, limits)
+
+
+def _stated_s(reader: Any, path: Path) -> float:
+    """Duration by the file's index; 0 where it has none, as MPEG streams."""
+    count, fps = reader.get(cv2.CAP_PROP_FRAME_COUNT), reader.get(cv2.CAP_PROP_FPS)
+    sound = states_duration(path) and 0 < count < 1e9 and fps > 0
+    return float(count / fps) if sound else 0.0
+
+
+def _pixel_aspect(reader: Any) -> float:
+    width, height = reader.get(cv2.CAP_PROP_SAR_NUM), reader.get(cv2.CAP_PROP_SAR_DEN)
+    return float(width / height) if width > 0 and height > 0 else 1.0
 
 
 def _rgb(frame_HW3: Any) -> Image:

@@ -4,6 +4,7 @@ import itertools
 import json
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -154,6 +155,36 @@ def test_a_cut_video_is_one_message_without_the_decoders_own(tmp_path, content):
     assert done.returncode == 1
     assert done.stderr.startswith("error: the file is no video that can be read")
     assert "@ 0x" not in done.stderr
+
+
+def test_a_video_that_ends_before_what_it_states_is_flagged(footage, model_folder, tmp_path):
+    frames = [np.full((128, 128, 3), 9 * i, np.uint8) for i in range(24)]
+    write_video(tmp_path / "whole.mp4", frames, 10.0, (128, 128))
+    data = (tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: int(0.75 * len(data))])
+    common = "--model", model_folder, "--box", "0,0,128,128", "--no-picture", "--out", tmp_path
+    for name, flags in (("whole", []), ("cut", ["ends-early"])):
+        result = run(tmp_path / f"{name}.mp4", *common)
+        assert result.exit_code == 0, result.output
+        assert json.loads((tmp_path / f"{name}.json").read_text())["video"]["flags"] == flags
+        assert ("it may be cut" in result.output) == bool(flags)
+    result = run(tmp_path / "whole.mp4", *common, "--seconds", "0.5")
+    assert json.loads((tmp_path / "whole.json").read_text())["video"]["flags"] == []
+
+
+def test_pixels_that_are_not_square_are_flagged(tmp_path):
+    av = pytest.importorskip("av", reason="PyAV of the extra video is not installed")
+    with av.open(str(tmp_path / "wide.mkv"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        for _ in range(5):
+            picture = np.zeros((96, 128, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    source = VideoSource.open(tmp_path / "wide.mkv")
+    assert list(source.flags_at(None)) == ["non-square-pixels"]
+    assert source.pixel_aspect == pytest.approx(4 / 3)
 
 
 @pytest.mark.parametrize("name", ["walk.gif", "walk.mp4"])

@@ -1,0 +1,52 @@
+"""Names of results: two inputs share no file, and an earlier run's results are not mixed in."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+_ENDS_BYTES: Final = 4096
+_INPUT: Final = re.compile(rb'"(?:image|video)": \{[^{}]*?"name": ("(?:[^"\\]|\\.)*")')
+_NUMBERED: Final = r"(\.part\d+)?\.person\d+(\.frame\d+)?\.(npz|bvh|glb|obj|ply)|\.part\d+\.json"
+
+
+def free_stem(folder: Path, name: str, taken: Iterable[str] = ()) -> str:
+    """Name an input's results: its stem, numbered if another input's results have it.
+
+    Args:
+        folder: Folder of the results.
+        name: File name of the input.
+        taken: Names of this run.
+    """
+    stem = found = Path(name).stem
+    others, number = set(taken), 1
+    while found in others or _input_of(folder / f"{found}.json") not in (None, name):
+        number += 1
+        found = f"{stem}-{number}"
+    return found
+
+
+def remove_earlier(folder: Path, stem: str) -> None:
+    """Remove an earlier run's files of people and parts, whose number may have been larger."""
+    if not (folder / f"{stem}.json").is_file():
+        return
+    numbered = re.compile(re.escape(stem) + f"({_NUMBERED})")
+    for file in folder.iterdir():
+        if numbered.fullmatch(file.name):
+            file.unlink(missing_ok=True)
+
+
+def _input_of(result: Path) -> str | None:
+    """Input's name in a result's JSON, near its start or its end; None if it is no result."""
+    try:
+        with result.open("rb") as stream:
+            ends = stream.read(_ENDS_BYTES)
+            stream.seek(max(0, result.stat().st_size - _ENDS_BYTES))
+            ends += stream.read()
+    except OSError:
+        return None
+    found = _INPUT.search(ends)
+    return None if found is None else str(json.loads(found[1]))

@@ -1,0 +1,48 @@
+"""Results of two inputs, and of two runs, don't get into each other's way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hemlets.core.files import write_json
+from hemlets.inference.outputs import free_stem, remove_earlier
+
+
+def _result(folder: Path, stem: str, kind: str, name: str) -> None:
+    value = {kind: {"name": name, "width": 4}, "people": [{"name": "x"}] * 2_000, "tracks": [9] * 9}
+    write_json(folder / f"{stem}.json", value)
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_another_inputs_results_are_not_overwritten_and_the_same_inputs_are(
+    tmp_path: Path, kind: str
+) -> None:
+    _result(tmp_path, "walk", kind, 'w"alk.jpg')
+    assert free_stem(tmp_path, "walk.png") == "walk-2"
+    _result(tmp_path, "walk-2", kind, "walk.png")
+    assert free_stem(tmp_path, "walk.png") == "walk-2"
+    assert free_stem(tmp_path, "walk.png", taken=["walk-2"]) == "walk-3"
+    _result(tmp_path, "walk", kind, "walk.png")
+    assert free_stem(tmp_path, "walk.png") == "walk"
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"mine": 1}'])
+def test_a_file_that_is_no_result_is_not_another_inputs(tmp_path: Path, content: str) -> None:
+    (tmp_path / "walk.json").write_text(content)
+    assert free_stem(tmp_path, "walk.png") == "walk"
+    assert free_stem(tmp_path / "absent", "walk.png") == "walk"
+
+
+def test_an_earlier_runs_people_go_and_other_files_stay(tmp_path: Path) -> None:
+    gone = ["walk.person3.frame0.npz", "walk.part1.json", "walk.part1.person0.frame9.bvh",
+            "walk.person11.glb"]  # fmt: skip
+    stay = ["walk.obj", "walk2.person3.frame0.npz", "walk.person.npz", "walk.mp4", "notes.txt"]
+    for name in gone + stay:
+        (tmp_path / name).touch()
+    remove_earlier(tmp_path, "walk")
+    assert all((tmp_path / name).exists() for name in gone), "nothing of ours was there before"
+    _result(tmp_path, "walk", "video", "walk.mp4")
+    remove_earlier(tmp_path, "walk")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*stay, "walk.json"])
