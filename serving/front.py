@@ -106,6 +106,13 @@ class Front:
     async def predict(self, request: web.Request) -> web.Response:
         """Check a request and forward it as a form of known fields."""
         self._require_token(request)
+        if request.query_string:
+            raise InputError(
+                "the address has query parameters, which are not read",
+                where="request",
+                expected="box, boxes and camera as fields of the form",
+                remedy=HOW_TO_SEND,
+            )
         limit = self.settings.max_request_bytes
         if (request.content_length or 0) > limit:
             raise web.HTTPRequestEntityTooLarge(limit)

@@ -6,6 +6,8 @@ Sub-commands are entry points of the group ``hemlets.commands``: a name, and a f
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -41,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     quiet_decoders()
     wait_without_spinning()
     try:
-        _app()(args=sys.argv[1:] if argv is None else list(argv), prog_name="hemlets")
+        given = sys.argv[1:] if argv is None else argv
+        _app()(args=[_with_home(argument) for argument in given], prog_name="hemlets")
     except KeyboardInterrupt:
         return INTERRUPTED
     except SystemExit as end:
@@ -61,6 +64,13 @@ def _app() -> typer.Typer:
     )
     app.callback()(_hemlets)
     return app
+
+
+def _with_home(argument: str) -> str:
+    """Expand ``~/`` at the start of an argument or after ``--option=``, as some shells don't."""
+    option, mark, rest = re.fullmatch(r"(--[\w-]+=)?(~/)?(.*)", argument, re.DOTALL).groups("")  # type: ignore[union-attr]
+    home = os.path.expanduser(mark) if mark else ""  # noqa: PTH111 - it never raises
+    return f"{option}{home}{rest}"
 
 
 def _print_version(asked: bool) -> None:

@@ -67,11 +67,14 @@ def read_photo(path: Path) -> Image:
         data = path.read_bytes()
     except FileNotFoundError:
         if _ADDRESS.match(str(path)):
+            scheme, _, rest = str(path).partition(":")
             raise InputError(
                 "this is an address, not a file",
-                where=redact_url(str(path).replace(":/", "://", 1)),
+                where=redact_url(f"{scheme}:/{rest}"),
                 expected=_FORM,
-                remedy="download the photo, and give its file",
+                remedy=f"give its path, {rest}"
+                if scheme.lower() == "file"
+                else "download the photo, and give its file",
             ) from None
         raise InputError(
             "the photo does not exist",
@@ -166,6 +169,8 @@ def _remedy(array: npt.NDArray[Any]) -> str:
     shape, kind = array.shape, array.dtype
     if not array.size:
         return "give an image that has pixels"
+    if kind.kind not in "biuf":
+        return "give several paths or images as a list: list(images)"
     if array.ndim == 4:
         return "give the images of a batch as a list: list(images)"
     if array.ndim == 2:

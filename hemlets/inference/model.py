@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import torch
 
 from hemlets.body import BodyModel
-from hemlets.core.errors import AssetError, InputError
+from hemlets.core.errors import AssetError, ConfigError, InputError
 from hemlets.core.workspace import Workspace
 from hemlets.inference.champion import find_model
 from hemlets.inference.detector import MultiPoseDetector
@@ -121,10 +121,12 @@ class Model:
 
         Raises:
             AssetError: There is no model, or no body for it.
+            ConfigError: The machine does not have the device.
             CheckpointError: The model folder is incomplete or damaged.
         """
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = _usable(device)
         choice = find_model(None if model is None else Path(model), Workspace.from_env())
         predictor = Predictor.load(
             choice.folder,
@@ -301,6 +303,24 @@ class Model:
         if request.boxes is not None:
             return [Detection(box_xyxy=box) for box in request.boxes]
         return list(self.detector.detect(image_HW3))
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    """A device that this machine has.
+
+    Raises:
+        ConfigError: It has none of that name.
+    """
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(
+            f"the device {str(device)!r} can't be used: {str(error).partition(chr(10))[0][:120]}",
+            where="device",
+            expected="cpu, or cuda on a machine with a GPU",
+        ) from error
+    return found
 
 
 def _body_of(name: str, given: Path | None) -> BodyModel:

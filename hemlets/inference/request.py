@@ -62,11 +62,21 @@ def _named(camera: Any) -> Any:
     if isinstance(camera, Camera):
         return dataclasses.asdict(camera)
     camera = _plain(camera)
+    if isinstance(camera, list | tuple) and len(camera) == 3:
+        return _of_matrix(camera)
     if isinstance(camera, Sequence) and not isinstance(camera, str | bytes) and len(camera) == 4:
         return dict(zip(("fx", "fy", "cx", "cy"), map(_plain, camera), strict=True))
     if isinstance(camera, Mapping):
         return {name: _plain(value) for name, value in camera.items()}
     return camera
+
+
+def _of_matrix(rows: Sequence[Any]) -> Any:
+    """Named values of a 3×3 matrix without skew; anything else as it is."""
+    match [_plain(row) for row in rows]:
+        case [[fx, (0 | 0.0), cx], [(0 | 0.0), fy, cy], [(0 | 0.0), (0 | 0.0), (1 | 1.0)]]:
+            return {"fx": fx, "fy": fy, "cx": cx, "cy": cy}
+    return rows
 
 
 # Strict numbers: true and "3" are not numbers.
@@ -159,7 +169,29 @@ def parse_box(value: Any, where: str = "box") -> Box:
     try:
         return _BOX.validate_python(value)
     except ValidationError:
-        raise InputError(f"not a box: {_short(value)}", where=where, expected=BOX_FORM) from None
+        raise InputError(
+            f"not a box: {_short(value)}",
+            where=where,
+            expected=BOX_FORM,
+            remedy=_box_remedy(_plain(value)),
+        ) from None
+
+
+def _box_remedy(value: Any) -> str | None:
+    if isinstance(value, int | float):
+        return "give a list of boxes, also for one person: [[left, top, right, bottom]]"
+    if isinstance(value, list | tuple) and len(value) > 4:
+        return "leave out what follows the four numbers, such as a score"
+    if isinstance(value, list | tuple) and len(value) == 4 and _is_reversed(value):
+        return "a box given as x, y, width, height becomes x, y, x + width, y + height"
+    return None
+
+
+def _is_reversed(box: Sequence[Any]) -> bool:
+    sizes = all(type(value) in (int, float) and value > 0 for value in box[2:])
+    return sizes and all(type(v) in (int, float) for v in box) and (
+        box[2] <= box[0] or box[3] <= box[1]
+    )  # fmt: skip
 
 
 def parse_camera(value: Any, where: str = "camera") -> Camera:

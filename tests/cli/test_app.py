@@ -334,3 +334,22 @@ def test_each_line_reaches_a_pipe_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     prepare_streams()
     print("serving — here")
     assert pipe.getvalue() == b"serving ? here\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("~/a.jpg", "/h/a.jpg"),
+        ("--out=~/a", "--out=/h/a"),
+        ("--out=~", "--out=~"),
+        ("a~/b", "a~/b"),
+        ("--set=x=~/b\n", "--set=x=~/b\n"),
+        ("-", "-"),
+        ("", ""),
+    ],
+)
+def test_a_tilde_that_the_shell_left_is_the_home_folder(
+    given: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/h")
+    assert app._with_home(given) == expected

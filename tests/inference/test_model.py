@@ -17,7 +17,7 @@ from PIL import Image as Pil
 
 import hemlets
 from hemlets.body import BodyModel
-from hemlets.core.errors import InputError
+from hemlets.core.errors import ConfigError, InputError
 from hemlets.inference import Camera
 from hemlets.inference.images import Image, read_photo, to_photo
 from hemlets.inference.model import Model, SomeImagesError
@@ -188,6 +188,22 @@ def test_an_array_of_another_form_is_refused_with_what_turns_it_into_an_image(
     with pytest.raises(InputError, match="RGB") as raised:
         model(source)  # type: ignore[call-overload]
     assert remedy in str(raised.value.remedy)
+
+
+@pytest.mark.parametrize("device", ["xyz", "cuda:99"])
+def test_a_device_that_the_machine_lacks_is_named(folder: Path, device: str) -> None:
+    with pytest.raises(ConfigError, match=f"the device '{device}' can't be used"):
+        hemlets.load(folder, device=device)
+
+
+def test_paths_in_an_array_are_wanted_as_a_list(model: hemlets.Model) -> None:
+    with pytest.raises(InputError, match=r"list\(images\)"):
+        model(np.array(["a.jpg", "b.jpg"]))
+
+
+def test_the_path_in_a_files_address_is_named(model: hemlets.Model) -> None:
+    with pytest.raises(InputError, match=r"give its path, /none/a\.jpg"):
+        model("file:///none/a.jpg")
 
 
 @pytest.mark.parametrize("source", [5, None, {"image": "a.jpg"}], ids=str)

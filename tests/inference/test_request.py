@@ -29,7 +29,9 @@ def test_a_box_is_four_numbers_however_they_come(box: Any) -> None:
     "camera",
     [CAMERA, (900, 910, 320, 240), np.array([900, 910, 320, 240]), "[900, 910, 320, 240]",
      {"fx": 900, "fy": 910, "cx": 320, "cy": 240},
-     '{"fx": 900, "fy": 910, "cx": 320, "cy": 240}'],
+     '{"fx": 900, "fy": 910, "cx": 320, "cy": 240}',
+     np.array([[900, 0, 320], [0, 910, 240], [0, 0, 1.0]]),
+     [[900, 0, 320], [0, 910, 240], [0, 0, 1]]],
 )  # fmt: skip
 def test_a_camera_is_four_numbers_or_their_names(camera: Any) -> None:
     assert parse_camera(camera) == CAMERA
@@ -47,6 +49,21 @@ def test_what_is_no_box_is_refused_with_its_place(box: Any) -> None:
     assert "left < right" in str(caught.value.expected)
 
 
+@pytest.mark.parametrize(
+    ("boxes", "remedy"),
+    [
+        (BOX, "[[left, top, right, bottom]]"),
+        ([(*BOX, 0.9)], "such as a score"),
+        ([(300, 200, 200, 250)], "x + width, y + height"),
+        ([(float("nan"), 0, 1, 1)], "None"),
+    ],
+)
+def test_a_box_of_a_known_other_form_is_refused_with_what_to_do(boxes: Any, remedy: str) -> None:
+    with pytest.raises(InputError) as caught:
+        ImageRequest.parse({"boxes": boxes})
+    assert remedy in str(caught.value.remedy)
+
+
 @pytest.mark.parametrize("focal", [0, -1, 1e-40, 1e7, float("nan")])
 def test_a_focal_length_that_no_lens_has_is_named(focal: float) -> None:
     with pytest.raises(InputError) as caught:
@@ -54,8 +71,11 @@ def test_a_focal_length_that_no_lens_has_is_named(focal: float) -> None:
     assert caught.value.where == "camera.fy"
 
 
-@pytest.mark.parametrize("camera", [{"fx": 1}, [1, 2, 3], "north", 5, {"fx": 900, "fy": 900,
-                                    "cx": 0, "cy": 0, "k1": 0}])  # fmt: skip
+@pytest.mark.parametrize(
+    "camera",
+    [{"fx": 1}, [1, 2, 3], "north", 5, {"fx": 900, "fy": 900, "cx": 0, "cy": 0, "k1": 0},
+     [[900, 5, 320], [0, 910, 240], [0, 0, 1]]],
+)  # fmt: skip
 def test_what_is_no_camera_is_refused(camera: Any) -> None:
     with pytest.raises(InputError, match=r"not a camera|not JSON"):
         parse_camera(camera)

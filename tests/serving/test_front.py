@@ -240,6 +240,14 @@ def test_a_wrong_field_is_refused_before_the_queue(
     assert not backend.received
 
 
+def test_fields_in_the_address_are_refused_instead_of_ignored(
+    front: RunningFront, backend: Backend
+):
+    answer = front.post(PLACE + "?box=[1,2,30,40]", files={"image": b"photo"})
+    assert "query" in refusal(answer, 400)["what"]
+    assert not backend.received
+
+
 def test_a_form_of_many_fields_is_refused(front: RunningFront):
     body = b"".join(part(f"f{i}", b"1") for i in range(99)) + b"--B--\r\n"
     assert "too many" in refusal(front.post(**form(body)), 400)["what"]

@@ -175,11 +175,7 @@ def _file_rows(
     label = _label(path)
     own = path.parent.relative_to(root).as_posix()
     folders = (label, f"images/{label}", "images", own) if label else ("images", own)
-    by_id = {
-        image["id"]: image
-        for image in images
-        if isinstance(image, dict) and _is_id(image.get("id"))
-    }
+    by_id = _images_by_id(images, file, quarantine)
     part = _Part(
         file=file, label=label, split=split, by_id=by_id, finder=ImageFinder(root, folders),
         known=known, earlier=frozenset(known.samples), quarantine=quarantine,
@@ -198,6 +194,30 @@ def _file_rows(
                 rows = still_rows(stills, quarantine, present=present, taken=known.samples)
                 if rows is not None:
                     yield rows
+
+
+def _images_by_id(
+    images: Sequence[Any], file: str, quarantine: Quarantine
+) -> dict[Any, Mapping[str, Any]]:
+    """Entries by id; an id of two files is left out, since its people may be in either."""
+    by_id: dict[Any, Mapping[str, Any]] = {}
+    ambiguous = set()
+    for row, image in enumerate(images):
+        if not isinstance(image, dict) or not _is_id(image.get("id")):
+            continue
+        known = by_id.setdefault(image["id"], image)
+        one, other = known.get("file_name"), image.get("file_name")
+        if known is image:
+            continue
+        if one == other:
+            quarantine.skip("an image that is listed twice")
+            continue
+        ambiguous.add(image["id"])
+        quarantine.report(
+            f"the image {image['id']} is two files: {one} and {other}", file=file, row=row,
+            field="images", remedy="give each image an id of its own",
+        )  # fmt: skip
+    return {key: image for key, image in by_id.items() if key not in ambiguous}
 
 
 def _are_corners(boxes_N4: Array, points_NK3: Array, sizes_N2: Array) -> npt.NDArray[np.bool_]:

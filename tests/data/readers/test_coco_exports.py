@@ -309,3 +309,24 @@ def test_a_byte_order_mark_of_windows_is_no_fault(rows, tmp_path):
     file = tmp_path / "person_keypoints_train.json"
     file.write_bytes(b"\xef\xbb\xbf" + json.dumps(export()).encode())
     assert list(rows()[0]) == ["coco/1"]
+
+
+def test_an_image_that_is_listed_twice_is_counted_and_its_person_read_once(rows, tmp_path):
+    content = export()
+    content["images"] *= 2
+    image(tmp_path / "images/a.jpg")
+    write(tmp_path / "result.json", content)
+    samples, _, quarantine = rows()
+    assert list(samples) == ["coco/1"]
+    assert quarantine.skipped == {"an image that is listed twice": 1}
+
+
+def test_an_image_id_of_two_files_is_left_out_with_both_named(rows, tmp_path):
+    content = export(files=("a.jpg", "b.jpg"))
+    content["images"].append(content["images"][0] | {"file_name": "c.jpg"})
+    for name in "abc":
+        image(tmp_path / f"images/{name}.jpg")
+    write(tmp_path / "result.json", content)
+    samples, images, quarantine = rows()
+    assert (list(samples), images) == (["coco/2"], ["images/b.jpg"])
+    assert "two files: a.jpg and c.jpg" in quarantine.items[0].what
