@@ -216,7 +216,15 @@ async def read_fields(request: web.Request, limit: int) -> Fields:
     """
     kind = request.content_type if "Content-Type" in request.headers else "none"
     if kind.startswith("image/") or kind == "application/octet-stream":
-        fields = {"image": await request.read()}
+        try:
+            fields = {"image": await request.read()}
+        except web.RequestPayloadError as error:
+            raise InputError(
+                "the body can't be read: it is cut, or not compressed as its header says",
+                where="Content-Encoding",
+                expected="the image's bytes, best without a Content-Encoding",
+                remedy=HOW_TO_SEND,
+            ) from error
     elif kind == "multipart/form-data":
         try:
             fields = await _read_form(request, limit)

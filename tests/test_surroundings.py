@@ -5,6 +5,7 @@ Each starts a process of its own, so that nothing of this one's environment help
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -29,15 +30,6 @@ PHOTO = ROOT / "tests/models/golden/two_people.png"
 NOBODY = 65534
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 CLEARED = ("HEMLETS_", "PREFECT_", "MLFLOW_", "DVC_", "GIT_", "PYTHON", "NO_PROXY", "no_proxy")
-NAMES = (
-    "home named josé 雪",
-    "dead proxies",
-    "C locale with Latin-1 output",
-    "settings of another project",
-    "no git checkout",
-    "another user and a read-only checkout",
-    "no HOME",
-)
 
 
 @dataclass
@@ -65,72 +57,116 @@ class Surroundings:
         )
 
 
-@pytest.fixture(params=NAMES)
+def _home_in_other_letters(given: Surroundings, tmp_path: Path) -> None:
+    given.folder = tmp_path / "josé 雪"
+    given.folder.mkdir()
+    given.environment["HOME"] = str(given.folder)
+
+
+def _dead_proxies(given: Surroundings, tmp_path: Path) -> None:
+    del tmp_path
+    given.environment |= dict.fromkeys(PROXIES, "http://127.0.0.1:9")
+
+
+def _latin_1(given: Surroundings, tmp_path: Path) -> None:
+    del tmp_path
+    given.encoding = "latin-1"
+    given.environment |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"}
+
+
+def _another_projects_settings(given: Surroundings, tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    given.forbidden = [other, tmp_path / "other-runs"]
+    given.environment |= {
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{other}",
+        "PREFECT_SERVER_API_AUTH_STRING": "admin:pass",
+        "PREFECT_HOME": str(tmp_path / "other-runs"),
+        "MLFLOW_RUN_ID": "0" * 32,
+        "MLFLOW_REGISTRY_URI": f"sqlite:///{other}",
+        "MLFLOW_TRACKING_USERNAME": "someone",
+    }
+
+
+def _no_git_checkout(given: Surroundings, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for room in ("hemlets", "flows", "serving", "data_checks"):
+        shutil.copytree(ROOT / room, source / room)
+    given.environment["PYTHONPATH"] = str(source)
+
+
+def _another_user(given: Surroundings, tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root may become another user")
+    given.user = NOBODY
+    # Folders of the test are for their owner alone; this one is outside them.
+    given.folder = Path("/var/tmp") / f"hemlets-{tmp_path.name}-{os.getpid()}"
+    given.folder.mkdir(mode=0o755)
+    os.chown(given.folder, NOBODY, NOBODY)
+    given.environment |= {"HOME": str(given.folder), "TMPDIR": str(given.folder)}
+    packages = [path for path in sys.path if path.endswith("packages")]
+    given.environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *packages])
+    given.python = _python_of(NOBODY, given.folder)
+    if given.python != sys.executable:
+        given.environment["LD_LIBRARY_PATH"] = str(Path(given.python).parents[1] / "lib")
+    look = f"open({str(PHOTO)!r}); import pydantic, torch"
+    command = [given.python, "-c", look]
+    if subprocess.run(command, env=given.environment, user=NOBODY, check=False).returncode:
+        shutil.rmtree(given.folder)
+        pytest.skip("another user can't read this checkout or its packages")
+
+
+def _no_home(given: Surroundings, tmp_path: Path) -> None:
+    del tmp_path
+    del given.environment["HOME"]
+
+
+KINDS = {
+    "home named josé 雪": _home_in_other_letters,
+    "dead proxies": _dead_proxies,
+    "C locale with Latin-1 output": _latin_1,
+    "settings of another project": _another_projects_settings,
+    "no git checkout": _no_git_checkout,
+    "another user and a read-only checkout": _another_user,
+    "no HOME": _no_home,
+}
+EACH = tuple((name,) for name in KINDS)
+# Servers take long to start, so that several surroundings are given to them at once.
+TOGETHER = (
+    ("home named josé 雪", "dead proxies", "settings of another project"),
+    ("C locale with Latin-1 output", "no git checkout", "no HOME"),
+    ("another user and a read-only checkout",),
+)
+
+
+@pytest.fixture
 def surroundings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Surroundings]:
-    name: str = request.param
+    names: tuple[str, ...] = request.param
     environment = {k: v for k, v in os.environ.items() if not k.startswith((*CLEARED, *PROXIES))}
-    home = tmp_path / ("josé 雪" if name == NAMES[0] else "home")
+    home = tmp_path / "home"
     home.mkdir()
     given = Surroundings(folder=home, environment=environment | {"HOME": str(home)})
-    if name == "dead proxies":
-        given.environment |= dict.fromkeys(PROXIES, "http://127.0.0.1:9")
-    elif name == "C locale with Latin-1 output":
-        given.encoding = "latin-1"
-        given.environment |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"}
-    elif name == "settings of another project":
-        other = tmp_path / "other.db"
-        given.forbidden = [other, tmp_path / "other-runs"]
-        given.environment |= {
-            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{other}",
-            "PREFECT_SERVER_API_AUTH_STRING": "admin:pass",
-            "PREFECT_HOME": str(tmp_path / "other-runs"),
-            "MLFLOW_RUN_ID": "0" * 32,
-            "MLFLOW_REGISTRY_URI": f"sqlite:///{other}",
-            "MLFLOW_TRACKING_USERNAME": "someone",
-        }
-    elif name == "no git checkout":
-        source = tmp_path / "source"
-        for room in ("hemlets", "flows", "serving", "data_checks"):
-            shutil.copytree(ROOT / room, source / room)
-        given.environment["PYTHONPATH"] = str(source)
-    elif name == "another user and a read-only checkout":
-        if os.getuid() != 0:
-            pytest.skip("only root may become another user")
-        given.user = NOBODY
-        # Folders of the test are for their owner alone; this one is outside them.
-        given.folder = home = Path("/var/tmp") / f"hemlets-{tmp_path.name}-{os.getpid()}"
-        home.mkdir(mode=0o755)
-        os.chown(home, NOBODY, NOBODY)
-        given.environment |= {"HOME": str(home), "TMPDIR": str(home)}
-        python = _python_of(NOBODY)
-        if python is None:
-            shutil.rmtree(home)
-            pytest.skip("another user can't read this checkout or its Python")
-        given.python = python
-        packages = [path for path in sys.path if path.endswith("packages")]
-        given.environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *packages])
-    elif name == "no HOME":
-        del given.environment["HOME"]
+    for name in names:
+        KINDS[name](given, tmp_path)
     yield given
     assert not [path for path in given.forbidden if path.exists()]
     if given.user is not None:
         shutil.rmtree(given.folder)
 
 
-def _python_of(user: int) -> str | None:
-    """This Python, or the system's of the same version, if a user can run it and read the test.
-
-    Packages are installed for a Python's third number, too: redis needs another one before 3.11.3.
-    """
-    system = shutil.which(f"python3.{sys.version_info.minor}", path="/usr/bin:/usr/local/bin")
-    look = f"open({str(PHOTO)!r}); import sys; assert sys.version_info >= (3, 11, 3)"
-    for python in (sys.executable, system):
-        try:
-            subprocess.run([str(python), "-c", look], user=user, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        return python
-    return None
+def _python_of(user: int, folder: Path) -> str:
+    """This Python, or a copy of it where its own folder is closed to a user."""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        subprocess.run([sys.executable, "-c", ""], user=user, check=True)
+        return sys.executable
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    base = Path(sys.base_prefix)
+    (folder / "python/bin").mkdir(parents=True)
+    shutil.copy(base / "bin" / name, folder / "python/bin" / name)
+    left_out = shutil.ignore_patterns("site-packages", "test", "__pycache__", "config-*")
+    shutil.copytree(base / "lib" / name, folder / "python/lib" / name, ignore=left_out)
+    for library in (base / "lib").glob("libpython*"):
+        shutil.copy(library, folder / "python/lib")
+    return str(folder / "python/bin" / name)
 
 
 @contextmanager
@@ -165,6 +201,7 @@ def fetch(url: str, **headers: str) -> bytes:
             time.sleep(0.5)
 
 
+@pytest.mark.parametrize("surroundings", EACH, indirect=True, ids=" and ".join)
 def test_predict_finds_the_people_of_a_photo(surroundings: Surroundings) -> None:
     process = surroundings.start("predict", str(PHOTO), "--out", "result", "--page")
     shown = process.communicate(timeout=800)[0].decode(surroundings.encoding)
@@ -175,27 +212,25 @@ def test_predict_finds_the_people_of_a_photo(surroundings: Surroundings) -> None
     assert (surroundings.folder / "result/two_people.html").stat().st_size > 10_000
 
 
-def test_serve_answers_and_ends_on_ctrl_c(surroundings: Surroundings) -> None:
-    (port,) = free_ports(1)
+@pytest.mark.parametrize("surroundings", TOGETHER, indirect=True, ids=" and ".join)
+def test_serve_and_ui_answer_and_end_on_ctrl_c(surroundings: Surroundings) -> None:
+    port, mlflow, prefect = free_ports(3)
     model = str(ROOT / "hemlets/assets/starter")
-    process = surroundings.start(
+    serve = surroundings.start(
         "serve", "--model", model, "--port", str(port), "--bundled-java", "--workers", "1"
     )
-    with running(process, "Ctrl-C stops it", surroundings.encoding) as shown:
-        assert "Traceback" not in shown
+    ui = surroundings.start("ui", "--mlflow-port", str(mlflow), "--prefect-port", str(prefect))
+    with (
+        running(serve, "Ctrl-C stops it", surroundings.encoding) as served,
+        running(ui, "Ctrl-C", surroundings.encoding) as shown,
+    ):
+        assert "Traceback" not in served + shown
         assert json.loads(fetch(f"http://127.0.0.1:{port}/ping"))["status"] == "healthy"
-        curl = next(line.strip() for line in shown.splitlines() if "curl" in line)
+        curl = next(line.strip() for line in served.splitlines() if "curl" in line)
         answer = subprocess.run(
             ["sh", "-c", curl.replace("photo.jpg", str(PHOTO)).replace("curl", "curl -s", 1)],
             env={"PATH": os.environ["PATH"]}, capture_output=True, check=True,
         )  # fmt: skip
         assert len(json.loads(answer.stdout)["people"]) == 2
-
-
-def test_ui_shows_both_pages_and_ends_on_ctrl_c(surroundings: Surroundings) -> None:
-    mlflow, prefect = free_ports(2)
-    process = surroundings.start("ui", "--mlflow-port", str(mlflow), "--prefect-port", str(prefect))
-    with running(process, "Ctrl-C", surroundings.encoding) as shown:
-        assert "Traceback" not in shown
         assert b"html" in fetch(f"http://127.0.0.1:{mlflow}/").lower()
         assert json.loads(fetch(f"http://127.0.0.1:{prefect}/api/health")) is True

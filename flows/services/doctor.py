@@ -74,6 +74,7 @@ def run_checks(workspace: Workspace, *, ports: Sequence[tuple[str, int]] = PORTS
         ("disk", partial(_disk, workspace.home)),
         ("workspace", partial(_writable, workspace.home)),
         ("MLflow database", partial(_mlflow_database, workspace)),
+        ("Prefect database", partial(_prefect_database, workspace)),
         ("MLflow server", partial(look_at_server, MLFLOW_SERVER)),
         ("Prefect server", partial(look_at_server, PREFECT_SERVER)),
         ("proxies", look_at_proxies),
@@ -367,7 +368,25 @@ def _mlflow_database(workspace: Workspace) -> Check:
         # The query of a database URL may contain the password.
         address = redact_url(server.partition("?")[0])
         return Check(name=name, status=Status.OK, found=f"not looked at: {address} is used")
-    file = workspace.mlflow / "mlflow.db"
+    return _database(
+        name,
+        workspace.mlflow / "mlflow.db",
+        "runs",
+        "restore it from a backup, or move it away: the next run makes a new one, without the "
+        "registered models",
+    )
+
+
+def _prefect_database(workspace: Workspace) -> Check:
+    return _database(
+        "Prefect database",
+        workspace.prefect / "prefect.db",
+        "flow_run",
+        "move it away: the next run makes a new one; models and data are not in it",
+    )
+
+
+def _database(name: str, file: Path, table: str, remedy: str) -> Check:
     if not file.exists():
         return Check(name=name, status=Status.OK, found="not made yet")
     try:
@@ -375,7 +394,7 @@ def _mlflow_database(workspace: Workspace) -> Check:
             sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=2.0)
         ) as database:
             verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-            runs = database.execute("SELECT count(*) FROM runs").fetchone()[0]
+            runs = database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             return Check(name=name, status=Status.OK, found=f"{file}: in use")
@@ -387,10 +406,7 @@ def _mlflow_database(workspace: Workspace) -> Check:
         name=name,
         status=Status.OK if good else Status.FAIL,
         found=f"{file}: {runs} runs" if good else f"{file} can't be read: {verdict}",
-        remedy=""
-        if good
-        else "restore it from a backup, or move it away: the next run makes a new one, without "
-        "the registered models",
+        remedy="" if good else remedy,
     )
 
 

@@ -16,7 +16,7 @@ from hemlets.cli.options import (
     RefineOption,
     require_folder,
 )
-from hemlets.core.errors import ConfigError
+from hemlets.core.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from hemlets.inference.video import Finder
@@ -109,7 +109,8 @@ def video(
     from hemlets.inference.live_page import LivePage
     from hemlets.inference.video_source import VideoSource
 
-    finder = _finder(openpose, given_box, source)
+    left_out: list[str] = []
+    finder = _finder(openpose, given_box, source, left_out)
     opened = VideoSource.open(source, timeout_s=timeout)
     predictor = VideoPredictor.load(model, body=body, fast=fast)
     with contextlib.ExitStack() as stack:
@@ -150,12 +151,24 @@ def video(
                 "threshold, so don't rely on them; the .json and .npz say which they are.",
                 err=True,
             )
+    if left_out:
+        more = f"; and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+        typer.echo(f"{openpose}: left out {'; '.join(left_out[:3])}{more}", err=True)
     if result.stopped is not None:
         raise result.stopped
+    if left_out and not result.seen:
+        raise InputError(
+            "nobody in OpenPose's files can be used",
+            where=openpose,
+            expected="a person of whom there is enough for a box, inside the picture",
+        )
 
 
 def _finder(
-    openpose: Path | None, box: tuple[float, float, float, float] | None, source: str
+    openpose: Path | None,
+    box: tuple[float, float, float, float] | None,
+    source: str,
+    left_out: list[str],
 ) -> Finder | None:
     """Who is where by what the user has given; None for what the detector finds."""
     from hemlets.inference.openpose_folder import pair_frames
@@ -174,7 +187,7 @@ def _finder(
                 "taken to be in them",
                 err=True,
             )
-        return openpose_finder(paired.files)
+        return openpose_finder(paired.files, left_out)
     if box is None:
         return None
     return lambda number, frame: [Detection(box_xyxy=box)]

@@ -259,8 +259,9 @@ def _parse_boxes(value: Any, where: str, most: int | None) -> tuple[Box, ...]:
     value = _plain(_parsed_json(value, where, f"a list of {BOX_FORM}"))
     limit = math.inf if most is None else most
     if not isinstance(value, list | tuple) or not (1 <= len(value) <= limit or most is None):
+        counted = isinstance(value, list | tuple)
         raise InputError(
-            "boxes is not a list of boxes",
+            f"boxes is a list of {len(value)}" if counted else "boxes is not a list of boxes",
             where=where,
             expected=f"1 to {most} of {BOX_FORM}" if most else f"a list of {BOX_FORM}",
         )
@@ -274,7 +275,12 @@ def _parsed_json(value: Any, where: str, expected: str) -> Any:
             return json.loads(value)
         except (ValueError, RecursionError):
             text = bytes(value) if isinstance(value, bytearray) else value
-            raise InputError(f"not JSON: {_short(text)}", where=where, expected=expected) from None
+            raise InputError(
+                f"not JSON: {_short(text)}",
+                where=where,
+                expected=expected,
+                remedy="write JSON: brackets around numbers, and a digit before a decimal point",
+            ) from None
     return value
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hemlets.core.errors import InputError
 from hemlets.inference.openpose import read_openpose
 from hemlets.inference.people import Detection, Image, PeoplePredictor, flagged
 from hemlets.inference.smoothing import SmoothingConfig, smooth_estimates
@@ -37,17 +38,26 @@ class Seen(NamedTuple):
     estimate: BodyEstimate
 
 
-def openpose_finder(files: Mapping[int, Path]) -> Finder:
+def openpose_finder(files: Mapping[int, Path], left_out: list[str] | None = None) -> Finder:
     """Finder that reads OpenPose files; a frame without a file has no people.
 
     Args:
         files: File of each frame, as `hemlets.inference.openpose_folder.pair_frames` gives them.
+        left_out: Gets the reasons of people and files that can't be used.
     """
+    reasons = [] if left_out is None else left_out
 
     def find(number: int, frame: Image) -> Sequence[Detection]:
         if number not in files:
             return ()
-        return read_openpose(files[number], size=(frame.shape[1], frame.shape[0])).people
+        file = files[number]
+        try:
+            found = read_openpose(file, size=(frame.shape[1], frame.shape[0]))
+        except InputError as error:
+            reasons.append(f"{file.name}: {error.what}")
+            return ()
+        reasons.extend(f"{file.name}: {reason}" for reason in found.left_out)
+        return found.people
 
     return find
 

@@ -7,6 +7,7 @@ only the newest frame, so that latency does not grow if prediction is slower tha
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -92,6 +93,20 @@ class VideoSource:
         text = str(address)
         stream = text.lower().startswith(_SCHEMES)
         live = stream or text.isdecimal()
+        if not live and Path(text).is_dir():
+            raise InputError(
+                "this is a folder, not a video",
+                where=text,
+                expected=VIDEO_FORM,
+                remedy=f"name a video in it; for photos: hemlets predict {text}/*.jpg",
+            )
+        if not live and text.lower().startswith("file:"):
+            raise InputError(
+                "this is an address, not a file",
+                where=text,
+                expected=VIDEO_FORM,
+                remedy=f"give its path, {re.sub('^file:/+', '/', text, flags=re.IGNORECASE)}",
+            )
         if not live and not Path(text).is_file():
             raise InputError(
                 "there is no such video file",

@@ -115,6 +115,20 @@ class TestPackages:
         assert named(run_checks(workspace), "packages: test").status is Status.WARN
 
 
+class TestPrefectDatabase:
+    @pytest.mark.parametrize("content", [b"SQLite format 3\0" + b"x" * 5000, b"nonsense", b""])
+    def test_one_that_is_damaged_fails_with_what_is_not_lost(
+        self, workspace: Workspace, content: bytes
+    ) -> None:
+        workspace.prefect.mkdir(parents=True)
+        (workspace.prefect / "prefect.db").write_bytes(content)
+
+        check = named(run_checks(workspace), "Prefect database")
+
+        assert check.status is Status.FAIL
+        assert "move it away" in check.remedy
+
+
 class TestMlflowDatabase:
     def look(self, workspace: Workspace) -> Check:
         return named(run_checks(workspace), "MLflow database")

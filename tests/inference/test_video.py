@@ -306,6 +306,21 @@ def test_openposes_folder_gives_each_frame_its_people(tmp_path):
     assert [len(find(frame, image)) for frame in range(4)] == [1, 0, 1, 0]
 
 
+def test_a_cut_file_of_openposes_folder_takes_no_other_frame_along(tmp_path):
+    points = np.stack([np.linspace(5, 30, 25), np.linspace(5, 45, 25), np.ones(25)], -1)
+    good = {"pose_keypoints_2d": points.ravel().tolist()}
+    nobody = {"pose_keypoints_2d": [float("nan")] * 75}
+    texts = json.dumps({"people": [good]}), '{"people": [', json.dumps({"people": [nobody, good]})
+    files = {number: tmp_path / f"{number}.json" for number in range(3)}
+    for file, text in zip(files.values(), texts, strict=True):
+        file.write_text(text)
+    left_out = []
+    find = openpose_finder(files, left_out)
+    image = np.zeros((48, 64, 3), np.uint8)
+    assert [len(find(frame, image)) for frame in range(3)] == [1, 0, 1]
+    assert [reason.split(":")[0] for reason in left_out] == ["1.json", "2.json"]
+
+
 def test_an_empty_openpose_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="no file of OpenPose"):
         pair_frames(tmp_path, 4)

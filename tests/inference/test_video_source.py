@@ -132,6 +132,13 @@ def test_what_is_neither_file_nor_address_is_refused(name: str) -> None:
         VideoSource.open(name)
 
 
+def test_a_folder_and_a_files_address_are_told_from_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="this is a folder"):
+        VideoSource.open(tmp_path)
+    with pytest.raises(InputError, match=r"give its path, /none/a\.mp4"):
+        VideoSource.open("file:///none/a.mp4")
+
+
 @pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])
 def test_an_interlaced_file_gives_its_pictures_and_times(cut: bool, interlaced_file: Path) -> None:
     file = interlaced_file

@@ -240,6 +240,14 @@ def test_a_wrong_field_is_refused_before_the_queue(
     assert not backend.received
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_body_that_is_not_compressed_as_its_header_says_is_refused(
+    front: RunningFront, encoding: str
+):
+    headers = {"Content-Type": "image/jpeg", "Content-Encoding": encoding}
+    assert "compressed" in refusal(front.post(data=PHOTO, headers=headers), 400)["what"]
+
+
 def test_fields_in_the_address_are_refused_instead_of_ignored(
     front: RunningFront, backend: Backend
 ):

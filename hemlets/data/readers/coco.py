@@ -143,6 +143,8 @@ class _Known:
     samples: set[str] = field(default_factory=set)
     clips: dict[str, str] = field(default_factory=dict)
     """The image of each clip."""
+    by_image: dict[str, str] = field(default_factory=dict)
+    """The clip of each image: one image under two ids must not get into two splits."""
 
     def sample(self, person: object, label: str, earlier: frozenset[str]) -> str:
         """Name a sample by its id, prefixed by the file's label if an earlier file has the id."""
@@ -152,9 +154,9 @@ class _Known:
     def clip(self, image_id: object, path: str, label: str) -> str:
         """Name an image's clip by the same rule; one image has one clip."""
         name = f"{DATASET.name}/{image_id}"
-        if self.clips.setdefault(name, path) == path:
-            return name
-        return f"{DATASET.name}/{label}/{image_id}"
+        if self.clips.setdefault(name, path) != path:
+            name = f"{DATASET.name}/{label}/{image_id}"
+        return self.by_image.setdefault(path, name)
 
 
 def _file_rows(

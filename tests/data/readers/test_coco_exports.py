@@ -321,6 +321,15 @@ def test_an_image_that_is_listed_twice_is_counted_and_its_person_read_once(rows,
     assert quarantine.skipped == {"an image that is listed twice": 1}
 
 
+def test_one_image_under_two_ids_is_of_one_clip_so_that_it_gets_into_one_split(rows, tmp_path):
+    content = export(files=("a.jpg", "a.jpg"))
+    image(tmp_path / "images/a.jpg")
+    write(tmp_path / "result.json", content)
+    samples, _, _ = rows()
+    assert len(samples) == 2
+    assert len({row["clip"] for row in samples.values()}) == 1
+
+
 def test_an_image_id_of_two_files_is_left_out_with_both_named(rows, tmp_path):
     content = export(files=("a.jpg", "b.jpg"))
     content["images"].append(content["images"][0] | {"file_name": "c.jpg"})
