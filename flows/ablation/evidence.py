@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from flows.ablation.arms import SHARES_PCT
+from flows.ablation.arms import MIXED_PCT, SHARES_PCT
 from flows.ablation.comparison import Difference, paired_difference
 from flows.ablation.results import Row
 
@@ -49,7 +49,8 @@ class Claim:
     @property
     def interval(self) -> str:
         """Mean and interval, with the unit."""
-        return f"{interval(self.difference)} {unit(self.figure)}"
+        digits = 3 if self.figure == "validation_loss" else 1
+        return f"{interval(self.difference, digits)} {unit(self.figure)}"
 
 
 def higher_is_better(figure: str) -> bool:
@@ -117,16 +118,21 @@ def budget_sentence(rows: Sequence[Row]) -> str:
     )
 
 
-_WORDS: Final = {
-    "better": "lowers the error ({})",
-    "worse": "raises the error ({})",
-    "open": "shows no difference ({}: the interval holds 0)",
-    "untested": f"is not decided yet (fewer than {ENOUGH_PAIRS} pairs of runs)",
+_NAMES: Final = {
+    "mpjpe_mm": "error",
+    "validation_loss": "validation loss",
+    "pck3d_150mm_pct": "3DPCK",
 }
 
 
 def _said(claim: Claim) -> str:
-    return _WORDS[claim.verdict].format(claim.interval)
+    """Verdict of a comparison as a verb phrase with its interval."""
+    if claim.verdict == "untested":
+        return f"is not decided yet (fewer than {ENOUGH_PAIRS} pairs of runs)"
+    if claim.verdict == "open":
+        return f"shows no difference ({claim.interval}: the interval holds 0)"
+    verb = "raises" if claim.difference.mean > 0 else "lowers"
+    return f"{verb} the {_NAMES[claim.figure]} ({claim.interval})"
 
 
 def supervision_sentence(rows: Sequence[Row]) -> str:
@@ -138,6 +144,20 @@ def supervision_sentence(rows: Sequence[Row]) -> str:
         f"Adding L_HEM to L_3D and L_2D {_said(alone)} with 3D joints of everybody and "
         f"{_said(mixed)} with 3D joints of 30 % and 2D joints of the others; against the baseline "
         f"without supervision of the maps the full loss {_said(base)}."
+    )
+
+
+def variants_sentence(rows: Sequence[Row]) -> str:
+    """Summarise Figure 9 (states of a part) and Table 5 (weak labels)."""
+    two, five = (claim(rows, arm, "full", "validation_loss") for arm in ("2s", "5s"))
+    ordinal, fbi, both = (
+        claim(rows, f"full@{MIXED_PCT}+{rest}", f"full@{MIXED_PCT}+2d", "pck3d_150mm_pct")
+        for rest in ("ordinal", "fbi", "fbi+ordinal")
+    )
+    return (
+        f"A HEMlet of two states in place of three {_said(two)}, one of five states {_said(five)}; "
+        f"in addition to 2D joints of the people without 3D joints, Ordinal's labelling "
+        f"{_said(ordinal)}, FBI's {_said(fbi)} and the union of the two {_said(both)}."
     )
 
 
@@ -159,3 +179,24 @@ def use_sentence(rows: Sequence[Row]) -> str:
         return f"{maps}; what weak labels add is not decided yet."
     parts = [f"at {s} % {_said(c)}" for s, c in tested]
     return f"{maps}; giving FBI labels to people without 3D joints {', '.join(parts)}."
+
+
+def knowledge_sentence(rows: Sequence[Row]) -> str:
+    """Compare what the HEMlets and the volume know of depth: they can only teach what they know."""
+    gap = within_run(rows, "full", "maps_sign_right_pct", "sign_right_pct")
+    if gap.pairs < ENOUGH_PAIRS:
+        return f"What the HEMlets know of depth is not decided yet ({gap.pairs} runs)."
+    own = [row.figures for row in rows if row.arm == "full"]
+    maps, volume = (
+        float(np.mean([figures[name] for figures in own]))
+        for name in ("maps_sign_right_pct", "sign_right_pct")
+    )
+    signs = (
+        f"The full loss's HEMlets have {maps:.1f} % of the parts' signs right and its volume "
+        f"{volume:.1f} % ({interval(gap)} points)"
+    )
+    if gap.high < 0:
+        return f"{signs}: at this budget the volume learns depth before the HEMlets do."
+    if gap.low > 0:
+        return f"{signs}: the HEMlets know more of depth than the volume does."
+    return f"{signs}: the interval holds 0."

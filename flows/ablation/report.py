@@ -15,9 +15,11 @@ from flows.ablation.evidence import (
     ENOUGH_PAIRS,
     budget_sentence,
     interval,
+    knowledge_sentence,
     supervision_sentence,
     unit,
     use_sentence,
+    variants_sentence,
 )
 from flows.ablation.results import Row
 from flows.ablation.scoring import FIGURES
@@ -69,9 +71,9 @@ def markdown(study: Study, rows: Sequence[Row], *, seeds: int, picture: str) -> 
             "",
             f"<!-- Written by `hemlets ablate` from the rows of {len(rows)} runs. -->",
             "",
-            supervision_sentence(rows),
+            f"{supervision_sentence(rows)} {variants_sentence(rows)}",
             "",
-            use_sentence(rows),
+            f"{use_sentence(rows)} {knowledge_sentence(rows)}",
             "",
             f"![Differences of paired runs and validation losses]({picture})",
             "",
@@ -83,16 +85,15 @@ def markdown(study: Study, rows: Sequence[Row], *, seeds: int, picture: str) -> 
             f"encoder for {study.samples:,} crops of rendered people, by the paper's losses alone: "
             f"α = {study.alpha}, L_3D in voxels, no marginal term. In arms with people without 3D "
             "joints, half of each batch has 3D joints. Annotators are simulated with the rates of "
-            "`hemlets/data/weak_labels.toml`.",
+            f"`hemlets/data/weak_labels.toml`. {_world(study)}",
             "",
-            f"Of the motion clips of the training split {', '.join(study.held_out_clips)} are held "
-            "out, the first by name of each family with several: nobody who moves in one of them "
-            f"is trained on, and arms are scored on {study.scored_samples:,} people who move in "
-            "these alone, in annotated boxes. No rendered person or scene is in two sets. Settings "
-            "and budget were chosen on the validation split (jumps), which also gives the curves "
-            "and the bone lengths that a person's distance is found with. Columns named kicks are "
-            f"of {study.far_samples:,} people of the test split, whose motions are far from all "
-            "others.",
+            "As in Human3.6M's protocols, the scored people move as the people of training do, and "
+            f"are others: the last {study.held_out_share:.0%} of every motion clip are held out of "
+            f"training, and arms are scored on {study.scored_samples:,} people in these frames, in "
+            "annotated boxes. No rendered person or scene is in two sets. Settings were chosen on "
+            "the validation split (jumps), which also gives the curves and the bone lengths that a "
+            f"person's distance is found with. Columns named kicks are of {study.far_samples:,} "
+            "people of the test split, whose motions are far from all others.",
             "",
             budget_sentence(rows),
             "",
@@ -115,6 +116,15 @@ def markdown(study: Study, rows: Sequence[Row], *, seeds: int, picture: str) -> 
             "",
         ]
     )
+
+
+def _world(study: Study) -> str:
+    """Describe the rendered people."""
+    low, high = study.data.elevation_deg
+    words = f"Cameras look down on them by {low:g}° to {high:g}°"
+    if not (study.data.truncation_probability or study.data.occluder_probability):
+        words += "; as in Human3.6M, whole people stand free in the image"
+    return f"{words}."
 
 
 def _head(names: Sequence[str]) -> str:

@@ -105,14 +105,14 @@ class Bench:
     def mean_pose_mm(self, part: Part) -> float:
         """MPJPE of the mean pose of the learnt-from people, on the people of a part."""
         rows = self.rows("train")
-        train = rows.joints3d_mm[self.study.learns_from(rows.column("clip"))]
+        train = rows.joints3d_mm[~self.study.held_out(rows)]
         people = self.rows(part).joints3d_mm
         mean = (train - train[:, :1]).astype(np.float64).mean(0, keepdims=True)
         return float(mpjpe_mm(np.repeat(mean, len(people), 0), people).mean())
 
     @cached_property
     def train(self) -> Encoded:
-        """People of the whole training split, including the held-out clips, and their features."""
+        """People of the whole training split, including held-out frames, and their features."""
         return self._encoded("train")
 
     @cached_property
@@ -140,17 +140,14 @@ class Bench:
         split = {"scored": "train", "far": "test"}.get(part, part)
         rows = self._table.split(split)
         if part == "scored":
-            rows = rows.take(study.scores_on(rows.column("clip")))
+            whole = np.array(["+" not in clip for clip in rows.column("clip")], bool)
+            rows = rows.take(study.held_out(rows) & whole)
         rows = rows.take(rows.valid3d.all(1) & rows.valid2d.all(1) & rows.camera_valid)
         if not len(rows):
             raise DataError(
                 f"no {part} row has all joints in 3D and a camera",
                 where=self.data,
                 expected="some",
-                remedy="the scored people are those of the training split in held_out_clips: name "
-                "clips of this data version"
-                if part == "scored"
-                else None,
             )
         most = {
             "validation": study.validation_samples,

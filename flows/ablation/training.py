@@ -144,7 +144,7 @@ def train_head(
     torch.set_num_threads(study.threads)
     torch.manual_seed(seed)
     config = study.training(seed)
-    learnt = study.learns_from(train.rows.column("clip"))
+    learnt = ~study.held_out(train.rows)
     known = has_depth(learnt, arm.share_pct)
     rows = relabelled(train.rows, known, arm.rest, annotators=study.annotators or DEFAULT)
     crops = Samples(rows, shards, study.pose.volume, seed=0, augmentation=train.crops.augmentation)

@@ -17,10 +17,10 @@ ROWS = Path(__file__).parent / "results" / "evidence.csv"
 PAGE = Path(__file__).parents[2] / "docs" / "concepts" / "evidence.md"
 SEEDS = 3
 FILES = {
-    "train": "5d213fe6efd00de163289de49a9f4d0765cecf5bd9a9955443e8316855d7343a",
-    "validation": "be6825048a644d81b99e2635ff107f78fb0604f88618c0a702c5909265769e44",
-    "scored": "c483078acb76ebee49e141e5bcbf69c78d1682b5c423723c77170d6f259451aa",
-    "far": "da3c658bfc8797773578c2afff3ee670b2a1420b0467b814c8f7abf27f71f368",
+    "train": "b68430f6238a8062b09bb6e2e33ff2bcad7bcbfcd6329aa195e0ba24e010d8df",
+    "validation": "3ca29942a08a3bffaba6c7aea9c31ea4450d3f9ff8a71fd3ee9d2639cc6f7cfb",
+    "scored": "f37bd91b3f76e55c3f3326a18fc124f5af2de544ec76aaaaf4bb73085ca4a563",
+    "far": "082603350c9fa6cd84cd0ddf2d1f842285472772204f10560be16dcdefca4d23",
 }
 """Fingerprints of the study's own rendered people."""
 
