@@ -23,6 +23,7 @@ from data_checks.proportions import Reference
 from data_checks.rows import Chunk, TableFile, bone_lengths, known_joints
 from data_checks.rule import Array
 from data_checks.rules.body import Moments
+from hemlets.core.boxes import box_iou
 from hemlets.data.table import BACKGROUND_SPLITS, Annotations
 
 _CODED = ("split", "source", "clip", "family", "subject")
@@ -259,8 +260,4 @@ def _repeated(texts: pa.Array) -> tuple[Ints, list[str]]:
 def _iou(a: Array, b: Array) -> float:
     if np.array_equal(a, b, equal_nan=True):
         return 1.0
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    size = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    shared = float(np.prod(np.maximum(size, 0)))
-    union = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared
-    return shared / union if union > 0 else 0.0
+    return box_iou(a.astype(np.float64), b.astype(np.float64))

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hemlets.core.boxes import box_iou
 from hemlets.core.errors import ConfigError, DataError
 from hemlets.core.skeleton import Joint
 from hemlets.data.readers.catalogue import find
@@ -25,7 +26,6 @@ from hemlets.data.table import decode_image
 from hemlets.evaluation.metrics.joints import similarity_aligned_errors_mm
 from hemlets.inference.people import PersonDetector
 from hemlets.inference.predictor import Predictor
-from hemlets.inference.tracks import box_iou
 from hemlets.inference.types import Box, Camera, PredictionRequest
 
 DATASETS: Final = ("lspet", "coco", "mpii", "human36m", "mpi_inf_3dhp")

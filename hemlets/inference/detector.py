@@ -26,11 +26,12 @@ import torch
 from torch import Tensor
 
 from hemlets.assets import asset_path
+from hemlets.core.boxes import box_iou, box_overlap
 from hemlets.core.skeleton import JOINTS, Joint
 from hemlets.data.readers.joint_map import JointMap
 from hemlets.data.readers.maps2d import COCO
 from hemlets.inference.people import Detection, Image
-from hemlets.inference.suppression import Array, FoundPerson, box_iou, box_overlap, suppress
+from hemlets.inference.suppression import Array, FoundPerson, suppress
 from hemlets.models.fused import can_prepare, pack
 from hemlets.models.multipose import (
     MULTIPLE,

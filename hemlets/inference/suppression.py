@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from hemlets.core.boxes import box_iou, box_overlap
+
 Array = npt.NDArray[np.float64]
 
 _SIGMAS: Final = (
@@ -92,16 +94,3 @@ def keypoint_similarity(one: FoundPerson, other: FoundPerson, keypoint_score: fl
     variance = (2 * np.array(_SIGMAS)[sure]) ** 2
     area = max(one.area_px2, other.area_px2, 1.0)
     return float(np.exp(-gap2 / (2 * area * variance)).mean())
-
-
-def box_iou(one: Array, other: Array) -> float:
-    """Intersection over union of two boxes."""
-    shared = box_overlap(one, other)
-    whole = float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])) - shared
-    return shared / whole if whole > 0 else 0.0
-
-
-def box_overlap(one: Array, other: Array) -> float:
-    """Area of the intersection of two boxes."""
-    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
-    return float(np.prod(np.clip(high - low, 0, None)))

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
+from hemlets.core.boxes import box_iou
 from hemlets.core.skeleton import Joint
 from hemlets.inference.people import Detection, Image
 from hemlets.inference.types import Box
@@ -44,25 +45,6 @@ _NEW_LOOK: Final = 0.1
 
 _STEADY: Final = 0.5
 """Weight of a new frame in a track's velocity."""
-
-
-def box_iou(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes.
-
-    >>> box_iou((0, 0, 2, 2), (1, 0, 3, 2))
-    0.3333333333333333
-    """
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    whole = _area(one) + _area(other) - shared
-    return float(shared / whole)
-
-
-def _area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 _PLACES: Final = (

@@ -33,11 +33,11 @@ from conditions import BUSY, cores, machine, timed
 from scipy.io import loadmat
 
 import hemlets
+from hemlets.core.boxes import box_iou
 from hemlets.inference.detector import MultiPoseDetector
 from hemlets.inference.images import Image, read_photo
 from hemlets.inference.people import predict_people
 from hemlets.inference.request import ImageRequest
-from hemlets.inference.suppression import box_iou
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

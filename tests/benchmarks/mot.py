@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from hemlets.inference.tracks import box_iou
+from hemlets.core.boxes import box_iou
 from hemlets.inference.types import Box
 
 OVERLAP = 0.5

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hemlets.core.boxes import box_iou
 from hemlets.core.errors import InputError
 from hemlets.core.skeleton import Joint
 from hemlets.inference import BodyEstimate, Camera, Flag
 from hemlets.inference.openpose import read_openpose
 from hemlets.inference.people import Detection, predict_people
-from hemlets.inference.tracks import Tracker, box_iou
+from hemlets.inference.tracks import Tracker
 
 SAMPLES = Path(os.environ["HEMLETS_SAMPLES"])
 IMAGE = np.zeros((200, 300, 3), np.uint8)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 
 import pyarrow as pa
@@ -104,14 +103,9 @@ class VersionWriter:
             self._held = held.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._held:
-            if error is None:
+            if kind is None:
                 shutil.rmtree(self.staging, ignore_errors=True)
                 remove_leftovers(self.folder)
             elif [path.name for path in self.folder.rglob("*")] == [STAGING, _RECIPE]:
