@@ -95,11 +95,13 @@ def decode_image(data: bytes, *, where: str = "image") -> npt.NDArray[np.uint8]:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=tuple(READABLE)) as header:
                 width, height = header.size
+                # First: reading a PNG's Exif decodes its pixels.
+                require_few_pixels(width, height, where)
                 is_jpeg = header.format in ("JPEG", "MPO")
                 # A JPEG's further images are thumbnails and depth; the first is the photo.
                 several = not is_jpeg and getattr(header, "is_animated", False)
                 bands = header.mode
-                is_raw = not is_jpeg and any(tag in header.getexif() for tag in _RAW_TAGS)
+                is_raw = header.format == "TIFF" and any(t in header.getexif() for t in _RAW_TAGS)
                 has_alpha = "A" in header.getbands() or "transparency" in header.info
                 orientation = header.getexif().get(_ORIENTATION, 1) if is_jpeg else 1
     except Image.DecompressionBombError as error:
@@ -107,7 +109,6 @@ def decode_image(data: bytes, *, where: str = "image") -> npt.NDArray[np.uint8]:
         raise _too_large(f"{int(pixels[0]):,}" if pixels else "too many", where) from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         raise _unreadable(data, where) from None
-    require_few_pixels(width, height, where)
     if several:
         raise InputError(
             "the file holds several images or is animated",

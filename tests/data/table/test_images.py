@@ -117,6 +117,17 @@ def test_a_bomb_is_refused_from_its_header() -> None:
         decode_image(data + chunk(b"IEND", b""))
 
 
+def test_a_large_png_is_refused_before_its_pixels_are_looked_at() -> None:
+    """Though its pixels are damaged: Pillow decodes them all to look for Exif behind them."""
+    header = struct.pack(">IIBBBBB", 10_000, 10_000, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n"
+    for kind, part in ((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")):
+        data += struct.pack(">I", len(part)) + kind + part
+        data += struct.pack(">I", zlib.crc32(kind + part))
+    with pytest.raises(InputError, match="10000×10000 pixels"):
+        decode_image(data)
+
+
 def test_an_image_just_too_large_is_told_the_limit() -> None:
     side = int(MAX_PIXELS**0.5) + 1
     data = _encoded(Image.new("1", (side, side)), "PNG")
