@@ -118,12 +118,14 @@ class PoseHandler:
         import numpy as np
         import torch
 
+        from hemlets.core.allocator import reuse_freed_memory
         from hemlets.inference.detector import MultiPoseDetector
         from hemlets.inference.predictor import Predictor
         from hemlets.inference.types import PredictionRequest
 
         properties = context.system_properties
         torch.set_num_threads(max(1, int(os.environ.get(THREADS_VARIABLE, "1"))))
+        reuse_freed_memory()
         gpu = properties.get("gpu_id")
         device = "cpu" if gpu is None or not torch.cuda.is_available() else f"cuda:{gpu}"
         predictor = Predictor.load(Path(properties["model_dir"]), device=device)

@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from hemlets.cli.boundary import INTERRUPTED, handle_errors, prepare_streams
 from hemlets.cli.summaries import summary
+from hemlets.core.allocator import reuse_freed_memory
 from hemlets.core.environment import put_project_first, quiet_decoders
 from hemlets.core.errors import ConfigError
 from hemlets.core.threads import wait_without_spinning
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     put_project_first()
     quiet_decoders()
     wait_without_spinning()
+    reuse_freed_memory()
     try:
         given = sys.argv[1:] if argv is None else argv
         _app()(args=[_with_home(argument) for argument in given], prog_name="hemlets")

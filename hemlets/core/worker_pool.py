@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any, Generic, Self, TypeVar
 
+from hemlets.core.allocator import reuse_freed_memory
 from hemlets.core.errors import WorkspaceError
 from hemlets.core.processes import die_with_parent
 
@@ -137,6 +138,7 @@ def _compute(task: Any) -> Any:
         # Not in the initializer, whose exceptions would break the pool without a cause.
         _Worker.compute = staticmethod(_Worker.prepare())
         _use_one_thread()
+        reuse_freed_memory()
     return _Worker.compute(task)
 
 
