@@ -32,6 +32,7 @@ def load(
     device: str | Device | None = None,
     fast: bool = False,
     second_look: bool | None = None,
+    follow_joints: bool | None = None,
 ) -> Model:
     """The model that predicts everybody in a photograph, see `hemlets.inference.model.Model`.
 
@@ -42,6 +43,8 @@ def load(
         fast: Without the flip test and the second look, and in bfloat16, for a third of the time.
         second_look: Whether to look again at people whom the network is unsure of; as the model
             was made when omitted.
+        follow_joints: Whether to turn bodies onto the joints, or to leave the shape network's θ as
+            it is; likewise.
 
     Raises:
         AssetError: There is no model, or no body for it.
@@ -49,7 +52,14 @@ def load(
     """
     from hemlets.inference.model import Model
 
-    return Model.load(model, body=body, device=device, fast=fast, second_look=second_look)
+    return Model.load(
+        model,
+        body=body,
+        device=device,
+        fast=fast,
+        second_look=second_look,
+        follow_joints=follow_joints,
+    )
 
 
 def __getattr__(name: str) -> object:

@@ -136,6 +136,29 @@ class BodyModel(nn.Module):
         file = asset_path(_ASSETS[resolution]) if path is None else Path(path)
         return cls(read_body_arrays(file), where=str(file))
 
+    @classmethod
+    def named(cls, name: str, given: Path | None = None) -> BodyModel:
+        """Load the body that a model was trained on.
+
+        Args:
+            name: In the model's card: ``open-body-lite`` or ``open-body``.
+            given: A body file, which is taken instead.
+
+        Raises:
+            AssetError: The body does not come with the project, and no file was given.
+        """
+        if given is not None:
+            return cls.load(given)
+        if name == "open-body-lite":
+            return cls.load(resolution="lite")
+        if name == "open-body":
+            return cls.load(resolution="full")
+        raise AssetError(
+            f"the model was trained on the body {name!r}, which does not come with hemlets",
+            where="--body",
+            remedy="name its file with --body",
+        )
+
     @property
     def n_vertices(self) -> int:
         """V."""

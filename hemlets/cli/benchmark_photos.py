@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hemlets.cli.options import ModelOption, SecondLookOption
+from hemlets.cli.options import FollowOption, ModelOption, SecondLookOption
 
 
 def photos(
@@ -27,6 +27,7 @@ def photos(
         ),
     ] = "251-300",
     second_look: SecondLookOption = None,
+    follow_joints: FollowOption = None,
     fast: Annotated[
         bool,
         typer.Option("--fast", help="Without flip test and second look, and in bfloat16."),
@@ -74,6 +75,7 @@ def photos(
         flip_test=False if fast else None,
         precision="bfloat16" if fast else None,
         second_look=False if fast and second_look is None else second_look,
+        follow_joints=follow_joints,
     )
     typer.echo(f"model {predictor.version} ({choice.origin}), {len(people)} people, true boxes")
     answers = [predict_photos(predictor, people)]

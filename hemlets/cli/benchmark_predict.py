@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from hemlets.cli.options import ModelOption, SecondLookOption
+from hemlets.cli.options import FollowOption, ModelOption, SecondLookOption
 from hemlets.core.errors import ConfigError, DataError
 
 
@@ -66,6 +66,7 @@ def predict(
         ),
     ] = None,
     second_look: SecondLookOption = None,
+    follow_joints: FollowOption = None,
     refine: Annotated[
         bool,
         typer.Option(
@@ -75,7 +76,7 @@ def predict(
     ] = False,
     body: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Body file that θ and β belong to, for --refine."),
+        typer.Option(metavar="FILE", help="Body file that θ and β belong to."),
     ] = None,
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="The predictions file (Parquet).")
@@ -112,7 +113,13 @@ def predict(
     if not len(rows):
         raise DataError("the split has no rows", where=f"{table}: split {split}", expected="some")
     choice = find_model(model, Workspace.from_env())
-    predictor = Predictor.load(choice.folder, flip_test=flip_test, second_look=second_look)
+    predictor = Predictor.load(
+        choice.folder,
+        flip_test=flip_test,
+        second_look=second_look,
+        follow_joints=follow_joints,
+        body=body,
+    )
     with _bar(quiet) as bar:
         predictions = predict_split(
             predictor,

@@ -50,6 +50,14 @@ SecondLookOption = Annotated[
         "the model was made when omitted.",
     ),
 ]
+FollowOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--follow-joints/--no-follow-joints",
+        help="Turn bodies onto their joints; θ is the shape network's own otherwise. As the model "
+        "was made when omitted.",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No summary.")]
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from hemlets.body import BodyModel
+from hemlets.body.placement import align_to_image, place_body
 from hemlets.core.boxes import box_iou
 from hemlets.core.errors import ConfigError, DataError
 from hemlets.core.skeleton import Joint
@@ -26,7 +28,7 @@ from hemlets.data.table import decode_image
 from hemlets.evaluation.metrics.joints import similarity_aligned_errors_mm
 from hemlets.inference.people import PersonDetector
 from hemlets.inference.predictor import Predictor
-from hemlets.inference.types import Box, Camera, PredictionRequest
+from hemlets.inference.types import BodyEstimate, Box, Camera, PredictionRequest
 
 DATASETS: Final = ("lspet", "coco", "mpii", "human36m", "mpi_inf_3dhp")
 
@@ -268,6 +270,9 @@ class PhotoAnswers:
         confidence: (18,) of each, the same.
         wall_ms: Median time of a crop.
         busy_ms: The processors' time, all threads together.
+        mesh2d_px: (18, 2) joints of each body, placed as pictures show it; empty for a network
+            without bodies.
+        mesh3d_mm: (18, 3), the same, in the camera frame.
     """
 
     name: str
@@ -276,13 +281,20 @@ class PhotoAnswers:
     confidence: list[Array]
     wall_ms: float
     busy_ms: float
+    mesh2d_px: list[Array] = field(default_factory=list)
+    mesh3d_mm: list[Array] = field(default_factory=list)
 
     def figures(self, people: Sequence[PhotoPerson]) -> dict[str, Figure]:
-        """All figures by name; ``missed_in_crop`` counts those without an answer."""
+        """All figures by name.
+
+        ``missed_in_crop`` counts those without an answer; the bodies' figures begin with ``mesh_``.
+        """
         missed = sum(bool(np.isnan(joints).all()) for joints in self.joints2d_px)
         count = len(people)
+        bodies = photo_figures(people, self.mesh2d_px, self.mesh3d_mm) if self.mesh2d_px else {}
         return (
             photo_figures(people, self.joints2d_px, self.joints3d_mm)
+            | {f"mesh_{name}": figure for name, figure in bodies.items()}
             | sure_figures(people, self.joints2d_px, self.confidence)
             | {
                 "missed_in_crop": Figure(missed, count),
@@ -298,7 +310,8 @@ def predict_photos(predictor: Predictor, people: Sequence[PhotoPerson]) -> Photo
     Raises:
         InputError: An image can't be read.
     """
-    estimates, took = [], []
+    estimates: list[BodyEstimate] = []
+    took = []
     for person in people:
         request = PredictionRequest(
             image_HW3=decode_image(person.image.read_bytes(), where=str(person.image)),
@@ -309,6 +322,8 @@ def predict_photos(predictor: Predictor, people: Sequence[PhotoPerson]) -> Photo
         estimates += predictor.predict([request])
         took.append((1e3 * (time.perf_counter() - begun), 1e3 * (time.process_time() - busy)))
     wall_ms, busy_ms = np.median(took, axis=0)
+    body = BodyModel.named(predictor.card.body)
+    meshes = [_mesh_joints(body, estimate) for estimate in estimates]
     return PhotoAnswers(
         name=f"hemlets {predictor.version}",
         joints2d_px=[e.joints2d_px for e in estimates],
@@ -316,7 +331,23 @@ def predict_photos(predictor: Predictor, people: Sequence[PhotoPerson]) -> Photo
         confidence=[e.confidence for e in estimates],
         wall_ms=float(wall_ms),
         busy_ms=float(busy_ms),
+        mesh2d_px=[flat for flat, _ in meshes],
+        mesh3d_mm=[deep for _, deep in meshes],
     )
+
+
+def _mesh_joints(body: BodyModel, estimate: BodyEstimate) -> tuple[Array, Array]:
+    """Joints (18, 2) in the image and (18, 3) in space of a body, placed as pictures show it."""
+    camera = estimate.camera
+    placed = align_to_image(
+        place_body(body, estimate.theta, estimate.betas, estimate.root_mm),
+        estimate.joints2d_px,
+        (camera.fx, camera.fy, camera.cx, camera.cy),
+        confidence=estimate.confidence,
+    )
+    joints = placed.joints_J3_mm.astype(np.float64)
+    slopes = joints[:, :2] / np.maximum(joints[:, 2:], 1.0)
+    return slopes * (camera.fx, camera.fy) + (camera.cx, camera.cy), joints
 
 
 def people_missed(detector: PersonDetector, people: Sequence[PhotoPerson]) -> list[PhotoPerson]:

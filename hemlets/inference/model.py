@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import torch
 
 from hemlets.body import BodyModel
-from hemlets.core.errors import AssetError, ConfigError, InputError
+from hemlets.core.errors import ConfigError, InputError
 from hemlets.core.workspace import Workspace
 from hemlets.inference.champion import find_model
 from hemlets.inference.detector import MultiPoseDetector
@@ -107,6 +107,7 @@ class Model:
         device: str | torch.device | None = None,
         fast: bool = False,
         second_look: bool | None = None,
+        follow_joints: bool | None = None,
     ) -> Self:
         """Load a model and its body.
 
@@ -118,6 +119,7 @@ class Model:
                 benchmark of photographs measures the loss of accuracy.
             second_look: Whether to predict unsure people again (`hemlets.inference.looks`); by
                 default as in the model card.
+            follow_joints: Whether to turn bodies onto the joints (`hemlets.body.follow`); likewise.
 
         Raises:
             AssetError: There is no model, or no body for it.
@@ -127,6 +129,7 @@ class Model:
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         device = _usable(device)
+        file = None if body is None else Path(body)
         choice = find_model(None if model is None else Path(model), Workspace.from_env())
         predictor = Predictor.load(
             choice.folder,
@@ -134,8 +137,10 @@ class Model:
             flip_test=False if fast else None,
             precision="bfloat16" if fast else None,
             second_look=False if fast and second_look is None else second_look,
+            follow_joints=follow_joints,
+            body=file,
         )
-        of_model = _body_of(predictor.card.body, None if body is None else Path(body))
+        of_model = BodyModel.named(predictor.card.body, file)
         return cls(predictor, of_model, origin=choice.origin)
 
     @property
@@ -321,26 +326,3 @@ def _usable(device: str | torch.device) -> torch.device:
             expected="cpu, or cuda on a machine with a GPU",
         ) from error
     return found
-
-
-def _body_of(name: str, given: Path | None) -> BodyModel:
-    """Return the body model that a model was trained with.
-
-    Args:
-        name: Name in the model card.
-        given: Body file to use instead.
-
-    Raises:
-        AssetError: The body is not bundled, and no file was given.
-    """
-    if given is not None:
-        return BodyModel.load(given)
-    if name == "open-body-lite":
-        return BodyModel.load(resolution="lite")
-    if name == "open-body":
-        return BodyModel.load(resolution="full")
-    raise AssetError(
-        f"the model was trained on the body {name!r}, which does not come with hemlets",
-        where="--body",
-        remedy="name its file with --body",
-    )

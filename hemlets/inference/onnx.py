@@ -106,6 +106,7 @@ class OnnxPredictor(Predictor):
             ) from error
         self.device = torch.device("cpu")
         self.precision = "float32"
+        self._body = None
 
     @classmethod
     def load(
@@ -116,6 +117,8 @@ class OnnxPredictor(Predictor):
         flip_test: bool | None = None,
         precision: Precision | None = None,
         second_look: bool | None = None,
+        follow_joints: bool | None = None,
+        body: Path | None = None,
     ) -> Self:
         """Load an ONNX file in place of a model folder.
 
@@ -134,8 +137,10 @@ class OnnxPredictor(Predictor):
                     expected=f"{name}={value}",
                     remedy="export a model whose card says otherwise",
                 )
-        if second_look is not None:
-            predictor.card = predictor.card.model_copy(update={"second_look": second_look})
+        free = {"second_look": second_look, "follow_joints": follow_joints}
+        chosen = {name: value for name, value in free.items() if value is not None}
+        predictor.card = predictor.card.model_copy(update=chosen)
+        predictor._body = body
         return predictor
 
     def _infer(self, crop_B3HW: Tensor) -> NetworkAnswer:

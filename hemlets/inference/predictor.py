@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from hemlets.body.follow import JointFollower
+from hemlets.body.model import BodyModel
 from hemlets.body.rotations import axis_angles
 from hemlets.core.errors import InputError
 from hemlets.core.intrinsics import intrinsics_fault
@@ -53,7 +56,12 @@ class Predictor:
     """Runs a model on people in images."""
 
     def __init__(
-        self, model: HemletsPosh, card: ModelCard, *, device: str | torch.device = "cpu"
+        self,
+        model: HemletsPosh,
+        card: ModelCard,
+        *,
+        device: str | torch.device = "cpu",
+        body: Path | None = None,
     ) -> None:
         """Prepare a model; it is moved to the device unless that is a CPU.
 
@@ -61,9 +69,11 @@ class Predictor:
             model: Model with its final weights.
             card: Model card. A CPU without arithmetic of the declared precision runs in float32.
             device: Device to run on.
+            body: Body file; by default the bundled one that the card names.
         """
         self.device = torch.device(device)
         self.card = card
+        self._body = body
         self.precision: Precision = card.precision
         self._model: HemletsPosh | FusedModel = model.eval()
         if self.device.type == "cpu":
@@ -84,6 +94,8 @@ class Predictor:
         flip_test: bool | None = None,
         precision: Precision | None = None,
         second_look: bool | None = None,
+        follow_joints: bool | None = None,
+        body: Path | None = None,
     ) -> Predictor:
         """Load a model folder.
 
@@ -91,17 +103,31 @@ class Predictor:
             folder: Model folder.
             device: Device to run on.
             flip_test: Whether to average with the prediction of the mirrored crop; by default as
-                in the model card, like the next two.
+                in the model card, like the next three.
             precision: Precision of the arithmetic.
             second_look: Whether to predict unsure people again (`hemlets.inference.looks`).
+            follow_joints: Whether to turn bodies onto the joints (`hemlets.body.follow`).
+            body: Body file; by default the bundled one that the card names.
 
         Raises:
             CheckpointError: The folder is incomplete or damaged.
         """
         model, card = load_model(folder)
-        asked = {"flip_test": flip_test, "precision": precision, "second_look": second_look}
+        asked = {
+            "flip_test": flip_test,
+            "precision": precision,
+            "second_look": second_look,
+            "follow_joints": follow_joints,
+        }
         card = card.model_copy(update={k: v for k, v in asked.items() if v is not None})
-        return cls(model, card, device=device)
+        return cls(model, card, device=device, body=body)
+
+    @cached_property
+    def _follower(self) -> JointFollower | None:
+        """What turns bodies onto joints, where the card wants it."""
+        if not self.card.follow_joints:
+            return None
+        return JointFollower(BodyModel.named(self.card.body, self._body))
 
     @property
     def version(self) -> str:
@@ -173,13 +199,21 @@ class Predictor:
             crops, answer, omitted = self._look(requests, crops)
             found = joints_in_images(answer.voxel_BJ3, self.card.pose.volume, crops)
             view_B33 = crop_views(np.array([crop.centre_px for crop in crops]), cameras)
-            theta = axis_angles(from_view(upright(answer, crops), view_B33))
+            rotation = from_view(upright(answer, crops), view_B33).cpu()
         joints, roots = metric_joints(
             found.image_px_BJ2, found.depth_mm_BJ, cameras, self.card.bones
         )
         confidence = answer.confidence_BJ.cpu().numpy().astype(np.float32)
+        if self._follower is not None:
+            rotation = self._follower(
+                rotation,
+                answer.betas_BS.cpu(),
+                torch.from_numpy(joints.astype(np.float32)),
+                torch.from_numpy(confidence),
+            )
+        theta = axis_angles(rotation)
         persons = [self.shows_person(float(sure)) for sure in person_confidence(confidence)]
-        theta_np, betas_np = theta.cpu().numpy(), answer.betas_BS.cpu().numpy()
+        theta_np, betas_np = theta.numpy(), answer.betas_BS.cpu().numpy()
         return [
             BodyEstimate(
                 joints3d_mm=joints[i].astype(np.float32),

@@ -78,11 +78,14 @@ class InferenceConfig(Config):
         flip_test: Average with the prediction of the mirrored crop, at twice the cost.
         second_look: Look again at people whom the network is unsure of, in turned and in closer
             crops; only a network with keypoints can tell.
+        follow_joints: Turn the body onto the joints (`hemlets.body.follow`); θ is the shape
+            network's own otherwise, as in the paper.
     """
 
     precision: Precision = "float32"
     flip_test: bool = False
     second_look: bool = False
+    follow_joints: bool = False
 
 
 class ModelCard(Config):
@@ -96,6 +99,7 @@ class ModelCard(Config):
         precision: See `InferenceConfig`.
         flip_test: See `InferenceConfig`.
         second_look: See `InferenceConfig`.
+        follow_joints: See `InferenceConfig`.
         body: Name of the body model that θ and β belong to.
         person: Tells people from empty scenes, set and measured on the validation split; None
             where it was not.
@@ -110,6 +114,7 @@ class ModelCard(Config):
     precision: Precision = "float32"
     flip_test: bool = False
     second_look: bool = False
+    follow_joints: bool = False
     body: str = "open-body-lite"
     person: PersonThreshold | None = None
     weights_sha256: str
@@ -130,7 +135,7 @@ class ModelCard(Config):
             # A model that was never asked about empty scenes is the same as before one could ask.
             del described["person"]
         # Settings that did not exist once.
-        for name in ("flip_test", "second_look"):
+        for name in ("flip_test", "second_look", "follow_joints"):
             if not described[name]:
                 del described[name]
         for name in ("depth_cells", "keypoints", "quarter_level", "refinement_layers"):

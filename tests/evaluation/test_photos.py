@@ -14,6 +14,7 @@ from hemlets.core.errors import ConfigError, DataError
 from hemlets.core.skeleton import Joint
 from hemlets.evaluation.photos import (
     LIMBS,
+    PhotoAnswers,
     PhotoPerson,
     aligned_error_mm,
     hits_of_box,
@@ -78,6 +79,21 @@ def test_the_error_in_space_is_aligned_by_a_similarity(person: PhotoPerson) -> N
     assert error is not None
     assert error > 1
     assert aligned_error_mm(replace(person, valid3d=np.zeros(18, bool)), found) is None
+
+
+def test_bodies_are_scored_as_joints_are(person: PhotoPerson) -> None:
+    mesh = moved(person, Joint.LEFT_KNEE, 999.0)
+    answers = PhotoAnswers(
+        name="x", joints2d_px=[person.joints2d_px], joints3d_mm=[person.joints3d_mm],
+        confidence=[np.ones(18)], wall_ms=1.0, busy_ms=1.0,
+        mesh2d_px=[mesh], mesh3d_mm=[2 * person.joints3d_mm],
+    )  # fmt: skip
+    figures = answers.figures([person])
+    assert figures["lspet_pck_torso_pct"].value == 100
+    assert figures["mesh_lspet_pck_torso_pct"].value == pytest.approx(100 * 11 / 12)
+    assert figures["mesh_lspet_pa_mpjpe_mm"].value == pytest.approx(0, abs=1e-6)
+    bodiless = replace(answers, mesh2d_px=[], mesh3d_mm=[]).figures([person])
+    assert not any(name.startswith("mesh_") for name in bodiless)
 
 
 def test_figures_are_over_joints_and_name_the_people(person: PhotoPerson) -> None:

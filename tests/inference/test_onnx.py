@@ -56,7 +56,7 @@ def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         pose=pose,
         shape=shape,
         bones=BoneLengths(mean_mm=(320.0,) * 14, spread_mm=(40.0,) * 14),
-        inference=InferenceConfig(flip_test=flip_test, second_look=True),
+        inference=InferenceConfig(flip_test=flip_test, second_look=True, follow_joints=True),
         training={},
     )
     export_onnx(place / "model", place / "model.onnx")

@@ -12,7 +12,10 @@ import pytest
 import roma
 import torch
 
-from hemlets.core.errors import InputError
+from hemlets.assets import asset_path
+from hemlets.body import BodyModel
+from hemlets.body.follow import JointFollower
+from hemlets.core.errors import AssetError, InputError
 from hemlets.inference import BodyEstimate, Camera, Flag, PredictionRequest, Predictor
 from hemlets.inference.predictor import DEFAULT_FOV_DEG, default_camera
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
@@ -66,6 +69,52 @@ def test_an_estimate_has_every_part_and_names_its_model(
     assert ((estimate.confidence >= 0) & (estimate.confidence <= 1)).all()
     assert estimate.flags == ()
     assert estimate.model_version == predictor.version
+
+
+def test_bodies_follow_the_joints_where_the_card_says_so(
+    folder: Path,
+    predictor: Predictor,
+    image: npt.NDArray[np.uint8],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the camera frame, by the joints and confidences that are reported."""
+    # Random weights are sure of nothing.
+    monkeypatch.setattr("hemlets.body.follow.SURE", 0.01)
+    request = PredictionRequest(image_HW3=image, box_xyxy=(40, 10, 119, 95), camera=CAMERA)
+    following = Predictor.load(folder, follow_joints=True)
+    assert following.version != predictor.version
+    (plain,), (turned,) = predictor.predict([request]), following.predict([request])
+    np.testing.assert_array_equal(turned.joints3d_mm, plain.joints3d_mm)
+    np.testing.assert_array_equal(turned.betas, plain.betas)
+    expected = JointFollower(BodyModel.load())(
+        *(
+            torch.from_numpy(value)[None]
+            for value in (
+                roma.rotvec_to_rotmat(torch.from_numpy(plain.theta)).numpy(),
+                plain.betas,
+                plain.joints3d_mm,
+                plain.confidence,
+            )
+        )
+    )[0]
+    found = roma.rotvec_to_rotmat(torch.from_numpy(turned.theta))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    assert np.abs(turned.theta - plain.theta).max() > 0.01
+
+
+def test_a_body_that_does_not_come_with_hemlets_is_asked_for(
+    folder: Path, image: npt.NDArray[np.uint8]
+) -> None:
+    model, card = load_model(folder)
+    foreign = card.model_copy(update={"body": "smpl-neutral", "follow_joints": True})
+    with pytest.raises(AssetError, match="'smpl-neutral'"):
+        Predictor(model, foreign).predict([PredictionRequest(image_HW3=image)])
+    given = Predictor(model, foreign, body=asset_path("body/open_body_lite.npz"))
+    bundled = Predictor(model, card.model_copy(update={"follow_joints": True}))
+    (one,), (other,) = (
+        each.predict([PredictionRequest(image_HW3=image)]) for each in (given, bundled)
+    )
+    np.testing.assert_array_equal(one.theta, other.theta)
 
 
 def test_joints_in_3d_project_onto_joints_in_2d(
