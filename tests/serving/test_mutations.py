@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import statistics
 import threading
 import time
 from collections import Counter
@@ -32,6 +33,8 @@ CLIENTS = 6
 SEED = 20_261_128
 MOST_MB_MORE = 400
 """Room for fragmentation; a leak of one decoded image a request would take gigabytes."""
+
+BOX = (10.0, 5.0, 100.0, 85.0)
 
 Request = dict[str, object]
 
@@ -125,7 +128,8 @@ def test_two_thousand_mutated_requests_harm_nobody(
 ) -> None:
     rng = random.Random(SEED)
     sent = [rng.choice(_KINDS)(rng, pictures) for _ in range(REQUESTS)]
-    expected = client.predict(pictures[0], (10.0, 5.0, 100.0, 85.0)).joints3d_mm
+    expected = client.predict(pictures[0], BOX).joints3d_mm
+    alone_s = statistics.median(_took_s(client, pictures[0]) for _ in range(20))
     workers = _workers(server)
     before_mb = _memory_mb(workers)
 
@@ -138,7 +142,7 @@ def test_two_thousand_mutated_requests_harm_nobody(
         with server.client("hemlets-posh") as mine:
             while not done.is_set():
                 start = time.monotonic()
-                answer = mine.predict(pictures[0], (10.0, 5.0, 100.0, 85.0))
+                answer = mine.predict(pictures[0], BOX)
                 others.append(time.monotonic() - start)
                 if abs(answer.joints3d_mm - expected).max() > 0.05:
                     wrong.append({"well-behaved": "another answer"})
@@ -174,7 +178,17 @@ def test_two_thousand_mutated_requests_harm_nobody(
     assert statuses[400] > REQUESTS / 3, statuses
     assert set(statuses) <= {200, 400, 413, 503}, statuses
     assert _memory_mb(workers) - before_mb < MOST_MB_MORE
-    assert sorted(others)[int(0.99 * len(others))] < 2.0
+    # A machine that is busy with other things answers slowly before any mutated request is sent.
+    limit_s = max(2.0, 25 * alone_s)
+    waits = f"alone {alone_s:.3f} s; beside mutated requests {statistics.median(others):.3f} s"
+    print(f"{waits}, longest {max(others):.3f} s; {dict(statuses)}")
+    assert max(others) < limit_s
+
+
+def _took_s(client: Client, picture: bytes) -> float:
+    start = time.monotonic()
+    client.predict(picture, BOX)
+    return time.monotonic() - start
 
 
 def _has_whole_image(request: Request) -> bool:
