@@ -125,7 +125,7 @@ _NAMES: Final = {
 }
 
 
-def _said(claim: Claim) -> str:
+def _text(claim: Claim) -> str:
     """Verdict of a comparison as a verb phrase with its interval."""
     if claim.verdict == "untested":
         return f"is not decided yet (fewer than {ENOUGH_PAIRS} pairs of runs)"
@@ -141,9 +141,9 @@ def supervision_sentence(rows: Sequence[Row]) -> str:
     mixed = claim(rows, "full@30+2d", "2d-heatmaps@30+2d")
     base = claim(rows, "full", "baseline")
     return (
-        f"Adding L_HEM to L_3D and L_2D {_said(alone)} with 3D joints of everybody and "
-        f"{_said(mixed)} with 3D joints of 30 % and 2D joints of the others; against the baseline "
-        f"without supervision of the maps the full loss {_said(base)}."
+        f"Adding L_HEM to L_3D and L_2D {_text(alone)} with 3D joints of everybody and "
+        f"{_text(mixed)} with 3D joints of 30 % and 2D joints of the others; against the baseline "
+        f"without supervision of the maps the full loss {_text(base)}."
     )
 
 
@@ -155,9 +155,9 @@ def variants_sentence(rows: Sequence[Row]) -> str:
         for rest in ("ordinal", "fbi", "fbi+ordinal")
     )
     return (
-        f"A HEMlet of two states in place of three {_said(two)}, one of five states {_said(five)}; "
+        f"A HEMlet of two states in place of three {_text(two)}, one of five states {_text(five)}; "
         f"in addition to 2D joints of the people without 3D joints, Ordinal's labelling "
-        f"{_said(ordinal)}, FBI's {_said(fbi)} and the union of the two {_said(both)}."
+        f"{_text(ordinal)}, FBI's {_text(fbi)} and the union of the two {_text(both)}."
     )
 
 
@@ -177,7 +177,7 @@ def use_sentence(rows: Sequence[Row]) -> str:
     tested = [(s, c) for s, c in found if c.verdict != "untested"]
     if not tested:
         return f"{maps}; what weak labels add is not decided yet."
-    parts = [f"at {s} % {_said(c)}" for s, c in tested]
+    parts = [f"at {s} % {_text(c)}" for s, c in tested]
     return f"{maps}; giving FBI labels to people without 3D joints {', '.join(parts)}."
 
 

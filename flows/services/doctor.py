@@ -20,10 +20,10 @@ import typer
 
 from flows.services.checks import Check, Status
 from flows.services.surroundings import (
-    look_at_encodings,
-    look_at_foreign_settings,
-    look_at_proxies,
-    look_at_server,
+    check_encodings,
+    check_foreign_settings,
+    check_proxies,
+    check_server,
 )
 from hemlets.core.environment import MLFLOW_SERVER, PREFECT_SERVER
 from hemlets.core.errors import HemletsError
@@ -75,15 +75,15 @@ def run_checks(workspace: Workspace, *, ports: Sequence[tuple[str, int]] = PORTS
         ("workspace", partial(_writable, workspace.home)),
         ("MLflow database", partial(_mlflow_database, workspace)),
         ("Prefect database", partial(_prefect_database, workspace)),
-        ("MLflow server", partial(look_at_server, MLFLOW_SERVER)),
-        ("Prefect server", partial(look_at_server, PREFECT_SERVER)),
-        ("proxies", look_at_proxies),
-        ("foreign settings", look_at_foreign_settings),
-        ("encodings", look_at_encodings),
+        ("MLflow server", partial(check_server, MLFLOW_SERVER)),
+        ("Prefect server", partial(check_server, PREFECT_SERVER)),
+        ("proxies", check_proxies),
+        ("foreign settings", check_foreign_settings),
+        ("encodings", check_encodings),
         ("assets", _assets),
         ("starter weights", _starter_weights),
     ]
-    return [_looked(name, look) for name, look in looks]
+    return [_run_check(name, look) for name, look in looks]
 
 
 def doctor(
@@ -114,10 +114,10 @@ def _print(checks: Sequence[Check]) -> None:
     table.add_column("check", no_wrap=True)
     table.add_column("found and remedy", overflow="fold")
     for check in checks:
-        told = Text(check.found)
+        found = Text(check.found)
         if check.remedy:
-            told.append(f"\n→ {check.remedy}", style=colours[check.status])
-        table.add_row(Text(check.status, style=colours[check.status]), Text(check.name), told)
+            found.append(f"\n→ {check.remedy}", style=colours[check.status])
+        table.add_row(Text(check.status, style=colours[check.status]), Text(check.name), found)
     console.print(table)
     count = {status: sum(check.status is status for check in checks) for status in Status}
     if count[Status.FAIL]:
@@ -129,7 +129,7 @@ def _print(checks: Sequence[Check]) -> None:
     console.print(f"\n{verdict}")
 
 
-def _looked(name: str, look: Callable[[], Check]) -> Check:
+def _run_check(name: str, look: Callable[[], Check]) -> Check:
     try:
         return look()
     except Exception as error:

@@ -18,7 +18,7 @@ from hemlets.core.redaction import redact_url
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
-def look_at_server(variable: str) -> Check:
+def check_server(variable: str) -> Check:
     """Check whether the server named by a variable answers."""
     name = {MLFLOW_SERVER: "MLflow server", PREFECT_SERVER: "Prefect server"}[variable]
     url = os.environ.get(variable, "")
@@ -33,25 +33,25 @@ def look_at_server(variable: str) -> Check:
     return Check(name=name, status=Status.OK, found=f"{redact_url(url)} answers")
 
 
-def look_at_proxies() -> Check:
+def check_proxies() -> Check:
     """List proxies; loopback bypasses them."""
     found = {
         name: value
         for name in _PROXIES
         if (value := os.environ.get(name) or os.environ.get(name.lower()))
     }
-    told = ", ".join(f"{name}={redact_url(value)}" for name, value in found.items())
+    listed = ", ".join(f"{name}={redact_url(value)}" for name, value in found.items())
     return Check(
         name="proxies",
         status=Status.OK,
-        found=f"{told}; not used for this machine's own servers" if told else "none",
+        found=f"{listed}; not used for this machine's own servers" if listed else "none",
     )
 
 
-def look_at_foreign_settings() -> Check:
+def check_foreign_settings() -> Check:
     """List variables of other projects, which hemlets ignores."""
-    kept = without_foreign_settings(os.environ)
-    ignored = sorted(set(os.environ) - set(kept))
+    remaining = without_foreign_settings(os.environ)
+    ignored = sorted(set(os.environ) - set(remaining))
     return Check(
         name="foreign settings",
         status=Status.WARN if ignored else Status.OK,
@@ -62,7 +62,7 @@ def look_at_foreign_settings() -> Check:
     )
 
 
-def look_at_encodings() -> Check:
+def check_encodings() -> Check:
     """Check that file names and terminal support Unicode."""
     names, terminal = sys.getfilesystemencoding(), getattr(sys.stdout, "encoding", None) or "none"
     good = names.lower().replace("-", "") == "utf8"

@@ -198,7 +198,7 @@ def body_page(found: Bodies) -> dict[str, Any]:
         "columns": list(_COLUMNS),
         "rows": rows,
         "samples": _samples(found),
-        "sentences": [*_refinement(found), *_beaten(found)],
+        "sentences": [*_effect_of_refinement(found), *_compare_with_baselines(found)],
         "names": sorted({figure.name for figure in found.figures}),
     }
 
@@ -224,7 +224,7 @@ def _samples(found: Bodies) -> str:
     )
 
 
-def _refinement(found: Bodies) -> list[str]:
+def _effect_of_refinement(found: Bodies) -> list[str]:
     """Describe the effect of refinement, with both errors in the image."""
     changes = _changes(found, BodyRow.REFINED, BodyRow.PREDICTED)
     if not changes:
@@ -239,16 +239,16 @@ def _refinement(found: Bodies) -> list[str]:
     return [
         f"Refinement changes the 2D reprojection error by {_percent(network)} against the "
         "network's own joints in the image, which are what it fits to: "
-        f"{_third(network)}.",
-        f"Against the truth it changes it by {_percent(truth)}: {_third(truth)}. The network's "
+        f"{_target(network)}.",
+        f"Against the truth it changes it by {_percent(truth)}: {_target(truth)}. The network's "
         f"own joints{limit} are the limit there, and no fit to them sees beyond their error.",
         f"Refinement changes the error of the surface by {_percent(surface)} and that of the "
         f"joints by {_percent(joints)}.",
-        *_turned(changes.get(_ROTATIONS)),
+        *_effect_on_rotations(changes.get(_ROTATIONS)),
     ]
 
 
-def _turned(change: Change | None) -> list[str]:
+def _effect_on_rotations(change: Change | None) -> list[str]:
     """Describe the effect of refinement on rotations, which it does not fit."""
     if change is None:
         return []
@@ -265,7 +265,7 @@ def _turned(change: Change | None) -> list[str]:
     return [f"The error of the rotations {verdict} refinement, {_percent(change)}{reason}."]
 
 
-def _beaten(found: Bodies) -> list[str]:
+def _compare_with_baselines(found: Bodies) -> list[str]:
     """Compare the bodies with the baselines."""
     sentences = []
     for row, other, _ in _COMPARED[1:]:
@@ -293,7 +293,7 @@ def _percent(change: Change) -> str:
     return f"{ratio:+.1f} % (95 % interval {low:+.1f} % to {high:+.1f} %)"
 
 
-def _third(change: Change) -> str:
+def _target(change: Change) -> str:
     if 1 + change.ratio <= _MOST_LEFT:
         return "the aim, a cut by one third, is reached"
     return "the aim, a cut by one third, is missed"

@@ -80,7 +80,7 @@ def judge(
     gate = read_split_fingerprint(scored.result.folder, "gate")
     comparison, other, own = None, None, []
     if champion is not None:
-        comparison, other = _hold_against(
+        comparison, other = _compare_with_champion(
             workspace, champion, scored, model=model, profile=profile, score=score
         )
     for judge in profile.judges:
@@ -218,7 +218,7 @@ def _refresh(workspace: Workspace, decision: Decision) -> Decision:
     return decision
 
 
-def _hold_against(
+def _compare_with_champion(
     workspace: Workspace,
     champion: registry.ModelVersion,
     own: Benchmark,
@@ -246,7 +246,7 @@ def _hold_against(
     if other is not None:
         try:
             ratio = _paired(own, other, metric, resamples)
-            notes = _flips(own, other, metric)
+            notes = _flip_test_note(own, other, metric)
         except DataError as error:
             problem = _what(error)
     comparison = Comparison(
@@ -277,7 +277,7 @@ def _paired(
     return compare_for_promotion(_gate(own, gate), _gate(other, gate), metric, resamples=resamples)
 
 
-def _flips(own: Benchmark, other: Benchmark, metric: str) -> tuple[str, ...]:
+def _flip_test_note(own: Benchmark, other: Benchmark, metric: str) -> tuple[str, ...]:
     """Note that only one of the models uses the flip test."""
     ours, theirs = (_gate(scored).name(metric).flip for scored in (own, other))
     if ours == theirs:

@@ -72,7 +72,7 @@ Look = Callable[[Sequence[int], Sequence[Crop]], NetworkAnswer]
 
 def unsure(answer: NetworkAnswer) -> npt.NDArray[np.bool_]:
     """Mark (B,) the people whom one look is not enough for."""
-    return _sureness(answer) < SURE
+    return _mean_confidence(answer) < SURE
 
 
 def look_again(
@@ -94,7 +94,7 @@ def look_again(
         allowed: Whether each person may be looked at again; everybody by default.
     """
     look = _in_groups(look, max(len(crops), _SMALLEST_GROUP))
-    sure_B = _sureness(first)
+    sure_B = _mean_confidence(first)
     again = [
         number for number in np.flatnonzero(unsure(first)).tolist()
         if allowed is None or allowed[number]
@@ -111,14 +111,16 @@ def look_again(
         ]
         glances = look([number for number, _ in asked], [crop for _, crop in asked])
         best = {number: sure_B[number] + _CLEARLY for number in turned}
-        for row, ((number, crop), sure) in enumerate(zip(asked, _sureness(glances), strict=True)):
+        for row, ((number, crop), sure) in enumerate(
+            zip(asked, _mean_confidence(glances), strict=True)
+        ):
             if sure > best[number]:
                 best[number], seen[number] = sure, (crop, glances.rows([row]))
     closer = [_around_joints(*seen[number], volume) for number in again]
     second = look(again, closer)
     chosen = list(crops)
     values = [value.clone() for value in first]
-    for row, sure in enumerate(_sureness(second)):
+    for row, sure in enumerate(_mean_confidence(second)):
         number = again[row]
         if sure > sure_B[number]:
             chosen[number] = closer[row]
@@ -148,7 +150,7 @@ def upright(answer: NetworkAnswer, crops: Sequence[Crop]) -> Tensor:
     return torch.cat([root, answer.rotation_BR33[:, 1:]], 1)
 
 
-def _sureness(answer: NetworkAnswer) -> npt.NDArray[np.floating]:
+def _mean_confidence(answer: NetworkAnswer) -> npt.NDArray[np.floating]:
     return answer.confidence_BJ[:, _LIMBS].float().mean(1).cpu().numpy()
 
 

@@ -48,7 +48,7 @@ def held_against(tmp_path: Path, tiny: Path, error: Exception):
     model.mkdir()
     (model / "model.json").write_text("{}")
     own = StageResult(stage="benchmark", key="k", folder=tmp_path, content="c", cached=True)
-    return judging._hold_against(
+    return judging._compare_with_champion(
         Workspace(home=tmp_path), CHAMPION, Benchmark(result=own), model=model,
         profile=load_profile(str(tiny)), score=score,
     )  # fmt: skip

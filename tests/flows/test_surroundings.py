@@ -6,10 +6,10 @@ import pytest
 
 from flows.services.checks import Status
 from flows.services.surroundings import (
-    look_at_encodings,
-    look_at_foreign_settings,
-    look_at_proxies,
-    look_at_server,
+    check_encodings,
+    check_foreign_settings,
+    check_proxies,
+    check_server,
 )
 from hemlets.core.ports import free_port
 
@@ -19,7 +19,7 @@ def test_a_server_that_does_not_answer_fails_with_its_variable(
     monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(variable, f"http://127.0.0.1:{free_port()}")
-    check = look_at_server(variable)
+    check = check_server(variable)
     assert check.status is Status.FAIL
     assert variable in check.found
     assert variable in check.remedy
@@ -27,12 +27,12 @@ def test_a_server_that_does_not_answer_fails_with_its_variable(
 
 def test_without_a_server_the_workspaces_own_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    assert look_at_server("PREFECT_API_URL").status is Status.OK
+    assert check_server("PREFECT_API_URL").status is Status.OK
 
 
 def test_a_proxys_password_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://me:secret@proxy:3128")
-    found = look_at_proxies().found
+    found = check_proxies().found
     assert "HTTP_PROXY" in found
     assert "secret" not in found
 
@@ -42,7 +42,7 @@ def test_settings_of_another_project_are_named_as_ignored(
 ) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setenv("PREFECT_API_KEY", "foreign")
-    check = look_at_foreign_settings()
+    check = check_foreign_settings()
     assert check.status is Status.WARN
     assert "PREFECT_API_KEY" in check.found
     assert "foreign" not in check.found
@@ -51,8 +51,8 @@ def test_settings_of_another_project_are_named_as_ignored(
 def test_names_that_cannot_hold_every_letter_are_a_warning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert look_at_encodings().status is Status.OK
+    assert check_encodings().status is Status.OK
     monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "iso8859-1")
-    check = look_at_encodings()
+    check = check_encodings()
     assert check.status is Status.WARN
     assert "PYTHONUTF8" in check.remedy
