@@ -1,7 +1,7 @@
 """Keeps the wheel to the library; an editable install has the pipeline's packages too.
 
 ``flows``, ``serving`` and ``data_checks`` are too common as top-level names for site-packages. The
-pipeline runs from its checkout or image: see docs/packaging.md. All else stands in pyproject.toml.
+pipeline runs from its checkout or image: see docs/packaging.md. The rest is in pyproject.toml.
 """
 
 from setuptools import Distribution, setup

@@ -102,7 +102,7 @@ class Rule:
 
     @property
     def is_text(self) -> bool:
-        """Whether the rule is about text rather than numbers."""
+        """Whether the rule measures text rather than numbers."""
         return self.unique or bool(self.one_of or self.matches)
 
     def excess(self, values: Any) -> Float:

@@ -72,7 +72,7 @@ def announce(state: FinalState, reasons: tuple[str, ...], facts: Mapping[str, An
     Args:
         state: How the retraining ended.
         reasons: Why, one sentence each.
-        facts: What the event carries beside the reasons: model version, report and the like.
+        facts: Payload of the event besides the reasons: model version, report and so on.
     """
     from prefect import get_run_logger
     from prefect.client.orchestration import get_client

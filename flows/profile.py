@@ -52,7 +52,7 @@ class Profile(Config):
         render_workers: Worker processes that render, in ingest and for a stream; they change no
             byte of what comes out.
         processes: Training processes that ``torchrun`` starts on this machine.
-        datasets: Ingested datasets of the workspace whose training rows are trained on beside
+        datasets: Ingested datasets of the workspace whose training rows are used in addition to
             the rendered people.
         sources: Places that are looked at for new data first; each is a dataset, too.
         judges: The user's own gate and test rows, which are never trained on.

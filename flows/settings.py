@@ -18,7 +18,7 @@ class BenchmarkConfig(Config):
         resamples: Draws of the bootstrap.
         pictures: Samples in the contact sheets.
         bodies: Test samples, spread evenly over the split, on which bodies are studied: refined,
-            with the truth put in, and beside what they have to beat. 0 leaves the study out.
+            with oracle inputs, and compared with baselines. 0 leaves the study out.
     """
 
     promotion_metric: Literal[

@@ -206,7 +206,7 @@ _COUNTED: Final[dict[str, Callable[[Rows], tuple[Array, Array]]]] = {
     "forward": _forward_labels,
     "hasty": _hasty_labels,
 }
-"""What is counted by dataset: masks of the rows (or labels) found, and of those looked at."""
+"""Counted by dataset: masks of the rows (or labels) found, and of those examined."""
 
 
 class Evidence:
@@ -231,12 +231,12 @@ class Evidence:
         return list(self._counts)
 
     def of(self, source: str, what: str) -> tuple[int, int]:
-        """Rows found, and rows looked at."""
+        """Number of rows found, and of rows examined."""
         found, tested = self._counts[source][what]
         return int(found), int(tested)
 
     def share(self, source: str, what: str) -> float:
-        """Share of rows found among those looked at; 0 where these are few."""
+        """Share of rows found among those examined; 0 where these are few."""
         found, tested = self.of(source, what)
         return found / tested if tested >= _FEWEST else 0.0
 

@@ -89,7 +89,7 @@ def joints_on_mask(rows: Rows) -> Measured:
 
 
 class _Found:
-    """Values and descriptions by topic and row; NaN where nothing was looked at."""
+    """Values and descriptions by topic and row; NaN where nothing was examined."""
 
     def __init__(self, rows: int) -> None:
         self.values: dict[str, Array] = defaultdict(lambda: np.full(rows, np.nan))

@@ -335,7 +335,7 @@ DIAGRAMS = {
 
 
 def main() -> int:
-    """Write every figure beside this file."""
+    """Write every figure to this file's folder."""
     for name, draw in DIAGRAMS.items():
         (HERE / f"{name}.svg").write_text(draw(), encoding="utf-8")
     picture = cv2.cvtColor(triplet_picture(), cv2.COLOR_RGB2BGR)

@@ -50,7 +50,7 @@ class SplitFingerprint:
 
 
 def write_split_fingerprint(folder: Path, splits: dict[str, SplitFingerprint]) -> None:
-    """Store the fingerprint of each split beside a benchmark's figures."""
+    """Store the fingerprint of each split with a benchmark's figures."""
     write_json(
         folder / _FILE,
         {name: {"hash": part.hash, "samples": part.samples} for name, part in splits.items()},

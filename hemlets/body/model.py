@@ -98,7 +98,7 @@ class BodyModel(nn.Module):
         check_body_arrays(arrays, where=where)
         self._arrays = dict(arrays)
 
-        # Not persistent: the body is an asset of its own, not a part of a network's weights.
+        # Not persistent: the body is a separate asset, not part of a network's weights.
         def real(name: str, values: npt.ArrayLike) -> None:
             tensor = torch.tensor(np.asarray(values, dtype=np.float32))
             self.register_buffer(name, tensor, persistent=False)

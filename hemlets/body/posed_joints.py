@@ -42,7 +42,7 @@ class PosedJoints(nn.Module):
         table_CNJ3 = _table(body)
         relative = table_CNJ3 - table_CNJ3[:, Joint.PELVIS, None]
         self.n_points = relative.shape[1]
-        # The body is an asset of its own, not a part of a network's weights.
+        # The body is a separate asset, not part of a network's weights.
         self.register_buffer("table_CX", relative.flatten(1).float(), persistent=False)
 
     def forward(self, rotation_BJ33: Tensor, betas_BK: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ def learned_prior() -> PosePrior:
     """Learn the prior of the bundled training clips."""
     theta = np.concatenate([clip.theta_F72 for clip in load_clips("train")]).astype(np.float64)
     theta = theta.reshape(-1, len(SMPL_JOINTS), 3)
-    # Frames of a clip are not worth one another: families count alike whatever their length.
+    # Frames of a clip are correlated: each family has the same weight, regardless of its length.
     weights = np.concatenate([np.full(len(c), 1.0 / len(c)) for c in load_clips("train")])
     mirrored = theta[:, list(MIRROR_SMPL_JOINTS)] * np.array([1.0, -1.0, -1.0])
     samples = np.concatenate([theta, mirrored])[:, 1:].reshape(2 * len(theta), -1)

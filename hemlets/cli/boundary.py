@@ -48,7 +48,7 @@ def prepare_streams() -> None:
 def handle_errors(action: Callable[[], _T]) -> _T:
     """Run an action and return its result; an error becomes a message and an exit code.
 
-    With ``HEMLETS_DEBUG=1`` the error is raised as it is.
+    With ``HEMLETS_DEBUG=1`` the error is raised unchanged.
 
     Raises:
         typer.Exit: After any error, with its exit code.

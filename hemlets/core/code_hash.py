@@ -1,7 +1,7 @@
 """Hash the code that a result depends on: modules and everything that they import.
 
 Cache keys and data versions' recipes contain such a hash. Every source file of a package is read
-once per process, at the first call that needs the package: what is changed on disk during a long
+once per process, at the first call that needs the package: changes on disk during a long
 run is not what later steps execute, because their modules are loaded by then.
 """
 

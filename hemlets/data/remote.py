@@ -98,7 +98,7 @@ def s3_client(endpoint: str | None = None) -> Any:
             where="s3://",
             remedy="install it with: pip install 'hemlets[flows]'",
         ) from error
-    # A session of its own: the default one keeps the credentials that it found first.
+    # A new session: the default one caches the first credentials.
     return boto3.Session().client(
         "s3",
         endpoint_url=endpoint,
@@ -264,7 +264,7 @@ def _download(
 
     under_way: deque[tuple[S3Object, Any]] = deque()
     config = TransferConfig(max_concurrency=max(1, workers))
-    # Leaving with an error cancels what is under way.
+    # Leaving with an error cancels running downloads.
     with create_transfer_manager(client, config) as manager:
         for item in objects:
             subscribers = [ProgressCallbackInvoker(counter.add)]

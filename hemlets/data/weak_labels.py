@@ -71,7 +71,7 @@ class Annotator(Config):
         Args:
             joints_NJ3_mm: (N, 18, 3) in a camera frame with z forward.
             valid_NJ: (N, 18) mask of known joints.
-            rng: Three numbers are drawn for each part, whatever the rates are.
+            rng: Three numbers are drawn for each part, independently of the rates.
             scheme: Named as the source of the relations.
         """
         tilt_NK = tilts_deg(joints_NJ3_mm)

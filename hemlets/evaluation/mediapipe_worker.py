@@ -1,4 +1,4 @@
-"""Run MediaPipe Pose on crops, in an environment of its own: ``worker.py FOLDER full|heavy``.
+"""Run MediaPipe Pose on crops in a separate environment: ``worker.py FOLDER full|heavy``.
 
 Imports nothing of hemlets. ``FOLDER/crops.json`` lists the PNG files; ``FOLDER/answer.json`` gets
 for each the 33 landmarks as x, y (shares of the crop) and visibility, the 33 of the world in

@@ -265,7 +265,7 @@ class PhotoAnswers:
 
     Attributes:
         name: Of the network, with its version.
-        joints2d_px: (18, 2) of each, NaN for what it doesn't have or who was missed.
+        joints2d_px: (18, 2) of each person, NaN for missing joints and missed people.
         joints3d_mm: (18, 3) of each, the same.
         confidence: (18,) of each, the same.
         wall_ms: Median time of a crop.

@@ -247,7 +247,7 @@ class Predictions:
         """
         with _opened(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
             info, first = _read_info(file.schema_arrow, path), 0
-            # Group by group: iter_batches decodes far ahead, which is what is to be avoided.
+            # Group by group, because iter_batches decodes far ahead.
             for number in range(file.num_row_groups):
                 group = file.read_row_group(number, use_threads=False)
                 for start in range(0, group.num_rows, rows):

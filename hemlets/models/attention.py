@@ -8,7 +8,7 @@ _HEAD_CHANNELS = 32
 
 
 class AttentionLayer(nn.Module):
-    """Self-attention and a perceptron, each added to what it reads, normalised before."""
+    """Pre-norm transformer layer: self-attention and a perceptron with residual connections."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -15,20 +15,20 @@ from hemlets.models.shape import ShapeOutput
 
 
 def flip_tta(model: HemletsPosh | FusedModel, image_B3HW: Tensor) -> PoshOutput:
-    """What the model makes of crops, averaged with what it makes of their mirror images.
+    """Predict crops and their mirror images, and average.
 
-    A usual test-time augmentation (Newell et al. 2016 for heatmaps, Sun et al. 2018 for joints
-    by soft-argmax), at twice the cost. 2D heatmaps, scores and joints are averaged. The body is
-    regressed from the averaged joints, in both directions too, so that it agrees with the joints
-    that are reported: β is averaged, rotations by the chordal mean (Hartley et al. 2013). A
-    mirrored crop has the mirrored answer.
+    Test-time augmentation (Newell et al. 2016 for heatmaps, Sun et al. 2018 for joints by
+    soft-argmax), at twice the cost. 2D heatmaps, scores and joints are averaged. The body is
+    regressed from the averaged joints and from their mirror image, so that it agrees with the
+    reported joints: β is averaged, rotations by the chordal mean (Hartley et al. 2013). A mirrored
+    crop gives the mirrored result.
 
     Args:
         model: In evaluation mode.
         image_B3HW: Normalised crops.
 
     Returns:
-        The averages; volumes, marginals, HEMlets and features are those of the crop as it is.
+        The averages; volumes, marginals, HEMlets and features are those of the crop itself.
     """
     out = flip_sum(model, image_B3HW)
     return out._replace(
@@ -37,9 +37,9 @@ def flip_tta(model: HemletsPosh | FusedModel, image_B3HW: Tensor) -> PoshOutput:
 
 
 def flip_sum(model: HemletsPosh | FusedModel, image_B3HW: Tensor) -> PoshOutput:
-    """The same with the sums of both directions' rotations, of which the means are made.
+    """`flip_tta` with the sums of both rotations in place of their chordal means.
 
-    ONNX has no singular value decomposition, which that takes.
+    For ONNX, which has no singular value decomposition.
     """
     B = image_B3HW.shape[0]
     out: PoshOutput = model(torch.cat([image_B3HW, image_B3HW.flip(-1)]))

@@ -49,7 +49,7 @@ class FusedModel(nn.Module):
     """
 
     def __init__(self, model: HemletsPosh, precision: Precision = "float32") -> None:
-        """Prepare a model, which stays as it is.
+        """Prepare a model, which is unchanged.
 
         Args:
             model: On the CPU, in evaluation mode.
@@ -112,7 +112,7 @@ def _convolved_shape(module: nn.Conv2d, shape: torch.Size) -> tuple[int, ...]:
 
 @torch.no_grad()
 def pack(network: nn.Module, image_B3HW: Tensor, dtype: torch.dtype) -> fx.GraphModule:
-    """The network with packed convolutions; the one that is given stays as it is.
+    """The network with packed convolutions; the given network is unchanged.
 
     Args:
         network: On the CPU, in evaluation mode; its forward can be traced.

@@ -71,7 +71,7 @@ class PersonThreshold(Config):
 
 
 class InferenceConfig(Config):
-    """How a model predicts, in the benchmark and when served: a part of what it is.
+    """How a model predicts, in the benchmark and when served.
 
     Attributes:
         precision: On a processor that lacks it, float32.

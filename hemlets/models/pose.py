@@ -293,7 +293,7 @@ class PoseNetwork(nn.Module):
         return _decode_refined(output, self.config.volume, self.refinement)
 
     def decode_alone(self, output: PoseOutput) -> DecodedVolume:
-        """The same from the volume alone, without the backbone's keypoints: what is trained."""
+        """Decode the volume alone, without the backbone's keypoints, for training."""
         return decode(output._replace(evidence_BJHW=None), self.config.volume)
 
 
@@ -337,7 +337,7 @@ def _located(p_xyz: tuple[Tensor, Tensor, Tensor], volume: VolumeSpec) -> Decode
 
 
 def joint_confidence(output: PoseOutput) -> Tensor | None:
-    """How sure a network is of each joint, 0-1: (B, 18); None from one that can't tell.
+    """Confidence of each joint, 0–1: (B, 18); None without heatmaps and keypoints.
 
     The score of its keypoints where the backbone has some: learnt from photographs, it is the
     share of joints that are right there. Of other joints the height of the 2D heatmap's peak.

@@ -78,7 +78,7 @@ class TrainingConfig(Config):
         shape_warmup: Steps of a shape stage before a ``posh`` stage, if the shape network's weights
             are random: much faster from joints alone than from images.
         shape_tuning: Steps of a shape stage after a ``posh`` stage, on ``predictions``: end to end
-            the shape network overfits to images; predicted joints of its own pose network correct
+            the shape network overfits to images; joints predicted by its pose network correct
             that.
         predictions: Training images whose joints are predicted once, in advance, for the shape
             stage. In a separate shape stage, 0 means true joints with noise.

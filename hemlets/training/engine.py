@@ -111,7 +111,7 @@ def _train(
     torch.manual_seed(config.seed)
     identity = Identity.of(job)
     finished = finished_figures(job, identity)
-    # Of the outer stage, which is this run's, follows the inner: what else lies there is stale.
+    # An inner stage's checkpoint of another identity is stale: the outer stage determines it.
     checkpoint = load_checkpoint(job.out / CHECKPOINT, identity, drop_others=within)
     start = checkpoint["step"] if checkpoint is not None else 0
     standing = {"step": "finished" if finished is not None else start}

@@ -1,9 +1,10 @@
 """Training samples for the shape network: joints predicted by its own pose network.
 
-A pose network has errors of its own: uncertain joints contract, sides are swapped, depths are
-guessed. Neither exact nor noisy joints teach the most likely body for such input, and end to end
-the shape network overfits to image features first. So the pose network predicts augmented training
-images and their mirror images once, and the shape network trains on thousands of them a second.
+A pose network has systematic errors: uncertain joints contract, sides are swapped, depths are
+guessed. Exact or noisy joints don't teach the most likely body for such input, and end-to-end
+training overfits the shape network to image features. So the pose network predicts augmented
+training images and their mirror images once, and the shape network trains on thousands of them per
+second.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A dataset: what it is, what it needs on disk and how it is read.
+    """Description of a dataset: properties, files and reader.
 
     Attributes:
         name: Name in the command line and in the table's ``source``.

@@ -173,7 +173,7 @@ def _csv_entries(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _fault(entry: Any) -> tuple[str, str, str]:
-    """Say what is wrong with a label, with its field and the remedy; empty if nothing is."""
+    """Describe the fault of a label, with its field and the remedy; empty without a fault."""
     if not isinstance(entry, dict):
         return "a label is no object", "", f"give {', '.join(FIELDS)}"
     for name in FIELDS:

@@ -33,7 +33,7 @@ class ImageFinder:
     def find(self, name: str) -> str:
         """Return an image's path relative to the dataset's folder, with ``/``.
 
-        The name is used as it is if it is a file, else as the end of a path. A name without a file
+        The name is used unchanged if it is a file, else as the end of a path. A name without a file
         is returned below the first folder of images, for the message about it.
 
         Args:

@@ -292,7 +292,7 @@ def _mat_people(path: Path, root: Path, images: str, quarantine: Quarantine) -> 
 
 
 class _FaultError(Exception):
-    """A damaged person: what is wrong, and the field."""
+    """Fault of a damaged person, and its field."""
 
     def __init__(self, what: str, field: str) -> None:
         super().__init__(what)

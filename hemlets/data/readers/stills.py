@@ -311,7 +311,7 @@ def image_folder(root: Path, *candidates: str) -> str:
 
 
 def in_folder(folder: str, name: object) -> str:
-    """Prefix an image's name with its folder; a faulty name stays as it is, for the message."""
+    """Prefix an image's name with its folder; a faulty name is unchanged, for the message."""
     text = name if isinstance(name, str) else ""
     return text if image_fault(text) else folder + text
 

@@ -66,7 +66,7 @@ def build_benchmark(
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Render a benchmark into a folder, or finish one that was interrupted, and check it.
+    """Render a benchmark into a folder, or resume an interrupted rendering, and check it.
 
     Raises:
         ConfigError: There is none of that name.

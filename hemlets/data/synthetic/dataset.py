@@ -60,7 +60,7 @@ def build_open_data(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> None:
-    """Render a data version into a folder, or finish one that was interrupted.
+    """Render a data version into a folder, or resume an interrupted rendering.
 
     The bytes do not depend on the number of workers or on interruptions. Existing shards are
     reused; a missing shard is rendered again.

@@ -56,7 +56,7 @@ def decode_reduced(data: bytes, shrink: float, *, where: str) -> tuple[npt.NDArr
     except cv2.error:
         pixels = None
     if pixels is None:
-        return decode_image(data, where=where), 1  # which tells what is wrong
+        return decode_image(data, where=where), 1  # raises the error with the cause
     if factor > 1:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     return np.asarray(pixels, np.uint8), factor

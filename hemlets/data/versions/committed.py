@@ -35,7 +35,7 @@ class VersionStore(Protocol):
         ...
 
     def export(self, workspace: Workspace, version: str) -> Path:
-        """Check a version out into a folder of its own."""
+        """Check a version out into a separate folder."""
         ...
 
 

@@ -74,7 +74,7 @@ def ingest(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> IngestResult:
-    """Make a data version of a dataset, or finish one that was interrupted.
+    """Make a data version of a dataset, or resume an interrupted ingest.
 
     Unusable rows are left out and listed in ``quarantine.jsonl``.
 

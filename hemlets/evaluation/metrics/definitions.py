@@ -24,8 +24,8 @@ class Metric:
         label: short title for tables, without the unit.
         phrase: name within a sentence.
         better: which direction is better; empty for a reference value.
-        meaning: what it measures, as full sentences.
-        kind: what it is measured on.
+        meaning: description in full sentences.
+        kind: kind of the measured object.
     """
 
     key: str

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 _SMALL = 8
-"""Up to this side of its output, a large kernel's gradient goes by pairs of pixels."""
+"""Largest output side at which a large kernel's gradient is computed by pairs of pixels."""
 
 
 class _Context(FunctionCtx):
@@ -89,7 +89,7 @@ def _by_pairs(gradient_BCHW: Tensor, x_BCHW: Tensor, kernel: int, stride: int, p
 
 
 def depthwise(x_BCHW: Tensor, weight_C1KK: Tensor, stride: int, padding: int) -> Tensor:
-    """Convolve each channel of a bfloat16 image with a kernel of its own."""
+    """Depthwise convolution of a bfloat16 image."""
     result: Tensor = _Depthwise.apply(  # type: ignore[no-untyped-call]
         x_BCHW, weight_C1KK, stride, padding
     )

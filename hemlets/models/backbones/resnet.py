@@ -1,6 +1,6 @@
 """ResNet-18 and ResNet-50 (He et al. 2016) under torchvision's parameter names.
 
-They are written here because torchvision's extension can't be imported beside a CPU
+They are written here because torchvision's extension can't be imported with a CPU
 build of torch; with the same names, ImageNet weights that a user has load strictly.
 """
 

@@ -18,7 +18,7 @@ class VolumeSpec:
         crop_px: Side of the square crop.
         cells: Voxels along x and along y.
         depth_cells: Voxels along z; None means as many as along x: the paper's cubic volume.
-        depth_range_mm: Depth spans ± this around the pelvis, whatever the crop's scale.
+        depth_range_mm: Depth spans ± this around the pelvis, independently of the crop's scale.
     """
 
     crop_px: int

@@ -202,7 +202,7 @@ def draw_tile(tile: Tile, tile_px: int) -> Image:
             cv2.rectangle(picture, first.tolist(), last.tolist(), colour, width, cv2.LINE_8)
     width = max(1, tile_px // 120)
     visible = np.asarray(tile.visible, bool)
-    # Most datasets don't say what is hidden; nobody annotates a person of whom nothing is seen.
+    # Most datasets don't annotate visibility; nobody annotates an invisible person.
     hidden = ~visible & (visible & valid).any()
     _draw_skeleton(picture, joints, valid, hidden, width)
     _draw_relations(picture, joints, valid, tile)
