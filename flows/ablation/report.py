@@ -69,7 +69,7 @@ def markdown(study: Study, rows: Sequence[Row], *, seeds: int, picture: str) -> 
         [
             "# Evidence for and against HEMlets",
             "",
-            f"<!-- Written by `hemlets ablate` from the rows of {len(rows)} runs. -->",
+            f"<!-- Written by python -m flows.ablation --page from {len(rows)} runs. -->",
             "",
             f"{supervision_sentence(rows)} {variants_sentence(rows)}",
             "",
@@ -96,6 +96,8 @@ def markdown(study: Study, rows: Sequence[Row], *, seeds: int, picture: str) -> 
             "people of the test split, whose motions are far from all others.",
             "",
             budget_sentence(rows),
+            "",
+            "`hemlets ablate` does all of this again, and goes on where it was stopped.",
             "",
             "Differences are those to the first row of a table, with the 95 % interval of "
             f"Student's t over pairs of equal seeds. An interval from fewer than {ENOUGH_PAIRS} "

@@ -155,6 +155,14 @@ def test_the_last_frames_of_every_clip_are_scored_and_not_learnt_from(
     }
 
 
+def test_a_quarter_of_a_clip_is_held_out_to_the_frame(people: Annotations) -> None:
+    columns = {f.name: people.column(f.name).copy() for f in FIELDS}
+    columns["clip"][:] = "walk+run"
+    columns["frame"][:] = np.arange(60)
+    held_out = Study(held_out_share=0.25).held_out(Annotations.from_columns(columns))
+    assert np.array_equal(held_out, np.arange(60) >= 45)
+
+
 def test_held_out_people_teach_nothing(data: Path, folder: Path) -> None:
     """Labels of theirs may be anything."""
     bench = _bench(data, folder)
