@@ -314,7 +314,13 @@ def open_source(
                 where=f"--gold {gold}",
                 remedy="make a data version of the pictures first: hemlets annotate export",
             )
-        require_pictures(folder)
+        unread = require_pictures(folder)
+        if unread:
+            typer.echo(
+                f"{folder}: {len(unread)} photos such as {unread[0]} can't be read and are left "
+                "out; convert them to JPEG",
+                err=True,
+            )
         log = log_of(photo_source(folder), folder)
         chosen = None if queue is None else read_queue(queue)
         return log, PhotoTasks(folder, log, queue=chosen), folder

@@ -46,6 +46,8 @@ BUDGET_VARIABLE = "HEMLETS_SERVING_BUDGET_S"
 refused."""
 
 _CHUNK = 8
+_FIRST = 2.4
+"""Times the budget that a batch's first request may take: its worker is killed after 3."""
 
 _log = logging.getLogger(__name__)
 
@@ -187,6 +189,7 @@ class PoseHandler:
         *,
         deadline: float = math.inf,
         at_least: int = 0,
+        last: float = math.inf,
     ) -> list[BodyEstimate | Exception]:
         """Predict all requests as a batch; if that fails, one by one.
 
@@ -194,13 +197,14 @@ class PoseHandler:
             requests: Request of each person.
             deadline: Time of ``time.monotonic()``. No prediction is started after it, nor one that
                 would end after it if it took as long as the longest before.
-            at_least: Number of first requests that are predicted regardless of the deadline.
+            at_least: Number of first requests that have until ``last`` instead.
+            last: Deadline of those.
         """
         answers: list[BodyEstimate | Exception] = []
         longest_s = 0.0
         for start in range(0, len(requests), _CHUNK):
             begun = time.monotonic()
-            if start >= at_least and begun + longest_s > deadline:
+            if begun + longest_s > (last if start < at_least else deadline):
                 answers += [PutOffError()] * (len(requests) - start)
                 break
             chunk = requests[start : start + _CHUNK]
@@ -236,7 +240,8 @@ class PoseHandler:
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: _Context) -> list[str]:
         """Answer a batch; item i of the result belongs to request i."""
-        deadline = time.monotonic() + self.budget_s
+        begun = time.monotonic()
+        deadline = begun + self.budget_s
         decoded: list[Decoded | Exception] = []
         for i, fields in enumerate(data):
             try:
@@ -248,7 +253,8 @@ class PoseHandler:
         good = [item for item in decoded if isinstance(item, Decoded)]
         people = [person for item in good for person in item.people]
         first = len(good[0].people) if good else 0
-        predicted = iter(self.predict(people, deadline=deadline, at_least=first))
+        last = begun + _FIRST * self.budget_s
+        predicted = iter(self.predict(people, deadline=deadline, at_least=first, last=last))
         return [self._answer(i, item, predicted, context) for i, item in enumerate(decoded)]
 
     def _answer(

@@ -48,26 +48,31 @@ def open_pictures(folder: Path) -> Pictures:
     return LoggedPictures(folder) if is_log else Photographs(folder)
 
 
-def require_pictures(folder: Path) -> None:
-    """Refuse a folder without pictures.
+def require_pictures(folder: Path) -> list[str]:
+    """Refuse a folder without pictures; return the names of those that can't be read.
 
     Raises:
         ConfigError: There are neither photographs nor logged images.
         DataError: A file of the log can't be read.
     """
-    from hemlets.inference.images import SUFFIXES
+    from hemlets.inference.images import SUFFIXES, unread_photos
 
     pictures = open_pictures(folder)
+    unread = unread_photos(folder)
     if next(pictures.names(), None) is not None:
-        return
+        return unread
     if isinstance(pictures, LoggedPictures):
         raise ConfigError(
             "the prediction log has no images",
             where=folder,
             remedy=f"serve with {IMAGES_VARIABLE}=1",
         )
+    but = f" that can be read, but {len(unread)} such as {unread[0]}" if unread else ""
     raise ConfigError(
-        "there are no photos in this folder", where=folder, expected=", ".join(SUFFIXES)
+        f"there are no photos in this folder{but}",
+        where=folder,
+        expected=", ".join(SUFFIXES),
+        remedy="convert them to JPEG" if unread else None,
     )
 
 

@@ -128,6 +128,11 @@ def to_photo(source: object) -> Photo:
     )
 
 
+def unread_photos(folder: Path) -> list[str]:
+    """Names of a folder's photographs whose format can't be read, such as HEIC."""
+    return sorted(p.name for p in folder.iterdir() if p.suffix.lower() in _UNREAD_SUFFIXES)
+
+
 def several(source: object) -> Iterator[object] | None:
     """Iterate over a folder, list or generator of photographs; None for a single one.
 

@@ -261,7 +261,7 @@ def _parse_boxes(value: Any, where: str, most: int | None) -> tuple[Box, ...]:
     if not isinstance(value, list | tuple) or not (1 <= len(value) <= limit or most is None):
         counted = isinstance(value, list | tuple)
         raise InputError(
-            f"boxes is a list of {len(value)}" if counted else "boxes is not a list of boxes",
+            f"boxes is not a list of boxes{f': it holds {len(value)}' if counted else ''}",
             where=where,
             expected=f"1 to {most} of {BOX_FORM}" if most else f"a list of {BOX_FORM}",
         )

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from annotate.cli import open_source
+from hemlets.annotation.pictures import require_pictures
 from hemlets.annotation.simulate import label_tasks
 from hemlets.cli import main
 from hemlets.data.table import Annotations
@@ -127,3 +129,18 @@ def test_a_wrong_source_is_named(
 ) -> None:
     assert main(words) in (1, 2)
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("beside", [[], ["a.jpg"]], ids=["alone", "beside a JPEG"])
+def test_photos_that_cant_be_read_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], beside: list[str]
+) -> None:
+    for name in ["b.heic", "c.HEIC", *beside]:
+        Image.new("RGB", (64, 64)).save(tmp_path / name, "JPEG")
+    if beside:
+        assert require_pictures(tmp_path) == ["b.heic", "c.HEIC"]
+        return
+    assert main(["annotate", str(tmp_path)]) == 2
+    shown = capsys.readouterr().err
+    assert "2 such as b.heic" in shown
+    assert "convert them to JPEG" in shown

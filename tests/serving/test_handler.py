@@ -333,7 +333,15 @@ class TestBudget:
         allowed = [person.second_look for person in people]
         assert allowed == [True] * 8 + [False] * (MOST_BOXES - 8)
 
-    def test_the_first_request_is_answered_however_long_it_takes(
+    def test_a_first_request_that_would_cost_the_worker_its_life_is_put_off(
+        self, slow: PoseHandler, context: Context, picture: bytes
+    ):
+        slow.budget_s = 6.0
+        many = json.dumps([[0, 0, 30, 30]] * MOST_BOXES).encode()
+        slow.handle([{"image": picture, "boxes": many}], context)
+        assert context.status == {0: 503}
+
+    def test_the_first_request_may_take_longer_than_the_budget(
         self, slow: PoseHandler, context: Context, picture: bytes
     ):
         many = json.dumps([[0, 0, 30, 30]] * MOST_BOXES).encode()
