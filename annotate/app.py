@@ -210,5 +210,5 @@ def _shown_task(position: int, task: Task) -> dict[str, Any]:
 
 
 def _id(task: Task) -> str:
-    """Name of a task for a page, which shows nothing of its source."""
+    """Hash a task's name, so that the page does not reveal its source."""
     return hashlib.sha256(task.name.encode()).hexdigest()[:24]

@@ -1,4 +1,4 @@
-"""``hemlets annotate``: label people in a browser, and what comes of the labels."""
+"""``hemlets annotate``: label people in a browser; report, export and queue."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _LabelByDefault(TyperGroup):
     """``hemlets annotate PATH`` is ``hemlets annotate label PATH``."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Take a first word that is no command as the path to label."""
+        """Treat a first word that is no command as the path to label."""
         if args and args[0] not in self.commands:
             return _LABEL, self.commands[_LABEL], args
         return super().resolve_command(ctx, args)
@@ -286,7 +286,7 @@ def open_source(
     gold: str | None = None,
     queue: Path | None = None,
 ) -> tuple[AnswerStore, PhotoTasks | VersionTasks, Path]:
-    """The log, the tasks and the folder of what a command names.
+    """Open the answer log, the tasks and the folder of a source.
 
     Raises:
         ConfigError: No data version, photographs or prediction log, or nothing to label.
@@ -334,7 +334,7 @@ def open_source(
 
 
 def _access(host: str, port: int) -> tuple[Access, str]:
-    """Whom the server answers, and the address to open."""
+    """Return the access rules of a host and the address to open."""
     from annotate.security import LOOPBACK, Access
 
     if host in LOOPBACK:
@@ -348,7 +348,7 @@ def _access(host: str, port: int) -> tuple[Access, str]:
 
 
 def _prepare(folder: Path, log: Path, model: Path | None) -> subprocess.Popen[bytes]:
-    """Let the model look at the images, in a process of its own: the page stays quick."""
+    """Run the model over the images in a separate process, so that the page stays fast."""
     words = [sys.executable, "-m", "hemlets.annotation.prepare", str(folder), str(log)]
     if model is not None:
         words.append(str(model))

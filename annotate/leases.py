@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import Final
 
 LEASE_S: Final = 120.0
-"""Silence of an annotator after which others get their images."""
+"""Seconds without a request after which an annotator's leases expire."""
 _MOST: Final = 4
-"""Leases of an annotator at once, one for each open tab; the oldest ends first."""
+"""Largest number of leases of an annotator, one per open tab; the oldest expires first."""
 
 
 class Leases:
-    """Tasks that annotators have on screen.
+    """Tracks which annotator has which task on screen.
 
     Args:
         clock: Monotonic, seconds.
@@ -43,7 +43,7 @@ class Leases:
             return True
 
     def is_held(self, task: str, annotator: str) -> bool:
-        """Whether another annotator has the task on screen."""
+        """Return whether another annotator holds the task."""
         with self._lock:
             return self._is_held(task, annotator)
 

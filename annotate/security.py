@@ -1,4 +1,4 @@
-"""Who may talk to the server: pages of its own, on this machine or with the token.
+"""Access control: only the server's own page, on this machine or with the token.
 
 - The Host header must name the server: a foreign name that resolves to this machine (DNS
   rebinding) is refused.
@@ -40,7 +40,7 @@ _HEADERS: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """What a server accepts.
+    """Rules for accepting requests.
 
     Attributes:
         hosts: Names of the server in the Host header, without the port; empty for any.
@@ -54,13 +54,13 @@ class Access:
 
 
 class Guard:
-    """ASGI middleware that answers what `Access` does not accept by itself."""
+    """ASGI middleware that rejects requests which `Access` does not allow."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app, self._access = app, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or hand it on."""
+        """Reject a request or pass it to the application."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)

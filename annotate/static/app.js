@@ -1,6 +1,6 @@
 // The page: one person at a time, one part lit at a time, each answer safe before the next part.
 
-import { get, pending, post, Refused } from "./net.js";
+import { get, loadImage, pending, post, Refused, whenSilent } from "./net.js";
 import { sketch } from "./sketch.js";
 import { View } from "./view.js";
 
@@ -13,6 +13,8 @@ opening?.catch?.(() => {});
 const [words, setup] = await Promise.all([
   fetch("static/strings.json").then((answer) => answer.json()), get("setup"),
 ]);
+
+whenSilent((silent) => notice(silent ? words.server_gone : null));
 
 const text = (name, values = {}) => words[name].replace(/\{(\w+)\}/g, (_, key) => values[key]);
 const joint = (number) => words.joint_names[setup.joints[number]];
@@ -51,6 +53,9 @@ const stage = new View($("stage"), {
   },
 });
 const loupe = new View($("loupe"), { bones: setup.bones, names });
+new ResizeObserver(() => {
+  document.body.style.setProperty("--stage-bottom", `${stage.root.getBoundingClientRect().bottom}px`);
+}).observe(stage.root);
 
 // --- tasks and images, loaded ahead ---
 
@@ -58,11 +63,8 @@ function load(position, given = null) {
   if (!loaded.has(position)) {
     loaded.set(position, (async () => {
       const task = given ?? await get("task", { position, annotator });
-      const image = new Image();
-      image.src = task.image;
-      const close = new Image();
-      close.src = task.image;
-      try { await Promise.all([image.decode(), close.decode()]); } catch { task.gone = true; }
+      const image = new Image(), close = new Image();
+      task.gone = !await loadImage(task.image, [image, close]);
       return { task, image, close };
     })());
     loaded.get(position).catch(() => loaded.delete(position));
@@ -159,6 +161,8 @@ function render() {
   stage.set({ ...drawn, moving });
   loupe.set({ ...skeleton(), lit: one });
   closer();
+  // On a narrow screen the enlarged part lies over the picture, above or below the part itself.
+  document.body.classList.toggle("below", litMiddle()[1] < stage.root.clientHeight / 2);
   if (stage.image) stage.image.alt = text("picture", values);
   $("part").textContent = values.part;
   $("place").textContent = text("part_of", { number: all.indexOf(question) + 1, total: all.length });
@@ -211,6 +215,13 @@ function renderParts() {
   });
   const lit = list.children[question];
   list.scrollTo({ left: lit.offsetLeft - list.clientWidth / 2 + lit.clientWidth / 2 });
+}
+
+// The middle of the part in question on the screen.
+function litMiddle() {
+  const { joints } = skeleton(), { parent, child } = setup.questions[question];
+  const [[ax, ay], [bx, by]] = [stage.screen(joints[parent]), stage.screen(joints[child])];
+  return [(ax + bx) / 2, (ay + by) / 2];
 }
 
 // The enlarged part: a square about it.
@@ -400,7 +411,7 @@ function step(by) {
 }
 
 function zoom(factor) {
-  if (factor === null) { stage.zoomed = 1; stage.fit(); } else stage.zoom(factor);
+  if (factor === null) { stage.zoomed = 1; stage.fit(); } else if (current) stage.zoom(factor, ...litMiddle());
 }
 
 let nudged = null;

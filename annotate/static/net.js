@@ -5,11 +5,50 @@ let secret = document.querySelector("meta[name=page]").content;
 
 export class Refused extends Error {}
 
+const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+let onSilence = () => {};
+
+// Call `what` with true while the server does not answer, and with false when it does again.
+export function whenSilent(what) { onSilence = what; }
+
+// Fetch, again and again while the server does not answer.
+async function patiently(address, options) {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      const answer = await fetch(address, options);
+      if (attempt) onSilence(false);
+      return answer;
+    } catch {
+      onSilence(true);
+      await wait(Math.min(250 * 2 ** attempt, 2000));
+    }
+  }
+}
+
 export async function get(path, values = {}) {
   const query = new URLSearchParams(values).toString();
-  const answer = await fetch(`api/${path}${query ? `?${query}` : ""}`, { cache: "no-store" });
+  const answer = await patiently(`api/${path}${query ? `?${query}` : ""}`, { cache: "no-store" });
   if (!answer.ok) throw new Refused(await reason(answer));
   return answer.json();
+}
+
+// Load an image into elements; whether it is there. A server that does not answer is waited for.
+export async function loadImage(address, elements) {
+  for (;;) {
+    for (const element of elements) element.src = address;
+    try {
+      await Promise.all(elements.map((element) => element.decode()));
+      return true;
+    } catch {
+      const answer = await patiently(address, { cache: "reload" });
+      if (!answer.ok || !(await decodes(answer))) return false;
+      for (const element of elements) element.removeAttribute("src");
+    }
+  }
+}
+
+async function decodes(answer) {
+  try { (await createImageBitmap(await answer.blob())).close(); return true; } catch { return false; }
 }
 
 // The server made another secret when it was started anew; its page has it.
@@ -25,8 +64,6 @@ async function reason(answer) {
     return typeof detail === "string" ? detail : detail.map((one) => one.msg).join(", ");
   } catch { return text || answer.statusText; }
 }
-
-const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 // Post an event until it is acknowledged; `late` is called while the server does not answer.
 export async function post(event, late) {

@@ -1,4 +1,4 @@
-"""Labels by people: tasks, the log of answers, agreement, the study of quality, what comes next.
+"""Labels by people: tasks, the answer log, agreement, the quality study, the queue.
 
 The web page over it is the package ``annotate``.
 """

@@ -1,4 +1,4 @@
-"""Several annotators: agreement, and one label of each question."""
+"""Agreement of annotators, and aggregation of their votes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Item = tuple[str, str]
 """A task and a question."""
 
 _SURE: Final = 0.75
-"""Probability from which Dawid–Skene's label counts; below it is Unknown."""
+"""Smallest posterior probability of a Dawid–Skene label; below it, the label is Unknown."""
 _ROUNDS: Final = 200
 _CHANGE: Final = 1e-7
 _SMOOTHING: Final = 0.5
-"""Answers of each kind that every annotator is taken to have given before."""
+"""Pseudo-count of each answer per annotator."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decided:
-    """One label of each item.
+    """One label per item.
 
     Attributes:
         labels: F, B or U.
@@ -38,7 +38,7 @@ class Decided:
 
 
 def votes_of(labelled: Iterable[Labelled]) -> dict[Item, dict[str, str]]:
-    """Labels by item and annotator."""
+    """Collect labels by item and annotator."""
     votes: dict[Item, dict[str, str]] = defaultdict(dict)
     for one in labelled:
         for question, label in one.labels.items():
@@ -47,7 +47,7 @@ def votes_of(labelled: Iterable[Labelled]) -> dict[Item, dict[str, str]]:
 
 
 def decide_votes(votes: Mapping[Item, Mapping[str, str]], method: Method) -> Decided:
-    """One label of each item, by majority (a tie is Unknown) or by Dawid–Skene."""
+    """Aggregate votes to one label per item, by majority (a tie is Unknown) or Dawid–Skene."""
     labels = (
         {item: _majority(list(given.values())) for item, given in votes.items()}
         if method == "majority"
@@ -65,7 +65,7 @@ def _majority(given: Sequence[str]) -> str:
 
 
 def dawid_skene(votes: Mapping[Item, Mapping[str, str]]) -> dict[Item, str]:
-    """Labels by the annotators' estimated reliability (Dawid & Skene 1979, by EM).
+    """Aggregate votes by estimated annotator reliability (Dawid & Skene 1979, EM).
 
     The truth is F or B; an annotator answers F, B or U with probabilities of their own for each.
     A label whose probability is below `_SURE` is Unknown.
@@ -112,7 +112,7 @@ def dawid_skene(votes: Mapping[Item, Mapping[str, str]]) -> dict[Item, str]:
 
 
 def krippendorff_alpha(units: Iterable[Sequence[str]]) -> float:
-    """Krippendorff's α of nominal labels; NaN where nothing can be compared.
+    """Compute Krippendorff's α of nominal labels; NaN if no item has two labels.
 
     Args:
         units: Labels of each item; items with fewer than two are left out.
@@ -130,7 +130,7 @@ def krippendorff_alpha(units: Iterable[Sequence[str]]) -> float:
 
 
 def agreement(votes: Mapping[Item, Mapping[str, str]], *, unknown: bool) -> float:
-    """Krippendorff's α over items.
+    """Compute Krippendorff's α over items.
 
     Args:
         votes: Labels by item and annotator.

@@ -31,7 +31,7 @@ _NAME: Final = re.compile(r"[^\x00-\x1f\x7f,\"<>]{1,40}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
-    """One thing that an annotator did.
+    """One action of an annotator.
 
     Attributes:
         key: Unique; the same event sent again has the same key.
@@ -82,7 +82,7 @@ class State:
     revision: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Convert to JSON types."""
         return {
             "answers": self.answers,
             "joints": self.joints,
@@ -95,7 +95,7 @@ class State:
 
 
 def state_of(events: Iterable[Event], asked: Iterable[str], mode: Mode) -> State:
-    """The state after the events of one annotator on one task, in the log's order.
+    """Replay one annotator's events on one task, in log order.
 
     Args:
         events: Of this annotator and task.
@@ -130,7 +130,7 @@ def state_of(events: Iterable[Event], asked: Iterable[str], mode: Mode) -> State
 
 
 def _swap(state: State, mode: Mode) -> None:
-    """Exchange left and right: an answer stays with the segment that it was given for."""
+    """Swap left and right; each answer stays with its segment in the image."""
     state.flags ^= {"swapped"}
     turned = {"F": "B", "B": "F", "U": "U"}
     answers = {}
@@ -144,7 +144,7 @@ def _swap(state: State, mode: Mode) -> None:
 
 
 def require_sound(event: Event, mode: Mode) -> None:
-    """Refuse an event that no page of ours sends.
+    """Refuse an event that the page cannot have sent.
 
     Raises:
         InputError: A field is none of what it may be.
@@ -166,7 +166,7 @@ def require_sound(event: Event, mode: Mode) -> None:
 
 
 def require_name(annotator: str) -> str:
-    """The name of an annotator without outer spaces.
+    """Validate an annotator's name and strip outer spaces.
 
     Raises:
         InputError: Empty, too long, or with characters that a label file can't hold.

@@ -123,7 +123,7 @@ def export_version(
 
 
 def _agreed(labelled: Sequence[Labelled]) -> list[Labelled]:
-    """Without people whom most did not find, and without those who see the sides otherwise."""
+    """Drop people whom most annotators marked absent, and annotators outvoted on left and right."""
     by_task: dict[str, list[Labelled]] = defaultdict(list)
     for one in labelled:
         by_task[one.task].append(one)
@@ -142,7 +142,7 @@ def _agreed(labelled: Sequence[Labelled]) -> list[Labelled]:
 
 
 def _labels(labelled: Sequence[Labelled], decided: Decided, method: Method) -> list[FbiLabel]:
-    """All annotators' labels, which ingest counts; or Dawid–Skene's."""
+    """Return all annotators' labels (ingest counts the votes), or the Dawid–Skene labels."""
     if method == "majority":
         return [
             FbiLabel(sample_id=o.task, part=part, label=label, annotator=o.annotator, time=o.given,
@@ -163,7 +163,7 @@ def _labels(labelled: Sequence[Labelled], decided: Decided, method: Method) -> l
 
 
 def _corrected(task: Task, labelled: Sequence[Labelled]) -> Task:
-    """The task with the skeleton of its annotators: the mean place of each joint they moved."""
+    """Return the task with corrected joints: the mean position over annotators."""
     turned = bool(labelled) and "swapped" in labelled[0].state.flags
     order = list(FLIP_JOINTS) if turned else list(range(len(JOINTS)))
     joints, valid = task.joints_J2[order].astype(np.float32), task.valid_J[order].copy()
@@ -175,7 +175,7 @@ def _corrected(task: Task, labelled: Sequence[Labelled]) -> Task:
 
 
 def _stage_version(source: Path, corrected: Mapping[str, Task], staging: Path) -> None:
-    """The rows that were labelled, with their skeletons, over the version's own images."""
+    """Stage the labelled rows with corrected skeletons, and link the version's shards."""
     table = Annotations.read(source / TABLE)
     rows = table.take(np.array([table.row_of[name] for name in corrected], np.int64))
     columns: dict[str, Any] = {f.name: rows.column(f.name).copy() for f in FIELDS}
@@ -189,7 +189,7 @@ def _stage_version(source: Path, corrected: Mapping[str, Task], staging: Path) -
 def _stage_photos(
     tasks: PhotoTasks, corrected: Mapping[str, Task], staging: Path
 ) -> tuple[str, ...]:
-    """A table and shards of photographs; returns tasks whose photograph is gone."""
+    """Stage a table and shards of photographs; return tasks whose photograph is missing."""
     names: list[str] = []
     images: list[bytes] = []
     gone: list[str] = []

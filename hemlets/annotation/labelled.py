@@ -1,4 +1,4 @@
-"""What annotators made of tasks: labels with times, read from the log."""
+"""Annotators' results per task: labels with times, read from the log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hemlets.annotation.store import AnswerStore
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """A task as one annotator left it.
+    """One annotator's result for a task.
 
     Attributes:
         task: Name of the sample.
@@ -37,7 +37,7 @@ class Labelled:
 
 
 def read_labelled(store: AnswerStore, asked: Mapping[str, list[str]]) -> list[Labelled]:
-    """Read all tasks of the log that are still among the tasks, in the order of their begin.
+    """Read the results of all known tasks, in the order in which they were started.
 
     Args:
         store: The log.

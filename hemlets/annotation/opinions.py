@@ -1,4 +1,4 @@
-"""What a model thinks of a person's parts, and how sure it is: for the page and for the queue."""
+"""A model's predicted relations of a person and their uncertainty, for the page and the queue."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Array = npt.NDArray[Any]
 Box = tuple[float, float, float, float]
 
 LABELS: Final = ("B", "U", "F")
-"""By the second axis of the probabilities: relation −1, 0 and +1."""
+"""Labels along the last axis of the probabilities: relation −1, 0 and +1."""
 
 _WIDER: Final = 1.2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Opinion:
-    """A model's opinion of a person.
+    """A model's prediction of a person's relations.
 
     Attributes:
         probability_K3: Of Backward, level and Forward for each part.
@@ -52,7 +52,7 @@ class Opinion:
         return float(np.mean(views))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; the features to three digits."""
+        """Convert to JSON types, features rounded to three digits."""
         labels = np.array(LABELS)[self.probability_K3.argmax(1)]
         return {
             "relations": {p.name: str(label) for p, label in zip(PARTS, labels, strict=True)},
@@ -64,7 +64,7 @@ class Opinion:
 
 
 def divergence(first_K3: Array, second_K3: Array) -> float:
-    """Jensen–Shannon divergence of two opinions, mean over parts, nats."""
+    """Compute the Jensen–Shannon divergence of two predictions, mean over parts, nats."""
     middle = _entropy((first_K3 + second_K3) / 2)
     return float((middle - (_entropy(first_K3) + _entropy(second_K3)) / 2).mean())
 
@@ -75,7 +75,7 @@ def _entropy(probability_K3: Array) -> Array:
 
 
 def relation_probabilities(depth_BJD: Array, cell_mm: float, limit_K: Array) -> Array:
-    """Probabilities (B, 14, 3) of Backward, level and Forward from the joints' depths.
+    """Compute probabilities (B, 14, 3) of Backward, level and Forward from depth marginals.
 
     Parent and child count as independent.
 
@@ -101,7 +101,7 @@ def relation_probabilities(depth_BJD: Array, cell_mm: float, limit_K: Array) -> 
 def opinions(
     predictor: Predictor, images_HW3: Sequence[npt.NDArray[np.uint8]], boxes: Sequence[Box]
 ) -> list[Opinion]:
-    """The model's opinion of one person an image."""
+    """Predict the relations of one person per image."""
     if not images_HW3:
         return []
     card = predictor.card

@@ -23,23 +23,23 @@ class Pictures(Protocol):
     """Pictures by name. A name is a relative path; a row of a log follows its file."""
 
     def names(self) -> Iterator[str]:
-        """Names in their order."""
+        """Yield names in order."""
 
     def image(self, name: str) -> npt.NDArray[np.uint8]:
-        """RGB, (H, W, 3).
+        """Read the picture: RGB, (H, W, 3).
 
         Raises:
             HemletsError: The picture is absent or no image.
         """
 
     def digest(self, name: str) -> str:
-        """SHA-256 of the stored bytes."""
+        """Return the SHA-256 of the stored bytes."""
 
     def box(self, name: str) -> Box | None:
-        """The person's box where it is known, pixels; else a detector finds the people."""
+        """Return the person's box in pixels; None if a detector has to find the people."""
 
     def group(self, name: str) -> str:
-        """Name shared by pictures that are alike: a clip."""
+        """Return the name of the group of similar pictures, e.g. a clip."""
 
 
 def open_pictures(folder: Path) -> Pictures:
@@ -83,28 +83,28 @@ class Photographs:
         self.folder = folder
 
     def names(self) -> Iterator[str]:
-        """File names."""
+        """Yield file names."""
         from hemlets.inference.images import SUFFIXES
 
         with os.scandir(self.folder) as entries:
             yield from sorted(e.name for e in entries if Path(e.name).suffix.lower() in SUFFIXES)
 
     def image(self, name: str) -> npt.NDArray[np.uint8]:
-        """RGB, upright."""
+        """Read the photograph: RGB, upright."""
         from hemlets.inference.images import read_photo
 
         return read_photo(self._path(name))
 
     def digest(self, name: str) -> str:
-        """SHA-256 of the file."""
+        """Return the SHA-256 of the file."""
         return hashlib.sha256(self._path(name).read_bytes()).hexdigest()
 
     def box(self, name: str) -> Box | None:
-        """None: a detector finds the people."""
+        """Return None: a detector finds the people."""
         return None
 
     def group(self, name: str) -> str:
-        """The photograph itself: it may show several people."""
+        """Return the photograph itself: it may show several people."""
         return name
 
     def _path(self, name: str) -> Path:
@@ -121,7 +121,7 @@ class LoggedPictures:
         self._read = lru_cache(maxsize=_CACHED_FILES)(self._uncached)
 
     def names(self) -> Iterator[str]:
-        """``DATE/HOUR/FILE.parquet/ROW``, oldest first."""
+        """Yield ``DATE/HOUR/FILE.parquet/ROW``, oldest first."""
         for path in log_files(self.folder):
             file = path.relative_to(self.folder).as_posix()
             for row, (image, _) in enumerate(self._read(file)):
@@ -129,21 +129,21 @@ class LoggedPictures:
                     yield f"{file}/{row}"
 
     def image(self, name: str) -> npt.NDArray[np.uint8]:
-        """RGB."""
+        """Read the image: RGB."""
         from hemlets.data.table import decode_image
 
         return decode_image(self._row(name)[0], where=name)
 
     def digest(self, name: str) -> str:
-        """SHA-256 of the JPEG."""
+        """Return the SHA-256 of the JPEG."""
         return hashlib.sha256(self._row(name)[0]).hexdigest()
 
     def box(self, name: str) -> Box | None:
-        """The box that the request named or the detector found."""
+        """Return the box of the request or of the detector."""
         return self._row(name)[1]
 
     def group(self, name: str) -> str:
-        """The hour: requests that follow each other show the same people."""
+        """Return the hour: consecutive requests show the same people."""
         return name.rsplit("/", 2)[0]
 
     def _row(self, name: str) -> tuple[bytes, Box | None]:

@@ -1,4 +1,4 @@
-"""Let a model look at what is labelled, ahead of the annotators: a process of its own.
+"""Run a model over the images to be labelled, in a separate process.
 
 ``python -m hemlets.annotation.prepare SOURCE LOG [MODEL]`` finds the people of photographs or of a
 prediction log, and gives the model's opinion of everybody. It goes on where it stopped.
@@ -36,7 +36,7 @@ _STANDING: Final = (
 
 
 def prepare(source: Path, store: AnswerStore, model: Model) -> None:
-    """Find people and give opinions, until all is looked at.
+    """Detect people and predict their relations, until all images are done.
 
     Args:
         source: A data version, a folder of photographs, or a prediction log.
@@ -49,7 +49,7 @@ def prepare(source: Path, store: AnswerStore, model: Model) -> None:
             store.add_opinions({name: opinion.to_json() for name, opinion in part.items()})
     else:
         _look_at_pictures(source, store, model)
-    store.note(PREPARED, "yes")
+    store.set_metadata(PREPARED, "yes")
 
 
 def disagreements(
@@ -67,7 +67,7 @@ def disagreements(
 
 
 def _looks(tasks: Tasks, known: set[str], model: Model) -> Iterator[dict[str, Opinion]]:
-    """Yield opinions of everybody who is not known, in batches."""
+    """Yield predictions of all tasks without one, in batches."""
     from hemlets.annotation.opinions import opinions
 
     rows = (tasks.task(position) for position in range(len(tasks)))
@@ -132,7 +132,7 @@ def _contents(image: Any, digest: str, boxes: Any, found: list[Opinion]) -> list
 
 
 def main(words: list[str]) -> None:
-    """Run the process: the source, the log and, if there is one, the model's folder."""
+    """Run the process. Arguments: source, answer log, optionally the model folder."""
     from hemlets.core.processes import die_with_parent
     from hemlets.inference.model import Model
 
@@ -141,7 +141,7 @@ def main(words: list[str]) -> None:
     os.nice(5)
     source, log, *model = words
     with AnswerStore(Path(log), source=None) as store:
-        store.note(PREPARED, "no")
+        store.set_metadata(PREPARED, "no")
         try:
             prepare(Path(source), store, Model.load(model[0] if model else None))
         except HemletsError as error:

@@ -41,7 +41,7 @@ MODES: Final[dict[str, tuple[Question, ...]]] = {"fbi": FBI, "ordinal": ORDINAL}
 
 
 def _mirrored(questions: tuple[Question, ...]) -> dict[str, tuple[str, bool]]:
-    """By question: that of the other side, and whether its two joints are in reverse order."""
+    """Map each question to its mirror image, and whether its joint order is reversed."""
     by_pair = {(q.parent, q.child): q.name for q in questions}
     found = {}
     for question in questions:

@@ -84,7 +84,7 @@ def candidates(
 
 
 def groups_of_version(table: Annotations) -> dict[str, Group]:
-    """Subject and clip of each person of a data version's training split."""
+    """Return subject and clip of each person of a version's training split."""
     train = np.flatnonzero(table.column("split").astype(str) == SPLIT)
     return {
         str(table.sample_id[row]): (str(table.subject[row]), str(table.clip[row])) for row in train
@@ -92,12 +92,12 @@ def groups_of_version(table: Annotations) -> dict[str, Group]:
 
 
 def groups_of_pictures(tasks: PhotoTasks, people: Iterable[FoundPerson]) -> dict[str, Group]:
-    """Group of each person of photographs or of a log: no subject is known."""
+    """Return the group of each person of photographs or of a log; subjects are unknown."""
     return {person.task: ("", tasks.pictures.group(person.photo)) for person in people}
 
 
 def choose(found: Candidates, count: int, labelled: Iterable[str] = ()) -> list[str]:
-    """Names of the people to label next, the most useful first.
+    """Choose the people to label next, most useful first.
 
     Args:
         found: Who may be labelled.
@@ -147,13 +147,13 @@ def choose(found: Candidates, count: int, labelled: Iterable[str] = ()) -> list[
 
 
 def write_queue(path: Path, names: Iterable[str]) -> None:
-    """Write a queue, whole or not at all: a name a line."""
+    """Write a queue atomically, one name per line."""
     with atomic_path(path) as scratch:
         scratch.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
 
 
 def read_queue(path: Path) -> list[str]:
-    """Names of samples, one a line; each counts once.
+    """Read sample names, one per line, without duplicates.
 
     Raises:
         ConfigError: The file can't be read, or names nothing.

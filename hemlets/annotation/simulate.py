@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemlets.annotation.answers import Event
-from hemlets.annotation.questions import FBI
+from hemlets.annotation.questions import MODES
 from hemlets.annotation.store import AnswerStore
 from hemlets.data.weak_labels import Annotator
 
@@ -24,7 +24,7 @@ def label_tasks(
     name: str,
     rng: np.random.Generator,
 ) -> None:
-    """Answer all parts of tasks.
+    """Answer all questions of tasks; a level pair is answered Unknown.
 
     Args:
         store: Gets the answers.
@@ -35,9 +35,11 @@ def label_tasks(
     """
     joints = np.stack(list(joints_J3_mm.values()))
     known = ~np.isnan(joints).any(-1)
-    relations = rates.label(np.nan_to_num(joints), known, rng, scheme="fbi")
-    letters = {1: "F", -1: "B"}
-    asked = [question.name for question in FBI]
+    questions = MODES[store.mode]
+    pairs = [int(q.parent) for q in questions], [int(q.child) for q in questions]
+    relations = rates.label(np.nan_to_num(joints), known, rng, scheme=store.mode, pairs=pairs)
+    letters = {1: "F", -1: "B", 0: "U"}
+    asked = [question.name for question in questions]
     milliseconds = np.round(1000 * _SECONDS * rng.lognormal(0, 0.4, relations.values_NK.shape))
     store.add_many(
         (

@@ -1,4 +1,4 @@
-"""The log of answers: SQLite, append-only, on disk before anybody hears that it is.
+"""The answer log: SQLite, append-only; an answer is on disk before it is acknowledged.
 
 Beside the log the file has what can be computed again: people found in photographs, the model's
 opinions, and which tasks each annotator has finished.
@@ -21,7 +21,7 @@ from hemlets.core.errors import DataError, InputError, WorkspaceError
 
 VERSION: Final = "1"
 PREPARED: Final = "prepared"
-"""Note that says "yes" when the model has looked at everything."""
+"""Metadata key; "yes" when the model has processed all images."""
 _WAIT_S: Final = 20.0
 
 _SCHEMA: Final = """
@@ -106,7 +106,7 @@ class AnswerStore:
         for name, value in (("version", VERSION), ("source", source)):
             if value is None:
                 continue
-            found = self._agreed(name, value)
+            found = self._ensure_metadata(name, value)
             if found != value:
                 self._base.close()
                 raise DataError(
@@ -116,20 +116,20 @@ class AnswerStore:
                     remedy="name another file with --store",
                 )
 
-    def _agreed(self, name: str, value: str) -> str:
-        """What the file notes under a name; ``value`` becomes it where there is nothing."""
-        if not self.noted(name):
+    def _ensure_metadata(self, name: str, value: str) -> str:
+        """Return a metadata value; set it to ``value`` if absent."""
+        if not self.metadata(name):
             with self._writing() as base:
                 base.execute("INSERT OR IGNORE INTO about VALUES (?, ?)", (name, value))
-        return self.noted(name)
+        return self.metadata(name)
 
-    def note(self, name: str, value: str) -> None:
-        """Note a value under a name."""
+    def set_metadata(self, name: str, value: str) -> None:
+        """Set a metadata value."""
         with self._writing() as base:
             base.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
 
-    def noted(self, name: str) -> str:
-        """The value under a name; empty without one."""
+    def metadata(self, name: str) -> str:
+        """Return a metadata value; empty if absent."""
         rows = self._rows("SELECT value FROM about WHERE name = ?", (name,))
         return str(rows[0][0]) if rows else ""
 
@@ -209,7 +209,7 @@ class AnswerStore:
         return Added(state, events[place - 1].number if place else 0)
 
     def state(self, task: str, annotator: str, asked: Iterable[str]) -> State:
-        """State of a task for an annotator."""
+        """Return the state of a task for an annotator."""
         with self._lock:
             return state_of(self._events(self._base, task, annotator), asked, self.mode)
 
@@ -222,7 +222,7 @@ class AnswerStore:
         return map(_event, rows.fetchall())
 
     def events(self) -> Iterator[Event]:
-        """All events of the mode, in order."""
+        """Yield all events of the mode in order."""
         last = 0
         while rows := self._rows(
             f"SELECT {_EVENT} FROM answers WHERE mode = ? AND number > ? ORDER BY number "
@@ -233,7 +233,7 @@ class AnswerStore:
             last = rows[-1][-1]
 
     def tasks(self) -> list[str]:
-        """Tasks of which there are events."""
+        """Return the names of tasks with events."""
         return [row[0] for row in self._rows("SELECT DISTINCT task FROM answers")]
 
     def closed(self, tasks: Sequence[str], annotator: str, *, votes: int = 0) -> set[str]:
@@ -251,7 +251,7 @@ class AnswerStore:
         }  # fmt: skip
 
     def count_finished(self, annotator: str) -> int:
-        """How many tasks an annotator has finished."""
+        """Count the tasks that an annotator finished."""
         return int(
             self._rows(
                 "SELECT count(*) FROM finished WHERE annotator = ? AND mode = ?",
@@ -260,7 +260,7 @@ class AnswerStore:
         )
 
     def add_people(self, people: Iterable[FoundPerson]) -> None:
-        """Add people of photographs, after those that are there."""
+        """Append people found in photographs."""
         with self._writing() as base:
             base.executemany(
                 "INSERT OR IGNORE INTO people VALUES (?, ?, ?, ?)",
@@ -268,45 +268,45 @@ class AnswerStore:
             )
 
     def count_people(self) -> int:
-        """How many people were found so far."""
+        """Count the people found so far."""
         return int(self._rows("SELECT count(*) FROM people")[0][0])
 
     def people_between(self, start: int, end: int) -> list[str]:
-        """Tasks at the positions from ``start`` to before ``end``."""
+        """Return task names at the positions ``start`` to ``end``, exclusive."""
         query = "SELECT task FROM people WHERE position >= ? AND position < ? ORDER BY position"
         return [row[0] for row in self._rows(query, (start, end))]
 
     def person(self, position: int) -> FoundPerson | None:
-        """The person at a position."""
+        """Return the person at a position."""
         rows = self._rows("SELECT * FROM people WHERE position = ?", (position,))
         return _person(rows[0]) if rows else None
 
     def people(self) -> Iterator[FoundPerson]:
-        """All people found so far."""
+        """Yield the people found so far."""
         for row in self._rows("SELECT * FROM people ORDER BY position"):
             yield _person(row)
 
     def photos(self) -> set[str]:
-        """Photographs that were looked at."""
+        """Return the names of processed photographs."""
         return {row[0] for row in self._rows("SELECT DISTINCT photo FROM people")}
 
     def add_opinions(self, opinions: dict[str, dict[str, Any]]) -> None:
-        """Set the model's opinions by task."""
+        """Store the model's predictions by task."""
         rows = [(task, json.dumps(content)) for task, content in opinions.items()]
         with self._writing() as base:
             base.executemany("INSERT OR REPLACE INTO opinions VALUES (?, ?)", rows)
 
     def opinion(self, task: str) -> dict[str, Any] | None:
-        """The model's opinion of a task; None where it has none yet."""
+        """Return the model's prediction of a task; None if there is none yet."""
         rows = self._rows("SELECT content FROM opinions WHERE task = ?", (task,))
         return dict(json.loads(rows[0][0])) if rows else None
 
     def tasks_with_opinion(self) -> set[str]:
-        """Tasks of which the model has an opinion."""
+        """Return the names of tasks with a prediction."""
         return {row[0] for row in self._rows("SELECT task FROM opinions")}
 
     def opinions(self) -> dict[str, dict[str, Any]]:
-        """The model's opinions by task."""
+        """Return the model's predictions by task."""
         return {task: json.loads(text) for task, text in self._rows("SELECT * FROM opinions")}
 
 

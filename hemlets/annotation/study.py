@@ -27,7 +27,7 @@ PAPER: Final = {
 
 EDGES_DEG: Final = tuple(float(edge) for edge in range(0, 91, 10))
 _HASTY_MS: Final = 200
-"""Nobody sees a part and judges it in less."""
+"""Shortest plausible time of an answer, milliseconds."""
 _BLOCKS: Final = 5
 
 Array = npt.NDArray[Any]
@@ -42,12 +42,12 @@ class Share:
 
     @property
     def mean(self) -> float | None:
-        """The share; None of nothing."""
+        """The share; None without data."""
         return self.hits / self.of if self.of else None
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Lower and upper end; 0 and 1 of nothing."""
+        """Lower and upper bound; 0 and 1 without data."""
         if not self.of:
             return 0.0, 1.0
         z = 1.959964
@@ -57,7 +57,7 @@ class Share:
         return float(max(middle - half, 0)), float(min(middle + half, 1))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Convert to JSON types."""
         low, high = self.interval
         return {"mean": self.mean, "low": low, "high": high, "hits": self.hits, "of": self.of}
 
@@ -71,7 +71,7 @@ class Rates:
     seconds: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Convert to JSON types."""
         return {
             "error": self.error.to_json(), "skip": self.skip.to_json(), "seconds": self.seconds,
         }  # fmt: skip
@@ -79,7 +79,7 @@ class Rates:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Study:
-    """What the answers show.
+    """Results of the study.
 
     Attributes:
         mode: Which questions were asked.
@@ -120,7 +120,7 @@ class Study:
     unknown: dict[str, Share]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Convert to JSON types."""
 
         def plain(value: Any) -> Any:
             if isinstance(value, Rates | Share):
@@ -170,7 +170,7 @@ class _Answers:
         self.ms, self.looked = np.array(columns[5]), np.array(columns[6], bool)
 
     def rates(self, chosen: Any) -> Rates:
-        """Rates of the answers that a mask selects."""
+        """Compute the rates of the answers that a mask selects."""
         if not len(self.tilt):
             return Rates(error=Share(hits=0, of=0), skip=Share(hits=0, of=0), seconds=None)
         label, right, ms = self.label[chosen], self.right[chosen], self.ms[chosen]
@@ -238,7 +238,7 @@ def study(labelled: Sequence[Labelled], truth: Mapping[str, Array], mode: Mode) 
 def _learning(
     frames: Sequence[Labelled], truth: Mapping[str, Array], mode: Mode
 ) -> list[tuple[Rates, float | None]]:
-    """Rates and mean seconds an image by fifths of each annotator's frames, in their order."""
+    """Compute rates and mean seconds per image for each fifth of an annotator's frames in order."""
     blocks: list[list[Labelled]] = [[] for _ in range(_BLOCKS)]
     for name in {one.annotator for one in frames}:
         own = sorted((o for o in frames if o.annotator == name), key=lambda one: one.order)
@@ -269,7 +269,7 @@ def _dominant(labelled: Sequence[Labelled], name: str) -> Share:
 
 
 def suspicions(found: Study) -> list[str]:
-    """What about an annotator's answers says that nobody looked; empty where nothing does."""
+    """List signs that an annotator did not look at the images."""
     said = []
     for name, hasty in found.hasty.items():
         if hasty.of >= 28 and (hasty.mean or 0) > 0.2:
@@ -284,7 +284,7 @@ def suspicions(found: Study) -> list[str]:
 
 
 def measured_rates(found: Study) -> str:
-    """Measured rates in the TOML form of `hemlets.data.weak_labels`.
+    """Format the measured rates as TOML for `hemlets.data.weak_labels`.
 
     A bin of tilt without an answer is joined to the next steeper one; the last to the one before.
     """

@@ -27,7 +27,7 @@ from hemlets.data.table import Annotations, ShardReader, encode_jpeg
 from hemlets.data.versions.writer import SHARDS, TABLE
 
 GOLD_EVERY: Final = 13
-"""One frame with 3D truth in so many, as in section 5.2 (1,000 of 13,000)."""
+"""One frame with 3D truth per this many tasks, as in section 5.2 (1,000 of 13,000)."""
 
 SPLITS: Final = ("train", "validation")
 """Splits that are labelled: the gate and the test judge models and are never touched."""
@@ -70,11 +70,11 @@ class Task:
     found: bool = True
 
     def asked(self, mode: Mode) -> list[str]:
-        """Names of the questions whose two joints have places."""
+        """Return the names of questions whose joints both have a position."""
         return [q.name for q in MODES[mode] if self.valid_J[q.parent] and self.valid_J[q.child]]
 
     def corrected(self, state: State) -> Task:
-        """The task with an annotator's skeleton: left and right exchanged, then joints moved."""
+        """Return the task with an annotator's corrections: sides swapped, then joints moved."""
         order = list(FLIP_JOINTS if "swapped" in state.flags else range(N_JOINTS))
         joints, valid = self.joints_J2[order].copy(), self.valid_J[order].copy()
         for name, place in state.joints.items():
@@ -95,17 +95,17 @@ class Tasks(Protocol):
     def __len__(self) -> int: ...
 
     def task(self, position: int) -> Task:
-        """The task at a position."""
+        """Return the task at a position."""
 
     def names(self, start: int, end: int) -> list[str]:
-        """Names of the tasks from ``start`` to before ``end``."""
+        """Return task names at the positions ``start`` to ``end``, exclusive."""
 
     def image(self, position: int) -> bytes:
-        """Its image as JPEG, at most `SCREEN_PX` long."""
+        """Return its image as JPEG, at most `SCREEN_PX` long."""
 
 
 def read_table(folder: Path) -> Annotations:
-    """The columns of a data version's table that labelling needs.
+    """Read the columns of a data version's table that labelling needs.
 
     Raises:
         DataError: There is no such table, or it is damaged.
@@ -168,19 +168,19 @@ class VersionTasks:
         return len(self._refs)
 
     def task(self, position: int) -> Task:
-        """The task at a position."""
+        """Return the task at a position."""
         number, row = map(int, self._refs[position])
         return self._at(number, row)
 
     def names(self, start: int, end: int) -> list[str]:
-        """Names of the tasks from ``start`` to before ``end``."""
+        """Return task names at the positions ``start`` to ``end``, exclusive."""
         return [self._name(number, row) for number, row in self._refs[start:end].tolist()]
 
     def _name(self, number: int, row: int) -> str:
         return (_GOLD if number else "") + str(self.tables[number].sample_id[row])
 
     def named(self, names: Iterable[str]) -> dict[str, Task]:
-        """Tasks of the data version by name, without frames that were mixed in from another."""
+        """Return tasks of the data version by name, without mixed-in frames."""
         rows = self.tables[0].row_of
         return {name: self._at(0, rows[name]) for name in names if name in rows}
 
@@ -197,7 +197,7 @@ class VersionTasks:
         )
 
     def image(self, position: int) -> bytes:
-        """The image as JPEG.
+        """Return the image as JPEG.
 
         Raises:
             DataError: The shard is not there any more.
@@ -210,7 +210,7 @@ class VersionTasks:
         return _for_screen(data, max(int(table.image_width[row]), int(table.image_height[row])))
 
     def asked(self, names: Iterable[str], mode: Mode) -> dict[str, list[str]]:
-        """Questions by task, of mixed-in frames, too."""
+        """Return questions by task, mixed-in frames included."""
         found = {}
         for name in names:
             number = int(name.startswith(_GOLD) and len(self.tables) > 1)
@@ -220,7 +220,7 @@ class VersionTasks:
         return found
 
     def truth(self) -> dict[str, Array]:
-        """By task with 3D truth: joints (18, 3) in millimetres, NaN where they are not known."""
+        """Return joints (18, 3) by task with 3D truth, millimetres, NaN where unknown."""
         found = {}
         for number, table in enumerate(self.tables):
             known = np.flatnonzero(table.valid3d.any(1))
@@ -266,10 +266,10 @@ class PhotoTasks:
     @property
     def growing(self) -> bool:
         """Whether the model still looks for people."""
-        return self._queued is None and self._store.noted(PREPARED) != "yes"
+        return self._queued is None and self._store.metadata(PREPARED) != "yes"
 
     def names(self, start: int, end: int) -> list[str]:
-        """Names of the tasks from ``start`` to before ``end``."""
+        """Return task names at the positions ``start`` to ``end``, exclusive."""
         if self._queued is None:
             return self._store.people_between(start, end)
         return [name for _, name in self._queued[start:end]]
@@ -282,20 +282,20 @@ class PhotoTasks:
         return found
 
     def task(self, position: int) -> Task:
-        """The task at a position."""
+        """Return the task at a position."""
         return self._task(self._person(position))
 
     def named(self, names: Iterable[str]) -> dict[str, Task]:
-        """Tasks by name."""
+        """Return tasks by name."""
         wanted = set(names)
         return {p.task: self._task(p) for p in self._store.people() if p.task in wanted}
 
     def asked(self, names: Iterable[str], mode: Mode) -> dict[str, list[str]]:
-        """Questions by task."""
+        """Return questions by task."""
         return {name: task.asked(mode) for name, task in self.named(names).items()}
 
     def truth(self) -> dict[str, Array]:
-        """Nothing: photographs have no 3D."""
+        """Return nothing: photographs have no 3D truth."""
         return {}
 
     def _task(self, person: FoundPerson) -> Task:
@@ -313,7 +313,7 @@ class PhotoTasks:
         )
 
     def image(self, position: int) -> bytes:
-        """The photograph as JPEG.
+        """Return the photograph as JPEG.
 
         Raises:
             InputError: It is not there any more, or is no image.
@@ -321,7 +321,7 @@ class PhotoTasks:
         return self._image(self._person(position).photo)
 
     def photo(self, name: str) -> bytes:
-        """The photograph of a task as JPEG.
+        """Return the photograph of a task as JPEG.
 
         Raises:
             InputError: It is not there any more.
@@ -338,7 +338,7 @@ def photo_source(folder: Path) -> str:
 
 
 def shrunk(image_HW3: npt.NDArray[np.uint8], longest: int) -> npt.NDArray[np.uint8]:
-    """The image with its longer side at most ``longest`` pixels."""
+    """Shrink an image to a longer side of at most ``longest`` pixels."""
     import cv2
 
     height, width = image_HW3.shape[:2]
@@ -365,7 +365,7 @@ def _usable(table: Annotations) -> npt.NDArray[np.bool_]:
 
 
 def _queued(table: Annotations, usable: set[int], queue: Iterable[str]) -> Array:
-    """Rows of a queue's samples; those that are not there or not to be labelled are left out."""
+    """Return the rows of a queue's samples; unknown and unusable ones are left out."""
     rows = (table.row_of.get(name) for name in queue)
     return np.array([row for row in rows if row in usable], np.int64)
 

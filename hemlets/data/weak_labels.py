@@ -5,6 +5,7 @@ Shape suffixes: N people, J 18 joints, K 14 parts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
@@ -25,9 +26,16 @@ DEFAULT: Final = Path(__file__).with_name("weak_labels.toml")
 """The paper's rates where stated, else assumptions."""
 
 
-def tilts_deg(joints_NJ3_mm: Array) -> npt.NDArray[np.float64]:
-    """Compute the angles between parts and the image plane, (N, 14), 0 to 90°."""
-    part_NK3 = joints_NJ3_mm[:, PART_CHILD].astype(np.float64) - joints_NJ3_mm[:, PART_PARENT]
+Pairs = tuple[Sequence[int], Sequence[int]]
+"""First and second joints of the questions: parents and children of parts."""
+
+_PARTS: Final = (PART_PARENT, PART_CHILD)
+
+
+def tilts_deg(joints_NJ3_mm: Array, pairs: Pairs = _PARTS) -> npt.NDArray[np.float64]:
+    """Compute the angles between parts and the image plane, (N, K), 0 to 90°."""
+    first, second = (list(joints) for joints in pairs)
+    part_NK3 = joints_NJ3_mm[:, second].astype(np.float64) - joints_NJ3_mm[:, first]
     in_plane = np.hypot(part_NK3[..., 0], part_NK3[..., 1])
     return np.degrees(np.arctan2(np.abs(part_NK3[..., 2]), in_plane))
 
@@ -62,7 +70,13 @@ class Annotator(Config):
         return self
 
     def label(
-        self, joints_NJ3_mm: Array, valid_NJ: Array, rng: np.random.Generator, *, scheme: Scheme
+        self,
+        joints_NJ3_mm: Array,
+        valid_NJ: Array,
+        rng: np.random.Generator,
+        *,
+        scheme: Scheme,
+        pairs: Pairs = _PARTS,
     ) -> Relations:
         """Draw the labels of one annotator for people whose 3D joints are known.
 
@@ -73,9 +87,11 @@ class Annotator(Config):
             valid_NJ: (N, 18) mask of known joints.
             rng: Three numbers are drawn for each part, independently of the rates.
             scheme: Named as the source of the relations.
+            pairs: What is asked: the 14 parts, or other pairs of joints.
         """
-        tilt_NK = tilts_deg(joints_NJ3_mm)
-        depth_NK = joints_NJ3_mm[:, PART_PARENT, 2] - joints_NJ3_mm[:, PART_CHILD, 2]
+        first, second = (list(joints) for joints in pairs)
+        tilt_NK = tilts_deg(joints_NJ3_mm, pairs)
+        depth_NK = joints_NJ3_mm[:, first, 2] - joints_NJ3_mm[:, second, 2]
         forward_NK = np.where(depth_NK > 0, 1, -1)
         bins_NK = np.searchsorted(self.tilt_deg[1:-1], tilt_NK, side="right")
         skips_NK, errs_NK, which_NK = rng.random((3, *tilt_NK.shape))
@@ -87,7 +103,7 @@ class Annotator(Config):
             # One or two steps on in the cycle of -1, 0 and +1.
             other_NK = (true_NK + 1 + np.where(which_NK < 0.5, 1, 2)) % 3 - 1
             answer_NK = np.where(wrong_NK, other_NK, true_NK)
-        known_NK = valid_NJ[:, PART_PARENT] & valid_NJ[:, PART_CHILD]
+        known_NK = valid_NJ[:, first] & valid_NJ[:, second]
         known_NK = known_NK & (skips_NK >= np.array(self.skip)[bins_NK])
         values_NK = np.where(known_NK, answer_NK, 0).astype(np.int8)
         return Relations(values_NK=values_NK, valid_NK=known_NK, source=scheme)

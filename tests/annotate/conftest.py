@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -26,62 +27,74 @@ def joints_of(rng: np.random.Generator, count: int) -> np.ndarray:
     return rng.normal(0, 300, (count, 18, 3)) + np.array([0, 0, 4_000.0])
 
 
+def _blocks(rng: np.random.Generator, side: int) -> np.ndarray:
+    coarse = rng.integers(0, 255, (side // 8, side // 8, 3), np.uint8)
+    return np.kron(coarse, np.ones((8, 8, 1), np.uint8))
+
+
+def write_version(
+    folder: Path,
+    people: int = 6,
+    *,
+    with_3d: int = 0,
+    split: str = "train",
+    prefix: str = "sample",
+    side: int = 96,
+    noise: bool = False,
+) -> Path:
+    """Write a data version of plain pictures: its people, of whom the last ``with_3d`` have 3D."""
+    rng = np.random.default_rng(people * 7 + with_3d)
+    names = [f"{prefix}/{number}" for number in range(people)]
+    pictures = [
+        encode_jpeg(
+            _blocks(rng, side)
+            if noise
+            else np.full((side, side, 3), 40 + 11 * number % 200, np.uint8)
+        )
+        for number in range(min(people, 8))
+    ]
+    joints3d = joints_of(rng, people)
+    known = np.zeros((people, 18), bool)
+    known[people - with_3d :] = True
+    joints2d = side * (0.5 + joints3d[..., :2] / 2_400)
+    hashes = [hashlib.sha256(picture).hexdigest() for picture in pictures]
+    table = Annotations.from_columns(
+        {
+            "sample_id": names, "source": ["test"] * people, "split": [split] * people,
+            "subject": [f"person-{number % 5}" for number in range(people)],
+            "clip": [f"clip-{number}" for number in range(people)],
+            "family": ["family"] * people, "frame": np.arange(people),
+            "shard": ["train-00000.arrow"] * people, "shard_row": np.arange(people),
+            "image_hash": [hashes[number % len(hashes)] for number in range(people)],
+            "image_width": np.full(people, side), "image_height": np.full(people, side),
+            "box_xyxy": np.tile([4.0, 4, side - 4, side - 4], (people, 1)),
+            "joints2d_px": joints2d, "joints3d_mm": np.where(known[..., None], joints3d, 0),
+            "valid2d": np.ones((people, 18), bool), "valid3d": known,
+            "visible": np.ones((people, 18), bool), "truncated": np.zeros((people, 18), bool),
+            "camera": np.tile([200.0, 200, 48, 48], (people, 1)),
+            "camera_valid": np.zeros(people, bool),
+            "relations": np.zeros((people, 14), np.int8),
+            "relations_valid": np.zeros((people, 14), bool),
+            "theta": np.zeros((people, 24, 3)), "betas": np.zeros((people, 10)),
+            "transl_mm": np.zeros((people, 3)), "smpl_valid": np.zeros(people, bool),
+            "transl_valid": np.zeros(people, bool), "mask": [b""] * people,
+        }
+    )  # fmt: skip
+    ShardWriter.write(
+        folder / "shards" / "train-00000.arrow",
+        names,
+        [pictures[number % len(pictures)] for number in range(people)],
+    )
+    table.write(folder / "annotations.parquet")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def make_version(tmp_path_factory: pytest.TempPathFactory) -> MakeVersion:
-    """Writes a data version of plain pictures: its people, of whom the last ``with_3d`` have 3D."""
+    """Writes data versions; see `write_version`."""
 
-    def make(
-        people: int = 6,
-        *,
-        with_3d: int = 0,
-        split: str = "train",
-        prefix: str = "sample",
-        side: int = 96,
-        shards: int = 1,
-    ) -> Path:
-        folder = tmp_path_factory.mktemp("version") / "data"
-        rng = np.random.default_rng(people * 7 + with_3d)
-        names = [f"{prefix}/{number}" for number in range(people)]
-        pictures = [
-            encode_jpeg(np.full((side, side, 3), 40 + 11 * number % 200, np.uint8))
-            for number in range(min(people, 8))
-        ]
-        joints3d = joints_of(rng, people)
-        known = np.zeros((people, 18), bool)
-        known[people - with_3d :] = True
-        joints2d = side * (0.5 + joints3d[..., :2] / 2_400)
-        import hashlib
-
-        hashes = [hashlib.sha256(picture).hexdigest() for picture in pictures]
-        table = Annotations.from_columns(
-            {
-                "sample_id": names, "source": ["test"] * people, "split": [split] * people,
-                "subject": [f"person-{number % 5}" for number in range(people)],
-                "clip": [f"clip-{number}" for number in range(people)],
-                "family": ["family"] * people, "frame": np.arange(people),
-                "shard": ["train-00000.arrow"] * people, "shard_row": np.arange(people),
-                "image_hash": [hashes[number % len(hashes)] for number in range(people)],
-                "image_width": np.full(people, side), "image_height": np.full(people, side),
-                "box_xyxy": np.tile([4.0, 4, side - 4, side - 4], (people, 1)),
-                "joints2d_px": joints2d, "joints3d_mm": np.where(known[..., None], joints3d, 0),
-                "valid2d": np.ones((people, 18), bool), "valid3d": known,
-                "visible": np.ones((people, 18), bool), "truncated": np.zeros((people, 18), bool),
-                "camera": np.tile([200.0, 200, 48, 48], (people, 1)),
-                "camera_valid": np.zeros(people, bool),
-                "relations": np.zeros((people, 14), np.int8),
-                "relations_valid": np.zeros((people, 14), bool),
-                "theta": np.zeros((people, 24, 3)), "betas": np.zeros((people, 10)),
-                "transl_mm": np.zeros((people, 3)), "smpl_valid": np.zeros(people, bool),
-                "transl_valid": np.zeros(people, bool), "mask": [b""] * people,
-            }
-        )  # fmt: skip
-        ShardWriter.write(
-            folder / "shards" / "train-00000.arrow",
-            names,
-            [pictures[number % len(pictures)] for number in range(people)],
-        )
-        table.write(folder / "annotations.parquet")
-        return folder
+    def make(*arguments: Any, **more: Any) -> Path:
+        return write_version(tmp_path_factory.mktemp("version") / "data", *arguments, **more)
 
     return make
 

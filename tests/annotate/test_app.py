@@ -305,3 +305,27 @@ def test_a_request_costs_the_same_among_100_000_images(
         http.get("/api/next", params={"annotator": "anna", "after": position - 1})
         sizes.append((len(page.content), len(asked)))
     assert sizes[0] == sizes[1]
+
+
+def test_a_folder_of_10_000_photographs_opens_at_the_last_open_one(tmp_path: Path) -> None:
+    from hemlets.annotation.pictures import open_pictures, require_pictures
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    names = [f"{number:05}.jpg" for number in range(10_000)]
+    for name in names:
+        (folder / name).touch()
+    require_pictures(folder)
+    assert list(open_pictures(folder).names()) == names
+    tasks, store = photo_tasks(folder, tmp_path / "log.sqlite", names)
+    store.add_many(
+        (
+            Event(key=f"done-{number:05}", task=f"photos/{name}/0", annotator="anna", kind="done")
+            for number, name in enumerate(names[:-1])
+        ),
+        [question.name for question in FBI],
+    )
+    http = testclient.TestClient(make_app(tasks, store, Access()), base_url="http://127.0.0.1")
+    opened = http.get("/api/open?annotator=anna").json()
+    assert (opened["position"], opened["finished"], opened["total"]) == (9_999, 9_999, 10_000)
+    assert len(str(opened)) < 2_000, "the page gets one image, not all"

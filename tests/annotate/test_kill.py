@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import multiprocessing
+import os
 import random
 import re
 import socket
@@ -25,7 +26,27 @@ from hemlets.core.ports import free_port
 from .conftest import MakeVersion
 
 KILLS = 50
+BROWSER_KILLS = int(os.environ.get("BROWSER_KILLS", "4"))
+"""Seconds each: 50 are for a run by hand."""
 
+# A page that answers by itself, and remembers what the server has acknowledged.
+BY_ITSELF = """
+const real = window.fetch;
+window.acknowledged = [];
+window.fetch = async (address, options) => {
+  const answer = await real(address, options);
+  if (String(address).endsWith("api/answer") && answer.ok) {
+    const { key, question, value } = JSON.parse(options.body);
+    window.acknowledged.push([key, question, value]);
+  }
+  return answer;
+};
+setInterval(() => {
+  if (document.body?.dataset.position === undefined) return;
+  const key = "fbu"[Math.floor(3 * Math.random())];
+  window.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+}, 40);
+"""
 
 pytest.importorskip("fastapi")
 
@@ -169,3 +190,43 @@ def test_no_acknowledged_answer_is_lost_or_doubled_when_the_server_is_killed(
         assert own <= one.sent
         # What was on its way when the server died may be stored or not; nothing else.
         assert len(own) - len(one.acknowledged) in (0, 1)
+
+
+@pytest.mark.services
+def test_two_browsers_lose_and_double_no_answer_when_the_server_is_killed(
+    make_version: MakeVersion, tmp_path: Path, browser: Any
+) -> None:
+    path = tmp_path / "log.sqlite"
+    server = Command(make_version(60), path)
+    server.start()
+    pages = []
+    for name in ("anna", "ben"):
+        page = browser.new_context().new_page()
+        page.add_init_script(f"localStorage.setItem('hemlets-annotator', '{name}');{BY_ITSELF}")
+        page.goto(f"http://127.0.0.1:{server.port}/")
+        pages.append(page)
+
+    def acknowledged() -> list[list[str]]:
+        return [one for page in pages for one in page.evaluate("window.acknowledged")]
+
+    chance = random.Random(5)
+    for _ in range(BROWSER_KILLS):
+        enough = len(acknowledged()) + chance.randint(2, 8)
+        until = time.monotonic() + 300
+        while len(acknowledged()) < enough:
+            assert time.monotonic() < until, "the pages do not get on"
+        time.sleep(chance.uniform(0.0, 0.05))
+        server.kill()
+        server.start()
+    heard = acknowledged()
+    for page in pages:
+        assert page.evaluate("window.acknowledged.length"), "both pages got on"
+        page.context.close()
+    server.kill()
+    with AnswerStore(path, source=None) as log:
+        events = {event.key: event for event in log.events()}
+        assert len(events) == len(list(log.events())), "an answer is doubled"
+    print(f"{BROWSER_KILLS} kills, {len(heard)} answers acknowledged, {len(events)} stored")
+    for key, question, value in heard:
+        assert key in events, f"{key} was acknowledged and is lost"
+        assert (events[key].question, events[key].value) == (question, value)

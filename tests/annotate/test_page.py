@@ -250,6 +250,23 @@ def test_an_open_page_goes_on_after_the_server_was_killed(
     assert page.page.locator("#notice").is_hidden()
 
 
+def test_an_image_is_waited_for_while_the_server_does_not_answer(
+    make_version: MakeVersion, serve: Callable[..., Server], contexts: Callable[..., Any]
+) -> None:
+    server = serve(make_version(), "--no-opinions")
+    page = Page(contexts(), server)
+    page.page.route("**/api/image*", lambda route: route.abort())
+    page.page.goto(server.address)
+    page.page.fill("#name", "anna")
+    page.press("Enter")
+    page.page.wait_for_selector("#notice:text('does not answer')")
+    page.page.unroute("**/api/image*")
+    page.at(0)
+    page.page.wait_for_selector("#notice", state="hidden")
+    assert page.page.locator("#empty").is_hidden(), "it is not said to be gone"
+    assert not page.faults
+
+
 def test_the_same_image_in_two_tabs_keeps_both_answers(
     make_version: MakeVersion, serve: Callable[..., Server], contexts: Callable[..., Any]
 ) -> None:

@@ -16,7 +16,7 @@ from hemlets.annotation.agreement import (
 )
 from hemlets.annotation.answers import Event
 from hemlets.annotation.labelled import Labelled, read_labelled
-from hemlets.annotation.questions import FBI
+from hemlets.annotation.questions import FBI, ORDINAL
 from hemlets.annotation.simulate import label_tasks
 from hemlets.annotation.store import AnswerStore
 from hemlets.annotation.study import Study, measured_rates, study, suspicions
@@ -59,6 +59,28 @@ def test_the_study_recovers_the_rates_of_a_simulated_annotator(simulated: Study)
     low, high = simulated.steep.skip.interval
     assert low < 0.08 < high
     assert simulated.steep.error.interval[1] < simulated.flat.error.interval[0]
+
+
+def test_ordinal_and_fbi_are_compared_by_the_same_study(simulated: Study, tmp_path: Path) -> None:
+    """Both schemes on the same people: rates are recovered; 91 pairs take 6.5 times as long."""
+    truth = people(60)
+    rates = read_annotators()["ordinal"].model_copy(update={"level_deg": None})
+    asked = [question.name for question in ORDINAL]
+    with AnswerStore(tmp_path / "log.sqlite", source="simulated", mode="ordinal") as store:
+        label_tasks(store, truth, rates, "robot", np.random.default_rng(2))
+        labelled = read_labelled(store, dict.fromkeys(truth, asked))
+    found = study(labelled, truth, "ordinal")
+    rate, share = rates.error[-1], found.steep.error
+    deviation = np.sqrt(rate * (1 - rate) / share.of)
+    assert abs(share.hits / share.of - rate) < 3.3 * deviation
+    assert found.steep.skip.hits == 0
+    assert found.steep.error.of == found.steep.skip.of
+    assert set(found.parts) == set(asked)
+    assert found.image_s is not None
+    assert simulated.image_s is not None
+    assert found.image_s["mean"] / simulated.image_s["mean"] == pytest.approx(91 / 14, rel=0.1)
+    page = annotation_html(found, source="people")
+    assert "1 minute" in page or "60" in page
 
 
 def test_another_annotator_is_seen_to_be_another(simulated: Study, tmp_path: Path) -> None:
