@@ -163,6 +163,13 @@ def test_a_quarter_of_a_clip_is_held_out_to_the_frame(people: Annotations) -> No
     assert np.array_equal(held_out, np.arange(60) >= 45)
 
 
+def test_the_studys_losses_are_the_papers_alone() -> None:
+    for arm in ARMS.values():
+        losses = Study().losses(arm)
+        assert (losses.alpha, losses.marginal, losses.posed_joints) == (0.05, 0.0, 0.0)
+        assert losses.supervision == arm.supervision
+
+
 def test_held_out_people_teach_nothing(data: Path, folder: Path) -> None:
     """Labels of theirs may be anything."""
     bench = _bench(data, folder)
