@@ -131,6 +131,8 @@ def test_another_champion_to_be_held_against_is_another_retraining(
 
 
 def test_so_is_the_first_after_a_model_was_withdrawn(workspace, profile, tmp_path) -> None:
+    # A champion of this profile's own would bring its key along.
+    registry.set_champion(workspace, register(workspace, tmp_path / "foreign", {}))
     first = retraining_key(workspace, profile)
     bad = register(workspace, tmp_path / "bad", {})
     registry.tag_version(workspace, bad, {registry.WITHDRAWN_TAG: "mirrored"})
