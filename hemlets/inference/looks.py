@@ -21,7 +21,7 @@ from torch import Tensor
 
 from hemlets.core.skeleton import Joint
 from hemlets.data.transforms import Crop
-from hemlets.models.codecs import VolumeSpec
+from hemlets.models.codecs import VolumeSpec, person_confidence
 from hemlets.models.crops import joints_in_images
 
 _LIMBS: Final = [
@@ -94,7 +94,7 @@ def look_again(
         allowed: Whether each person may be looked at again; everybody by default.
     """
     look = _in_groups(look, max(len(crops), _SMALLEST_GROUP))
-    sure_B = _mean_confidence(first)
+    sure_B, seen_B = _mean_confidence(first), _surer_half(first)
     again = [
         number for number in np.flatnonzero(unsure(first)).tolist()
         if allowed is None or allowed[number]
@@ -111,18 +111,20 @@ def look_again(
         ]
         glances = look([number for number, _ in asked], [crop for _, crop in asked])
         best = {number: sure_B[number] + _CLEARLY for number in turned}
+        halves = _surer_half(glances)
         for row, ((number, crop), sure) in enumerate(
             zip(asked, _mean_confidence(glances), strict=True)
         ):
-            if sure > best[number]:
+            if sure > best[number] and halves[row] > seen_B[number]:
                 best[number], seen[number] = sure, (crop, glances.rows([row]))
     closer = [_around_joints(*seen[number], volume) for number in again]
     second = look(again, closer)
     chosen = list(crops)
     values = [value.clone() for value in first]
+    halves = _surer_half(second)
     for row, sure in enumerate(_mean_confidence(second)):
         number = again[row]
-        if sure > sure_B[number]:
+        if sure > sure_B[number] and halves[row] > seen_B[number]:
             chosen[number] = closer[row]
             for value, better in zip(values, second, strict=True):
                 value[number] = better[row]
@@ -152,6 +154,15 @@ def upright(answer: NetworkAnswer, crops: Sequence[Crop]) -> Tensor:
 
 def _mean_confidence(answer: NetworkAnswer) -> npt.NDArray[np.floating]:
     return answer.confidence_BJ[:, _LIMBS].float().mean(1).cpu().numpy()
+
+
+def _surer_half(answer: NetworkAnswer) -> npt.NDArray[np.floating]:
+    """Mean confidence of the surer half of the joints.
+
+    In a portrait the limbs that are outside of the picture have none in any crop, and a turned
+    crop of it may be a little surer of them, and of nothing else.
+    """
+    return person_confidence(answer.confidence_BJ.float().cpu().numpy())
 
 
 def _around_joints(crop: Crop, answer: NetworkAnswer, volume: VolumeSpec) -> Crop:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from hemlets.core.skeleton import Joint
 from hemlets.data.transforms import Crop, square_crop
 from hemlets.inference import Predictor
 from hemlets.inference.looks import NetworkAnswer, look_again, upright
@@ -94,6 +95,29 @@ def test_a_second_look_that_is_less_sure_than_the_first_is_dropped() -> None:
     found, seen = look_again(crops, first, VOLUME, looker([], lambda *_: 0.39))
     assert found == crops
     assert torch.equal(seen.voxel_BJ3, first.voxel_BJ3)
+
+
+@pytest.mark.parametrize(("elsewhere", "turns"), [(0.7, True), (0.1, False)])
+def test_a_portrait_is_not_turned_for_limbs_outside_of_the_picture(
+    elsewhere: float, turns: bool
+) -> None:
+    """The turned crop is surer of the limbs; only where it is as sure of the rest it counts."""
+
+    def confidences(limbs: float, rest: float) -> NetworkAnswer:
+        known = torch.full((1, 18), rest)
+        known[:, [joint for joint in Joint if joint.name.endswith(("KNEE", "ANKLE", "HIP"))]] = (
+            limbs
+        )
+        return answer([0.0])._replace(confidence_BJ=known)
+
+    def look(numbers: Sequence[int], crops: Sequence[Crop]) -> NetworkAnswer:
+        parts = [confidences(0.7, elsewhere) for _ in numbers]
+        return NetworkAnswer(*map(torch.cat, zip(*parts, strict=True)))
+
+    crops, first = [square_crop(BOX, 256)], confidences(0.0, 0.6)
+    (crop,), seen = look_again(crops, first, VOLUME, look)
+    assert (crop != crops[0]) == turns
+    assert torch.equal(seen.confidence_BJ, first.confidence_BJ) != turns
 
 
 def test_the_root_is_turned_back_by_the_crops_turn() -> None:
