@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from hemlets.annotation.agreement import Decided, Item, Method, decide_votes, votes_of
 from hemlets.annotation.labelled import Labelled
@@ -34,6 +35,8 @@ from hemlets.data.versions.writer import SHARDS, TABLE
 ANSWERS: Final = "labels"
 """Folder of an exported version with the labels that it was made of."""
 _IN_A_SHARD: Final = 256
+
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +183,10 @@ def _stage_version(source: Path, corrected: Mapping[str, Task], staging: Path) -
     rows = table.take(np.array([table.row_of[name] for name in corrected], np.int64))
     columns: dict[str, Any] = {f.name: rows.column(f.name).copy() for f in FIELDS}
     for row, task in enumerate(corrected.values()):
+        moved = (task.joints_J2 != columns["joints2d_px"][row]).any(-1) & task.valid_J
+        size = np.array((task.width, task.height))
+        moved &= ((task.joints_J2 >= 0) & (task.joints_J2 <= size)).all(-1)
+        columns["box_xyxy"][row] = _grown(columns["box_xyxy"][row], task.joints_J2[moved])
         columns["joints2d_px"][row], columns["valid2d"][row] = task.joints_J2, task.valid_J
     Annotations.from_columns(columns).write(staging / TABLE)
     for name in sorted(set(map(str, rows.shard))):
@@ -213,6 +220,14 @@ def _stage_photos(
     return tuple(gone)
 
 
+def _grown(box_xyxy: Array, places_N2: Array) -> Array:
+    """Extend a box to contain positions: a detector's box may cut off hands and feet."""
+    if not len(places_N2):
+        return np.asarray(box_xyxy)
+    low, high = places_N2.min(0), places_N2.max(0)
+    return np.concatenate([np.minimum(box_xyxy[:2], low), np.maximum(box_xyxy[2:], high)])
+
+
 def _shard(number: int) -> str:
     return f"train-{number // _IN_A_SHARD:05d}.arrow"
 
@@ -239,7 +254,14 @@ def _photo_table(
             "source_image": [name.removeprefix("photos/") for name in photo],
             "image_hash": [hashlib.sha256(data).hexdigest() for data in images],
             "image_width": size[:, 0], "image_height": size[:, 1],
-            "box_xyxy": np.array([task.box_xyxy for task in tasks]) * scale[:, None],
+            "box_xyxy": np.stack(
+                [
+                    _grown(np.array(task.box_xyxy) * factor, joints_J2[seen])
+                    for task, factor, joints_J2, seen in zip(
+                        tasks, scale, joints_NJ2, valid & inside, strict=True
+                    )
+                ]
+            ),
             "box_source": ["detected"] * count,
             "joints2d_px": joints_NJ2, "joints3d_mm": np.zeros((count, joints, 3)),
             "valid2d": valid, "valid3d": np.zeros((count, joints), bool),

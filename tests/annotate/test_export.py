@@ -152,6 +152,7 @@ def test_photographs_become_a_version_and_those_that_are_gone_are_named(tmp_path
         image = np.full((1800, 2400, 3), 60 + 50 * number, np.uint8)
         (folder / name).write_bytes(encode_jpeg(image))
         joints = np.random.default_rng(number).uniform(600, 1500, (18, 2)).tolist()
+        joints[0] = [1900.0, 1700.0]  # Beyond the detector's box.
         content = {
             "width": 2400, "height": 1800, "box": [500, 400, 1600, 1600], "joints": joints,
             "hash": f"{number}" * 64, "found": True,
@@ -169,6 +170,7 @@ def test_photographs_become_a_version_and_those_that_are_gone_are_named(tmp_path
     assert relation(table, "photos/a.jpg/0", "head") == -1
     inside = (table.joints2d_px[0] >= 0) & (table.joints2d_px[0] <= table.image_width[0])
     assert inside.all(), "joints are those of the stored image"
+    assert (table.joints2d_px[0].max(0) <= table.box_xyxy[0, 2:] + 1e-3).all(), "the box has all"
 
 
 def test_a_label_file_edited_by_hand_loses_its_bad_lines_alone(tmp_path: Path) -> None:
