@@ -11,7 +11,8 @@ import asyncio
 import contextlib
 import inspect
 import os
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -110,11 +111,16 @@ def _tell(event: str, name: str, reasons: tuple[str, ...], facts: Mapping[str, A
         if page := url_for("flow-run", obj_id=flow_run.id):
             facts = {**facts, "page": page}
     emit(event, {"flow_run": name, "reasons": list(reasons), **facts})
-    for block in filter(None, os.environ.get(NOTIFY, "").split(",")):
+    for block in notification_blocks():
         try:
-            _notify(block.strip(), name, reasons, facts)
+            _notify(block, name, reasons, facts)
         except Exception as error:
-            log.warning("no notification was sent through %s: %s", block.strip(), error)
+            log.warning("no notification was sent through %s: %s", block, error)
+
+
+def notification_blocks() -> list[str]:
+    """The Prefect blocks that ``HEMLETS_NOTIFY`` lists."""
+    return [block.strip() for block in os.environ.get(NOTIFY, "").split(",") if block.strip()]
 
 
 def _notify(block: str, name: str, reasons: tuple[str, ...], facts: Mapping[str, Any]) -> None:
@@ -128,12 +134,10 @@ def _notify(block: str, name: str, reasons: tuple[str, ...], facts: Mapping[str,
     lines += [f"{key}: {'; '.join(value) if isinstance(value, list) else value}"
               for key, value in facts.items()]  # fmt: skip
     sent: Any = sender.notify("\n".join(lines), subject=f"hemlets: {name}")
-    if inspect.isawaitable(sent):
-        asyncio.run(_wait_for(sent))
-
-
-async def _wait_for(sent: Awaitable[None]) -> None:
-    await sent
+    if inspect.iscoroutine(sent):
+        # A notebook's loop may run in this thread already.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, sent).result()
 
 
 def _words(state: FinalState) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, date, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -21,10 +20,6 @@ from hemlets.data.transforms import AugmentationConfig
 from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.model_folder import InferenceConfig
 from hemlets.training.config import LossConfig, TrainingConfig
-
-_FIRST_DAY: Final = date(2026, 1, 1)
-RETRAIN_LOCK: Final = "retrain.lock"
-RETRAINING: Final = "a retraining in this workspace"
 
 FLOOR_METRICS: Final = (
     "mpjpe_mm",
@@ -51,7 +46,7 @@ class Profile(Config):
             ones.
         render_workers: Worker processes that render, in ingest and for a stream; they change no
             byte of what comes out.
-        processes: Training processes that ``torchrun`` starts on this machine.
+        processes: Training processes on this machine; ``torchrun`` starts more than one.
         datasets: Ingested datasets of the workspace whose training rows are used in addition to
             the rendered people.
         sources: Places that are looked at for new data first; each is a dataset, too.
@@ -138,31 +133,6 @@ class Profile(Config):
                 f"asks for at least {needed}: fewer decide little"
             )
         return self
-
-
-def run_number(given: int | str, start: datetime) -> int:
-    """The number of a retraining.
-
-    Args:
-        given: A whole number from 0 on, or ``date``: the days since the start of 2026.
-        start: When it was scheduled to start, so that a repeated attempt has the same number.
-
-    Raises:
-        ConfigError: Neither a number nor ``date``.
-    """
-    if given == "date":
-        return max((start.astimezone(UTC).date() - _FIRST_DAY).days, 0)
-    try:
-        number = int(given)
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise ConfigError(
-            f"{given!r} is not the number of a retraining",
-            where="--number",
-            expected="a whole number from 0 on, or date",
-        )
-    return number
 
 
 PROFILES_VARIABLE: Final = "HEMLETS_PROFILES"

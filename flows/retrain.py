@@ -29,13 +29,14 @@ from flows.final_states import (
     final_state,
     run_name,
 )
-from flows.profile import RETRAIN_LOCK, RETRAINING, Profile, load_profile, run_number
+from flows.profile import Profile, load_profile
 from flows.registry import versions as registry
 from flows.registry.description import describe_version
 from flows.registry.rules import Outcome
 from flows.services.transient import retry_transient
 from flows.services.user_errors import find_user_error
 from flows.start_parameters import Number, Override, ProfileChoice
+from flows.starting import RETRAIN_LOCK, RETRAINING, run_number
 from flows.steps import benchmark, ingest, package, promote, register, sync, train, validate
 from flows.steps.benchmark import Benchmark
 from flows.steps.ingest import Data

@@ -39,21 +39,28 @@ def retrain(
     A rejected challenger is a sound outcome, so it ends with code 0 like a promoted one.
     """
     from flows.services.prefect_session import prefect_session
+    from flows.starting import RETRAIN_LOCK, RETRAINING, run_number
     from hemlets.core.files import lock
     from hemlets.core.workspace import Workspace
 
     if home is not None:
         os.environ["HEMLETS_HOME"] = str(home.resolve())
     workspace = Workspace.from_env()
-    # A wrong profile must not cost the start of a server.
-    from flows.profile import RETRAIN_LOCK, RETRAINING, load_profile, run_number
-
-    load_profile(profile, tuple(overrides or ()))
     counted: int | Literal["date"] = (
         "date" if number == "date" else run_number(number, datetime.now(UTC))
     )
+
+    def check_and_import() -> None:
+        from flows.profile import load_profile
+
+        load_profile(profile, tuple(overrides or ()))
+        import flows.retrain  # noqa: F401
+
     # Taken here, before a server is started for nothing.
-    with lock(workspace.locks / RETRAIN_LOCK, RETRAINING), prefect_session(workspace):
+    with (
+        lock(workspace.locks / RETRAIN_LOCK, RETRAINING),
+        prefect_session(workspace, check_and_import),
+    ):
         _retrain(profile, overrides, workspace, counted)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 
 from flows.services.servers import prefect_server
 from hemlets.core.environment import (
@@ -17,11 +18,17 @@ from hemlets.core.workspace import Workspace
 
 
 @contextlib.contextmanager
-def prefect_session(workspace: Workspace) -> Iterator[None]:
+def prefect_session(
+    workspace: Workspace, meanwhile: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Run the block with the server of ``PREFECT_API_URL``, or with a temporary server.
 
     A temporary server runs for the block and stores its state in the workspace. Prefect's logs go
     to its pages, not to the terminal.
+
+    Args:
+        workspace: Where the temporary server stores its state.
+        meanwhile: Called while the temporary server starts, which takes seconds: imports.
 
     Raises:
         WorkspaceError: The environment's server does not answer, or the temporary one does not
@@ -37,15 +44,22 @@ def prefect_session(workspace: Workspace) -> Iterator[None]:
     require_reachable(MLFLOW_SERVER, health="/health")
     require_reachable(PREFECT_SERVER, health="/health")
     if os.environ.get(PREFECT_SERVER):
+        meanwhile()
         yield
         return
-    with prefect_server(workspace) as server:
-        os.environ[PREFECT_SERVER] = f"{server.url}/api"
-        try:
-            yield
-        finally:
+    server = prefect_server(workspace)
+    # Prefect reads it once, when it is imported.
+    os.environ[PREFECT_SERVER] = f"{server.url}/api"
+    try:
+        server.launch()
+        meanwhile()
+        server.wait_until_ready()
+        yield
+    finally:
+        if "prefect" in sys.modules:
             # Send pending logs before the server stops.
             from prefect.logging.handlers import APILogWorker
 
             APILogWorker.drain_all(timeout=5)
-            del os.environ[PREFECT_SERVER]
+        del os.environ[PREFECT_SERVER]
+        server.stop()

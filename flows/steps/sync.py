@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -196,8 +197,8 @@ def _accept(
 
     target, state = workspace.home / "ingested" / source.name, state_of(workspace, source.name)
     rows = Annotations.read(result.folder / _TABLE)
-    number = int(state.get("number", 0)) + 1
     known, now = _arrivals(workspace, source.name), _digests(rows)
+    number = max([int(state.get("number", 0)), *(count for _, count in known.values())]) + 1
     arrivals = {
         sample: (digest, known[sample][1] if known.get(sample, ("",))[0] == digest else number)
         for sample, digest in now.items()
@@ -218,6 +219,7 @@ def _accept(
         left_out=sum(result.refused.values()),
         examples=_examples(target / QUARANTINE),
     )
+    data_versions.note_arrivals(workspace, synced.version, json.dumps(arrivals))
     write_json(_arrivals_path(workspace, source.name), arrivals)
     write_json(path, {"key": key, "number": number, "files": listing.files,
                       "synced": asdict(synced)})  # fmt: skip
@@ -225,8 +227,6 @@ def _accept(
 
 
 def _examples(quarantine: Path) -> tuple[str, ...]:
-    import json
-
     with quarantine.open(encoding="utf-8") as stream:
         items = [json.loads(line) for _, line in zip(range(_NAMED), stream, strict=False)]
     return tuple(
@@ -261,7 +261,11 @@ def _remove_other_attempts(target: Path, incoming: Path) -> None:
 
 def _arrivals(workspace: Workspace, name: str) -> dict[str, tuple[str, int]]:
     path = _arrivals_path(workspace, name)
-    stored = read_json(path) if path.exists() else {}
+    if path.exists():
+        stored = read_json(path)
+    else:
+        # An empty machine learns from the remote what other machines have taken in.
+        stored = json.loads(data_versions.noted_arrivals(workspace, name) or "{}")
     return {sample: (str(digest), int(number)) for sample, (digest, number) in stored.items()}
 
 

@@ -1,4 +1,4 @@
-"""Train: the pose network, then pose and shape end to end, each under ``torchrun``."""
+"""Train: the pose network, then pose and shape end to end, each in a process of its own."""
 
 from __future__ import annotations
 

@@ -1,8 +1,12 @@
-"""Run a training under ``torchrun`` and follow its progress. No child outlives this process."""
+"""Run a training in processes of its own and follow its progress.
+
+Several are started by ``torchrun``. No child outlives this process.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -45,8 +49,11 @@ def run_training(
     """
     write_json(job_file, job.model_dump(mode="json"))
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", str(processes), "-m", "hemlets.training", str(job_file)]
+    command = [sys.executable, "-P"]
+    if processes > 1:
+        command += ["-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", str(processes)]
+    command += ["-m", "hemlets.training", str(job_file)]
     environment = os.environ | {**MEMORY, "OMP_NUM_THREADS": str(job.training.threads)}
     start = log.stat().st_size if log.exists() else 0
     process = SupervisedProcess.start(command, log=log, environment=environment, grace_s=_GRACE_S)
@@ -61,11 +68,19 @@ def run_training(
     if status := process.exit_status():
         tail = "\n    ".join(last_lines(log, 15, start=start))
         raise TrainingError(
-            f"the {job.stage} stage ended with code {status}:\n    {tail}",
+            f"the {job.stage} stage ended with {_words(status)}:\n    {tail}",
             where=log,
             remedy="correct what the log names and run the command again: it continues from the "
             "last checkpoint",
         )
+
+
+def _words(status: int) -> str:
+    """An exit status, or the signal that the supervisor makes a status of."""
+    try:
+        return signal.Signals(256 - status).name
+    except ValueError:
+        return f"code {status}"
 
 
 def _report(

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from flows.storage.version_index import VersionIndex, version_index
+from flows.storage.version_index import ARRIVALS, VersionIndex, version_index
 from hemlets.core.environment import prepare_process
 from hemlets.core.errors import ConfigError, DataError, WorkspaceError
 from hemlets.core.files import atomic_path, lock
@@ -104,6 +104,29 @@ def commit(
             with atomic_path(known) as scratch:
                 scratch.write_text(version + "\n", encoding="utf-8")
     return version
+
+
+def note_arrivals(workspace: Workspace, version: str, text: str) -> None:
+    """Store in the remote which sync brought each row of a source's version.
+
+    Raises:
+        WorkspaceError: The remote can't be written.
+    """
+    with _remote_errors(workspace):
+        version_index(workspace).write(version, text, ARRIVALS)
+
+
+def noted_arrivals(workspace: Workspace, name: str) -> str | None:
+    """The last note of `note_arrivals` about a source, from any machine; None if there is none.
+
+    Raises:
+        WorkspaceError: The remote can't be read.
+    """
+    with _remote_errors(workspace):
+        index = version_index(workspace)
+        known = [version for version in index.names() if _dataset(version) == name]
+        notes = (index.read(version, ARRIVALS) for version in reversed(known))
+        return next((note for note in notes if note is not None), None)
 
 
 def publish(workspace: Workspace, folder: Path, *, name: str) -> str:

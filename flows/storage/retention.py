@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from flows.profile import RETRAIN_LOCK, RETRAINING
+from flows.starting import RETRAIN_LOCK, RETRAINING
 from flows.steps.previous_data import CONTENT_TAG, DATA_TAG
 from flows.storage.data_garbage import collect_garbage
 from flows.storage.data_versions import versions

@@ -1,7 +1,7 @@
-"""The index of committed versions in the remote: one small object per version.
+"""The index of committed versions in the remote: small objects per version.
 
 DVC's remote stores files by hash. With the index, a machine that has only the remote's address
-can list and fetch versions by name.
+can list and fetch versions by name, and knows which sync brought each row of a source.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from hemlets.data.remote import is_s3_url, parse_s3_url, s3_client
 
 _FOLDER: Final = "index"
 _SUFFIX: Final = ".dvc"
+ARRIVALS: Final = ".arrivals.json"
+"""Kind of a note about a source's version: which sync brought each row."""
+_KINDS: Final = (_SUFFIX, ARRIVALS)
 
 
 class VersionIndex(Protocol):
@@ -27,12 +30,12 @@ class VersionIndex(Protocol):
         """List the versions in the remote, oldest first."""
         ...
 
-    def read(self, version: str) -> str | None:
-        """Return a version's note; None if the remote has no such version."""
+    def read(self, version: str, kind: str = _SUFFIX) -> str | None:
+        """Return a version's note of a kind, by default DVC's; None if there is none."""
         ...
 
-    def write(self, version: str, note: str) -> None:
-        """Add a version whose files have been pushed."""
+    def write(self, version: str, note: str, kind: str = _SUFFIX) -> None:
+        """Add a note about a version whose files have been pushed."""
         ...
 
     def remove(self, version: str) -> None:
@@ -57,20 +60,21 @@ class _Folder:
         notes = self._folder.glob(f"[!.]*{_SUFFIX}")
         return [path.stem for path in sorted(notes, key=lambda p: (p.stat().st_mtime_ns, p.name))]
 
-    def read(self, version: str) -> str | None:
+    def read(self, version: str, kind: str = _SUFFIX) -> str | None:
         with contextlib.suppress(FileNotFoundError):
-            return self._path(version).read_text(encoding="utf-8")
+            return self._path(version, kind).read_text(encoding="utf-8")
         return None
 
-    def write(self, version: str, note: str) -> None:
-        with atomic_path(self._path(version)) as scratch:
+    def write(self, version: str, note: str, kind: str = _SUFFIX) -> None:
+        with atomic_path(self._path(version, kind)) as scratch:
             scratch.write_text(note, encoding="utf-8")
 
     def remove(self, version: str) -> None:
-        self._path(version).unlink(missing_ok=True)
+        for kind in _KINDS:
+            self._path(version, kind).unlink(missing_ok=True)
 
-    def _path(self, version: str) -> Path:
-        return self._folder / f"{version}{_SUFFIX}"
+    def _path(self, version: str, kind: str) -> Path:
+        return self._folder / f"{version}{kind}"
 
 
 class _Bucket:
@@ -84,23 +88,25 @@ class _Bucket:
         names = [str(item["Key"]).removeprefix(self._prefix) for item in notes]
         return [name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)]
 
-    def read(self, version: str) -> str | None:
+    def read(self, version: str, kind: str = _SUFFIX) -> str | None:
         try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(version))
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(version, kind))
         except self._client.exceptions.NoSuchKey:
             return None
         return bytes(answer["Body"].read()).decode()
 
-    def write(self, version: str, note: str) -> None:
-        self._client.put_object(Bucket=self._bucket, Key=self._key(version), Body=note.encode())
+    def write(self, version: str, note: str, kind: str = _SUFFIX) -> None:
+        key = self._key(version, kind)
+        self._client.put_object(Bucket=self._bucket, Key=key, Body=note.encode())
 
     def remove(self, version: str) -> None:
-        self._client.delete_object(Bucket=self._bucket, Key=self._key(version))
+        for kind in _KINDS:
+            self._client.delete_object(Bucket=self._bucket, Key=self._key(version, kind))
 
     def _objects(self) -> Iterator[dict[str, Any]]:
         pages = self._client.get_paginator("list_objects_v2")
         for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix):
             yield from page.get("Contents", ())
 
-    def _key(self, version: str) -> str:
-        return f"{self._prefix}{version}{_SUFFIX}"
+    def _key(self, version: str, kind: str) -> str:
+        return f"{self._prefix}{version}{kind}"

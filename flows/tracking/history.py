@@ -9,15 +9,12 @@ import time
 from pathlib import Path
 from typing import Self
 
-from flows.tracking.run import Run
+from flows.tracking.run import Point, Run
 from hemlets.core.errors import DataError
-
-Point = tuple[str, float, int]
-"""Metric name, value, step."""
 
 
 def read_history(path: Path) -> list[Point]:
-    """Read a training history: JSON lines of ``{"step": …, metric: number, …}``.
+    """Read a training history: JSON lines of ``{"step": …, "time_s": …, metric: number, …}``.
 
     Values that are not numbers are skipped, and so is an incomplete last line of a killed trainer.
 
@@ -35,6 +32,8 @@ def read_history(path: Path) -> list[Point]:
             step = row.pop("step")
             if isinstance(step, bool) or not isinstance(step, int):
                 raise TypeError("step")
+            time_s = row.pop("time_s", None)
+            time_ms = None if time_s is None else round(1000 * time_s)
         except (json.JSONDecodeError, AttributeError, KeyError, TypeError):
             raise DataError(
                 f"line {number} of the training history can't be used: {line[:80]!r}",
@@ -43,7 +42,7 @@ def read_history(path: Path) -> list[Point]:
                 remedy="delete the file and run the step again",
             ) from None
         points += [
-            (name, float(value), step)
+            Point(name, float(value), step, time_ms)
             for name, value in row.items()
             if isinstance(value, int | float) and not isinstance(value, bool)
         ]
@@ -59,6 +58,7 @@ class LiveHistory:
     def __init__(self, run: Run, path: Path, *, every_s: float = 20.0) -> None:
         self._run, self._path, self._every_s = run, path, every_s
         self._sent_at, self._step = -math.inf, -1
+        self._logged: set[tuple[str, int]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +84,12 @@ class LiveHistory:
         Raises:
             DataError: The history is damaged.
         """
-        new = [point for point in read_history(self._path) if point[2] > self._step]
-        if new:
-            self._run.log_points(new)
-            self._step = new[-1][2]
+        new = [point for point in read_history(self._path) if point.step > self._step]
+        if not new:
+            return
+        if self._logged is None:
+            # A killed training repeats the steps after its checkpoint, at another time.
+            self._logged = self._run.logged_steps({point.name for point in new})
+        points = [point for point in new if (point.name, point.step) not in self._logged]
+        self._run.log_points(points)
+        self._step = new[-1].step

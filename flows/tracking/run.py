@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hemlets.core.errors import DataError, WorkspaceError
 from hemlets.core.redaction import redact_url
@@ -23,6 +23,15 @@ _PARAMS_PER_BATCH: Final = 100
 _LONGEST_PARAM: Final = 6000
 _LONGEST_TAG: Final = 8000
 _METRIC_NAME: Final = re.compile(r"[\w/.:\- ]{1,250}", re.ASCII)
+
+
+class Point(NamedTuple):
+    """A value of a metric at a step, and when it was measured: milliseconds since 1970."""
+
+    name: str
+    value: float
+    step: int
+    time_ms: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,30 +87,41 @@ class Run:
 
     def metrics(self, values: Mapping[str, float]) -> None:
         """Log final figures."""
-        self.log_points([(name, value, 0) for name, value in values.items()])
+        self.log_points([Point(name, value, 0) for name, value in values.items()])
 
-    def log_points(self, points: Sequence[tuple[str, float, int]]) -> None:
-        """Log points: metric name, value, step.
+    def log_points(self, points: Sequence[Point]) -> None:
+        """Log points of metrics.
 
         Raises:
             DataError: MLflow refuses a name.
         """
         from mlflow.entities import Metric
 
-        wrong = sorted({name for name, _, _ in points if not _METRIC_NAME.fullmatch(name)})
+        wrong = sorted({point.name for point in points if not _METRIC_NAME.fullmatch(point.name)})
         if wrong:
             raise DataError(
                 f"MLflow does not accept these metric names: {', '.join(wrong)}",
                 where=f"run {self.run_id}",
                 expected="letters, digits, and _ - . : / or spaces",
             )
-        # MLflow identifies a point by its time too. The time is computed from the step, so that
-        # a history that is sent again replaces the points that are there.
+        # MLflow identifies a point by its time too. A final figure has the time at which the run
+        # started, so that it replaces itself when it is sent again.
         metrics = [
-            Metric(name, float(value), self.started_ms + step, step) for name, value, step in points
+            Metric(name, float(value), self.started_ms + step if time_ms is None else time_ms, step)
+            for name, value, step, time_ms in points
         ]
         for start in range(0, len(metrics), _METRICS_PER_BATCH):
             self.client.log_batch(self.run_id, metrics=metrics[start : start + _METRICS_PER_BATCH])
+
+    def logged_steps(self, names: Iterable[str]) -> set[tuple[str, int]]:
+        """Metric name and step of all points of some metrics that the run has."""
+        present = self.client.get_run(self.run_id).data.metrics
+        return {
+            (name, point.step)
+            for name in names
+            if name in present
+            for point in self.client.get_metric_history(self.run_id, name)
+        }
 
     def dataset(self, version: str, context: str, source: str = "") -> None:
         """Log a data version as the run's input.

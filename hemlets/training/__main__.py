@@ -1,4 +1,4 @@
-"""``torchrun … -m hemlets.training JOB.json``."""
+"""``python -m hemlets.training JOB.json``, or several processes of it by ``torchrun``."""
 
 import os
 import sys

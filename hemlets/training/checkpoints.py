@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,7 @@ class History:
             scratch.write_text("".join(f"{line}\n" for line in complete_lines))
 
     def add(self, step: int, metrics: dict[str, float]) -> None:
-        """Append one row."""
+        """Append one row with the time, in seconds since 1970."""
+        row = {"step": step, "time_s": round(time.time(), 3), **metrics}
         with self.path.open("a") as stream:
-            stream.write(json.dumps({"step": step, **metrics}) + "\n")
+            stream.write(json.dumps(row) + "\n")

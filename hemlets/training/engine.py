@@ -277,7 +277,7 @@ def _show(
 
 
 def main(argv: list[str]) -> int:
-    """Run the job of a JSON file; started by ``torchrun``."""
+    """Run the job of a JSON file; ``torchrun`` starts several processes."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         die_with_parent()
     try:

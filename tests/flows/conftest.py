@@ -10,9 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +103,17 @@ def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _environment(home: Path, url: str, prefect_home: Path) -> Iterator[None]:
-    """This process as if it had been started for a workspace and a Prefect server."""
+def _environment(
+    home: Path, url: str, prefect_home: Path, tracker: str | None = None
+) -> Iterator[None]:
+    """This process as if it had been started for a workspace, a Prefect and a MLflow server."""
     before = dict(os.environ)
     # Prefect makes its home when it is imported, before there is a workspace.
     os.environ.update(flow_environment(home, url) | {"PREFECT_HOME": str(prefect_home)})
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
         os.environ.pop(name, None)
+    if tracker is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = tracker
     try:
         from prefect.logging.handlers import APILogWorker
         from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -146,8 +152,8 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def retrain(prefect_url: str, prefect_home: Path) -> Retrain:
     """Runs the flow in this process and returns its outcome."""
 
-    def run(workspace: Workspace, *overrides: str) -> dict[str, Any]:
-        with _environment(workspace.home, prefect_url, prefect_home):
+    def run(workspace: Workspace, *overrides: str, tracker: str | None = None) -> dict[str, Any]:
+        with _environment(workspace.home, prefect_url, prefect_home, tracker):
             from flows.retrain import retrain as flow
 
             outcome: dict[str, Any] = flow(str(TINY), list(overrides), str(workspace.home))
@@ -207,15 +213,19 @@ def lend() -> Callable[..., None]:
 class Running:
     """``hemlets retrain`` as a person starts it: a process in a group of its own."""
 
-    def __init__(self, home: Path, url: str | None, folder: Path, profile: Path = TINY) -> None:
+    def __init__(
+        self, home: Path, url: str | None, folder: Path, settings: tuple[str, ...], tracker: str
+    ) -> None:
         self.home = home
         environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
             environment.pop(name, None)
+        environment |= {"MLFLOW_TRACKING_URI": tracker} if tracker else {}
+        given = [part for setting in settings for part in ("--set", setting)]
         self._out, self._err = folder / "out.txt", folder / "err.txt"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [Path(sys.executable).with_name("hemlets"), "retrain", "--profile", str(profile)],
+                [Path(sys.executable).with_name("hemlets"), "retrain", "-p", str(TINY), *given],
                 cwd=ROOT,
                 env=environment | flow_environment(home, url),
                 stdin=subprocess.DEVNULL,
@@ -301,19 +311,53 @@ def start(
     """Starts the command as a process; by default with a Prefect server of its own."""
     started: list[Running] = []
 
-    def run(workspace: Workspace, *, own_server: bool = True, profile: Path = TINY) -> Running:
-        running = Running(
-            workspace.home,
-            None if own_server else prefect_url,
-            tmp_path_factory.mktemp("printed"),
-            profile,
-        )
+    def run(
+        workspace: Workspace, *settings: str, own_server: bool = True, tracker: str = ""
+    ) -> Running:
+        url = None if own_server else prefect_url
+        folder = tmp_path_factory.mktemp("printed")
+        running = Running(workspace.home, url, folder, settings, tracker)
         started.append(running)
         return running
 
     yield run
     for running in started:
         running.end()
+
+
+class _Inbox(BaseHTTPRequestHandler):
+    """Takes what a webhook posts."""
+
+    def do_POST(self) -> None:
+        self.server.received.append(  # type: ignore[attr-defined]
+            json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        )
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def inbox(prefect_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """Messages that arrive at a local webhook, which ``HEMLETS_NOTIFY`` names."""
+    from prefect.blocks.notifications import CustomWebhookNotificationBlock
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Inbox)
+    received = server.received = []  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    name = f"inbox-{server.server_port}"
+    with temporary_settings({PREFECT_API_URL: prefect_url}):
+        CustomWebhookNotificationBlock(
+            name=name,
+            url=f"http://127.0.0.1:{server.server_port}/",
+            json_data={"subject": "{{subject}}", "text": "{{body}}"},
+        ).save(name, _sync=True)  # a browser elsewhere may keep a loop running
+    monkeypatch.setenv("HEMLETS_NOTIFY", f"custom-webhook/{name}")
+    yield received
+    server.shutdown()
+    server.server_close()
 
 
 def _person(number: int, **more: object) -> dict[str, object]:

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.profile import RETRAIN_LOCK
 from flows.registry import versions as registry
+from flows.starting import RETRAIN_LOCK
 from flows.storage import data_versions as data_version
 from flows.storage.retention import clean, plan
 from flows.storage.stage_cache import RUNS, StageStore

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import threading
-from collections.abc import Iterator
+import asyncio
+import os
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
 
 import pytest
 
 from flows.final_states import FinalState, announce, final_state, run_name
-from flows.profile import load_profile, run_number
+from flows.profile import load_profile
 from flows.registry.rules import Decision, Outcome
+from flows.starting import run_number
 from hemlets.core.errors import ConfigError
 
 
@@ -54,30 +51,6 @@ def test_each_number_has_training_people_of_its_own_and_the_same_gate(tiny) -> N
     assert (later.start("train"), later.start("gate"), later.start("test")) == (30, 0, 0)
 
 
-class Inbox(BaseHTTPRequestHandler):
-    """Takes what a webhook posts."""
-
-    received: list[dict[str, Any]] = []  # noqa: RUF012
-
-    def do_POST(self) -> None:
-        length = int(self.headers["Content-Length"])
-        self.received.append(json.loads(self.rfile.read(length)))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None: ...
-
-
-@contextlib.contextmanager
-def webhook() -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), Inbox)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-
-
 @pytest.mark.services
 class TestAnAnnouncement:
     @pytest.fixture
@@ -103,40 +76,51 @@ class TestAnAnnouncement:
 
             yield run
 
-    def save_block(self, url: str) -> None:
-        from prefect.blocks.notifications import CustomWebhookNotificationBlock
-
-        block = CustomWebhookNotificationBlock(
-            name="monitor", url=url, json_data={"subject": "{{subject}}", "text": "{{body}}"}
-        )
-        block.save("monitor", overwrite=True, _sync=True)  # a browser may keep a loop running
-
-    def test_names_the_run_and_posts_the_decision_with_its_reasons(
-        self, ended, monkeypatch
-    ) -> None:
-        Inbox.received.clear()
-        with webhook() as url:
-            self.save_block(url)
-            monkeypatch.setenv("HEMLETS_NOTIFY", "custom-webhook/monitor")
-            name = ended()
+    def test_names_the_run_and_posts_the_decision_with_its_reasons(self, ended, inbox) -> None:
+        name = ended()
         assert name.endswith(" demo #12 → rejected")
-        (message,) = Inbox.received
+        (message,) = inbox
         assert message["subject"] == f"hemlets: {name}"
         assert "- it is worse" in message["text"]
         assert "version: 3" in message["text"]
 
-    @pytest.mark.parametrize("block", ["custom-webhook/monitor", "custom-webhook/unknown"])
+    def test_is_sent_from_a_notebook_whose_loop_runs_in_this_thread(
+        self, ended, inbox, monkeypatch
+    ) -> None:
+        from prefect.blocks.abstract import NotificationBlock
+
+        paged: list[str | None] = []
+
+        class Pager(NotificationBlock):
+            """A block of a user's own that can only be awaited."""
+
+            async def notify(self, body: str, subject: str | None = None) -> None:
+                await asyncio.sleep(0)
+                paged.append(subject)
+
+        async def cell() -> str:
+            return ended()
+
+        Pager().save("duty", overwrite=True, _sync=True)
+        monkeypatch.setenv("HEMLETS_NOTIFY", f"{os.environ['HEMLETS_NOTIFY']}, pager/duty")
+        name = asyncio.run(cell())
+        assert [message["subject"] for message in inbox] == paged == [f"hemlets: {name}"]
+        assert name.endswith(" → rejected")
+
+    @pytest.mark.parametrize("block", ["custom-webhook/nowhere", "custom-webhook/unknown"])
     def test_to_an_address_that_does_not_answer_changes_nothing(
         self, ended, monkeypatch, block
     ) -> None:
-        self.save_block("http://127.0.0.1:9/")
+        from prefect.blocks.notifications import CustomWebhookNotificationBlock
+
+        nowhere = CustomWebhookNotificationBlock(
+            name="nowhere", url="http://127.0.0.1:9/", json_data={"text": "{{body}}"}
+        )
+        nowhere.save("nowhere", overwrite=True, _sync=True)  # a browser may keep a loop running
         monkeypatch.setenv("HEMLETS_NOTIFY", block)
         assert ended().endswith(" → rejected")
 
-    def test_nobody_is_told_unless_asked_for(self, ended, monkeypatch) -> None:
-        Inbox.received.clear()
-        with webhook() as url:
-            self.save_block(url)
-            monkeypatch.delenv("HEMLETS_NOTIFY", raising=False)
-            ended()
-        assert Inbox.received == []
+    def test_nobody_is_told_unless_asked_for(self, ended, inbox, monkeypatch) -> None:
+        monkeypatch.delenv("HEMLETS_NOTIFY")
+        ended()
+        assert inbox == []

@@ -180,7 +180,7 @@ class TestATrainingProcessThatIsKilled:
             for process in psutil.Process().children(recursive=True):
                 with contextlib.suppress(psutil.Error):
                     line = process.cmdline()
-                    if "hemlets.training" in line and "torch.distributed.run" not in line:
+                    if "hemlets.training" in line and "hemlets.core.supervisor" not in line:
                         killed.append(process.pid)
                         os.kill(process.pid, signal.SIGKILL)
 

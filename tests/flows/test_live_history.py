@@ -40,6 +40,27 @@ def test_an_open_run_has_the_rows_that_were_written_so_far(tracking, tmp_path):
         assert [step for step, _ in _points(tracking, run)] == [10, 20, 30]
 
 
+def test_points_have_the_time_of_their_step_also_where_a_killed_training_repeats_some(
+    tracking, tmp_path
+):
+    path = tmp_path / "history.jsonl"
+
+    def write(rows):
+        path.write_text("".join(json.dumps({"step": s, "time_s": t, "loss": 1.0}) + "\n"
+                                for s, t in rows))  # fmt: skip
+
+    killed = tracking.start_or_adopt("timed", "train pose")
+    write([(10, 1.8e9), (20, 1.8e9 + 7.25)])
+    LiveHistory(killed, path).send()
+    killed.finish("FAILED")
+    with tracking.run("timed", "train pose") as run:
+        write([(10, 1.8e9), (20, 1.8e9 + 900), (30, 1.8e9 + 907)])
+        LiveHistory(run, path).send_all()
+    points = tracking.client.get_metric_history(run.run_id, "loss")
+    times = [(point.step, point.timestamp - 1_800_000_000_000) for point in points]
+    assert times == [(10, 0), (20, 7250), (30, 907_000)]
+
+
 def test_the_tracker_is_left_in_peace_between_two_calls(tracking, tmp_path):
     path = tmp_path / "history.jsonl"
     with tracking.run("rarely", "train pose") as run:

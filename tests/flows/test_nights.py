@@ -1,72 +1,65 @@
-"""Nights in a row with nobody's hand on it: new labels, nothing new, damage, worse; and a kill.
+"""Five nights with nobody's hand on it: new labels, nothing new, damage, worse, a killed worker.
 
 Prefect, MLflow, DVC, an S3 server, TorchServe and a webhook are real; sizes are small.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-import shutil
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from flows.registry import versions as registry
 from flows.registry.lineage import models_of_sample, origin_of, version_of
+from flows.services.automations import apply_automations
+from flows.services.servers import mlflow_server
+from flows.storage import data_versions
 from flows.tracking.mlflow_client import connect
 from hemlets.core.workspace import Workspace
-from hemlets.data.table import Annotations
+from hemlets.data.table import Annotations, encode_jpeg
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 SMALL = (
-    "data.samples.train=64", "data.samples.validation=8", "data.samples.gate=16",
+    "data.samples.train=32", "data.samples.validation=8", "data.samples.gate=16",
     "data.samples.test=8", "promotion.min_gate_samples=16", "promotion.max_regression=0.1",
     "benchmark.bodies=0", "benchmark.resamples=100", "canary.samples=1",
+    "train_pose.log_every=1", "train_pose.validation_samples=8",
+    "train_posh.steps=2", "train_posh.validation_samples=8",
+    'sources=[{name="street", place="s3://uploads/street", max_damaged=0.3}]',
 )  # fmt: skip
-SOURCE = 'sources=[{name="street", place="s3://uploads/street", max_damaged=0.3}]'
-
-
-class Inbox(BaseHTTPRequestHandler):
-    """Takes what the webhook posts."""
-
-    received: list[dict[str, Any]] = []  # noqa: RUF012
-
-    def do_POST(self) -> None:
-        self.received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None: ...
+WORSE = ("train_pose.steps=1", "train_posh.steps=1", "promotion.max_regression=0.0")
 
 
 @pytest.fixture
-def inbox(prefect_url, monkeypatch) -> Iterator[list[dict[str, Any]]]:
-    """Messages that arrive at a local webhook, which a Prefect block posts to."""
-    from prefect.blocks.notifications import CustomWebhookNotificationBlock
+def mlflow_url(tmp_path, monkeypatch) -> Iterator[str]:
+    with mlflow_server(Workspace(home=tmp_path / "mlflow")) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+        yield server.url
+
+
+@pytest.fixture
+def prefect(prefect_url) -> Iterator[SyncPrefectClient]:
+    from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    Inbox.received.clear()
-    server = HTTPServer(("127.0.0.1", 0), Inbox)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    with temporary_settings({PREFECT_API_URL: prefect_url}):
-        CustomWebhookNotificationBlock(
-            name="nights",
-            url=f"http://127.0.0.1:{server.server_port}/",
-            json_data={"subject": "{{subject}}", "text": "{{body}}"},
-        ).save("nights", overwrite=True, _sync=True)  # a browser elsewhere may keep a loop running
-    monkeypatch.setenv("HEMLETS_NOTIFY", "custom-webhook/nights")
-    yield Inbox.received
-    server.shutdown()
+    with temporary_settings({PREFECT_API_URL: prefect_url}), get_client(sync_client=True) as client:
+        yield client
 
 
-def overlay(folder: Path) -> str:
+@pytest.fixture
+def overlay(tmp_path) -> str:
     """A user's own expectation about the uploaded labels."""
-    path = folder / "ours.yaml"
+    path = tmp_path / "ours.yaml"
     path.write_text(
         "add:\n  boxes_large_enough:\n    column: box_xyxy.bottom\n    at_least: 100\n"
         "    where: {source: coco}\n    reason: Our cameras see people from near.\n"
@@ -82,165 +75,195 @@ def damage(file: Path) -> None:
     file.write_text(json.dumps(content))
 
 
-def test_four_nights(retrain, workspace: Workspace, uploads, inbox, label, tmp_path) -> None:
-    settings, place = (*SMALL, SOURCE, overlay(tmp_path)), uploads.folder
-    inbox.clear()
+def test_five_nights(
+    retrain, start, workspace: Workspace, uploads, inbox, label, overlay, mlflow_url, prefect,
+    project, monkeypatch,
+) -> None:  # fmt: skip
+    settings, place = (*SMALL, overlay), uploads.folder
+    monkeypatch.setenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
+    apply_automations(project / "infra" / "automations.yaml")
 
-    def told() -> dict[str, Any]:
+    def night(*more: str) -> dict[str, Any]:
+        return retrain(workspace, *settings, *more, tracker=mlflow_url)
+
+    def message() -> dict[str, Any]:
         """The last message; exactly one came since the night before."""
-        (message,) = inbox
+        (found,) = inbox
         inbox.clear()
-        return message
+        return found
 
-    # The first night: new labels arrive, and the first model becomes the champion.
+    # The first night: new labels arrive, and the first model becomes the champion. It is started
+    # in a notebook, whose event loop runs in this thread.
+    async def cell() -> dict[str, Any]:
+        return night()
+
     label(place, range(1, 9), name="train_a")
-    first = retrain(workspace, *settings)
+    first = asyncio.run(cell())
     assert first["state"] == "Promoted"
-    message = told()
-    assert message["subject"].endswith("→ promoted")
-    assert "street: 8 new or changed of 8 rows" in message["text"]
-    assert f"version: {first['version']}" in message["text"]
-    champion = registry.champion(workspace)
-    assert champion.version == first["version"]
+    told = message()
+    assert told["subject"].endswith("→ promoted")
+    assert "street: 8 new or changed of 8 rows" in told["text"]
+    assert f"version: {first['version']}" in told["text"]
 
     # The second: nothing is new.
-    second = retrain(workspace, *settings)
+    second = night()
     assert second["state"] == "NothingNew"
     assert second["reasons"][0].startswith("nothing to learn from")
     assert set(second["cached"]) >= {"sync", "ingest", "train pose", "train PoSh", "benchmark"}
-    assert told()["subject"].endswith("→ nothing new")
-    assert registry.champion(workspace).version == first["version"]
+    assert message()["subject"].endswith("→ nothing new")
 
     # The third: damaged labels are stopped at validation.
     label(place, range(11, 15), name="train_b")
     damage(place / "annotations" / "train_b.json")
     with pytest.raises(Exception, match="boxes_large_enough"):
-        retrain(workspace, *settings)
-    message = told()
-    assert message["subject"].endswith("→ failed")
-    assert "boxes_large_enough" in message["text"]
-    assert registry.champion(workspace).version == first["version"]
+        night()
+    told = message()
+    assert told["subject"].endswith("→ failed")
+    assert "boxes_large_enough" in told["text"]
     assert [v.version for v in registry.versions(workspace)] == [first["version"]]
 
     # The fourth: the labels are corrected, but the model learns next to nothing from them.
     label(place, range(11, 15), name="train_b")
-    worse = ("train_pose.steps=1", "train_posh.steps=1", "promotion.max_regression=0.0")
-    fourth = retrain(workspace, *settings, *worse)
+    fourth = night(*WORSE)
     assert fourth["state"] == "Rejected"
-    message = told()
-    assert message["subject"].endswith("→ rejected")
-    assert all(reason in message["text"] for reason in fourth["reasons"])
-    assert "street: 4 new or changed of 12 rows" in message["text"]
+    told = message()
+    assert told["subject"].endswith("→ rejected")
+    assert all(reason in told["text"] for reason in fourth["reasons"])
+    assert "street: 4 new or changed of 12 rows" in told["text"]
     assert registry.champion(workspace).version == first["version"]
 
+    # The fifth: the worker is killed in the training, and the next run resumes it.
+    label(place, range(21, 25), name="train_c")
+    killed = start(workspace, *settings, own_server=False, tracker=mlflow_url)
+    killed.wait_for("stages/train-pose/*.partial/**/progress.json", 900)
+    killed.kill()
+    assert killed.left() == []
+    fifth = night()
+    assert {"sync", "ingest", "validate"} <= set(fifth["cached"])
+    assert fifth["state"] == "Promoted"
+    assert until(lambda: len(inbox) == 3, 180), inbox
+    by_end = {one["subject"].rsplit(maxsplit=1)[-1]: one["text"] for one in inbox}
+    assert by_end.keys() == {"crashed", "resumes", "promoted"}
+    assert "gave no sign of life" in by_end["crashed"]
+    assert "was killed" in by_end["resumes"]
 
-def test_a_night_whose_worker_is_killed_is_resumed_and_told(
-    start, workspace: Workspace, uploads, inbox, label, tmp_path, prefect_url
-) -> None:
-    label(uploads.folder, range(21, 29), name="train_c")
-    profile = tmp_path / "nights.toml"
-    write_profile(profile, (*SMALL, SOURCE, overlay(tmp_path)))
-    inbox.clear()
-    running = start(workspace, own_server=False, profile=profile)
-    running.wait_for("stages/train-pose/*.partial/**/progress.json", 900)
-    running.kill()
-    assert running.left() == []
-    assert inbox == []
-    resumed = start(workspace, own_server=False, profile=profile).finish(900)
-    assert resumed.code == 0, resumed.err
-    assert {"sync", "ingest", "validate"} <= set(resumed.cached)
-    first, last = inbox
-    assert first["subject"].endswith("resumes")
-    assert "was killed" in first["text"]
-    assert last["subject"].endswith("→ promoted")
-    assert any("train pose: validation MPJPE" in line for line in logged(prefect_url))
+    check_registry(workspace, first, fourth, fifth)
+    check_prefect(prefect, workspace)
+    check_mlflow(workspace)
+    check_lineage(workspace, answer_of_the_endpoint(workspace))
 
-    # From an answer of the endpoint to all that it rests on.
-    version = registry.champion(workspace)
-    origin = origin_of(
-        workspace, version_of(workspace, answered(workspace, version)["model_version"])
+
+def until(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return condition()
+
+
+def check_registry(workspace: Workspace, *judged: dict[str, Any]) -> None:
+    """Three versions, of the nights that had a decision; the last is the champion."""
+    versions = registry.versions(workspace)
+    assert [v.version for v in versions] == [night["version"] for night in judged]
+    assert [v.tags["decision"] for v in versions] == ["promoted", "rejected", "promoted"]
+    assert registry.champion(workspace).version == versions[-1].version
+    client = connect(workspace).client
+    for version, night in zip(versions, judged, strict=True):
+        text = client.get_model_version(registry.MODEL_NAME, str(version.version)).description
+        assert text.startswith(f"{night['decision'].capitalize()}, gate MPJPE ")
+        assert all(reason in text for reason in night["reasons"])
+        assert "source street: street-" in text
+        assert "from s3://uploads/street" in text
+    model = client.get_registered_model(registry.MODEL_NAME)
+    assert f"champion: version {versions[-1].version}. Promoted" in model.description
+
+
+def check_prefect(prefect: SyncPrefectClient, workspace: Workspace) -> None:
+    """A run a night by name and state, the killed one among them, each with its summary."""
+    home = str(workspace.home)
+    every = sorted(prefect.read_flow_runs(), key=lambda run: run.expected_start_time)
+    runs = [run for run in every if run.parameters.get("home") == home]
+    assert [run.state_name for run in runs] == [
+        "Promoted", "NothingNew", "Failed", "Rejected", "Crashed", "Promoted",
+    ]  # fmt: skip
+    assert [run.name.partition(" → ")[2] for run in runs] == [
+        "promoted", "nothing new", "failed", "rejected", "", "promoted",
+    ]  # fmt: skip
+    assert all(" tiny" in run.name for run in runs)
+    damaged = runs[2]
+    assert "boxes_large_enough" in damaged.state.message
+    asked = {"artifacts": {"key": {"any_": ["retraining"]}}, "limit": 200}
+    artifacts = prefect._client.post("/artifacts/filter", json=asked).json()
+    pages = {artifact["flow_run_id"]: artifact["data"] for artifact in artifacts}
+    for run, title in ((runs[0], "Promoted"), (runs[3], "Rejected"), (runs[5], "Promoted")):
+        assert pages[str(run.id)].startswith(f"# {title}: version ")
+        assert "## Gate" in pages[str(run.id)]
+    logs = prefect._client.post(
+        "/logs/filter", json={"logs": {"flow_run_id": {"any_": [str(runs[5].id)]}}, "limit": 200}
+    ).json()
+    assert any("train pose: validation MPJPE" in line["message"] for line in logs)
+
+
+def check_mlflow(workspace: Workspace) -> None:
+    """A run for each night that computed something, with its decision, data and protocol."""
+    tracking = connect(workspace)
+    nights = tracking.client.search_runs(
+        [tracking.experiment_id],
+        filter_string="attributes.run_name LIKE 'retrain %'",
+        order_by=["attributes.start_time ASC"],
     )
+    assert [run.info.status for run in nights] == ["FINISHED", "FAILED", "FINISHED", "FINISHED"]
+    decisions = [run.data.tags.get("decision", "") for run in nights]
+    assert decisions == ["promoted", "", "rejected", "promoted"]
+    assert "boxes_large_enough" in nights[1].data.tags["hemlets.error"]
+    for run in (nights[0], nights[2], nights[3]):
+        assert run.data.tags["protocol"]
+        assert {"gate/mpjpe_mm", "test/mpjpe_mm"} <= run.data.metrics.keys()
+        contexts = {one.tags[0].value: one.dataset.source for one in run.inputs.dataset_inputs}
+        assert "s3://uploads/street" in contexts["source"]
+
+
+def check_lineage(workspace: Workspace, answer: str) -> None:
+    """From an answer to all that it rests on, and from a label to the models that learnt it."""
+    version = registry.champion(workspace)
+    origin = origin_of(workspace, version_of(workspace, answer))
     assert origin["model version"] == version.version
     assert origin["decision"] == "promoted"
-    assert "s3://uploads/street" in origin["sources"][0]
     client = connect(workspace).client
-    assert client.get_run(origin["run"]).data.tags["mlflow.parentRunId"]
-    assert all(origin[key] for key in ("code", "configuration", "data version", "validation"))
-    described = client.get_model_version(registry.MODEL_NAME, str(version.version)).description
-    assert "source street: street-" in described
+    step = client.get_run(origin["run"])
+    night = client.get_run(step.data.tags["mlflow.parentRunId"])
+    assert night.data.tags["code_version"] == origin["code"]
+    assert night.data.tags["data_version"] == origin["data version"]
+    assert night.data.tags["decision"] == origin["decision"]
+    assert night.data.params["train_pose.log_every"] == "1"
+    validated = client.get_run(night.data.tags["hemlets.run.validate"])
+    assert origin["validation"]
+    assert validated.data.tags
+    data = data_versions.export(workspace, origin["data version"])
+    learnt = Annotations.read(data / "annotations.parquet")
+    (source,) = origin["sources"]
+    name, _, place = source.removeprefix("street: ").partition(" from ")
+    assert place.startswith("s3://uploads/street, listing ")
+    uploaded = Annotations.read(data_versions.export(workspace, name) / "annotations.parquet")
+    assert len(uploaded) == 16
+    assert set(map(str, uploaded.sample_id)) < set(map(str, learnt.sample_id))
 
-    # And back from one label to every model that learnt from it.
-    rows = Annotations.read(workspace.home / "ingested" / "street" / "annotations.parquet")
-    (model,) = models_of_sample(workspace, str(rows.sample_id[0]))
-    assert (model["version"], model["use"]) == (version.version, "trained on it")
-
-
-def logged(prefect_url: str) -> list[str]:
-    """What Prefect's pages show as logs."""
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    with temporary_settings({PREFECT_API_URL: prefect_url}), get_client(sync_client=True) as client:
-        found = client._client.post("/logs/filter", json={"limit": 200}).json()
-    return [line["message"] for line in found]
-
-
-def write_profile(path: Path, overrides: tuple[str, ...]) -> None:
-    """The tiny profile with overrides as a file, for a process of its own."""
-    from flows.profile import load_profile
-
-    profile = load_profile(str(Path(__file__).with_name("tiny.toml")), overrides)
-    values = profile.model_dump(mode="json", exclude_none=True)
-    path.write_text("\n".join(_toml(values)))
+    early, late = str(uploaded.sample_id[0]), str(uploaded.sample_id[-1])
+    used = {"version", "use"}
+    (last,) = ({key: one[key] for key in used} for one in models_of_sample(workspace, late))
+    assert last == {"version": version.version, "use": "trained on it"}
+    assert [one["version"] for one in models_of_sample(workspace, early)] == [1, 2, 3]
 
 
-def _toml(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
-    for key, value in plain.items():
-        yield f"{key} = {_inline(value)}"
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield f"[{prefix}{key}]"
-            yield from _toml(value, f"{prefix}{key}.")
-
-
-def _inline(value: Any) -> str:
-    if isinstance(value, dict):
-        inner = (f"{key} = {_inline(one)}" for key, one in value.items() if one is not None)
-        return "{" + ", ".join(inner) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_inline, value)) + "]"
-    return json.dumps(value)
-
-
-def answered(workspace: Workspace, version: registry.ModelVersion) -> dict[str, Any]:
-    """An answer of the endpoint's handler that serves a version's archive."""
-    from hemlets.data.table import encode_jpeg
+def answer_of_the_endpoint(workspace: Workspace) -> str:
+    """The model's version in an answer of the champion's archive, served on loopback."""
     from serving.archive import read_archive
-    from serving.handler import PoseHandler
+    from serving.settings import ServerSettings
+    from serving.torchserve import TorchServe
 
-    archive = registry.archive_of(workspace, version)
-    folder = workspace.home / "unpacked"
-    shutil.unpack_archive(archive, folder, "zip")
-
-    made = read_archive(archive).version
-
-    class Context:
-        system_properties = {"model_dir": str(folder), "gpu_id": None}  # noqa: RUF012
-        manifest = {"model": {"modelName": "m", "modelVersion": made}}  # noqa: RUF012
-
-        def get_request_id(self, idx: int) -> str:
-            return str(idx)
-
-        def set_response_content_type(self, idx: int, value: str) -> None: ...
-
-        def set_response_status(self, code: int, phrase: str, idx: int) -> None:
-            raise AssertionError(phrase)
-
-    import numpy as np
-
-    jpeg = encode_jpeg(np.full((96, 96, 3), 90, np.uint8))
-    handler = PoseHandler.load(Context())
-    (answer,) = handler.handle([{"image": jpeg, "box": "[8, 8, 80, 90]"}], Context())
-    found: dict[str, Any] = json.loads(answer)
-    return found
+    archive = registry.archive_of(workspace, registry.champion(workspace))
+    settings = ServerSettings(bundled_java=True, threads=1, startup_timeout_s=600)
+    with TorchServe(workspace.serving / "nights", settings) as server:
+        server.register(archive)
+        with server.client(read_archive(archive).name) as client:
+            jpeg = encode_jpeg(np.full((96, 96, 3), 90, np.uint8))
+            return client.predict(jpeg, (8.0, 8.0, 80.0, 90.0)).model_version

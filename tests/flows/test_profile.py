@@ -72,6 +72,8 @@ def test_an_unknown_key_is_named_with_the_nearest_and_all_choices(changed) -> No
         ("crop_px = 64", "crop_px = 96", "pose"),
         ("max = 2000.0", "most = 2000.0", "promotion.floors.mpjpe_mm.most"),
         ("samples = 3", "samples = 0", "canary.samples = 0"),
+        ("seed = 3", "seed = 2099-01-01", "data.seed = '2099-01-01'"),
+        ("seed = 3", "seed = 3\nuntil = 2099-01-01", "unknown key 'data.until'"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_may_be_given(changed, old, new, says) -> None:

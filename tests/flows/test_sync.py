@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 from flows.profile import load_profile
@@ -48,6 +51,24 @@ def test_new_labels_become_a_committed_data_version(label, home, place) -> None:
     assert len(rows(home)) == 11
 
 
+def test_an_empty_machine_with_the_same_remote_knows_what_has_arrived(
+    label, home, place, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("HEMLETS_DATA_REMOTE", str(tmp_path / "remote"))
+    step.sync(home, [source(place)])
+    label(place, range(11, 14), name="train_b")
+    (last,) = step.sync(home, [source(place)])
+    other = Workspace(home=tmp_path / "other")
+    (same,) = step.sync(other, [source(place)])
+    assert (same.version, same.rows, same.arrived) == (last.version, 11, 0)
+    known = step.arrivals_of(home, "street")
+    assert sorted(known.values()) == [1] * 8 + [2] * 3
+    assert step.arrivals_of(other, "street") == known
+    label(place, range(21, 23), name="train_c")
+    assert step.sync(other, [source(place)])[0].arrived == 2
+    assert sorted(step.arrivals_of(other, "street").values())[-3:] == [2, 4, 4]
+
+
 def test_nothing_is_read_where_nothing_changed(home, place, monkeypatch) -> None:
     (first,) = step.sync(home, [source(place)])
     monkeypatch.setattr(step, "_ingest", None)
@@ -64,6 +85,16 @@ def test_a_label_that_was_changed_counts_as_new(home, place) -> None:
     path.write_text(json.dumps(content))
     (changed,) = step.sync(home, [source(place)])
     assert (changed.rows, changed.arrived) == (8, 1)
+
+
+def test_files_whose_dates_lie_in_the_future_arrive_once(home, place) -> None:
+    for file in place.rglob("*.j*"):
+        os.utime(file, (2**32, 2**32))
+    assert [step.sync(home, [source(place)])[0].arrived for _ in range(2)] == [8, 0]
+    for file in place.rglob("*.j*"):
+        os.utime(file)
+    (read_again,) = step.sync(home, [source(place)])
+    assert (read_again.rows, read_again.arrived) == (8, 0)
 
 
 def test_damaged_items_are_left_out_counted_and_named(label, home, tmp_path) -> None:
@@ -124,6 +155,34 @@ def test_a_bucket_is_read_and_its_damaged_objects_are_named(label, home, uploads
     assert all(f"{number:06d}.jpg" in str(synced) for number in (7, 20, 90))
     (again,) = step.sync(home, [source("s3://uploads/street")])
     assert again.arrived == 0
+
+
+@pytest.mark.services
+@pytest.mark.slow
+def test_ten_thousand_objects_take_little_memory_and_the_damaged_ones_are_named(
+    label, home, uploads
+) -> None:
+    label(uploads.folder, range(1, 10_000))
+    for number in (7, 5000, 9998):
+        (uploads.folder / "images" / f"{number:06d}.jpg").write_bytes(b"no image")
+    before = psutil.Process().memory_info().rss
+    largest, done = [before], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.2):
+            largest.append(psutil.Process().memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        (synced,) = step.sync(home, [source("s3://uploads/street")])
+    finally:
+        done.set()
+        watcher.join()
+    assert (synced.files, synced.rows, synced.left_out) == (10_000, 9_996, 3)
+    assert all(f"{number:06d}.jpg" in str(synced) for number in (7, 5000, 9998))
+    print("RSS", (max(largest)-before)/2**20)
+    assert (max(largest) - before) / 2**20 < 400
 
 
 @pytest.mark.services

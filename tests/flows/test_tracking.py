@@ -233,7 +233,7 @@ def test_a_history_is_stored_once_however_often_it_is_logged(tracking, tmp_path)
 def test_the_torn_last_line_of_a_killed_trainer_is_passed_over(tmp_path):
     path = tmp_path / "history.jsonl"
     path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
-    assert read_history(path) == [("loss", 2.0, 1)]
+    assert read_history(path) == [("loss", 2.0, 1, None)]
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"loss": 1}', '{"step": 1.5}', '{"step": true}'])
