@@ -37,9 +37,14 @@ class FinalState(StrEnum):
     FAILED = "Failed"
 
     @property
+    def words(self) -> str:
+        """The state in names of runs."""
+        return {FinalState.NOTHING_NEW: "nothing new"}.get(self, self.value.lower())
+
+    @property
     def slug(self) -> str:
         """The state in event names."""
-        return {FinalState.NOTHING_NEW: "nothing-new"}.get(self, self.value.lower())
+        return self.words.replace(" ", "-")
 
 
 def final_state(decision: Decision, *, unchanged: bool) -> FinalState:
@@ -65,6 +70,13 @@ def run_name() -> str:
     return name if number in (None, 0, "0", "date") else f"{name} #{number}"
 
 
+def final_name(state: FinalState) -> str:
+    """Name of a flow run at its end, in Prefect and in MLflow."""
+    from prefect.runtime import flow_run
+
+    return f"{flow_run.name} → {state.words}"
+
+
 def announce(state: FinalState, reasons: tuple[str, ...], facts: Mapping[str, Any]) -> None:
     """Rename the flow run at its end, emit the event and send the notifications.
 
@@ -80,7 +92,7 @@ def announce(state: FinalState, reasons: tuple[str, ...], facts: Mapping[str, An
     from prefect.runtime import flow_run
 
     log = get_run_logger()
-    name = f"{flow_run.name} → {_words(state)}"
+    name = final_name(state)
     try:
         with get_client(sync_client=True) as client:
             client.update_flow_run(flow_run.id, name=name)
@@ -89,16 +101,20 @@ def announce(state: FinalState, reasons: tuple[str, ...], facts: Mapping[str, An
     _tell(f"retraining.{state.slug}", name, reasons, facts)
 
 
-def announce_resumed(lost: int) -> None:
+def announce_resumed(lost: int) -> str:
     """Emit the event and notifications for a run that resumes work of a killed process.
 
     Args:
         lost: MLflow runs that it left open.
+
+    Returns:
+        The same as a sentence.
     """
     from prefect.runtime import flow_run
 
     why = f"an earlier run was killed ({counted(lost, 'open MLflow run')}): its steps are resumed"
     _tell("retraining.resumed", f"{flow_run.name} resumes", (why,), {})
+    return why
 
 
 def _tell(event: str, name: str, reasons: tuple[str, ...], facts: Mapping[str, Any]) -> None:
@@ -138,7 +154,3 @@ def _notify(block: str, name: str, reasons: tuple[str, ...], facts: Mapping[str,
         # A notebook's loop may run in this thread already.
         with ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, sent).result()
-
-
-def _words(state: FinalState) -> str:
-    return {FinalState.NOTHING_NEW: "nothing new"}.get(state, state.value.lower())

@@ -26,6 +26,7 @@ from flows.final_states import (
     FinalState,
     announce,
     announce_resumed,
+    final_name,
     final_state,
     run_name,
 )
@@ -44,7 +45,7 @@ from flows.steps.package import Package
 from flows.steps.previous_data import Previous, find_previous
 from flows.steps.progress import Progress
 from flows.steps.promote import Verdict
-from flows.steps.summary import summary_markdown
+from flows.steps.summary import failure_markdown, summary_markdown
 from flows.steps.sync import Synced
 from flows.steps.time_limit import limited
 from flows.storage.stage_cache import StageResult, StageStore
@@ -106,6 +107,8 @@ def retrain(
             outcome = _retrain(workspace, settings)
     except Exception as error:
         reason = str(find_user_error(error) or f"{type(error).__name__}: {error}")
+        with contextlib.suppress(Exception):  # The server itself may be what failed.
+            create_markdown_artifact(failure_markdown(reason), "retraining", "Failed")
         announce(FinalState.FAILED, (reason,), {"profile": profile})
         raise
     facts = {
@@ -129,8 +132,8 @@ def _plain(outcome: dict[str, Any]) -> dict[str, Any]:
 def _retrain(workspace: Workspace, profile: Profile) -> dict[str, Any]:
     reuse_freed_memory()  # the flow predicts in its own process
     _check_requirements(profile)
-    if lost := close_orphans(workspace):
-        announce_resumed(len(lost))
+    lost = close_orphans(workspace)
+    resumed = [announce_resumed(len(lost))] if lost else []
     progress, limit = Progress(), profile.timeouts_h
     synced = limited(_sync, limit.sync)(workspace, profile, progress)
     with _start(workspace, profile, progress, synced) as run:
@@ -143,12 +146,25 @@ def _retrain(workspace: Workspace, profile: Profile) -> dict[str, Any]:
         packaged = limited(_package, limit.package)(run, data, posh, scored)
         verdict = limited(_promote, limit.promote)(run, data, posh, scored, packaged, challenger)
         report = _report(run, data, validation, pose, posh, scored, packaged, verdict)
-    decision = verdict.decision
-    # A newly trained model has a new decision, regardless of earlier runs.
-    unchanged = run.parent.finished and posh.cached
-    state = final_state(decision, unchanged=unchanged)
+        decision = verdict.decision
+        # A newly trained model has a new decision, regardless of earlier runs.
+        unchanged = run.parent.finished and posh.cached
+        state = final_state(decision, unchanged=unchanged)
+        if not run.parent.finished:
+            run.parent.rename(final_name(state))
     reasons = (UNCHANGED,) if unchanged else ()
     get_run_logger().info("%s: %s", decision.outcome, "; ".join(decision.reasons))
+    links = {
+        "report": str(report),
+        "validation": f"{validation['hash'][:12]}, {validation['rows']:,} rows",
+        "MLflow": run.tracking.page(run.parent),
+    }
+    notes = (*resumed, *map(str, synced), *reasons)
+    create_markdown_artifact(
+        summary_markdown(state.words, profile.promotion, verdict.facts, links, notes),
+        key="retraining",
+        description=str(state),
+    )
     return {
         "state": state,
         "decision": str(decision.outcome),
@@ -218,20 +234,26 @@ def _start(
     tracking, version = connect(workspace), code_version()
     key = retraining_key(workspace, profile)
     tags = {"profile": profile.name, "code_version": version}
-    with tracking.run(key.key, f"retrain {profile.name}", tags=tags) as parent:
+    with tracking.run(key.key, str(flow_run.name), tags=tags) as parent:
         if not parent.finished:
             parent.params(profile.model_dump(mode="json"))
-        yield _FlowRun(
-            workspace=workspace,
-            profile=profile,
-            store=StageStore(workspace),
-            progress=progress,
-            tracking=tracking,
-            parent=parent,
-            key=key,
-            synced=synced,
-            code_version=version,
-        )
+        try:
+            yield _FlowRun(
+                workspace=workspace,
+                profile=profile,
+                store=StageStore(workspace),
+                progress=progress,
+                tracking=tracking,
+                parent=parent,
+                key=key,
+                synced=synced,
+                code_version=version,
+            )
+        except Exception:
+            with contextlib.suppress(Exception):  # The tracker itself may be what failed.
+                if not parent.finished:
+                    parent.rename(final_name(FinalState.FAILED))
+            raise
 
 
 @task(name="sync", **_STEP)
@@ -450,16 +472,6 @@ def _report(
         code_version=run.code_version,
     )
     decision = verdict.decision
-    links = {
-        "report": str(report),
-        "validation": f"{validation['hash'][:12]}, {validation['rows']:,} rows",
-        "MLflow": run.tracking.page(run.parent),
-    }
-    create_markdown_artifact(
-        summary_markdown(run.profile.promotion, verdict.facts, links),
-        key="retraining",
-        description=str(decision.outcome),
-    )
     describe_version(run.workspace, verdict.facts, Figures.read(scored.result.folder), run.parent)
     if not run.parent.finished:
         figures = Figures.read(scored.result.folder)

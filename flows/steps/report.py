@@ -132,6 +132,13 @@ def write_report(
     Returns:
         Path of the page.
     """
+    path = workspace.reports / f"retrain-{profile.name}-{key[:8]}.html"
+    if facts["decision"] == "already champion" and facts["failures"]:
+        path = path.with_stem(f"{path.stem}-no-longer-passes")
+    elif facts["decision"] == "already champion" and path.exists():
+        # The page that says why it became champion is worth more than "nothing to do".
+        return path
+    # These import torch's compiler, which takes seconds.
     from flows.steps.body_metrics import body_page, read_bodies
     from flows.steps.presence_metrics import PERSON_TITLE, person_sentence, read_person
     from flows.tracking.settings_table import settings_of
@@ -140,12 +147,6 @@ def write_report(
     from hemlets.reports.kit import render_page, save_page
     from hemlets.reports.pictures import legend
 
-    path = workspace.reports / f"retrain-{profile.name}-{key[:8]}.html"
-    if facts["decision"] == "already champion" and facts["failures"]:
-        path = path.with_stem(f"{path.stem}-no-longer-passes")
-    elif facts["decision"] == "already champion" and path.exists():
-        # Keep the page that explains the promotion; a repeated run has nothing to add.
-        return path
     figures = read_json(scored.result.folder / "figures.json")
     champion = _champion(facts)
     bodies, person = read_bodies(scored.result.folder), read_person(scored.result.folder)

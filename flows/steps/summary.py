@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,31 @@ from hemlets.evaluation.metrics.definitions import format_value, metric_label
 
 
 def summary_markdown(
-    rules: PromotionRules, facts: Mapping[str, Any], links: Mapping[str, str]
+    end: str,
+    rules: PromotionRules,
+    facts: Mapping[str, Any],
+    links: Mapping[str, str],
+    notes: Sequence[str] = (),
 ) -> str:
-    """Render the decision, its reasons, the gate's figures next to the champion's, and links.
+    """Render the end, its reasons, the gate's figures next to the champion's, and links.
 
     Args:
+        end: What the retraining ended as, in words.
         rules: The profile's promotion rules.
         facts: Facts of the verdict.
         links: Addresses or paths by title.
+        notes: What else there is to know, before the reasons.
     """
-    lines = [f"# {facts['decision'].capitalize()}: version {facts['version']}", ""]
-    lines += [f"- {reason}" for reason in facts["reasons"]]
+    lines = [f"# {end.capitalize()}: version {facts['version']}", ""]
+    lines += [f"- {reason}" for reason in (*notes, *facts["reasons"])]
     lines += ["", "## Gate", "", *_table(rules, facts), ""]
     lines += [f"- {title}: {place}" for title, place in links.items()]
     return "\n".join(lines)
+
+
+def failure_markdown(reason: str) -> str:
+    """What a failed retraining's page says; the lines of the reason as they are."""
+    return f"# Failed\n\n```text\n{reason}\n```\n\nNothing was promoted."
 
 
 def _table(rules: PromotionRules, facts: Mapping[str, Any]) -> list[str]:

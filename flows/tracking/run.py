@@ -165,6 +165,10 @@ class Run:
         self.client.log_dict(self.run_id, {"columns": columns, "data": data}, f"tables/{name}.json")
         self.client.log_text(self.run_id, text.getvalue(), f"tables/{name}.csv")
 
+    def rename(self, name: str) -> None:
+        """Give the run another name."""
+        self.client.update_run(self.run_id, name=name)
+
     def link(self, step: str, run: Run) -> None:
         """Record the run that produced a step's result; it may be of an earlier retraining."""
         self.tag({f"hemlets.run.{step}": run.run_id})

@@ -21,7 +21,7 @@ from hemlets.core.files import content_hash
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _PACKAGES: Final = ("data_checks", "flows", "hemlets", "serving")
 _ASSETS: Final = "hemlets/assets"
-_ASSET_NAME: Final = re.compile(r"\w+/[\w.-]+")
+_ASSET_NAME: Final = re.compile(rb"""["'](\w+/[\w.-]+)["']""")
 
 # These modules decide how files are written, workers run and errors read, never what a result is.
 _MACHINERY: Final = frozenset(
@@ -31,6 +31,7 @@ _MACHINERY: Final = frozenset(
         *("plugins", "wording", "worker_pool", "workspace"),
     )
 )
+_BLOCKS: Final = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,10 @@ class _Source:
     text: bytes
 
     @cached_property
-    def tree(self) -> ast.Module:
-        return ast.parse(self.text)
-
-    @cached_property
     def imports(self) -> tuple[str, ...]:
         """Names that the module imports when it runs, also inside functions."""
         names: list[str] = []
-        for node in _executed(self.tree):
+        for node in _executed(ast.parse(self.text)):
             if isinstance(node, ast.Import):
                 names += [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -57,13 +54,8 @@ class _Source:
     @cached_property
     def assets(self) -> tuple[Path, ...]:
         """Bundled files whose names, such as ``motions/motions.npz``, the module contains."""
-        texts = {
-            node.value
-            for node in ast.walk(self.tree)
-            if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        }
         folder = _ROOT / _ASSETS
-        named = (folder / text for text in sorted(texts) if _ASSET_NAME.fullmatch(text))
+        named = (folder / name.decode() for name in sorted(set(_ASSET_NAME.findall(self.text))))
         return tuple(path for path in named if path.is_file())
 
 
@@ -139,16 +131,15 @@ def _sha256(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def _executed(tree: ast.AST) -> Iterator[ast.AST]:
-    """Walk a tree without the bodies of ``if TYPE_CHECKING``."""
-    for node in ast.iter_child_nodes(tree):
+def _executed(module: ast.Module) -> Iterator[ast.AST]:
+    """Walk a module's statements, but not their expressions, without ``if TYPE_CHECKING``."""
+    waiting: list[ast.AST] = [module]
+    while waiting:
+        node = waiting.pop()
         yield node
-        if isinstance(node, ast.If) and _is_type_checking(node.test):
-            for other in node.orelse:
-                yield other
-                yield from _executed(other)
-        else:
-            yield from _executed(node)
+        typing = isinstance(node, ast.If) and _is_type_checking(node.test)
+        for block in ("orelse",) if typing else _BLOCKS:
+            waiting += getattr(node, block, ())
 
 
 def _is_type_checking(test: ast.expr) -> bool:

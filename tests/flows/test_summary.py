@@ -19,9 +19,9 @@ RULES = PromotionRules(floors={"mpjpe_mm": Bound(max=80.0)})
 
 
 def test_it_holds_the_decision_its_reasons_and_where_to_read_on() -> None:
-    text = summary_markdown(RULES, FACTS, {"report": "/reports/1.html"})
+    text = summary_markdown("rejected", RULES, FACTS, {"report": "/reports/1.html"}, ["it resumes"])
     assert text.startswith("# Rejected: version 3\n")
-    assert f"- {FACTS['reasons'][0]}" in text
+    assert f"- it resumes\n- {FACTS['reasons'][0]}" in text
     assert "- report: /reports/1.html" in text
 
 
@@ -30,7 +30,7 @@ def test_each_figure_stands_beside_its_limit_and_the_champions(tmp_path) -> None
     for name in predictors:
         predictors[name] = {"mpjpe_mm": {"name": "mpjpe_mm/gate", "mean": 70.0, "samples": 4}}
     write_json(tmp_path / "figures.json", {"gate": predictors})
-    text = summary_markdown(RULES, FACTS | {"champion_benchmark": str(tmp_path)}, {})
+    text = summary_markdown("rejected", RULES, FACTS | {"champion_benchmark": str(tmp_path)}, {})
     (row,) = [line for line in text.splitlines() if line.startswith("| the mean joint")]
     _, _, own, champion, limit, _ = (cell.strip() for cell in row.split("|"))
     assert (own, champion, limit) == (

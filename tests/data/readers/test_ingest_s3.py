@@ -151,8 +151,8 @@ def test_a_fetch_that_was_killed_goes_on_with_the_files_that_it_lacks(
     with serving(bucket.parent, port, "--bwlimit", "150k"):
         process = subprocess.Popen([sys.executable, "-c", FETCH, str(cache)])
         try:
-            # Some files are whole, and of the video a part is there.
-            wait_for(lambda: len(list(cache.glob("people-*/images/*.jpg"))) > 1)
+            # Some files are whole and recorded, and of the video a part is there.
+            wait_for(lambda: len(list(cache.glob("people-*.objects/*/*.json"))) > 2)
             wait_for(lambda: sum(_sizes(cache)) > 65_536)
         finally:
             process.send_signal(signal.SIGKILL)
