@@ -70,13 +70,6 @@ def run_name() -> str:
     return name if number in (None, 0, "0", "date") else f"{name} #{number}"
 
 
-def final_name(state: FinalState) -> str:
-    """Name of a flow run at its end, in Prefect and in MLflow."""
-    from prefect.runtime import flow_run
-
-    return f"{flow_run.name} → {state.words}"
-
-
 def announce(state: FinalState, reasons: tuple[str, ...], facts: Mapping[str, Any]) -> None:
     """Rename the flow run at its end, emit the event and send the notifications.
 
@@ -92,7 +85,7 @@ def announce(state: FinalState, reasons: tuple[str, ...], facts: Mapping[str, An
     from prefect.runtime import flow_run
 
     log = get_run_logger()
-    name = final_name(state)
+    name = f"{flow_run.name} → {state.words}"
     try:
         with get_client(sync_client=True) as client:
             client.update_flow_run(flow_run.id, name=name)

@@ -26,7 +26,6 @@ from flows.final_states import (
     FinalState,
     announce,
     announce_resumed,
-    final_name,
     final_state,
     run_name,
 )
@@ -151,7 +150,8 @@ def _retrain(workspace: Workspace, profile: Profile) -> dict[str, Any]:
         unchanged = run.parent.finished and posh.cached
         state = final_state(decision, unchanged=unchanged)
         if not run.parent.finished:
-            run.parent.rename(final_name(state))
+            # MLflow's list shows the first fifteen characters.
+            run.parent.rename(f"{state.words}: {flow_run.name}")
     reasons = (UNCHANGED,) if unchanged else ()
     get_run_logger().info("%s: %s", decision.outcome, "; ".join(decision.reasons))
     links = {
@@ -237,6 +237,8 @@ def _start(
     with tracking.run(key.key, str(flow_run.name), tags=tags) as parent:
         if not parent.finished:
             parent.params(profile.model_dump(mode="json"))
+            for source in synced:
+                parent.dataset(source.version, "source", source.place)
         try:
             yield _FlowRun(
                 workspace=workspace,
@@ -252,7 +254,7 @@ def _start(
         except Exception:
             with contextlib.suppress(Exception):  # The tracker itself may be what failed.
                 if not parent.finished:
-                    parent.rename(final_name(FinalState.FAILED))
+                    parent.rename(f"{FinalState.FAILED.words}: {flow_run.name}")
             raise
 
 
@@ -486,8 +488,6 @@ def _report(
             }
         )
         run.parent.dataset(data.version, "training, gate and test")
-        for source in run.synced:
-            run.parent.dataset(source.version, "source", source.place)
         run.parent.files([report])
     if decision.outcome is Outcome.ALREADY_CHAMPION and decision.failures:
         raise PromotionError(

@@ -1,4 +1,4 @@
-"""Create the automations of a file in the Prefect server, or bring them up to date.
+"""Create or update a file's automations in the Prefect server.
 
 ``python -m flows.services.automations`` reads ``infra/automations.yaml``. The action ``notify`` is
 the project's own: it becomes one ``send-notification`` for each block in ``HEMLETS_NOTIFY``.
@@ -23,13 +23,13 @@ _NOTIFY: Final = "notify"
 
 
 def apply_automations(path: Path = _FILE) -> list[str]:
-    """Create or update each automation of a file; one that has nobody to notify is removed.
+    """Create or update each automation of a file; remove those without any action.
 
     Returns:
-        The names of those that are there.
+        The names of those that exist afterwards.
 
     Raises:
-        ConfigError: The file is absent, or ``HEMLETS_NOTIFY`` names a block that is not there.
+        ConfigError: The file is absent, or ``HEMLETS_NOTIFY`` names an unknown block.
     """
     import yaml
     from prefect.client.orchestration import get_client

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Callable, Iterator
 
 from flows.services.servers import prefect_server
@@ -54,12 +53,13 @@ def prefect_session(
         server.launch()
         meanwhile()
         server.wait_until_ready()
-        yield
-    finally:
-        if "prefect" in sys.modules:
+        try:
+            yield
+        finally:
             # Send pending logs before the server stops.
             from prefect.logging.handlers import APILogWorker
 
             APILogWorker.drain_all(timeout=5)
+    finally:
         del os.environ[PREFECT_SERVER]
         server.stop()

@@ -136,7 +136,7 @@ def write_report(
     if facts["decision"] == "already champion" and facts["failures"]:
         path = path.with_stem(f"{path.stem}-no-longer-passes")
     elif facts["decision"] == "already champion" and path.exists():
-        # The page that says why it became champion is worth more than "nothing to do".
+        # Keep the page that explains the promotion; a repeated run has nothing to add.
         return path
     # These import torch's compiler, which takes seconds.
     from flows.steps.body_metrics import body_page, read_bodies

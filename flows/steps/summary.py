@@ -21,11 +21,11 @@ def summary_markdown(
     """Render the end, its reasons, the gate's figures next to the champion's, and links.
 
     Args:
-        end: What the retraining ended as, in words.
+        end: The final state in words.
         rules: The profile's promotion rules.
         facts: Facts of the verdict.
         links: Addresses or paths by title.
-        notes: What else there is to know, before the reasons.
+        notes: Further lines before the reasons.
     """
     lines = [f"# {end.capitalize()}: version {facts['version']}", ""]
     lines += [f"- {reason}" for reason in (*notes, *facts["reasons"])]
@@ -35,7 +35,7 @@ def summary_markdown(
 
 
 def failure_markdown(reason: str) -> str:
-    """What a failed retraining's page says; the lines of the reason as they are."""
+    """Render a failed retraining's page: the reason with its lines as they are."""
     return f"# Failed\n\n```text\n{reason}\n```\n\nNothing was promoted."
 
 

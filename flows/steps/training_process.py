@@ -76,7 +76,7 @@ def run_training(
 
 
 def _words(status: int) -> str:
-    """An exit status, or the signal that the supervisor makes a status of."""
+    """Name the signal behind a supervisor's exit status, else the code."""
     try:
         return signal.Signals(256 - status).name
     except ValueError:

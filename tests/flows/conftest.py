@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -24,6 +25,9 @@ import pytest
 
 from hemlets.core.workspace import Workspace
 from hemlets.data.table import encode_jpeg
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = Path(__file__).with_name("tiny.toml")
@@ -323,6 +327,52 @@ def start(
     yield run
     for running in started:
         running.end()
+
+
+@pytest.fixture(scope="session")
+def in_notebook() -> Callable[[Callable[[], Any]], Any]:
+    """Calls a function while an event loop runs in this thread, as in a notebook's cell."""
+
+    def call(function: Callable[[], Any]) -> Any:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+
+            async def cell() -> Any:
+                return function()
+
+            return asyncio.run(cell())
+        return function()  # another test's browser keeps a loop running
+
+    return call
+
+
+@pytest.fixture
+def prefect(prefect_url: str) -> Iterator[SyncPrefectClient]:
+    """A client of the session's Prefect server."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: prefect_url}), get_client(sync_client=True) as client:
+        yield client
+
+
+@pytest.fixture
+def automations(prefect: SyncPrefectClient) -> Iterator[Callable[[], list[str]]]:
+    """Applies the project's automations, and returns their names."""
+    from flows.services.automations import apply_automations
+
+    names: set[str] = set()
+
+    def apply() -> list[str]:
+        applied = apply_automations(ROOT / "infra" / "automations.yaml")
+        names.update(applied)
+        return applied
+
+    yield apply
+    for name in names:
+        for automation in prefect.read_automations_by_name(name):
+            prefect.delete_automation(automation.id)
 
 
 class _Inbox(BaseHTTPRequestHandler):

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -68,8 +69,13 @@ def ask(prefect_url):
             async with get_client() as client:
                 return await question(client)
 
-        with temporary_settings({PREFECT_API_URL: prefect_url}):
-            return asyncio.run(inside())
+        def call():
+            with temporary_settings({PREFECT_API_URL: prefect_url}):
+                return asyncio.run(inside())
+
+        # Another test's browser may keep a loop running in this thread.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(call).result()
 
     return run
 

@@ -85,7 +85,7 @@ class TestAnAnnouncement:
         assert "version: 3" in message["text"]
 
     def test_is_sent_from_a_notebook_whose_loop_runs_in_this_thread(
-        self, ended, inbox, monkeypatch
+        self, ended, inbox, in_notebook, monkeypatch
     ) -> None:
         from prefect.blocks.abstract import NotificationBlock
 
@@ -98,12 +98,9 @@ class TestAnAnnouncement:
                 await asyncio.sleep(0)
                 paged.append(subject)
 
-        async def cell() -> str:
-            return ended()
-
         Pager().save("duty", overwrite=True, _sync=True)
         monkeypatch.setenv("HEMLETS_NOTIFY", f"{os.environ['HEMLETS_NOTIFY']}, pager/duty")
-        name = asyncio.run(cell())
+        name = in_notebook(ended)
         assert [message["subject"] for message in inbox] == paged == [f"hemlets: {name}"]
         assert name.endswith(" → rejected")
 

@@ -5,7 +5,6 @@ Prefect, MLflow, DVC, an S3 server, TorchServe and a webhook are real; sizes are
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +16,6 @@ import pytest
 
 from flows.registry import versions as registry
 from flows.registry.lineage import models_of_sample, origin_of, version_of
-from flows.services.automations import apply_automations
 from flows.services.servers import mlflow_server
 from flows.storage import data_versions
 from flows.tracking.mlflow_client import connect
@@ -49,15 +47,6 @@ def mlflow_url(tmp_path, monkeypatch) -> Iterator[str]:
 
 
 @pytest.fixture
-def prefect(prefect_url) -> Iterator[SyncPrefectClient]:
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    with temporary_settings({PREFECT_API_URL: prefect_url}), get_client(sync_client=True) as client:
-        yield client
-
-
-@pytest.fixture
 def overlay(tmp_path) -> str:
     """A user's own expectation about the uploaded labels."""
     path = tmp_path / "ours.yaml"
@@ -78,11 +67,11 @@ def damage(file: Path) -> None:
 
 def test_five_nights(
     retrain, start, workspace: Workspace, uploads, inbox, label, overlay, mlflow_url, prefect,
-    project, monkeypatch,
+    automations, in_notebook, monkeypatch,
 ) -> None:  # fmt: skip
     settings, place = (*SMALL, overlay), uploads.folder
     monkeypatch.setenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
-    apply_automations(project / "infra" / "automations.yaml")
+    automations()
 
     def night(*more: str) -> dict[str, Any]:
         return retrain(workspace, *settings, *more, tracker=mlflow_url)
@@ -95,11 +84,8 @@ def test_five_nights(
 
     # The first night: new labels arrive, and the first model becomes the champion. It is started
     # in a notebook, whose event loop runs in this thread.
-    async def cell() -> dict[str, Any]:
-        return night()
-
     label(place, range(1, 9), name="train_a")
-    first = asyncio.run(cell())
+    first = in_notebook(night)
     assert first["state"] == "Promoted"
     told = message()
     assert told["subject"].endswith("→ promoted")
@@ -218,18 +204,20 @@ def check_mlflow(workspace: Workspace) -> None:
         filter_string="tags.profile = 'tiny'",
         order_by=["attributes.start_time ASC"],
     )
-    assert [run.info.run_name.partition(" tiny → ")[2] for run in nights] == [
+    assert [run.info.run_name.partition(": ")[0] for run in nights] == [
         "promoted", "failed", "rejected", "promoted",
     ]  # fmt: skip
     assert [run.info.status for run in nights] == ["FINISHED", "FAILED", "FINISHED", "FINISHED"]
     decisions = [run.data.tags.get("decision", "") for run in nights]
     assert decisions == ["promoted", "", "rejected", "promoted"]
     assert "boxes_large_enough" in nights[1].data.tags["hemlets.error"]
+    for run in nights:
+        contexts = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
+        assert "s3://uploads/street" in contexts["source"].source
+        assert contexts["source"].name == "street"
     for run in (nights[0], nights[2], nights[3]):
         assert run.data.tags["protocol"]
         assert {"gate/mpjpe_mm", "test/mpjpe_mm"} <= run.data.metrics.keys()
-        contexts = {one.tags[0].value: one.dataset.source for one in run.inputs.dataset_inputs}
-        assert "s3://uploads/street" in contexts["source"]
 
 
 def check_lineage(workspace: Workspace, answer: str) -> None:
@@ -246,8 +234,8 @@ def check_lineage(workspace: Workspace, answer: str) -> None:
     assert night.data.tags["decision"] == origin["decision"]
     assert night.data.params["train_pose.log_every"] == "1"
     validated = client.get_run(night.data.tags["hemlets.run.validate"])
-    assert origin["validation"]
-    assert validated.data.tags
+    assert validated.data.tags["validation"] == origin["validation"].split()[0] == "passed"
+    assert validated.data.tags["data_version"] == origin["data version"]
     data = data_versions.export(workspace, origin["data version"])
     learnt = Annotations.read(data / "annotations.parquet")
     (source,) = origin["sources"]

@@ -36,7 +36,7 @@ STAGES = (
     "promote",
 )
 # Name of the run of a night that ended with a decision.
-NIGHT = r"\d{4}-\d\d-\d\d tiny → (promoted|rejected|nothing new)"
+NIGHT = r"(promoted|rejected|nothing new): \d{4}-\d\d-\d\d tiny"
 CACHED = ["ingest", "validate", "train pose", "train PoSh", "benchmark", "register", "package"]
 
 
@@ -182,7 +182,7 @@ class TestALaterRun:
         outcome = retrain(finished.workspace, "canary.samples=2")
         assert outcome["cached"] == [name for name in CACHED if name != "package"]
         new = [r for r in runs_of(finished.workspace) if r.info.run_id not in before]
-        package, night = sorted((r.info.run_name for r in new), reverse=True)
+        night, package = sorted(r.info.run_name for r in new)
         assert package == "package"
         assert re.fullmatch(NIGHT, night)
         assert [v.version for v in registry.versions(finished.workspace)] == [1]
@@ -301,7 +301,7 @@ class TestTrouble:
         command(ready_to_package, "retrain", "--profile", str(tiny))
         runs = runs_of(ready_to_package)
         statuses = {r.info.run_name: r.info.status for r in runs}
-        (night,) = (name for name in statuses if name.endswith(" tiny → failed"))
+        (night,) = (name for name in statuses if name.startswith("failed: "))
         assert statuses.pop(night) == "FAILED"
         assert set(statuses.values()) == {"FINISHED"}
         assert re.search("no Java", next(r.data.tags["hemlets.error"] for r in runs

@@ -183,7 +183,6 @@ def test_ten_thousand_objects_take_little_memory_and_the_damaged_ones_are_named(
         watcher.join()
     assert (synced.files, synced.rows, synced.left_out) == (10_000, 9_996, 3)
     assert all(f"{number:06d}.jpg" in str(synced) for number in (7, 5000, 9998))
-    print("RSS", (max(largest) - before) / 2**20)
     assert (max(largest) - before) / 2**20 < 400
 
 
