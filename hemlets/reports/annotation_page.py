@@ -84,5 +84,5 @@ def _chart(titles: Sequence[str], bins: Sequence[Rates]) -> dict[str, Any]:
     return {
         "bars": bars, "groups": groups, "bar": _BAR_PX - 4, "left": _LEFT_PX,
         "width": _LEFT_PX + len(bins) * (2 * _BAR_PX + _GAP_PX), "base": _HIGH_PX + 8,
-        "height": _HIGH_PX + _FOOT_PX, "marks": [(y(m), f"{100 * m:.0f}") for m in marks],
+        "height": _HIGH_PX + _FOOT_PX, "marks": [(y(m), f"{round(100 * m, 1):g}") for m in marks],
     }  # fmt: skip
