@@ -50,16 +50,18 @@ def retrain(
         "date" if number == "date" else run_number(number, datetime.now(UTC))
     )
 
-    def check_and_import() -> None:
-        from flows.profile import load_profile
+    # Reject a wrong profile before anything is created.
+    from flows.profile import load_profile
 
-        load_profile(profile, tuple(overrides or ()))
+    load_profile(profile, tuple(overrides or ()))
+
+    def import_flow() -> None:
         import flows.retrain  # noqa: F401
 
     # Taken here, before a server is started for nothing.
     with (
         lock(workspace.locks / RETRAIN_LOCK, RETRAINING),
-        prefect_session(workspace, check_and_import),
+        prefect_session(workspace, import_flow),
     ):
         _retrain(profile, overrides, workspace, counted)
 
