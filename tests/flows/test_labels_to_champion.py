@@ -216,7 +216,8 @@ def test_labels_of_what_the_endpoint_saw_become_a_champion(
     source = {"name": "street", "place": str(exports), "dataset": "open_rendered"}
     overrides = [
         f"sources=[{{{', '.join(f'{key}={json.dumps(value)}' for key, value in source.items())}}}]",
-        "promotion.max_regression=0.1", "benchmark.bodies=0", "canary.samples=1",
+        "train_pose.steps=24", "promotion.max_regression=0.1",
+        "benchmark.bodies=0", "canary.samples=1",
     ]  # fmt: skip
     profile = str(Path(__file__).with_name("tiny.toml"))
     started_by = deployment(
