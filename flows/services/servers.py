@@ -25,6 +25,19 @@ from hemlets.core.workspace import Workspace
 
 _GRACE_S = 8.0
 _POLL_S = 0.2
+_DAMAGED = (
+    "its database is damaged",
+    "hemlets doctor names the file and what is lost with it; move it away, or restore a backup",
+)
+_FULL = ("no space is left", "free space, or choose another folder with HEMLETS_HOME")
+_REASONS = {
+    "file is not a database": _DAMAGED,
+    "disk image is malformed": _DAMAGED,
+    "No space left on device": _FULL,
+    "database or disk is full": _FULL,
+    "disk I/O error": _FULL,
+}
+"""What SQLite and the system say in a server's log, and what it means."""
 
 
 @dataclass(kw_only=True)
@@ -139,6 +152,9 @@ class Service:
 
     def _failure(self, what: str) -> WorkspaceError:
         last = last_lines(self.log, 8, start=self._log_start)
+        for sign, (reason, remedy) in _REASONS.items():
+            if any(sign in line for line in last_lines(self.log, 400, start=self._log_start)):
+                return WorkspaceError(f"{what}: {reason}", where=self.log, remedy=remedy)
         return WorkspaceError(
             what + "".join(f"\n    {line}" for line in last),
             where=self.log,

@@ -18,6 +18,25 @@ from hemlets.core.ports import LOOPBACK, BusyPortError, free_port
 from hemlets.core.workspace import Workspace
 
 
+@pytest.mark.parametrize(
+    ("logged", "reason"),
+    [
+        ("sqlite3.DatabaseError: file is not a database", "its database is damaged"),
+        ("sqlite3.OperationalError: database or disk is full", "no space is left"),
+        ("OSError: [Errno 28] No space left on device", "no space is left"),
+    ],
+)
+def test_why_a_server_ended_is_said_without_its_traceback(tmp_path, logged, reason):
+    code = f"raise SystemExit('Traceback\\n{logged}')"
+    server = services.Service(
+        name="the trial server", command=[sys.executable, "-c", code], port=free_port(),
+        ready_path="/", log=tmp_path / "trial.log",
+    )  # fmt: skip
+    with pytest.raises(WorkspaceError, match=f"ended by itself .*: {reason}") as raised:
+        server.start()
+    assert "Traceback" not in str(raised.value)
+
+
 def _answers(url):
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
