@@ -72,7 +72,11 @@ class Front:
 
     def __init__(self, settings: FrontSettings) -> None:
         self.settings = settings
-        self._token = "" if settings.token_file is None else settings.token_file.read_text().strip()
+        self._token = (
+            ""
+            if settings.token_file is None
+            else settings.token_file.read_text(encoding="utf-8").strip()
+        )
         self._running = 0
         self._backend_token, self._renew_at = "", 0.0
 

@@ -141,7 +141,7 @@ class TorchServe:
         if not self.settings.token_auth:
             return None
         try:
-            return self.token_file.read_text()
+            return self.token_file.read_text(encoding="utf-8")
         except OSError as error:
             raise ServingError(
                 f"the token can't be read: {error.strerror}",
@@ -315,9 +315,11 @@ class TorchServe:
         for name in ("ts_log.log", "model_log.log", "access_log.log"):
             (folder / "logs" / name).unlink(missing_ok=True)
         properties = folder / "config.properties"
-        properties.write_text(render_properties(self.settings, self.ports, self.store))
+        properties.write_text(
+            render_properties(self.settings, self.ports, self.store), encoding="utf-8"
+        )
         logs = folder / "log4j2.xml"
-        logs.write_text(log_configuration())
+        logs.write_text(log_configuration(), encoding="utf-8")
         scratch = _socket_folder()
         library = Path(ts.__file__).parent
         command = [
@@ -360,7 +362,7 @@ class TorchServe:
             with atomic_path(self.token_file) as scratch:
                 # Created with its mode, so that it is never readable by others.
                 scratch.touch(mode=0o600)
-                scratch.write_text(secrets.token_urlsafe(32))
+                scratch.write_text(secrets.token_urlsafe(32), encoding="utf-8")
         return FrontSettings(
             host=settings.host,
             port=self.ports.endpoint,
@@ -427,7 +429,9 @@ class TorchServe:
     def _port_was_taken(self) -> bool:
         logs = (self.folder / "logs" / name for name in ("server.out", "ts_log.log"))
         return any(
-            log.exists() and "address already in use" in log.read_text(errors="replace").lower()
+            log.exists()
+            and "address already in use"
+            in log.read_text(encoding="utf-8", errors="replace").lower()
             for log in logs
         )
 

@@ -194,7 +194,9 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     page, picture = folder / f"{name}.md", folder / f"{name}.png"
     with atomic_path(page) as scratch:
-        scratch.write_text(markdown(study, rows, seeds=seeds, picture=picture.name))
+        scratch.write_text(
+            markdown(study, rows, seeds=seeds, picture=picture.name), encoding="utf-8"
+        )
     _draw(rows, picture)
     return [page, picture]
 

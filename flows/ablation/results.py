@@ -96,7 +96,7 @@ class Results:
         """
         if not path.exists():
             return cls(path=path)
-        reader = csv.DictReader(io.StringIO(path.read_text()))
+        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
         rows = {}
         for number, values in enumerate(reader, start=2):
             try:
@@ -115,7 +115,10 @@ class Results:
         """Add a row; the file is written atomically."""
         self.rows[row.key] = row
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(self.path) as scratch, scratch.open("w", newline="") as stream:
+        with (
+            atomic_path(self.path) as scratch,
+            scratch.open("w", newline="", encoding="utf-8") as stream,
+        ):
             writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(row.to_csv() for row in self.rows.values())

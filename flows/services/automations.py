@@ -40,7 +40,7 @@ def apply_automations(path: Path = _FILE) -> list[str]:
                           remedy="run the command in the project's root")  # fmt: skip
     created = []
     with get_client(sync_client=True) as client:
-        for values in yaml.safe_load(path.read_text())["automations"]:
+        for values in yaml.safe_load(path.read_text(encoding="utf-8"))["automations"]:
             known = client.read_automations_by_name(values["name"])
             actions = [one for action in values["actions"] for one in _actions(client, action)]
             if not actions:

@@ -202,7 +202,7 @@ def _processor() -> Check:
 
 def _cpu_flags() -> set[str]:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return set()
     return set(next((line for line in lines if line.startswith("flags")), "").split())
@@ -305,16 +305,16 @@ def _memory() -> Check:
 def _free_memory_bytes() -> Iterator[int]:
     """Free memory of the machine and of the container, if known."""
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable:"):
                 yield int(line.split()[1]) * 1024
     except OSError:
         return
     for limit, used in _CGROUP_FILES:
         try:
-            most = Path("/sys/fs/cgroup", limit).read_text().strip()
+            most = Path("/sys/fs/cgroup", limit).read_text(encoding="utf-8").strip()
             if most.isdigit():
-                yield int(most) - int(Path("/sys/fs/cgroup", used).read_text())
+                yield int(most) - int(Path("/sys/fs/cgroup", used).read_text(encoding="utf-8"))
         except OSError:
             continue
 

@@ -406,7 +406,10 @@ def _curves(stages_done: Mapping[str, Path]) -> bytes:
     left, right = figure.subplots(1, 2)
     start = 0
     for stage, folder in stages_done.items():
-        rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+        rows = [
+            json.loads(line)
+            for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
         samples = [start + row["samples"] for row in rows]
         left.plot(samples, [row["loss/total"] for row in rows], label=stage)
         validated = [row for row in rows if "validation/mpjpe_mm" in row]

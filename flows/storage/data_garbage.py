@@ -81,13 +81,13 @@ def _visible_to_dvc(workspace: Workspace, retained: Iterable[str]) -> Iterator[N
             if note.exists():
                 continue
             source = workspace.data / "versions" / f"{version}.dvc"
-            document = YAML(typ="safe").load(source.read_text())
+            document = YAML(typ="safe").load(source.read_text(encoding="utf-8"))
             document["outs"][0]["path"] = version
             text = io.StringIO()
             YAML().dump(document, text)
             made.append(note)
             with atomic_path(note) as scratch:
-                scratch.write_text(text.getvalue())
+                scratch.write_text(text.getvalue(), encoding="utf-8")
         yield
     finally:
         for note in made:

@@ -228,7 +228,9 @@ def _retained_versions(
     models: Iterable[ModelVersion],
 ) -> set[str]:
     names = (workspace.data / "versions").glob("*.txt")
-    by_content = {path.stem.rpartition("-")[2]: path.read_text().strip() for path in names}
+    by_content = {
+        path.stem.rpartition("-")[2]: path.read_text(encoding="utf-8").strip() for path in names
+    }
     contents = {manifests[place].get("content") for place in retained if place in manifests}
     tags = [item for model in models for item in model.tags.items()]
     by_hand = set(versions(workspace)) - set(by_content.values())

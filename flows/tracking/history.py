@@ -22,7 +22,7 @@ def read_history(path: Path) -> list[Point]:
         DataError: The file is absent, or a line is not such an object.
     """
     try:
-        lines = path.read_text().split("\n")[:-1]
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the training history can't be read: {error}", where=path) from None
     points = []

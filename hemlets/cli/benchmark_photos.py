@@ -101,7 +101,7 @@ def photos(
     if missed:
         typer.echo(f"not found in their photographs: {' '.join(p.name for p in missed)}")
     if out is not None:
-        with atomic_path(out) as scratch, scratch.open("w", newline="") as stream:
+        with atomic_path(out) as scratch, scratch.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)

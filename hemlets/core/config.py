@@ -53,7 +53,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: Absent or not TOML, with the line.
     """
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError("the configuration file does not exist", where=path) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -213,7 +213,7 @@ def lock(
         held = FileLock(path)
         held.acquire(timeout=timeout_s)
     except Timeout:
-        who = owner.read_text().strip() if owner.exists() else "unknown"
+        who = owner.read_text(encoding="utf-8").strip() if owner.exists() else "unknown"
         raise WorkspaceError(
             f"{purpose} is already running (process {who})",
             where=path,
@@ -226,7 +226,7 @@ def lock(
             remedy="fix the folder's permissions, or point HEMLETS_HOME to another folder",
         ) from error
     try:
-        owner.write_text(str(os.getpid()))
+        owner.write_text(str(os.getpid()), encoding="utf-8")
         _HELD.add(where)
         yield
     finally:

@@ -185,7 +185,7 @@ def supervise(
     program = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=tie)
     try:
         if pid_file is not None:
-            pid_file.write_text(f"{program.pid}\n")
+            pid_file.write_text(f"{program.pid}\n", encoding="utf-8")
         while program.poll() is None and not stopped:
             if owner is not None and os.getppid() != owner:
                 stopped = at_once = True

@@ -23,7 +23,7 @@ def main() -> None:
     with mediapipe.solutions.pose.Pose(
         static_image_mode=True, model_complexity=complexity, min_detection_confidence=0.5
     ) as pose:
-        for name in json.loads((folder / "crops.json").read_text()):
+        for name in json.loads((folder / "crops.json").read_text(encoding="utf-8")):
             image = cv2.cvtColor(cv2.imread(str(folder / name)), cv2.COLOR_BGR2RGB)
             begun, busy = time.perf_counter(), time.process_time()
             found = pose.process(image)
@@ -35,7 +35,9 @@ def main() -> None:
             world = [[p.x, p.y, p.z] for p in found.pose_world_landmarks.landmark]
             answers.append({"took_ms": took, "image": image_points, "world": world})
     version = mediapipe.__version__
-    (folder / "answer.json").write_text(json.dumps({"version": version, "people": answers}))
+    (folder / "answer.json").write_text(
+        json.dumps({"version": version, "people": answers}), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

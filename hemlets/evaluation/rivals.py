@@ -58,7 +58,7 @@ def mediapipe_answers(
         names = [f"{number}.png" for number in range(len(people))]
         for name, person, crop in zip(names, people, crops, strict=True):
             cv2.imwrite(str(folder / name), cv2.cvtColor(_cut(person, crop), cv2.COLOR_RGB2BGR))
-        (folder / "crops.json").write_text(json.dumps(names))
+        (folder / "crops.json").write_text(json.dumps(names), encoding="utf-8")
         try:
             subprocess.run(
                 [python, worker, folder, size], check=True, capture_output=True, text=True
@@ -71,7 +71,7 @@ def mediapipe_answers(
                 expected="the Python of an environment with MediaPipe and its heavy model",
                 remedy="make it with infra/rivals.sh",
             ) from error
-        answer = json.loads((folder / "answer.json").read_text())
+        answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
     return _read(f"mediapipe {answer['version']} {size}", answer["people"], crops)
 
 

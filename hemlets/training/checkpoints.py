@@ -102,17 +102,17 @@ class History:
         self.path = path
         complete_lines = []
         if path.exists():
-            for line in path.read_text().splitlines():
+            for line in path.read_text(encoding="utf-8").splitlines():
                 try:
                     if json.loads(line)["step"] <= resume_step:
                         complete_lines.append(line)
                 except (json.JSONDecodeError, KeyError):
                     break
         with atomic_path(path) as scratch:
-            scratch.write_text("".join(f"{line}\n" for line in complete_lines))
+            scratch.write_text("".join(f"{line}\n" for line in complete_lines), encoding="utf-8")
 
     def add(self, step: int, metrics: dict[str, float]) -> None:
         """Append one row with the time, in seconds since 1970."""
         row = {"step": step, "time_s": round(time.time(), 3), **metrics}
-        with self.path.open("a") as stream:
+        with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")

@@ -1,10 +1,12 @@
 """What of a shell's environment reaches hemlets, its libraries and its children."""
 
+import ast
 import os
 import subprocess
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -147,3 +149,28 @@ class TestReachable:
     ) -> None:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", value)
         require_reachable("MLFLOW_TRACKING_URI")
+
+
+ROOMS = ("hemlets", "flows", "serving", "annotate", "data_checks")
+
+
+def _without_encoding(source: Path) -> list[str]:
+    """Calls that read or write text in the locale's encoding."""
+    found = []
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        known = {keyword.arg for keyword in node.keywords}
+        mode = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
+        text = node.func.attr == "write_text" or (node.func.attr == "read_text" and not node.args)
+        opened = node.func.attr == "open" and mode in ("r", "w", "a", "x")
+        if (text or opened) and "encoding" not in known:
+            found.append(f"{source}:{node.lineno}")
+    return found
+
+
+def test_text_is_read_and_written_in_utf_8_whatever_the_locale() -> None:
+    root = Path(__file__).resolve().parents[2]
+    sources = [file for room in ROOMS for file in (root / room).rglob("*.py")]
+    assert len(sources) > 300
+    assert [place for source in sources for place in _without_encoding(source)] == []
