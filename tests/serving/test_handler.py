@@ -72,7 +72,7 @@ BAD_FIELDS = {
     "box not UTF-8": ({"box": b"\xff\xfe\xfd"}, "box", "not JSON"),
     "box nested": ({"box": b"[" * 100_000}, "box", "not JSON"),
     "boxes number": ({"boxes": b"3"}, "boxes", "not a list"),
-    "boxes empty": ({"boxes": b"[]"}, "boxes", "a list of 0"),
+    "boxes empty": ({"boxes": b"[]"}, "boxes", "not a list"),
     "boxes too many": ({"boxes": json.dumps([[0, 0, 9, 9]] * (MOST_BOXES + 1))}, "boxes", "list"),
     "boxes one bad": ({"boxes": b"[[0,0,9,9],[1,2]]"}, "boxes[1]", "not a box"),
     "both": ({"box": b"[0,0,9,9]", "boxes": b"[[0,0,9,9]]"}, "boxes", "both"),
