@@ -84,7 +84,9 @@ def markdown(study: Study, rows: Sequence[Row], *, seeds: int, picture: str) -> 
             f"{'×'.join(map(str, study.pose.volume.shape_xyz))}) on features of the frozen MoveNet "
             f"encoder for {study.samples:,} crops of rendered people, by the paper's losses alone: "
             f"α = {study.alpha}, L_3D in voxels, no marginal term. In arms with people without 3D "
-            "joints, half of each batch has 3D joints. Annotators are simulated with the rates of "
+            "joints, half of each batch has 3D joints. Who has them is drawn once for all arms and "
+            "seeds: arms are comparable at one share; errors at different shares also differ by "
+            "the draw. Annotators are simulated with the rates of "
             f"`hemlets/data/weak_labels.toml`. {_world(study)}",
             "",
             "As in Human3.6M's protocols, the scored people move as the people of training do, and "
