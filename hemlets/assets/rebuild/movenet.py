@@ -5,7 +5,6 @@ Both hold float16: the conversion changes names and the order of axes, not value
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import subprocess
@@ -21,6 +20,7 @@ import numpy.typing as npt
 from torch import nn
 
 from hemlets.core.errors import AssetError
+from hemlets.core.files import sha256_file
 from hemlets.models.backbones.movenet import MoveNetThunder
 from hemlets.models.multipose import MultiPose
 
@@ -229,8 +229,7 @@ def rebuild_movenet(conversion: Conversion, folder: Path, models: Path | None) -
             graph, weights = (models / Path(name).name for name in files)
         state = convert(conversion, graph, weights)
         sources = {
-            name: hashlib.sha256(file.read_bytes()).hexdigest()
-            for name, file in zip(files, (graph, weights), strict=True)
+            name: sha256_file(file) for name, file in zip(files, (graph, weights), strict=True)
         }
     target = folder / conversion.folder
     target.mkdir(parents=True, exist_ok=True)
