@@ -474,9 +474,9 @@ def _report(
         code_version=run.code_version,
     )
     decision = verdict.decision
-    describe_version(run.workspace, verdict.facts, Figures.read(scored.result.folder), run.parent)
+    figures, place = Figures.read(scored.result.folder), run.tracking.place(run.parent)
+    describe_version(run.workspace, verdict.facts, figures, place)
     if not run.parent.finished:
-        figures = Figures.read(scored.result.folder)
         for name in figures.by_split:
             run.parent.metrics(figures.logged(name))
         run.parent.tag(

@@ -7,8 +7,6 @@ from typing import Any
 
 from flows.registry import versions as registry
 from flows.tracking.figures import Figures
-from flows.tracking.run import Run
-from hemlets.core.redaction import redact_url
 from hemlets.core.workspace import Workspace
 from hemlets.evaluation.metrics.definitions import format_value, metric_label
 
@@ -16,7 +14,7 @@ _SHOWN = ("mpjpe_mm", "pa_mpjpe_mm", "per_vertex_mm", "joints2d_px")
 
 
 def describe_version(
-    workspace: Workspace, facts: Mapping[str, Any], figures: Figures, run: Run
+    workspace: Workspace, facts: Mapping[str, Any], figures: Figures, run: str
 ) -> None:
     """Write the description of the judged version, as Markdown.
 
@@ -26,7 +24,7 @@ def describe_version(
         workspace: Whose registry.
         facts: Of the verdict.
         figures: Of its benchmark.
-        run: The retraining's run.
+        run: Address of the retraining's run on the same server.
     """
     version = registry.version_by_number(workspace, facts["version"])
     if facts["decision"] == "already champion":
@@ -38,7 +36,7 @@ def describe_version(
 
 
 def description(
-    tags: Mapping[str, str], facts: Mapping[str, Any], figures: Figures, run: Run
+    tags: Mapping[str, str], facts: Mapping[str, Any], figures: Figures, run: str
 ) -> str:
     """The text of a description; see `describe_version`."""
     # The list of versions shows the beginning of the first line, as plain text.
@@ -60,5 +58,5 @@ def description(
     lines += [f"- code {tags['code_version']}, profile {tags.get('profile', '')}"]
     lines += [f"- validation {tags['validation']}", "", "Why:"]
     lines += [f"- {reason}" for reason in facts["reasons"]]
-    lines += ["", f"Run: {run.run_id} ({redact_url(run.uri)})"]
+    lines += ["", f"Run: [{run.rpartition('/')[2]}]({run})"]
     return "\n".join(lines)

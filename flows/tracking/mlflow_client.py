@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 EXPERIMENT: Final = "hemlets"
 STAGE_KEY_TAG: Final = "hemlets.stage_key"
 _TAKEOVERS_TAG: Final = "hemlets.takeovers"
+_ERROR_TAG: Final = "hemlets.error"
 
 
 def tracking_uri(workspace: Workspace) -> str:
@@ -65,8 +66,14 @@ class Tracking:
     def page(self, run: Run) -> str:
         """Address of a run's page on a server; its id where the tracker has no server."""
         if self.uri.startswith("http"):
-            return f"{redact_url(self.uri)}/#/experiments/{self.experiment_id}/runs/{run.run_id}"
+            # A browser would send the stars as a user name.
+            server = redact_url(self.uri).replace("://***@", "://").rstrip("/")
+            return f"{server}/{self.place(run)}"
         return f"run {run.run_id} of {EXPERIMENT} (hemlets ui)"
+
+    def place(self, run: Run) -> str:
+        """Address of a run's page relative to any page of the same MLflow."""
+        return f"#/experiments/{self.experiment_id}/runs/{run.run_id}"
 
     def start_or_adopt(
         self,
@@ -79,7 +86,8 @@ class Tracking:
         """Start the run of a key, or continue an existing run.
 
         A finished run is returned unchanged. A run that failed, was killed, or whose process is
-        gone is adopted: it is set running again and owned by this process.
+        gone is adopted: it is set running again under its first name, without the error of the
+        earlier attempt, and owned by this process.
 
         Args:
             key: Content hash of what the run computes.
@@ -117,7 +125,9 @@ class Tracking:
         # Set the owner before the status: a crash in between must not leave a running run
         # without an owner.
         existing.tag({**given, _TAKEOVERS_TAG: str(takeovers)})
-        self.client.update_run(existing.run_id, status="RUNNING")
+        self.client.update_run(existing.run_id, status="RUNNING", name=name)
+        if _ERROR_TAG in record.data.tags:
+            self.client.delete_tag(existing.run_id, _ERROR_TAG)
         return existing
 
     @contextlib.contextmanager
@@ -145,7 +155,7 @@ class Tracking:
             interrupted = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
             # An error of the tracker must not replace the error of the block.
             with contextlib.suppress(Exception):
-                current.tag({"hemlets.error": redact_url(str(error)) or type(error).__name__})
+                current.tag({_ERROR_TAG: redact_url(str(error)) or type(error).__name__})
                 current.finish("KILLED" if interrupted else "FAILED")
             raise
         current.finish()
@@ -290,7 +300,7 @@ def close_orphans(workspace: Workspace) -> list[str]:
         owner = Owner.from_tags(record.data.tags)
         if STAGE_KEY_TAG in record.data.tags and (owner is None or not owner.may_be_alive()):
             run_id = record.info.run_id
-            tracking.client.set_tag(run_id, "hemlets.error", "its process was killed")
+            tracking.client.set_tag(run_id, _ERROR_TAG, "its process was killed")
             tracking.client.set_terminated(run_id, status="KILLED")
             closed.append(run_id)
     return closed

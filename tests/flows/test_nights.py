@@ -159,6 +159,8 @@ def check_registry(workspace: Workspace, *judged: dict[str, Any]) -> None:
         assert all(reason in text for reason in night["reasons"])
         assert "source street: street-" in text
         assert "from s3://uploads/street" in text
+        made_by = client.get_run(version.run_id).data.tags["mlflow.parentRunId"]
+        assert text.endswith(f"/runs/{made_by})")
     model = client.get_registered_model(registry.MODEL_NAME)
     assert f"champion: version {versions[-1].version}. Promoted" in model.description
 
@@ -210,7 +212,9 @@ def check_mlflow(workspace: Workspace) -> None:
     assert [run.info.status for run in nights] == ["FINISHED", "FAILED", "FINISHED", "FINISHED"]
     decisions = [run.data.tags.get("decision", "") for run in nights]
     assert decisions == ["promoted", "", "rejected", "promoted"]
-    assert "boxes_large_enough" in nights[1].data.tags["hemlets.error"]
+    errors = [run.data.tags.get("hemlets.error", "") for run in nights]
+    assert "boxes_large_enough" in errors[1]
+    assert errors[0] == errors[2] == errors[3] == "", "resumed and promoted is no error"
     for run in nights:
         contexts = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
         assert "s3://uploads/street" in contexts["source"].source

@@ -90,12 +90,15 @@ def test_a_block_that_raises_closes_its_run_with_the_reason(tracking, error, sta
 def test_a_failed_run_is_taken_up_again_under_the_same_key(tracking):
     with pytest.raises(ValueError), tracking.run("retry", "train") as first:  # noqa: PT011
         raise ValueError("once")
+    tracking.client.update_run(first.run_id, name="failed: train")
     with tracking.run("retry", "train") as second:
         assert second.run_id == first.run_id
+        assert tracking.client.get_run(second.run_id).info.run_name == "train"
         assert second.started_ms == first.started_ms
         assert _status(tracking, second) == "RUNNING"
     assert _status(tracking, second) == "FINISHED"
     assert _tags(tracking, second)["hemlets.takeovers"] == "1"
+    assert "hemlets.error" not in _tags(tracking, second)
 
 
 def test_runs_of_a_killed_process_are_closed_or_adopted(workspace, tracking):
@@ -313,6 +316,16 @@ def test_a_retraining_notes_which_run_a_cached_stage_came_from(tracking):
     with tracking.run("second parent", "retrain") as parent:
         parent.link("ingest", stage)
     assert _tags(tracking, parent)["hemlets.run.ingest"] == stage.run_id
+
+
+def test_the_address_of_a_run_is_its_own_page_without_a_password(tracking):
+    with tracking.run("addressed", "retrain") as run:
+        pass
+    place = f"#/experiments/{tracking.experiment_id}/runs/{run.run_id}"
+    assert tracking.place(run) == place
+    served = replace(tracking, uri="https://ann:secret@mlflow.example/team/")
+    assert served.page(run) == f"https://mlflow.example/team/{place}"
+    assert run.run_id in tracking.page(run)  # a database has no pages
 
 
 def test_two_workspaces_in_one_process_do_not_mix(workspace, tmp_path):
