@@ -55,7 +55,6 @@ from flows.tracking.mlflow_client import Tracking, close_orphans, connect
 from flows.tracking.retraining_key import RetrainingKey, retraining_key
 from flows.tracking.run import Run
 from flows.tracking.system_metrics import system_metrics
-from hemlets.core.allocator import reuse_freed_memory
 from hemlets.core.errors import PromotionError
 from hemlets.core.files import content_hash, lock, read_json
 from hemlets.core.workspace import Workspace
@@ -129,7 +128,6 @@ def _plain(outcome: dict[str, Any]) -> dict[str, Any]:
 
 
 def _retrain(workspace: Workspace, profile: Profile) -> dict[str, Any]:
-    reuse_freed_memory()  # the flow predicts in its own process
     _check_requirements(profile)
     lost = close_orphans(workspace)
     resumed = [announce_resumed(len(lost))] if lost else []

@@ -385,7 +385,6 @@ class TorchServe:
             "TMPDIR": str(scratch),
             "TEMP": str(scratch),
             "OMP_NUM_THREADS": threads,
-            "OMP_WAIT_POLICY": "PASSIVE",
             THREADS_VARIABLE: threads,
             BUDGET_VARIABLE: str(self.settings.batch_budget_s),
         }

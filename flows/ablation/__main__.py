@@ -10,7 +10,6 @@ from flows.ablation.report import write_report
 from flows.ablation.results import Results
 from flows.ablation.runs import Bench
 from flows.ablation.study import Study
-from hemlets.core.allocator import reuse_freed_memory
 from hemlets.data.synthetic import build_open_data
 
 
@@ -25,7 +24,6 @@ def main() -> None:
     parser.add_argument("--most", type=int)
     parser.add_argument("--page", type=Path, help="folder of the page, written from the rows")
     found = parser.parse_args()
-    reuse_freed_memory()
     study = Study()
     data = found.data or found.folder / f"data-{study.data.hash[:12]}"
     if not found.data:

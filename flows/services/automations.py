@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from flows.final_states import notification_blocks
-from hemlets.core.environment import PREFECT_SERVER, prepare_process, require_reachable
+from hemlets.core.environment import PREFECT_SERVER, clean_environment, require_reachable
 from hemlets.core.errors import ConfigError, HemletsError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _actions(client: SyncPrefectClient, action: Mapping[str, Any]) -> Iterator[d
 
 def main(arguments: Sequence[str]) -> int:
     """Apply the file that is given, else the project's own; print the names."""
-    prepare_process()
+    clean_environment()
     try:
         require_reachable(PREFECT_SERVER, health="/health")
         for name in apply_automations(*map(Path, arguments[:1])):

@@ -10,7 +10,7 @@ from flows.services.servers import prefect_server
 from hemlets.core.environment import (
     MLFLOW_SERVER,
     PREFECT_SERVER,
-    prepare_process,
+    clean_environment,
     require_reachable,
 )
 from hemlets.core.workspace import Workspace
@@ -33,7 +33,7 @@ def prefect_session(
         WorkspaceError: The environment's server does not answer, or the temporary one does not
             start.
     """
-    prepare_process()
+    clean_environment()
     os.environ.setdefault("PREFECT_HOME", str(workspace.prefect))
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     for kind in ("FLOW", "TASK"):

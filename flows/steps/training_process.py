@@ -19,10 +19,6 @@ from hemlets.core.supervisor import SupervisedProcess, last_lines
 from hemlets.training.config import TUNING, StageJob
 from hemlets.training.reporting import PROGRESS
 
-MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
-"""Every step allocates and frees large buffers. Without these settings glibc maps and clears them
-each time, which makes training on a CPU 10 % slower."""
-
 _POLL_S = 0.5
 _GRACE_S = 60.0
 
@@ -54,7 +50,7 @@ def run_training(
         command += ["-m", "torch.distributed.run", "--standalone"]
         command += ["--nproc-per-node", str(processes)]
     command += ["-m", "hemlets.training", str(job_file)]
-    environment = os.environ | {**MEMORY, "OMP_NUM_THREADS": str(job.training.threads)}
+    environment = os.environ | {"OMP_NUM_THREADS": str(job.training.threads)}
     start = log.stat().st_size if log.exists() else 0
     process = SupervisedProcess.start(command, log=log, environment=environment, grace_s=_GRACE_S)
     try:

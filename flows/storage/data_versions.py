@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from flows.storage.version_index import ARRIVALS, VersionIndex, version_index
-from hemlets.core.environment import prepare_process
+from hemlets.core.environment import clean_environment
 from hemlets.core.errors import ConfigError, DataError, WorkspaceError
 from hemlets.core.files import atomic_path, lock
 from hemlets.core.workspace import Workspace
@@ -204,7 +204,7 @@ def open_repository(workspace: Workspace) -> Repo:
         ConfigError: The remote is neither a folder nor in a bucket.
         WorkspaceError: DVC's configuration is damaged.
     """
-    prepare_process()
+    clean_environment()
     own = workspace.data / ".dvc"
     # Settings of the user or the system would redirect cache and remote.
     for name in ("GLOBAL_CONFIG_DIR", "SYSTEM_CONFIG_DIR"):

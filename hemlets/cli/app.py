@@ -18,10 +18,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from hemlets.cli.boundary import INTERRUPTED, handle_errors, prepare_streams
 from hemlets.cli.summaries import summary
-from hemlets.core.allocator import reuse_freed_memory
-from hemlets.core.environment import put_project_first, quiet_decoders
+from hemlets.core.environment import put_project_first
 from hemlets.core.errors import ConfigError
-from hemlets.core.threads import wait_without_spinning
+from hemlets.core.process_setup import prepare_process
 
 GROUP: Final = "hemlets.commands"
 # typer's class of a context and of a command is another one from version to version.
@@ -41,9 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     prepare_streams()
     put_project_first()
-    quiet_decoders()
-    wait_without_spinning()
-    reuse_freed_memory()
+    prepare_process()
     try:
         given = sys.argv[1:] if argv is None else argv
         _app()(args=[_with_home(argument) for argument in given], prog_name="hemlets")

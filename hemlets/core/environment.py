@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Final
@@ -73,8 +71,8 @@ def without_foreign_settings(environment: Mapping[str, str]) -> dict[str, str]:
     return allowed
 
 
-def prepare_process(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Clean this process's environment, which its children inherit, and switch telemetry off.
+def clean_environment(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Remove foreign settings from this process and its children, and switch telemetry off.
 
     Call it before Prefect, MLflow or DVC are imported: they read their settings once.
     """
@@ -120,6 +118,9 @@ def require_reachable(variable: str, *, health: str = "") -> None:
     Raises:
         WorkspaceError: Nothing answers there.
     """
+    import urllib.error
+    import urllib.request  # it takes longer to import than most commands need to print --help
+
     url = os.environ.get(variable, "")
     if not url.startswith(("http://", "https://")):
         return

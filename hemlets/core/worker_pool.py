@@ -11,8 +11,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any, Generic, Self, TypeVar
 
-from hemlets.core.allocator import reuse_freed_memory
 from hemlets.core.errors import WorkspaceError
+from hemlets.core.process_setup import prepare_process
 from hemlets.core.processes import die_with_parent
 
 Task = TypeVar("Task")
@@ -128,6 +128,7 @@ class _Worker:
 
 def _start(prepare: Prepare[Any, Any], parent_pid: int) -> None:
     die_with_parent(signal.SIGTERM, parent_pid=parent_pid)
+    prepare_process()
     # Ctrl-C reaches the whole process group; only the parent handles it, by closing the pool.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _Worker.prepare = staticmethod(prepare)
@@ -138,7 +139,6 @@ def _compute(task: Any) -> Any:
         # Not in the initializer, whose exceptions would break the pool without a cause.
         _Worker.compute = staticmethod(_Worker.prepare())
         _use_one_thread()
-        reuse_freed_memory()
     return _Worker.compute(task)
 
 

@@ -3,14 +3,14 @@
 import os
 import sys
 
-from hemlets.core.allocator import reuse_freed_memory
+from hemlets.core.process_setup import prepare_process
 from hemlets.core.processes import die_with_parent
 
 if __name__ == "__main__":
     if "TORCHELASTIC_RUN_ID" in os.environ:
         # SIGTERM saves a checkpoint and ends, so nothing is lost and no process is left.
         die_with_parent()
-    reuse_freed_memory()
+    prepare_process()
     from hemlets.training.engine import main
 
     sys.exit(main(sys.argv[1:]))

@@ -8,6 +8,8 @@ missed.
 
 from __future__ import annotations
 
+from conditions import cores, machine
+
 import argparse
 import csv
 import sys
@@ -18,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from conditions import cores, machine
 
 from hemlets.assets.clips import load_clips
 from hemlets.body.model import BodyModel

@@ -9,6 +9,8 @@ limit.
 
 from __future__ import annotations
 
+from conditions import cores, machine, timed
+
 import argparse
 import csv
 import sys
@@ -16,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from conditions import cores, machine, timed
 
 from hemlets.core.skeleton import N_JOINTS, N_PARTS
 from hemlets.models import PoseNetwork, PoseNetworkConfig

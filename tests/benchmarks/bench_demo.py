@@ -8,6 +8,8 @@ ends with exit code 1 beyond a limit.
 
 from __future__ import annotations
 
+from conditions import cores, machine
+
 import argparse
 import contextlib
 import csv
@@ -20,7 +22,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import psutil
-from conditions import cores, machine
 
 REPOSITORY = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results" / "demo.csv"

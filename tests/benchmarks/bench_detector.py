@@ -14,6 +14,8 @@ is held against them, as in ``bench_inference.py``. Writes ``results/detector_sp
 
 from __future__ import annotations
 
+from conditions import BUSY, cores, machine, timed
+
 import argparse
 import csv
 import json
@@ -29,7 +31,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from conditions import BUSY, cores, machine, timed
 from scipy.io import loadmat
 
 import hemlets

@@ -9,6 +9,8 @@ compared on a busy machine; rates are judged on a quiet one alone. Writes
 
 from __future__ import annotations
 
+from conditions import cores, machine
+
 import argparse
 import csv
 import os
@@ -23,7 +25,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from conditions import cores, machine
 
 from serving.archive import build_archive
 from serving.client import Client

@@ -10,6 +10,8 @@ it.
 
 from __future__ import annotations
 
+from conditions import BUSY, cores, machine, timed
+
 import argparse
 import csv
 import itertools
@@ -18,7 +20,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from conditions import BUSY, cores, machine, timed
 from torch import nn
 
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig

@@ -7,6 +7,8 @@ one row a machine to ``results/ingest.csv`` and ends with exit code 1 beyond a l
 
 from __future__ import annotations
 
+from conditions import machine
+
 import argparse
 import csv
 import resource
@@ -17,7 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from conditions import machine
 
 from hemlets.data.readers.contract import Dataset, ImageRef, ReadOptions, SourceRows
 from hemlets.data.readers.quarantine import Quarantine

@@ -8,6 +8,8 @@ and crop size to ``results/loading.csv`` and ends with exit code 1 below the lim
 
 from __future__ import annotations
 
+from conditions import cores, machine
+
 import argparse
 import csv
 import sys
@@ -19,7 +21,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from conditions import cores, machine
 
 from hemlets.data.readers.contract import Dataset, ImageRef, ReadOptions, SourceRows
 from hemlets.data.readers.quarantine import Quarantine

@@ -19,6 +19,8 @@ photographs might have given, not other seeds; those stand in rows of their own.
 
 from __future__ import annotations
 
+from conditions import machine
+
 import argparse
 import csv
 import sys
@@ -30,7 +32,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from conditions import machine
 from mixed_arms import PHOTOGRAPHS, arm_rows, ingest_photographs, unite, write_arm
 from mixed_pictures import before_and_after, training_crops
 from mixed_scoring import (

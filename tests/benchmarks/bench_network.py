@@ -13,6 +13,8 @@ GTX 1080 (section 6.1.3): ``results/runtime.csv``, on whatever device there is.
 
 from __future__ import annotations
 
+from conditions import machine, timed
+
 import csv
 import sys
 from collections.abc import Callable
@@ -20,7 +22,6 @@ from pathlib import Path
 
 import torch
 from bench_codecs import batch_of, milliseconds, step_of
-from conditions import machine, timed
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 

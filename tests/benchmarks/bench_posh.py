@@ -12,14 +12,14 @@ whole clips.
 
 from __future__ import annotations
 
+from conditions import machine
+
 import argparse
 import csv
 import sys
 import tempfile
 from pathlib import Path
 from typing import Final
-
-from conditions import machine
 
 from hemlets.assets import asset_path
 from hemlets.body import BodyModel

@@ -7,13 +7,13 @@ does not change the figure much. Writes one row a machine and image size to
 
 from __future__ import annotations
 
+from conditions import machine
+
 import argparse
 import csv
 import sys
 import time
 from pathlib import Path
-
-from conditions import machine
 
 from hemlets.body.model import BodyModel
 from hemlets.data.synthetic import MotionLibrary, OpenDataConfig, Studio

@@ -17,6 +17,8 @@ the error larger.
 
 from __future__ import annotations
 
+from conditions import machine
+
 import argparse
 import csv
 import sys
@@ -31,7 +33,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from conditions import machine
 from scipy.spatial.transform import Rotation
 
 from hemlets.assets import asset_path

@@ -8,11 +8,11 @@ there, which loads nothing. Writes ``results/training.csv``.
 
 from __future__ import annotations
 
+from conditions import cores, machine
+
 import argparse
 import csv
-import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,10 +20,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from conditions import cores, machine
 
 from flows.profile import Profile, load_profile
-from flows.steps.training_process import MEMORY, run_training
+from flows.steps.training_process import run_training
 from hemlets.data.synthetic import OpenDataConfig, SplitSizes, build_open_data
 from hemlets.data.table import Annotations
 from hemlets.models import HemletsPosh
@@ -132,6 +131,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    if not MEMORY.items() <= os.environ.items():
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | MEMORY)
     raise SystemExit(main())

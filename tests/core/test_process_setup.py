@@ -1,0 +1,78 @@
+"""Every entry point prepares its process: threads wait without spinning, freed memory is reused."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from hemlets.core.process_setup import prepare_process
+if sys.argv[1] == "reuse":
+    prepare_process()
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        np.empty(64 << 20, np.uint8)[:: 1 << 12] = 1  # writes to each page
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+# Ends the process where torch is imported for the first time.
+FIRST_IMPORT = """
+import os, runpy, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            print("OMP_WAIT_POLICY", os.environ.get("OMP_WAIT_POLICY"), flush=True)
+            os._exit(0)
+sys.meta_path.insert(0, Watch())
+"""
+
+ENTRY_POINTS = {
+    "command": "from hemlets.cli import main; main(['predict', 'photo.jpg'])",
+    "training": "sys.argv[1:] = ['job.json']; runpy.run_module('hemlets.training', {}, '__main__')",
+    "flow": "import flows.retrain",
+    "ablation": "runpy.run_module('flows.ablation', {}, '__main__')",
+    "endpoint": "from serving.handler import PoseHandler; PoseHandler.load(None)",
+    "benchmark": "sys.path.insert(0, 'tests/benchmarks'); import bench_video",
+    "worker": (
+        "from hemlets.core.worker_pool import _start; _start(None, os.getppid()); import torch"
+    ),
+}
+
+
+def page_faults(how: str) -> int:
+    run = [sys.executable, "-c", FAULTS, how]
+    return int(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_blocks_of_64_mib_are_not_mapped_anew_each_time() -> None:
+    assert page_faults("reuse") < page_faults("default") / 10
+
+
+def wait_policy_at_import_of_torch(entry_point: str, **environment: str) -> str:
+    others = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    run = [sys.executable, "-c", FIRST_IMPORT + ENTRY_POINTS[entry_point]]
+    done = subprocess.run(
+        run, env=others | environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout, done.stderr
+    return done.stdout.split()[-1]
+
+
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_threads_wait_without_spinning(entry_point: str) -> None:
+    assert wait_policy_at_import_of_torch(entry_point) == "PASSIVE"
+
+
+def test_threads_wait_as_the_user_asks() -> None:
+    assert wait_policy_at_import_of_torch("training", OMP_WAIT_POLICY="ACTIVE") == "ACTIVE"
