@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from data_checks.datasets import DATASETS
@@ -21,8 +20,8 @@ from data_checks.names import Codes, SharedNames
 from data_checks.near import NearDuplicates
 from data_checks.proportions import Reference
 from data_checks.rows import Chunk, TableFile, bone_lengths, known_joints
-from data_checks.rule import Array
 from data_checks.rules.body import Moments
+from hemlets.core.arrays import Array, Bool, Float32, Int64
 from hemlets.core.boxes import box_iou
 from hemlets.data.table import BACKGROUND_SPLITS, Annotations
 
@@ -37,8 +36,6 @@ POSED_ROWS = 200_000
 
 _SAME_BOX_IOU = 0.9
 _LARGE_GROUP = 200
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +59,7 @@ class Census:
     codes: dict[str, Codes]
     ids: pa.Array
     hashes: pa.Array
-    boxes: npt.NDArray[np.float32]
+    boxes: Float32
     stored: bool
     reference: Reference
     distributions: Distributions
@@ -112,7 +109,7 @@ class Census:
         )  # fmt: skip
 
     @cached_property
-    def _hash_groups(self) -> tuple[Ints, list[str]]:
+    def _hash_groups(self) -> tuple[Int64, list[str]]:
         """Return repeated hashes, and the number of each row's hash among them or -1."""
         return _repeated(self.hashes)
 
@@ -184,7 +181,7 @@ class Census:
         sides = Codes(names=["the training side", "test"], values=side_N.astype(np.int32))
         return SharedNames.of("subject", scoped, sides, joined=False, ignored=ignored)
 
-    def sample(self, count: int) -> npt.NDArray[np.bool_]:
+    def sample(self, count: int) -> Bool:
         """Choose ``count`` rows by content; all rows of a small table. Mask (N,)."""
         chosen = np.ones(self.rows, bool)
         if self.rows > count:
@@ -197,12 +194,12 @@ class Census:
         return chosen
 
     @cached_property
-    def decoded(self) -> npt.NDArray[np.bool_]:
+    def decoded(self) -> Bool:
         """Rows (N,) whose images are decoded."""
         return self.sample(DECODED_ROWS)
 
     @cached_property
-    def posed(self) -> npt.NDArray[np.bool_]:
+    def posed(self) -> Bool:
         """Rows (N,) whose body is posed again."""
         return self.sample(POSED_ROWS)
 
@@ -239,13 +236,13 @@ class Census:
         return Codes(names=names, values=inverse.reshape(-1).astype(np.int32)), datasets
 
 
-def _people(splits: Codes) -> npt.NDArray[np.bool_]:
+def _people(splits: Codes) -> Bool:
     """Mark rows (N,) of splits of people; empty scenes may look alike."""
     shown = np.array([name not in BACKGROUND_SPLITS for name in splits.names], bool)
     return shown[splits.values] if len(shown) else np.zeros(0, bool)
 
 
-def _repeated(texts: pa.Array) -> tuple[Ints, list[str]]:
+def _repeated(texts: pa.Array) -> tuple[Int64, list[str]]:
     """Number texts that occur more than once, -1 for others; return these texts too."""
     encoded = texts.dictionary_encode()
     code_N = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from data_checks.proportions import NAMES, standing_height
 from data_checks.rows import TableFile, bone_lengths, known_joints
-from data_checks.rule import Array, Entries, Float
+from data_checks.rule import Entries
+from hemlets.core.arrays import Array, Float, Float32
 from hemlets.data.table import Annotations
 
 _KS_NOISE = 1.63
@@ -21,7 +21,7 @@ class Distributions:
     """Distributions, chunk by chunk: numbers as samples, categories as counts."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, tuple[str, list[npt.NDArray[np.float32]]]] = {}
+        self._numbers: dict[str, tuple[str, list[Float32]]] = {}
         self._kinds: dict[str, tuple[str, Counter[str]]] = {}
 
     @classmethod
@@ -112,11 +112,11 @@ class Distributions:
         )
 
 
-def _joined(parts: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+def _joined(parts: list[Float32]) -> Float32:
     return np.concatenate([np.zeros(0, np.float32), *parts])
 
 
-def _ks(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
+def _ks(a: Float32, b: Float32) -> float:
     a, b = np.sort(a), np.sort(b)
     below: list[float] = []
     # The largest gap lies at a value of either sample.

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from data_checks.rows import RowNumbers, Rows
-from data_checks.rule import Array, Rule
+from data_checks.rows import Rows
+from data_checks.rule import Rule
+from hemlets.core.arrays import Array, Float, Int64
 
 ROWS_EACH = 20
 """Number of rows at either end of a rule's values."""
@@ -27,9 +27,9 @@ class Extremes:
         repeated: Numbers of rows with repeated text that must be unique.
     """
 
-    def __init__(self, rules: Sequence[Rule], repeated: RowNumbers) -> None:
+    def __init__(self, rules: Sequence[Rule], repeated: Int64) -> None:
         self._rules = list(rules)
-        self._kept: dict[str, tuple[RowNumbers, npt.NDArray[np.float64]]] = {}
+        self._kept: dict[str, tuple[Int64, Float]] = {}
         self._texts: dict[str, dict[str, int]] = {}
         self._repeated = repeated
         self.beyond: dict[str, int] = {rule.name: 0 for rule in rules}
@@ -43,7 +43,7 @@ class Extremes:
             elif not rule.unique:
                 self._add_texts(rule, rows.numbers, values)
 
-    def _add_texts(self, rule: Rule, rows: RowNumbers, values: Array) -> None:
+    def _add_texts(self, rule: Rule, rows: Int64, values: Array) -> None:
         known = np.array([value is not None for value in values], bool)
         rows = rows[known]
         found, first, counts = np.unique(
@@ -57,7 +57,7 @@ class Extremes:
             if found[position] not in seen and len(seen) < ROWS_EACH * 2:
                 seen[str(found[position])] = int(rows[first[position]])
 
-    def _add_numbers(self, rule: Rule, rows: RowNumbers, values: Array) -> None:
+    def _add_numbers(self, rule: Rule, rows: Int64, values: Array) -> None:
         known = np.flatnonzero(~np.isnan(values))
         rows, values = rows[known], values[known]
         self.beyond[rule.name] += int(rule.fails(values).sum())
@@ -72,7 +72,7 @@ class Extremes:
         self._kept[rule.name] = rows, values
 
     @property
-    def rows(self) -> RowNumbers:
+    def rows(self) -> Int64:
         """Numbers of the selected rows, sorted."""
         parts = [selected for selected, _ in self._kept.values()]
         parts += [np.array(list(seen.values()), np.int64) for seen in self._texts.values()]

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from data_checks.rule import Float
+from hemlets.core.arrays import Float, Int32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +21,7 @@ class Codes:
     """
 
     names: list[str]
-    values: npt.NDArray[np.int32]
+    values: Int32
 
     @classmethod
     def of(cls, column: pa.ChunkedArray) -> Codes:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data_checks.names import Codes
-from data_checks.rule import Array
+from hemlets.core.arrays import Array, Bool, Float32, Int32, Int64
 from hemlets.core.errors import DataError
 from hemlets.data.table import ShardReader
 from hemlets.data.table.images import MAX_PIXELS
@@ -39,8 +39,6 @@ _FLAT: Final = 6.0
 _NEIGHBOURS: Final = 32
 _LARGEST_GROUP: Final = 4096
 
-Pairs = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True, kw_only=True)
 class NearDuplicates:
@@ -60,9 +58,9 @@ class NearDuplicates:
         shards: Path,
         shard: Codes,
         shard_row: Array,
-        split: npt.NDArray[np.int32],
+        split: Int32,
         *,
-        compared: npt.NDArray[np.bool_],
+        compared: Bool,
     ) -> NearDuplicates:
         """Decode images and compare them across splits."""
         rows = np.flatnonzero(compared)
@@ -80,7 +78,7 @@ class NearDuplicates:
 
 
 def matches(
-    hashes: npt.NDArray[np.uint64], thumbs: Array, split: npt.NDArray[np.int32]
+    hashes: npt.NDArray[np.uint64], thumbs: Array, split: Int32
 ) -> list[tuple[int, int, float]]:
     """Return pairs of similar images of different splits, with their correlation.
 
@@ -113,7 +111,7 @@ def difference_hash(grey_HW: Array) -> int:
     return int.from_bytes(bits.tobytes(), "big")
 
 
-def _alike(order: Pairs, value: Array, hashes: npt.NDArray[np.uint64], split: Array) -> Pairs:
+def _alike(order: Int64, value: Array, hashes: npt.NDArray[np.uint64], split: Array) -> Int64:
     """Return candidates among the images that are equal in one band."""
     ordered = value[order]
     found = [np.zeros((0, 2), np.int64)]
@@ -136,14 +134,14 @@ def _alike(order: Pairs, value: Array, hashes: npt.NDArray[np.uint64], split: Ar
     return np.sort(np.concatenate(found), axis=1)
 
 
-def _normalised(thumbs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _normalised(thumbs: Float32) -> Float32:
     centred = thumbs - thumbs.mean(1, keepdims=True)
     # A nearly uniform picture looks like every other one.
     flat = thumbs.std(1, keepdims=True) < _FLAT
     return np.where(flat, 0, centred / (np.linalg.norm(centred, axis=1, keepdims=True) + 1e-6))
 
 
-def _chosen(split: npt.NDArray[np.int32]) -> Pairs:
+def _chosen(split: Int32) -> Int64:
     """Choose rows: all, or those of the small splits and a part of the large ones."""
     if len(split) <= HASHED_IMAGES:
         return np.arange(len(split))
@@ -159,8 +157,8 @@ def _chosen(split: npt.NDArray[np.int32]) -> Pairs:
 
 
 def _decode(
-    shards: Path, shard: Codes, shard_row: Array, rows: Pairs
-) -> tuple[npt.NDArray[np.uint64], Array, Pairs]:
+    shards: Path, shard: Codes, shard_row: Array, rows: Int64
+) -> tuple[npt.NDArray[np.uint64], Array, Int64]:
     import cv2
 
     hashes, thumbs, selected = [], [], []

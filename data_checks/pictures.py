@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_checks.rule import Array
+from hemlets.core.arrays import Array
 from hemlets.core.errors import HemletsError
 from hemlets.data.table import Annotations, ShardReader, decode_image
 

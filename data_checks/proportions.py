@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from data_checks.rule import Array, Float
+from hemlets.core.arrays import Array, Float, Int32
 from hemlets.core.skeleton import FLIP_PARTS, N_PARTS, PART_CHILD, PART_PARENT, PARTS, Joint
 
 _MIN_GROUP = 20
@@ -91,7 +90,7 @@ class Reference:
         noise: (G, 14) standard deviations of the logs.
     """
 
-    groups: npt.NDArray[np.int32]
+    groups: Int32
     usual: Float
     noise: Float
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_checks.rule import Array, Float, Measured, Rule
+from data_checks.rule import Measured, Rule
+from hemlets.core.arrays import Array, Bool, Float, Int64
 from hemlets.core.skeleton import PART_CHILD, PART_PARENT
 from hemlets.data.table import FIELDS, Annotations
 
@@ -25,7 +25,6 @@ CHUNK_ROWS = 16_384
 
 _NAMES = [field.name for field in FIELDS]
 
-RowNumbers = npt.NDArray[np.int64]
 T = TypeVar("T")
 
 
@@ -39,7 +38,7 @@ class Chunk:
     """
 
     table: Annotations
-    rows: RowNumbers
+    rows: Int64
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -66,7 +65,7 @@ class TableFile:
         """All rows in their order."""
         yield from self._chunks(list(range(len(self._group_rows))))
 
-    def take(self, rows: RowNumbers) -> Chunk:
+    def take(self, rows: Int64) -> Chunk:
         """Rows by their sorted numbers; the rows between them do not stay in memory."""
         starts = np.cumsum([0, *self._group_rows])
         wanted = np.unique(np.searchsorted(starts, rows, side="right") - 1)
@@ -108,7 +107,7 @@ class Rows:
     """
 
     table: Annotations
-    numbers: RowNumbers
+    numbers: Int64
     census: Census
     shards: Path
     cache: dict[Any, Any] = field(default_factory=dict)
@@ -130,11 +129,11 @@ class Rows:
         return self.table.source.astype(str)
 
     @cached_property
-    def of_source(self) -> dict[str, npt.NDArray[np.bool_]]:
+    def of_source(self) -> dict[str, Bool]:
         """Mask (N,) of the rows of each existing dataset."""
         return {str(name): self.sources == name for name in np.unique(self.sources)}
 
-    def equals(self, field: str, accepted: Sequence[str]) -> npt.NDArray[np.bool_]:
+    def equals(self, field: str, accepted: Sequence[str]) -> Bool:
         """Rows (N,) whose text is one of several."""
         return np.isin(self.table.column(field).astype(str), accepted)
 

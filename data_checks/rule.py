@@ -13,10 +13,8 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
-Float = npt.NDArray[np.float64]
+from hemlets.core.arrays import Array, Bool, Float
 
 
 class Severity(StrEnum):
@@ -112,7 +110,7 @@ class Rule:
         numbers_N = np.asarray(values, np.float64)
         return np.maximum(low - numbers_N, numbers_N - high)
 
-    def fails(self, values_N: Array) -> npt.NDArray[np.bool_]:
+    def fails(self, values_N: Array) -> Bool:
         """Mark numbers (N,) beyond the bound, or text that is not accepted.
 
         NaN and None never fail. Repeated text is not searched here.

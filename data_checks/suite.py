@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_checks.rule import Array, Rule, Severity
+from data_checks.rule import Rule, Severity
+from hemlets.core.arrays import Array
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationValidationResult, ValidationDefinition

@@ -17,11 +17,12 @@ from data_checks.overlay import ADDED, Overlay
 from data_checks.report import write_report
 from data_checks.result import RESULT_FILE, Finding, Row, ValidationResult
 from data_checks.rows import Chunk, Rows, TableFile
-from data_checks.rule import Array, Entries, Rule, Severity
+from data_checks.rule import Entries, Rule, Severity
 from data_checks.rules import APPLIES, SUITES, dataset
 from data_checks.rules import table as table_rules
 from data_checks.rules.body import every_joint_moves
 from data_checks.suite import Failure, Frame, run_suites
+from hemlets.core.arrays import Array
 from hemlets.core.errors import DataError
 from hemlets.core.files import sha256_file, write_json
 from hemlets.data.table import Annotations

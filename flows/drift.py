@@ -11,16 +11,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import numpy as np
-import numpy.typing as npt
 import typer
 
 from flows.profile import Profile
 from flows.settings import DriftSettings
 from flows.storage.stage_cache import StageStore
 from hemlets.cli.options import HomeOption
+from hemlets.core.arrays import Array
 from hemlets.core.errors import DataError
 from hemlets.core.files import read_json, write_json
 from hemlets.core.workspace import Workspace
@@ -30,7 +30,7 @@ from hemlets.inference.observed import FEATURES, observe_image, observe_predicti
 _FILE: Final = "drift.json"
 _MOST_IMAGES: Final = 1000
 
-Values = Mapping[str, npt.NDArray[Any]]
+Values = Mapping[str, Array]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Float, Float32
 from hemlets.core.errors import HemletsError
 from hemlets.inference.types import BodyEstimate, Camera
 from serving.client import EndpointUnavailableError
@@ -189,8 +189,7 @@ def check_endpoint(
     )
 
 
-Array = npt.NDArray[np.float64]
-_Measure = Callable[[Array, Array], float]
+_Measure = Callable[[Float, Float], float]
 
 
 def _compare(
@@ -199,8 +198,8 @@ def _compare(
     unit: str,
     tolerance: float,
     measure: _Measure,
-    wanted: npt.NDArray[np.float32],
-    answer: npt.NDArray[np.float32],
+    wanted: Float32,
+    answer: Float32,
 ) -> Difference:
     if answer.shape != wanted.shape:
         reason = f"has shape {answer.shape}, expected {wanted.shape}"
@@ -227,15 +226,15 @@ def _nan_first(value: float) -> float:
     return math.inf if math.isnan(value) else value
 
 
-def _distance(first: Array, second: Array) -> float:
+def _distance(first: Float, second: Float) -> float:
     return float(np.linalg.norm(first - second, axis=-1).max())
 
 
-def _largest(first: Array, second: Array) -> float:
+def _largest(first: Float, second: Float) -> float:
     return float(np.abs(first - second).max())
 
 
-def _angle(first: Array, second: Array) -> float:
+def _angle(first: Float, second: Float) -> float:
     # Different axis-angles can be the same rotation (π about opposite axes), so rotations are
     # compared.
     from scipy.spatial.transform import Rotation

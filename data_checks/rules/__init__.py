@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from data_checks.overlay import load_built_in
-from data_checks.rule import RULES, Array, Rule
+from data_checks.rule import RULES, Rule
 from data_checks.rules import (
     anatomy,
     body,
@@ -24,6 +24,7 @@ from data_checks.rules import (
     relations,
     table,
 )
+from hemlets.core.arrays import Array
 from hemlets.data.table import Annotations
 
 __all__ = [

@@ -30,8 +30,9 @@ from data_checks.proportions import (
     standing_height,
 )
 from data_checks.rows import Rows, bone_lengths, once
-from data_checks.rule import Array, Float, Measured, Severity, largest, numbers, rule
+from data_checks.rule import Measured, Severity, largest, numbers, rule
 from data_checks.rules.body import BODY_LIMIT_MM, body_matches_joints
+from hemlets.core.arrays import Array, Float
 from hemlets.core.skeleton import (
     FLIP_PARTS,
     JOINTS,

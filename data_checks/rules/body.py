@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 
 from data_checks.rows import Rows, once
-from data_checks.rule import Array, Entries, Float, Measured, Severity, largest, rule
+from data_checks.rule import Entries, Measured, Severity, largest, rule
+from hemlets.core.arrays import Array, Float
 from hemlets.core.skeleton import JOINTS, SMPL_JOINTS
 from hemlets.data.table import Annotations
 

@@ -6,8 +6,10 @@ import numpy as np
 
 from data_checks.datasets import DATASETS
 from data_checks.rows import Rows, once
-from data_checks.rule import Array, Float, Measured, largest, numbers, rule
+from data_checks.rule import Measured, largest, numbers, rule
+from hemlets.core.arrays import Array, Float
 from hemlets.core.skeleton import JOINTS
+from hemlets.data.readers.cameras3d import project
 
 _TOLERANCE_PX = 1.0
 _TOLERANCE_OF_BOX = 0.01
@@ -69,10 +71,8 @@ def reprojection_matches(rows: Rows) -> Measured:
     2D, 3D and camera contradict each other: a label is swapped, shifted or scaled. Datasets whose
     camera or 2D joints were fitted have a wider tolerance.
     """
-    depth_NJ1 = np.where(rows.joints3d[..., 2:] > 0, rows.joints3d[..., 2:], np.nan)
     lens_N5 = rows.table.distortion.astype(np.float64)
-    plane_NJ2 = distorted(rows.joints3d[..., :2] / depth_NJ1, lens_N5)
-    seen_NJ2 = _camera(rows)[:, None, :2] * plane_NJ2 + _camera(rows)[:, None, 2:]
+    seen_NJ2 = project(rows.joints3d, _camera(rows)[:, None], lens_N5[:, None])
     error_NJ = np.linalg.norm(seen_NJ2 - rows.joints2d, axis=2)
     error_NJ = np.where(rows.table.valid2d & np.isfinite(error_NJ), error_NJ, np.nan)
     limit_N = _reprojection_limit(rows)
@@ -135,26 +135,6 @@ def joints3d_over_2d(rows: Rows) -> Measured:
             f"scaled and shifted, x and y of the 3D joints miss the 2D joints by "
             f"{100 * apart_N[row]:.0f} % of the person's extent"
         ),
-    )
-
-
-def distorted(plane_NJ2: Float, coefficients_N5: Float) -> Float:
-    """Apply a lens's distortion to points of the plane at depth 1.
-
-    Args:
-        plane_NJ2: x/z and y/z.
-        coefficients_N5: k1, k2, p1, p2, k3 of OpenCV's model (its documentation of calib3d).
-    """
-    k1, k2, p1, p2, k3 = (coefficients_N5[:, i, None] for i in range(5))
-    x, y = plane_NJ2[..., 0], plane_NJ2[..., 1]
-    r2 = x * x + y * y
-    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    return np.stack(
-        [
-            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-        ],
-        -1,
     )
 
 

@@ -12,20 +12,11 @@ import numpy as np
 
 from data_checks.datasets import DATASETS, DatasetFacts
 from data_checks.rows import Rows
-from data_checks.rule import (
-    RULES,
-    Array,
-    Entries,
-    Measured,
-    Rule,
-    Severity,
-    flagged,
-    numbers,
-    rule,
-)
+from data_checks.rule import RULES, Entries, Measured, Rule, Severity, flagged, numbers, rule
 from data_checks.rules.anatomy import markerless_body_plausible
 from data_checks.rules.plane import faces_camera, left_right_limb_2d, left_right_pair_2d
 from data_checks.rules.relations import opposed_labels
+from hemlets.core.arrays import Array
 from hemlets.core.skeleton import JOINTS, Joint
 
 _HASTY_MS = 200

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from data_checks.rows import Rows, once
-from data_checks.rule import Array, Measured, numbers, rule
+from data_checks.rule import Measured, numbers, rule
+from hemlets.core.arrays import Array
 from hemlets.core.errors import DataError, InputError
 from hemlets.data.table import ShardReader, decode_image
 

@@ -20,18 +20,8 @@ import numpy as np
 from data_checks.fields import first_axis
 from data_checks.proportions import LARGE, NAMES, SHARES, left_parts_at, median, with_twins
 from data_checks.rows import Rows, bone_lengths, once
-from data_checks.rule import (
-    Array,
-    Float,
-    Measured,
-    Rule,
-    Severity,
-    flagged,
-    largest,
-    numbers,
-    register,
-    rule,
-)
+from data_checks.rule import Measured, Rule, Severity, flagged, largest, numbers, register, rule
+from hemlets.core.arrays import Array, Float
 from hemlets.core.skeleton import JOINTS, N_JOINTS, Joint
 from hemlets.data.table import Annotations
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from data_checks.proportions import NAMES
 from data_checks.rows import Rows, once
-from data_checks.rule import Array, Float, Measured, Severity, flagged, numbers, rule
+from data_checks.rule import Measured, Severity, flagged, numbers, rule
+from hemlets.core.arrays import Array, Float
 from hemlets.core.skeleton import PART_CHILD, PART_PARENT, depth_relations
 
 _BORDER_MM = 0.5

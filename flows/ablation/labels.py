@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from flows.ablation.arms import Rest
+from hemlets.core.arrays import Bool
 from hemlets.data.table import FIELDS, Annotations
 from hemlets.data.weak_labels import DEFAULT, read_annotators
 
 _SEED: Final = 20_741
 
 
-def has_depth(learnt: npt.NDArray[np.bool_], share_pct: int) -> npt.NDArray[np.bool_]:
+def has_depth(learnt: Bool, share_pct: int) -> Bool:
     """Mask of people with 3D joints; every larger share includes the smaller ones.
 
     Args:
@@ -29,7 +29,7 @@ def has_depth(learnt: npt.NDArray[np.bool_], share_pct: int) -> npt.NDArray[np.b
 
 
 def relabelled(
-    rows: Annotations, known_B: npt.NDArray[np.bool_], rest: Rest, *, annotators: Path = DEFAULT
+    rows: Annotations, known_B: Bool, rest: Rest, *, annotators: Path = DEFAULT
 ) -> Annotations:
     """Hide the depth of some people, and label their parts as annotators would.
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from flows.ablation.training import CPU, Encoded, evaluated_batches
+from hemlets.core.arrays import Array
 from hemlets.core.skeleton import N_JOINTS, N_PARTS, PART_CHILD, PART_PARENT, depth_relations
 from hemlets.data.table import Annotations
 from hemlets.data.transforms import square_crop
@@ -64,8 +64,6 @@ parts by their tilt. ``sign``: share of parts tilted by more than 30° whose chi
 or farther, of the volume and of the HEMlets. ``cut``, ``shuffled``, ``swapped``: see `Change`.
 ``far``: people far from all others, see `flows.ablation.study.Part`. ``photo``: photographs, NaN
 without a folder of them."""
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from flows.ablation.arms import Arm
+from hemlets.core.arrays import Bool
 from hemlets.core.config import Config
 from hemlets.core.files import content_hash
 from hemlets.data.synthetic.config import OpenDataConfig, SplitSizes
@@ -85,7 +85,7 @@ class Study(Config):
     )
     augmentation: AugmentationConfig = AugmentationConfig()
 
-    def held_out(self, rows: Annotations) -> npt.NDArray[np.bool_]:
+    def held_out(self, rows: Annotations) -> Bool:
         """Mask of rows in the last frames of their clip; a mixture's clip is the first."""
         first = np.array([clip.split("+")[0] for clip in rows.column("clip")], object)
         frame = rows.column("frame")

@@ -17,6 +17,7 @@ from flows.steps.open_benchmark import write_open_benchmark
 from flows.steps.presence_metrics import write_person
 from flows.steps.split_fingerprint import SplitFingerprint, write_split_fingerprint
 from hemlets.body import BodyModel
+from hemlets.core.arrays import Image
 from hemlets.core.errors import DataError
 from hemlets.core.files import write_json
 from hemlets.data.table import Annotations, ShardReader, stored_images
@@ -209,10 +210,10 @@ def _draw(
 
 def _meshes(
     estimates: Sequence[BodyEstimate],
-    images: Mapping[int, npt.NDArray[np.uint8]],
+    images: Mapping[int, Image],
     chosen: npt.NDArray[np.intp],
     body: BodyModel,
-) -> npt.NDArray[np.uint8]:
+) -> Image:
     """Predicted meshes on the image and from the side, two per row."""
     tiles = []
     for index in chosen:
@@ -224,7 +225,7 @@ def _meshes(
     return np.concatenate(rows)
 
 
-def _fitted(picture_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _fitted(picture_HW3: Image) -> Image:
     """Scale a picture to a tile, preserving its aspect ratio."""
     import cv2
 

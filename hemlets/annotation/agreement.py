@@ -11,6 +11,7 @@ import numpy as np
 
 from hemlets.annotation.answers import LABELS
 from hemlets.annotation.labelled import Labelled
+from hemlets.data.readers.fbi import majority
 
 Method = Literal["majority", "dawid-skene"]
 Item = tuple[str, str]
@@ -49,7 +50,7 @@ def votes_of(labelled: Iterable[Labelled]) -> dict[Item, dict[str, str]]:
 def decide_votes(votes: Mapping[Item, Mapping[str, str]], method: Method) -> Decided:
     """Aggregate votes to one label per item, by majority (a tie is Unknown) or Dawid–Skene."""
     labels = (
-        {item: _majority(list(given.values())) for item, given in votes.items()}
+        {item: majority(Counter(given.values())) for item, given in votes.items()}
         if method == "majority"
         else dawid_skene(votes)
     )
@@ -57,11 +58,6 @@ def decide_votes(votes: Mapping[Item, Mapping[str, str]], method: Method) -> Dec
         item: dict(given) for item, given in votes.items() if {"F", "B"} <= set(given.values())
     }
     return Decided(labels=labels, contradictions=contradictions)
-
-
-def _majority(given: Sequence[str]) -> str:
-    (first, most), *others = Counter(given).most_common()
-    return "U" if others and others[0][1] == most else first
 
 
 def dawid_skene(votes: Mapping[Item, Mapping[str, str]]) -> dict[Item, str]:

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from hemlets.annotation.agreement import Decided, Item, Method, decide_votes, votes_of
 from hemlets.annotation.labelled import Labelled
 from hemlets.annotation.store import AnswerStore
 from hemlets.annotation.tasks import PhotoTasks, Task, VersionTasks
+from hemlets.core.arrays import Array
 from hemlets.core.errors import ConfigError, HemletsError
 from hemlets.core.files import atomic_path
 from hemlets.core.skeleton import FLIP_JOINTS, JOINTS
@@ -35,8 +35,6 @@ from hemlets.data.versions.writer import SHARDS, TABLE
 ANSWERS: Final = "labels"
 """Folder of an exported version with the labels that it was made of."""
 _IN_A_SHARD: Final = 256
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,15 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from hemlets.core.arrays import Array, Image
 from hemlets.core.skeleton import FLIP_PARTS, PART_CHILD, PART_PARENT, PARTS
 from hemlets.data.transforms import square_crop
 from hemlets.inference.predictor import Predictor
 from hemlets.models.crops import joints_in_images, network_input
 
-Array = npt.NDArray[Any]
 Box = tuple[float, float, float, float]
 
 LABELS: Final = ("B", "U", "F")
@@ -99,7 +98,7 @@ def relation_probabilities(depth_BJD: Array, cell_mm: float, limit_K: Array) -> 
 
 @torch.inference_mode()
 def opinions(
-    predictor: Predictor, images_HW3: Sequence[npt.NDArray[np.uint8]], boxes: Sequence[Box]
+    predictor: Predictor, images_HW3: Sequence[Image], boxes: Sequence[Box]
 ) -> list[Opinion]:
     """Predict the relations of one person per image."""
     if not images_HW3:

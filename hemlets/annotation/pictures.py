@@ -7,11 +7,9 @@ import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
-
+from hemlets.core.arrays import Image
 from hemlets.core.errors import ConfigError, DataError
 from hemlets.core.files import sha256_file
 from hemlets.inference.prediction_log import IMAGES_VARIABLE, log_files, read_images
@@ -20,31 +18,11 @@ from hemlets.inference.types import Box
 _CACHED_FILES: Final = 4
 
 
-class Pictures(Protocol):
-    """Pictures by name. A name is a relative path; a row of a log follows its file."""
+def open_pictures(folder: Path) -> Photographs | LoggedPictures:
+    """Return a folder's photographs, or the images of a prediction log.
 
-    def names(self) -> Iterator[str]:
-        """Yield names in order."""
-
-    def image(self, name: str) -> npt.NDArray[np.uint8]:
-        """Read the picture: RGB, (H, W, 3).
-
-        Raises:
-            HemletsError: The picture is absent or no image.
-        """
-
-    def digest(self, name: str) -> str:
-        """Return the SHA-256 of the stored bytes."""
-
-    def box(self, name: str) -> Box | None:
-        """Return the person's box in pixels; None if a detector has to find the people."""
-
-    def group(self, name: str) -> str:
-        """Return the name of the group of similar pictures, e.g. a clip."""
-
-
-def open_pictures(folder: Path) -> Pictures:
-    """Return a folder's photographs, or the images of a prediction log."""
+    Both name a picture by a relative path, which the row of a log follows.
+    """
     is_log = next(log_files(folder), None) is not None
     return LoggedPictures(folder) if is_log else Photographs(folder)
 
@@ -90,7 +68,7 @@ class Photographs:
         with os.scandir(self.folder) as entries:
             yield from sorted(e.name for e in entries if Path(e.name).suffix.lower() in SUFFIXES)
 
-    def image(self, name: str) -> npt.NDArray[np.uint8]:
+    def image(self, name: str) -> Image:
         """Read the photograph: RGB, upright."""
         from hemlets.inference.images import read_photo
 
@@ -129,7 +107,7 @@ class LoggedPictures:
                 if image:
                     yield f"{file}/{row}"
 
-    def image(self, name: str) -> npt.NDArray[np.uint8]:
+    def image(self, name: str) -> Image:
         """Read the image: RGB."""
         from hemlets.data.table import decode_image
 

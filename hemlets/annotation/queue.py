@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from hemlets.annotation.store import FoundPerson
 from hemlets.annotation.tasks import PhotoTasks
+from hemlets.core.arrays import Array
 from hemlets.core.errors import ConfigError
 from hemlets.core.files import atomic_path
 from hemlets.data.table import Annotations
 
-Array = npt.NDArray[Any]
 Group = tuple[str, str]
 """Subject and clip; empty where unknown."""
 

@@ -13,12 +13,12 @@ from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from hemlets.annotation.agreement import agreement, votes_of
 from hemlets.annotation.answers import LABELS
 from hemlets.annotation.labelled import Labelled
 from hemlets.annotation.questions import MODES, Mode
+from hemlets.core.arrays import Array
 
 PAPER: Final = {
     "error_above_30": 0.074, "skip_above_30": 0.10, "fbi_image_s": 20.0, "ordinal_image_s": 60.0,
@@ -29,8 +29,6 @@ EDGES_DEG: Final = tuple(float(edge) for edge in range(0, 91, 10))
 _HASTY_MS: Final = 200
 """Shortest plausible time of an answer, milliseconds."""
 _BLOCKS: Final = 5
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)

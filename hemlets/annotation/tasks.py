@@ -8,21 +8,19 @@ where it comes from.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from hemlets.annotation.answers import State
 from hemlets.annotation.pictures import open_pictures
 from hemlets.annotation.questions import MODES, Mode
 from hemlets.annotation.store import PREPARED, AnswerStore, FoundPerson
+from hemlets.core.arrays import Array, Bool, Image
 from hemlets.core.errors import ConfigError, DataError
 from hemlets.core.files import sha256_file
-from hemlets.core.skeleton import FLIP_JOINTS, JOINTS, N_JOINTS
 from hemlets.data.table import Annotations, ShardReader, encode_jpeg
 from hemlets.data.versions.writer import SHARDS, TABLE
 
@@ -41,8 +39,6 @@ _COLUMNS: Final = (
     "sample_id", "split", "shard", "shard_row", "image_hash", "image_width", "image_height",
     "box_xyxy", "joints2d_px", "valid2d", "joints3d_mm", "valid3d", "subject", "clip",
 )  # fmt: skip
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,43 +61,13 @@ class Task:
     height: int
     box_xyxy: tuple[float, float, float, float]
     joints_J2: Array
-    valid_J: npt.NDArray[np.bool_]
+    valid_J: Bool
     image_key: str
     found: bool = True
 
     def asked(self, mode: Mode) -> list[str]:
         """Return the names of questions whose joints both have a position."""
         return [q.name for q in MODES[mode] if self.valid_J[q.parent] and self.valid_J[q.child]]
-
-    def corrected(self, state: State) -> Task:
-        """Return the task with an annotator's corrections: sides swapped, then joints moved."""
-        order = list(FLIP_JOINTS if "swapped" in state.flags else range(N_JOINTS))
-        joints, valid = self.joints_J2[order].copy(), self.valid_J[order].copy()
-        for name, place in state.joints.items():
-            joints[JOINTS.index(name)] = place
-            valid[JOINTS.index(name)] = True
-        return replace(self, joints_J2=joints, valid_J=valid)
-
-
-class Tasks(Protocol):
-    """A list of tasks; it may grow while photographs are looked at."""
-
-    source: str
-
-    @property
-    def growing(self) -> bool:
-        """Whether more tasks may come."""
-
-    def __len__(self) -> int: ...
-
-    def task(self, position: int) -> Task:
-        """Return the task at a position."""
-
-    def names(self, start: int, end: int) -> list[str]:
-        """Return task names at the positions ``start`` to ``end``, exclusive."""
-
-    def image(self, position: int) -> bytes:
-        """Return its image as JPEG, at most `SCREEN_PX` long."""
 
 
 def read_table(folder: Path) -> Annotations:
@@ -129,6 +95,7 @@ class VersionTasks:
     """
 
     growing: bool = False
+    """Whether more tasks may come."""
 
     def __init__(
         self,
@@ -197,7 +164,7 @@ class VersionTasks:
         )
 
     def image(self, position: int) -> bytes:
-        """Return the image as JPEG.
+        """Return the image as JPEG, at most `SCREEN_PX` long.
 
         Raises:
             DataError: The shard is not there any more.
@@ -332,12 +299,16 @@ class PhotoTasks:
         return encode_jpeg(shrunk(self.pictures.image(photo), SCREEN_PX))
 
 
+Tasks = VersionTasks | PhotoTasks
+"""Tasks of one source; those of photographs may grow while the model looks for people."""
+
+
 def photo_source(folder: Path) -> str:
     """Name of a folder of pictures in a log of answers."""
     return f"photos {folder.resolve()}"
 
 
-def shrunk(image_HW3: npt.NDArray[np.uint8], longest: int) -> npt.NDArray[np.uint8]:
+def shrunk(image_HW3: Image, longest: int) -> Image:
     """Shrink an image to a longer side of at most ``longest`` pixels."""
     import cv2
 
@@ -358,7 +329,7 @@ def _for_screen(data: bytes, longest: int) -> bytes:
     return encode_jpeg(shrunk(decode_image(data), SCREEN_PX))
 
 
-def _usable(table: Annotations) -> npt.NDArray[np.bool_]:
+def _usable(table: Annotations) -> Bool:
     return np.asarray(
         np.isin(table.column("split").astype(str), SPLITS) & (table.valid2d.sum(1) >= 2)
     )

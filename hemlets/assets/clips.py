@@ -13,9 +13,9 @@ from functools import cache
 from typing import Final, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from hemlets.assets import asset_path
+from hemlets.core.arrays import Float32
 from hemlets.core.errors import AssetError
 
 Split = Literal["train", "validation", "gate", "test"]
@@ -40,8 +40,8 @@ class MotionClip:
     family: str
     split: Split
     fps: float
-    theta_F72: npt.NDArray[np.float32]
-    translation_F3_m: npt.NDArray[np.float32]
+    theta_F72: Float32
+    translation_F3_m: Float32
 
     def __len__(self) -> int:
         return len(self.theta_F72)

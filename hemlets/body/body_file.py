@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array
 from hemlets.core.errors import AssetError
 from hemlets.core.files import atomic_path, sha256_file
 from hemlets.core.skeleton import N_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
 
-Arrays = Mapping[str, npt.NDArray[Any]]
+Arrays = Mapping[str, Array]
 
 _N_SMPL_JOINTS: Final = len(SMPL_JOINTS)
 _N_POSE_BLENDS: Final = 9 * (_N_SMPL_JOINTS - 1)
@@ -54,7 +54,7 @@ class BodyFacts:
     joints: str
 
 
-def read_body_arrays(path: str | PathLike[str]) -> dict[str, npt.NDArray[Any]]:
+def read_body_arrays(path: str | PathLike[str]) -> dict[str, Array]:
     """Read the arrays of a body file and check them against each other.
 
     Raises:
@@ -154,7 +154,7 @@ def _check_sums(arrays: Arrays, where: str) -> None:
             )
 
 
-def _height(template_V3: npt.NDArray[Any], where: str) -> float:
+def _height(template_V3: Array, where: str) -> float:
     extent = np.ptp(np.asarray(template_V3, np.float64), axis=0)
     height = float(extent[1])
     if not _HEIGHT_M[0] <= height <= _HEIGHT_M[1]:
@@ -215,7 +215,7 @@ def convert_smpl(
     return check_body_arrays(read_body_arrays(target), where=str(target))
 
 
-def _require_betas(arrays: dict[str, npt.NDArray[Any]], n_betas: int, source: Path) -> None:
+def _require_betas(arrays: dict[str, Array], n_betas: int, source: Path) -> None:
     shapes = arrays.get("shapedirs")
     if shapes is None or shapes.ndim != 3:
         return
@@ -228,14 +228,14 @@ def _require_betas(arrays: dict[str, npt.NDArray[Any]], n_betas: int, source: Pa
     arrays["shapedirs"] = shapes[:, :, :n_betas]
 
 
-def _dense(values: Any, name: str, source: Path) -> npt.NDArray[Any]:
+def _dense(values: Any, name: str, source: Path) -> Array:
     array = np.asarray(values.toarray() if hasattr(values, "toarray") else values)
     if array.dtype.kind not in "fiu":
         raise AssetError(f"{name} holds no numbers", where=source, expected="an array of numbers")
     return array
 
 
-def _regressors(file: Path, n_vertices: int) -> dict[str, npt.NDArray[Any]]:
+def _regressors(file: Path, n_vertices: int) -> dict[str, Array]:
     try:
         rows = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

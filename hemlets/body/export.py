@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from hemlets.core.arrays import Float32, Floating, Integers
 from hemlets.core.errors import ConfigError
 from hemlets.core.files import atomic_path
 
@@ -24,14 +25,13 @@ _MM_PER_M: Final = 1000.0
 _FLOAT, _UNSIGNED = 5126, 5125
 _VERTICES, _INDICES = 34962, 34963
 
-Float32 = npt.NDArray[np.float32]
 UInt32 = npt.NDArray[np.uint32]
 
 
 def export_mesh(
     path: Path,
-    vertices_V3_mm: npt.NDArray[np.floating[Any]],
-    faces_F3: npt.NDArray[np.integer[Any]],
+    vertices_V3_mm: Floating,
+    faces_F3: Integers,
     *,
     camera_frame: bool = True,
 ) -> None:

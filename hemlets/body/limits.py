@@ -7,14 +7,13 @@ bend about +x, the left elbow about −y and the right elbow about +y.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Float, Floating
 from hemlets.core.skeleton import SMPL_JOINTS
 
-FloatArray = npt.NDArray[np.float64]
 _Range = tuple[float, float]
 
 # Range of each rotation vector's x, y, z for the left side; the right side mirrors y and z.
@@ -35,7 +34,7 @@ _RANGE_RAD: Final[Mapping[str, tuple[_Range, _Range, _Range]]] = {
 }
 
 
-def _tables() -> tuple[FloatArray, FloatArray]:
+def _tables() -> tuple[Float, Float]:
     table = np.empty((len(SMPL_JOINTS), 3, 2))
     for joint, name in enumerate(SMPL_JOINTS):
         kind = name.removeprefix("left_").removeprefix("right_")
@@ -50,6 +49,6 @@ LOWER_J3_RAD, UPPER_J3_RAD = _tables()
 """Bounds (24, 3) of the rotation vectors, infinite where a joint moves freely."""
 
 
-def limit_pose(theta_J3: npt.NDArray[np.floating[Any]]) -> FloatArray:
+def limit_pose(theta_J3: Floating) -> Float:
     """Clamp axis-angles (..., 24, 3) to the joints' anatomical ranges."""
     return np.clip(theta_J3, LOWER_J3_RAD, UPPER_J3_RAD)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from hemlets.assets import asset_path
 from hemlets.body.body_file import Arrays, check_body_arrays, read_body_arrays
 from hemlets.body.kinematics import pose_skeleton
 from hemlets.body.rotations import rotation_matrices
+from hemlets.core.arrays import Array, Float32
 from hemlets.core.errors import AssetError, InputError
 from hemlets.core.skeleton import N_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
 
@@ -170,7 +171,7 @@ class BodyModel(nn.Module):
         return int(self.shapedirs_V3K.shape[-1])
 
     @property
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self) -> dict[str, Array]:
         """Copy of the file's arrays by their SMPL names, in metres."""
         return dict(self._arrays)
 
@@ -250,7 +251,7 @@ def _rotation_matrices(pose: Tensor) -> Tensor:
     return rotation_matrices(pose.reshape(-1, N_SMPL_JOINTS, 3))
 
 
-def _regressor_18(arrays: Arrays, *, where: str) -> npt.NDArray[np.float32]:
+def _regressor_18(arrays: Arrays, *, where: str) -> Float32:
     if "joint_regressor_18" in arrays:
         return np.asarray(arrays["joint_regressor_18"], dtype=np.float32)
     n_vertices = len(arrays["v_template"])

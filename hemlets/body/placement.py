@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Float, Float32, Floating, Int32
 from hemlets.core.skeleton import Joint
 
 if TYPE_CHECKING:
     from hemlets.body import BodyModel
-
-Float = npt.NDArray[np.float32]
 
 _ROUNDS: Final = 5
 _FAR_PX: Final = 0.05
@@ -34,17 +32,17 @@ class PlacedBody:
         transl_mm: (3,) translation of the body model's own output.
     """
 
-    vertices_V3_mm: Float
-    joints_J3_mm: Float
-    faces_F3: npt.NDArray[np.int32]
-    transl_mm: Float
+    vertices_V3_mm: Float32
+    joints_J3_mm: Float32
+    faces_F3: Int32
+    transl_mm: Float32
 
 
 def place_body(
     model: BodyModel,
-    theta_J3: npt.NDArray[np.floating[Any]],
-    betas_K: npt.NDArray[np.floating[Any]],
-    root_mm: npt.NDArray[np.floating[Any]],
+    theta_J3: Floating,
+    betas_K: Floating,
+    root_mm: Floating,
 ) -> PlacedBody:
     """Pose a body and translate it so that its pelvis, joint 0 of the 18, is at a point.
 
@@ -76,10 +74,10 @@ def place_body(
 
 def align_to_image(
     placed: PlacedBody,
-    joints2d_px: npt.NDArray[np.floating[Any]],
+    joints2d_px: Floating,
     camera: tuple[float, float, float, float],
     *,
-    confidence: npt.NDArray[np.floating[Any]] | None = None,
+    confidence: Floating | None = None,
     size: tuple[int, int] | None = None,
 ) -> PlacedBody:
     """Translate a body so that its joints project onto joints in the image.
@@ -133,10 +131,10 @@ def align_to_image(
 
 
 def _trust(
-    joints2d_px: npt.NDArray[np.floating[Any]],
-    confidence: npt.NDArray[np.floating[Any]] | None,
+    joints2d_px: Floating,
+    confidence: Floating | None,
     size: tuple[int, int] | None,
-) -> npt.NDArray[np.float64]:
+) -> Float:
     """How much each joint in the image counts, before its distance."""
     trust_J = np.ones(len(joints2d_px))
     if confidence is not None:

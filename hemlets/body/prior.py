@@ -12,13 +12,11 @@ from functools import cache
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from hemlets.assets.clips import load_clips
 from hemlets.body.limits import LOWER_J3_RAD, UPPER_J3_RAD
+from hemlets.core.arrays import Float, Floating
 from hemlets.core.skeleton import MIRROR_SMPL_JOINTS, SMPL_JOINTS
-
-FloatArray = npt.NDArray[np.float64]
 
 _LIMBS: Final = (
     "spine1 spine2 spine3",
@@ -46,10 +44,10 @@ class PosePrior:
             unit variance.
     """
 
-    mean_J3: FloatArray
-    whitening_PP: FloatArray
+    mean_J3: Float
+    whitening_PP: Float
 
-    def energy(self, theta_BJ3: npt.NDArray[np.floating]) -> FloatArray:
+    def energy(self, theta_BJ3: Floating) -> Float:
         """Compute the squared Mahalanobis distance (B,) of poses (B, 23, 3); its mean is 69."""
         difference = (np.asarray(theta_BJ3, np.float64) - self.mean_J3).reshape(len(theta_BJ3), -1)
         return np.asarray(np.square(difference @ self.whitening_PP.T).sum(-1))
@@ -74,7 +72,7 @@ def learned_prior() -> PosePrior:
     return PosePrior(mean_J3=mean.reshape(-1, 3), whitening_PP=whitening)
 
 
-def _same_limb() -> FloatArray:
+def _same_limb() -> Float:
     limb = np.empty(len(SMPL_JOINTS), int)
     for number, names in enumerate(_LIMBS):
         limb[[SMPL_JOINTS.index(name) for name in names.split()]] = number
@@ -82,6 +80,6 @@ def _same_limb() -> FloatArray:
     return np.asarray(axes[:, None] == axes, np.float64)
 
 
-def _floor() -> FloatArray:
+def _floor() -> Float:
     span = (UPPER_J3_RAD - LOWER_J3_RAD)[1:]
     return np.where(np.isfinite(span), _RANGE_SHARE * span, _FREE_RAD)

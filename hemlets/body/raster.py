@@ -6,19 +6,17 @@ A mesh is rasterised into its own rectangle of the image, with any values at its
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
+
+from hemlets.core.arrays import Float, Float32, Floating, Integers
 
 FAR_MM: Final = 50_000.0
 """Depth of an empty pixel."""
 
 _NEAR_MM: Final = 100.0
-
-FloatArray = npt.NDArray[np.floating[Any]]
-Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +26,7 @@ class SquareCamera:
     focal_px: float
     centre_px: tuple[float, float]
 
-    def project(self, points_cam_mm: FloatArray) -> npt.NDArray[np.float64]:
+    def project(self, points_cam_mm: Floating) -> Float:
         """Image coordinates (..., 2) of points (..., 3) in front of the camera."""
         points = np.asarray(points_cam_mm, np.float64)
         slopes = points[..., :2] / points[..., 2:]
@@ -60,7 +58,7 @@ class Rectangle:
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     @classmethod
-    def around(cls, points_px: FloatArray, side: int, *, margin: int = 1) -> Rectangle:
+    def around(cls, points_px: Floating, side: int, *, margin: int = 1) -> Rectangle:
         """Return the pixels around image points (N, 2) within a square image; at least one."""
         low = np.clip(np.floor(points_px.min(0)).astype(int) - margin, 0, side - 1)
         high = np.clip(np.ceil(points_px.max(0)).astype(int) + margin, low + 1, side)
@@ -83,7 +81,7 @@ class Layer:
     depth_HW_mm: Float32
     values_HW3: tuple[Float32, ...]
 
-    def depth_at(self, points_px: FloatArray) -> npt.NDArray[np.float64]:
+    def depth_at(self, points_px: Floating) -> Float:
         """Return depths at image points (N, 2), millimetres; `FAR_MM` outside."""
         origin = np.array([self.where.left, self.where.top])
         column, row = np.floor((points_px - origin) * self.scale).astype(int).T
@@ -102,7 +100,7 @@ class Rasteriser:
             that turn away from the camera are culled.
     """
 
-    def __init__(self, faces_F3: npt.NDArray[np.integer[Any]]) -> None:
+    def __init__(self, faces_F3: Integers) -> None:
         self._indices = np.ascontiguousarray(faces_F3, dtype=np.int32)[:, None]
         self._settings = cv2.TriangleRasterizeSettings()
         self._settings.setCullingMode(cv2.RASTERIZE_CULLING_CW)
@@ -112,8 +110,8 @@ class Rasteriser:
         self,
         camera: SquareCamera,
         where: Rectangle,
-        vertices_cam_mm: FloatArray,
-        values_V3: tuple[FloatArray, ...],
+        vertices_cam_mm: Floating,
+        values_V3: tuple[Floating, ...],
         *,
         scale: int,
     ) -> Layer:
@@ -151,7 +149,7 @@ class Rasteriser:
         return Layer(where=where, scale=scale, depth_HW_mm=depth, values_HW3=tuple(layers))
 
 
-def vertex_normals(vertices_V3: FloatArray, faces_F3: npt.NDArray[np.integer[Any]]) -> Float32:
+def vertex_normals(vertices_V3: Floating, faces_F3: Integers) -> Float32:
     """Compute outward unit normals (V, 3), weighted by face areas."""
     corner = vertices_V3[faces_F3]
     a, b = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from hemlets.core.arrays import Bool
 from hemlets.core.errors import InputError
 
 _OUTLINE_POINTS: Final = 120
@@ -45,7 +45,7 @@ class Outline:
         return inside & ~on_mask
 
 
-def outline_of(mask_HW: npt.NDArray[np.bool_], device: torch.device) -> Outline:
+def outline_of(mask_HW: Bool, device: torch.device) -> Outline:
     """Extract a mask's outer outlines, without the parts on the image's border.
 
     Raises:

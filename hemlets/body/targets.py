@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import roma
 import torch
 from torch import Tensor
 
 from hemlets.body.silhouette import Outline, outline_of
 from hemlets.body.start import Start
+from hemlets.core.arrays import Bool
 from hemlets.core.errors import InputError
 from hemlets.core.skeleton import N_JOINTS, Joint
 
@@ -45,7 +45,7 @@ class FitTargets:
     joints2d_BN2_px: Tensor | None = None
     weight2d_BN: Tensor | None = None
     camera_B4: Tensor | None = None
-    masks: Sequence[npt.NDArray[np.bool_] | None] | None = None
+    masks: Sequence[Bool | None] | None = None
     unit_B_px: Tensor | None = None
 
     @property

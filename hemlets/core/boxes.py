@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import numpy.typing as npt
+from hemlets.core.arrays import Array
 
-AnyBox = Sequence[float] | npt.NDArray[Any]
+AnyBox = Sequence[float] | Array
 
 
 def box_overlap(one: AnyBox, other: AnyBox) -> float:

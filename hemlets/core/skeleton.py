@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hemlets.core.arrays import Bool, Floating
+
 
 class Joint(IntEnum):
     """The 18 joints; ``right`` and ``left`` are the person's own."""
@@ -104,8 +106,8 @@ SMPL_PARENTS: tuple[int, ...] = (
 
 
 def depth_relations(
-    joints_J3_mm: npt.NDArray[np.floating], valid_J: npt.NDArray[np.bool_] | None = None
-) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
+    joints_J3_mm: Floating, valid_J: Bool | None = None
+) -> tuple[npt.NDArray[np.int8], Bool]:
     """Polarity of each part's depth, equation (1).
 
     ``+1`` (Forward) means that the child is nearer the camera than its parent by more than

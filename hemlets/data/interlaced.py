@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import cv2
-import numpy as np
-import numpy.typing as npt
+
+from hemlets.core.arrays import Image
 
 _LOOKED_AT = 3
 """Number of frames decoded to detect interlacing."""
@@ -42,13 +42,13 @@ class InterlacedReader:
         self._time_s = float(self._frame.time or 0.0)
         return True
 
-    def retrieve(self) -> tuple[bool, npt.NDArray[np.uint8] | None]:
+    def retrieve(self) -> tuple[bool, Image | None]:
         """The decoded frame (H, W, BGR); False and None after the last."""
         if self._frame is None:
             return False, None
         return True, self._frame.to_ndarray(format="bgr24")
 
-    def read(self) -> tuple[bool, npt.NDArray[np.uint8] | None]:
+    def read(self) -> tuple[bool, Image | None]:
         """Decode and return the next frame."""
         self.grab()
         return self.retrieve()

@@ -6,26 +6,25 @@ ignored pixels. A silhouette holds 0 and 255.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
+
+from hemlets.core.arrays import Array, Image
 
 PERSON: Final = 255
 """The person's pixels in a silhouette; ignored pixels in a label mask."""
 
 _PARTS: Final = 6
 
-Mask = npt.NDArray[np.uint8]
 
-
-def has_parts(mask_HW: npt.NDArray[Any]) -> bool:
+def has_parts(mask_HW: Array) -> bool:
     """Return whether a mask holds part labels instead of a silhouette."""
     values = np.setdiff1d(mask_HW, [PERSON])
     return bool(values.max(initial=0) <= _PARTS and (values > 0).sum() > 1)
 
 
-def as_mask(image: npt.NDArray[Any]) -> Mask:
+def as_mask(image: Array) -> Image:
     """Convert a picture (H, W) or (H, W, C) to a mask (H, W).
 
     A picture with four white corners is a body rendered on white, like UP-3D's

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, get_args
+from typing import Annotated, Final, Literal, Self, get_args
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from hemlets.core.arrays import Array, Float
 from hemlets.core.config import Config, read_toml
 from hemlets.core.errors import ConfigError
 from hemlets.core.skeleton import PART_CHILD, PART_PARENT
 from hemlets.data.readers.relations import Relations
 
-Array = npt.NDArray[Any]
 Rate = Annotated[float, Field(ge=0, le=1)]
 Scheme = Literal["fbi", "ordinal"]
 
@@ -32,7 +31,7 @@ Pairs = tuple[Sequence[int], Sequence[int]]
 _PARTS: Final = (PART_PARENT, PART_CHILD)
 
 
-def tilts_deg(joints_NJ3_mm: Array, pairs: Pairs = _PARTS) -> npt.NDArray[np.float64]:
+def tilts_deg(joints_NJ3_mm: Array, pairs: Pairs = _PARTS) -> Float:
     """Compute the angles between parts and the image plane, (N, K), 0 to 90°."""
     first, second = (list(joints) for joints in pairs)
     part_NK3 = joints_NJ3_mm[:, second].astype(np.float64) - joints_NJ3_mm[:, first]

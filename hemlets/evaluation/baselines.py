@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Bool, Float
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import N_JOINTS, Joint
 from hemlets.data.table import Annotations
@@ -21,10 +20,6 @@ from hemlets.evaluation.predictions import COLUMNS, Predictions, PredictionsInfo
 
 RIDGES: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Candidate ridge strengths, relative to the features' unit variance."""
-
-Array = npt.NDArray[Any]
-Float = npt.NDArray[np.float64]
-Bool = npt.NDArray[np.bool_]
 
 
 def _relative(annotations: Annotations) -> tuple[Float, Bool]:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from hemlets.body import BodyModel
 from hemlets.body.study import body_error, mean_shape_on_skeletons, study_rows
+from hemlets.core.arrays import Bool, Float, Floating, Int64, Objects
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import Joint
 from hemlets.core.wording import counted
@@ -36,7 +36,6 @@ from hemlets.evaluation.scoring.truth import Truth
 from hemlets.inference.refine import Refiner
 from hemlets.inference.types import BodyEstimate
 
-Float = npt.NDArray[np.float64]
 Shape = tuple[torch.Tensor, torch.Tensor]
 """θ (N, 24, 3) as axis-angles and β (N, K)."""
 
@@ -66,7 +65,7 @@ class BodyStudy:
     """
 
     figures: dict[tuple[BodyRow, MetricName], Float]
-    sequence_N: npt.NDArray[np.object_]
+    sequence_N: Objects
 
     def __len__(self) -> int:
         return len(self.sequence_N)
@@ -102,7 +101,7 @@ class BodyStudy:
         )
 
 
-def pick_bodies(rows: Annotations, most: int) -> npt.NDArray[np.int64]:
+def pick_bodies(rows: Annotations, most: int) -> Int64:
     """Pick at most ``most`` rows, evenly spaced over those with known body, joints and camera."""
     whole = rows.smpl_valid & rows.camera_valid & rows.valid3d.all(1) & rows.valid2d.any(1)
     known = np.flatnonzero(whole)
@@ -265,9 +264,9 @@ def _reprojected_px(body: BodyModel, estimates: Sequence[BodyEstimate]) -> Float
 
 
 def _distances_px(
-    found_NJ2: npt.NDArray[np.floating],
-    wanted_NJ2: npt.NDArray[np.floating],
-    known_NJ: npt.NDArray[np.bool_],
+    found_NJ2: Floating,
+    wanted_NJ2: Floating,
+    known_NJ: Bool,
 ) -> Float:
     """Compute the mean distance of each sample's known joints."""
     distances = np.linalg.norm(np.asarray(found_NJ2, np.float64) - wanted_NJ2, axis=-1)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+from hemlets.core.arrays import Array
 
 PSI_BOUND: Final = 0.25
 """PSI above which a shift is usually called large; 0.1 is called small."""
@@ -63,8 +65,8 @@ def population_stability_index(reference: npt.ArrayLike, window: npt.ArrayLike) 
 
 
 def find_shifts(
-    reference: Mapping[str, npt.NDArray[Any]],
-    window: Mapping[str, npt.NDArray[Any]],
+    reference: Mapping[str, Array],
+    window: Mapping[str, Array],
     features: Sequence[str],
     *,
     psi: float = PSI_BOUND,

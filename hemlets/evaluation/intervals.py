@@ -19,8 +19,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Float, Int64
 from hemlets.core.errors import DataError
 from hemlets.core.wording import counted
 
@@ -28,9 +28,6 @@ RESAMPLES = 2_000
 LEVEL = 0.95
 
 _MOST_BLOCKS = 1_000
-
-Array = npt.NDArray[Any]
-Float = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +196,7 @@ class _Drawn:
     """
 
     sequences: int
-    block_N: npt.NDArray[np.int64]
+    block_N: Int64
     draws_RB: Float
 
     @property

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+from hemlets.core.arrays import Array, Image, Int64
 
 _SIDE: Final = 16
 MAX_BITS: Final = 12
@@ -17,7 +19,7 @@ about 128 (standard deviation 8).
 Hashes = npt.NDArray[np.uint64]
 
 
-def difference_hash(image_HW3: npt.NDArray[np.uint8]) -> Hashes:
+def difference_hash(image_HW3: Image) -> Hashes:
     """Hash an RGB image: brightness differences of a 17 × 16 grid, 256 bits as (4,)."""
     import cv2
 
@@ -27,20 +29,18 @@ def difference_hash(image_HW3: npt.NDArray[np.uint8]) -> Hashes:
     return np.packbits(bits).view(np.uint64)
 
 
-def hashes_of(images: Iterable[npt.NDArray[np.uint8]]) -> Hashes:
+def hashes_of(images: Iterable[Image]) -> Hashes:
     """Hash images, (N, 4)."""
     found = [difference_hash(image) for image in images]
     return np.stack(found) if found else np.zeros((0, 4), np.uint64)
 
 
-def near_pairs(
-    first_N4: Hashes, second_M4: Hashes, *, max_bits: int = MAX_BITS
-) -> npt.NDArray[np.int64]:
+def near_pairs(first_N4: Hashes, second_M4: Hashes, *, max_bits: int = MAX_BITS) -> Int64:
     """Find pairs (row of the first, row of the second) with few different bits, (P, 2).
 
     Compares all pairs: 10,000 by 10,000 take some seconds and little memory.
     """
-    found: list[npt.NDArray[Any]] = []
+    found: list[Array] = []
     block = max(1, 4_000_000 // max(len(second_M4), 1))
     for start in range(0, len(first_N4), block):
         part = first_N4[start : start + block]

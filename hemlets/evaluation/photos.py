@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from hemlets.body import BodyModel
 from hemlets.body.placement import align_to_image, place_body
+from hemlets.core.arrays import Bool, Floating
 from hemlets.core.boxes import box_iou
 from hemlets.core.errors import ConfigError, DataError
 from hemlets.core.skeleton import Joint
@@ -45,8 +45,6 @@ TORSO_SHARE: Final = 0.2
 BOX_SHARE: Final = 0.05
 FOUND_IOU: Final = 0.3
 
-Array = npt.NDArray[np.floating]
-
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoPerson:
@@ -70,10 +68,10 @@ class PhotoPerson:
     image: Path
     number: int
     box_xyxy: tuple[float, float, float, float]
-    joints2d_px: Array
-    valid2d: npt.NDArray[np.bool_]
-    joints3d_mm: Array
-    valid3d: npt.NDArray[np.bool_]
+    joints2d_px: Floating
+    valid2d: Bool
+    joints3d_mm: Floating
+    valid3d: Bool
     camera: Camera | None
 
 
@@ -134,7 +132,7 @@ def _people(dataset: str, root: Path, rows: SourceRows) -> list[PhotoPerson]:
     return people
 
 
-def hits_of_torso(person: PhotoPerson, joints2d_px: Array) -> npt.NDArray[np.bool_]:
+def hits_of_torso(person: PhotoPerson, joints2d_px: Floating) -> Bool:
     """Mark limb joints within 0.2 torso lengths of the truth; none if the torso is unknown.
 
     The torso is the longer annotated diagonal from a shoulder to the opposite hip.
@@ -151,19 +149,19 @@ def hits_of_torso(person: PhotoPerson, joints2d_px: Array) -> npt.NDArray[np.boo
     return _hits(person, joints2d_px, limit) if limit else np.zeros(0, bool)
 
 
-def hits_of_box(person: PhotoPerson, joints2d_px: Array) -> npt.NDArray[np.bool_]:
+def hits_of_box(person: PhotoPerson, joints2d_px: Floating) -> Bool:
     """Mark limb joints within 5 % of the box's longer side of the truth."""
     left, top, right, bottom = person.box_xyxy
     return _hits(person, joints2d_px, BOX_SHARE * max(right - left, bottom - top))
 
 
-def _hits(person: PhotoPerson, joints2d_px: Array, limit_px: float) -> npt.NDArray[np.bool_]:
+def _hits(person: PhotoPerson, joints2d_px: Floating, limit_px: float) -> Bool:
     joints = [joint for joint in LIMBS if person.valid2d[joint]]
     error = np.linalg.norm(joints2d_px[joints] - person.joints2d_px[joints], axis=-1)
     return np.asarray(error <= limit_px, bool)
 
 
-def aligned_error_mm(person: PhotoPerson, joints3d_mm: Array) -> float | None:
+def aligned_error_mm(person: PhotoPerson, joints3d_mm: Floating) -> float | None:
     """Compute PA-MPJPE of the 12 limb joints; None without annotation or prediction in 3D."""
     limbs = list(LIMBS)
     if not person.valid3d[limbs].all() or not np.isfinite(joints3d_mm[limbs]).all():
@@ -182,7 +180,7 @@ class Figure(NamedTuple):
 
 
 def photo_figures(
-    people: Sequence[PhotoPerson], joints2d_px: Sequence[Array], joints3d_mm: Sequence[Array]
+    people: Sequence[PhotoPerson], joints2d_px: Sequence[Floating], joints3d_mm: Sequence[Floating]
 ) -> dict[str, Figure]:
     """Compute figures by name over some people and their predictions, in the same order.
 
@@ -191,7 +189,7 @@ def photo_figures(
         wrong, and the PA-MPJPE of 12 joints of each dataset with 3D joints, over those who were
         predicted; those without people are left out.
     """
-    shares: dict[str, list[npt.NDArray[np.bool_]]] = {}
+    shares: dict[str, list[Bool]] = {}
     errors: dict[str, list[float]] = {}
     for person, flat, deep in zip(people, joints2d_px, joints3d_mm, strict=True):
         if person.dataset == "lspet":
@@ -210,7 +208,7 @@ def photo_figures(
     }
 
 
-def share_right(person: PhotoPerson, joints2d_px: Array) -> float:
+def share_right(person: PhotoPerson, joints2d_px: Floating) -> float:
     """Share of a person's annotated limb joints that are right; NaN where none is annotated.
 
     Within 0.2 torso, or 5 % of the box where the torso is unknown.
@@ -221,7 +219,7 @@ def share_right(person: PhotoPerson, joints2d_px: Array) -> float:
 
 
 def sure_figures(
-    people: Sequence[PhotoPerson], joints2d_px: Sequence[Array], confidence: Sequence[Array]
+    people: Sequence[PhotoPerson], joints2d_px: Sequence[Floating], confidence: Sequence[Floating]
 ) -> dict[str, Figure]:
     """What a joint's confidence means, over people whose torso is annotated.
 
@@ -276,13 +274,13 @@ class PhotoAnswers:
     """
 
     name: str
-    joints2d_px: list[Array]
-    joints3d_mm: list[Array]
-    confidence: list[Array]
+    joints2d_px: list[Floating]
+    joints3d_mm: list[Floating]
+    confidence: list[Floating]
     wall_ms: float
     busy_ms: float
-    mesh2d_px: list[Array] = field(default_factory=list)
-    mesh3d_mm: list[Array] = field(default_factory=list)
+    mesh2d_px: list[Floating] = field(default_factory=list)
+    mesh3d_mm: list[Floating] = field(default_factory=list)
 
     def figures(self, people: Sequence[PhotoPerson]) -> dict[str, Figure]:
         """All figures by name.
@@ -336,7 +334,7 @@ def predict_photos(predictor: Predictor, people: Sequence[PhotoPerson]) -> Photo
     )
 
 
-def _mesh_joints(body: BodyModel, estimate: BodyEstimate) -> tuple[Array, Array]:
+def _mesh_joints(body: BodyModel, estimate: BodyEstimate) -> tuple[Floating, Floating]:
     """Joints (18, 2) in the image and (18, 3) in space of a body, placed as pictures show it."""
     camera = estimate.camera
     placed = align_to_image(

@@ -9,14 +9,14 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
+from hemlets.core.arrays import Float32, Integers, Objects
 from hemlets.core.config import Config
 from hemlets.core.errors import ConfigError, DataError
 from hemlets.core.files import atomic_path
@@ -24,8 +24,6 @@ from hemlets.core.skeleton import N_JOINTS
 from hemlets.core.wording import counted, truncate_list
 from hemlets.inference.types import BodyEstimate
 
-Float = npt.NDArray[np.float32]
-Text = npt.NDArray[np.object_]
 Quantity = Literal["joints3d_mm", "root_mm", "joints2d_px", "confidence", "theta", "betas"]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
 
@@ -105,14 +103,14 @@ class Predictions:
     """
 
     info: PredictionsInfo
-    sample_id: Text
-    joints3d_mm: Float
-    root_mm: Float
-    joints2d_px: Float
-    confidence: Float
-    theta: Float
-    betas: Float
-    box_xyxy: Float
+    sample_id: Objects
+    joints3d_mm: Float32
+    root_mm: Float32
+    joints2d_px: Float32
+    confidence: Float32
+    theta: Float32
+    betas: Float32
+    box_xyxy: Float32
     flags: tuple[tuple[str, ...], ...]
 
     def __post_init__(self) -> None:
@@ -178,7 +176,7 @@ class Predictions:
                 expected=f"all from {info.model_version}",
             )
 
-        def gather(name: str) -> Float:
+        def gather(name: str) -> Float32:
             rows = [np.asarray(getattr(estimate, name), np.float32) for estimate in estimates]
             return np.array(rows, np.float32).reshape(len(rows), *COLUMNS[name])
 
@@ -189,7 +187,7 @@ class Predictions:
             **{name: gather(name) for name in COLUMNS},
         )
 
-    def take(self, rows: npt.NDArray[np.integer[Any]]) -> Predictions:
+    def take(self, rows: Integers) -> Predictions:
         """Select rows by index."""
         return Predictions(
             info=self.info,
@@ -286,7 +284,7 @@ class Predictions:
                     remedy=_REMEDY,
                 )
 
-        def array(name: str) -> Float:
+        def array(name: str) -> Float32:
             flat = table.column(name).combine_chunks().flatten()
             values = np.asarray(flat.to_numpy(zero_copy_only=False), np.float32)
             return values.reshape(table.num_rows, *COLUMNS[name])

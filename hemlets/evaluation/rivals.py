@@ -17,12 +17,13 @@ from typing import Any, Final, Literal
 import cv2
 import numpy as np
 
+from hemlets.core.arrays import Floating
 from hemlets.core.errors import ConfigError
 from hemlets.core.skeleton import N_JOINTS, Joint
 from hemlets.data.readers.maps2d import COCO
 from hemlets.data.table import decode_image
 from hemlets.data.transforms import Crop, square_crop
-from hemlets.evaluation.photos import Array, PhotoAnswers, PhotoPerson
+from hemlets.evaluation.photos import PhotoAnswers, PhotoPerson
 
 MediaPipeSize = Literal["full", "heavy"]
 
@@ -129,7 +130,7 @@ def thunder_answers(people: Sequence[PhotoPerson]) -> PhotoAnswers:
     )  # fmt: skip
 
 
-def _nothing() -> tuple[Array, Array, Array]:
+def _nothing() -> tuple[Floating, Floating, Floating]:
     return (
         np.full((N_JOINTS, 2), np.nan),
         np.full((N_JOINTS, 3), np.nan),

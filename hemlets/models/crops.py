@@ -6,14 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from hemlets.core.arrays import Float, Image
 from hemlets.data.transforms import Crop, normalise
 from hemlets.models.codecs import VolumeSpec
-
-Array = npt.NDArray[np.float64]
 
 
 class ImageJoints(NamedTuple):
@@ -25,13 +23,13 @@ class ImageJoints(NamedTuple):
         depth_mm_BJ: Relative to the middle of the volume, where the pelvis should be.
     """
 
-    crop_px_BJ2: Array
-    image_px_BJ2: Array
-    depth_mm_BJ: Array
+    crop_px_BJ2: Float
+    image_px_BJ2: Float
+    depth_mm_BJ: Float
 
 
 def network_input(
-    images_HW3: Iterable[npt.NDArray[np.uint8]], crops: Sequence[Crop], device: torch.device
+    images_HW3: Iterable[Image], crops: Sequence[Crop], device: torch.device
 ) -> Tensor:
     """Normalised crops (B, 3, H, W) of as many RGB images, taken one at a time."""
     pixels = [crop.extract(image) for crop, image in zip(crops, images_HW3, strict=True)]
@@ -41,6 +39,6 @@ def network_input(
 def joints_in_images(voxel_BJ3: Tensor, volume: VolumeSpec, crops: Sequence[Crop]) -> ImageJoints:
     """Decoded joints in crops, images and millimetres of depth, in float64."""
     crop_px, depth_mm = volume.from_voxels(voxel_BJ3.cpu().double())
-    crop_px_BJ2: Array = crop_px.numpy()
+    crop_px_BJ2: Float = crop_px.numpy()
     image_px = [crop.to_image(points) for crop, points in zip(crops, crop_px_BJ2, strict=True)]
     return ImageJoints(crop_px_BJ2, np.stack(image_px), depth_mm.numpy())

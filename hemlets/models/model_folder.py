@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import nn
 
 from hemlets.assets import asset_path
+from hemlets.core.arrays import Floating
 from hemlets.core.config import Config
 from hemlets.core.errors import CheckpointError, ConfigError, DataError
 from hemlets.core.files import atomic_folder, content_hash, read_json, sha256_file, write_json
@@ -54,8 +54,8 @@ class PersonThreshold(Config):
     def measured(
         cls,
         threshold: float,
-        of_people: Sequence[float] | npt.NDArray[np.floating],
-        of_backgrounds: Sequence[float] | npt.NDArray[np.floating],
+        of_people: Sequence[float] | Floating,
+        of_backgrounds: Sequence[float] | Floating,
         *,
         statistic: str,
     ) -> PersonThreshold:

@@ -9,9 +9,10 @@ from typing import Final
 import cv2
 import numpy as np
 
+from hemlets.core.arrays import Floating
 from hemlets.data.table import decode_image
 from hemlets.data.transforms import square_crop
-from hemlets.evaluation.photos import Array, PhotoAnswers, PhotoPerson, share_right
+from hemlets.evaluation.photos import PhotoAnswers, PhotoPerson, share_right
 from hemlets.reports.drawing import png
 from hemlets.reports.drawing.skeleton import draw_skeleton
 from hemlets.reports.kit import render_page, save_page
@@ -52,7 +53,7 @@ def write_photos_page(
     save_page(path, page)
 
 
-def _picture(person: PhotoPerson, joints2d_px: Sequence[Array]) -> np.ndarray:
+def _picture(person: PhotoPerson, joints2d_px: Sequence[Floating]) -> np.ndarray:
     """The crop with each network's skeleton, side by side; crosses where joints are annotated."""
     crop = square_crop(person.box_xyxy, _SIDE_PX)
     plain = crop.extract(decode_image(person.image.read_bytes(), where=str(person.image)))

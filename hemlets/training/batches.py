@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from hemlets.body import mirror_theta
+from hemlets.core.arrays import Floating, Image, Integers
 from hemlets.core.errors import ConfigError
 from hemlets.core.skeleton import FLIP_JOINTS, FLIP_PARTS, PART_CHILD, PART_PARENT, Joint
 from hemlets.data.table import Annotations, ShardReader
@@ -52,7 +53,7 @@ class Source(Protocol[B_co]):
 
     def __len__(self) -> int: ...
 
-    def batch(self, indices: npt.NDArray[np.integer], epoch: int) -> B_co:
+    def batch(self, indices: Integers, epoch: int) -> B_co:
         """Make the batch of some indices in an epoch."""
         ...
 
@@ -121,7 +122,7 @@ class _View(NamedTuple):
     """
 
     crop: Crop
-    points_px: npt.NDArray[np.floating]
+    points_px: Floating
     draw: Augmentation | None
 
 
@@ -150,7 +151,7 @@ class Samples:
         *,
         seed: int,
         augmentation: AugmentationConfig | None,
-        keys: npt.NDArray[np.integer] | None = None,
+        keys: Integers | None = None,
     ) -> None:
         self.volume = volume
         self.seed = seed
@@ -178,24 +179,22 @@ class Samples:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def batch(self, indices: npt.NDArray[np.integer], epoch: int) -> Batch:
+    def batch(self, indices: Integers, epoch: int) -> Batch:
         """The samples of some indices in one epoch."""
         views = [self._view(int(index), epoch) for index in indices]
         images = [self._pixels(int(i), view) for i, view in zip(indices, views, strict=True)]
         return Batch(torch.from_numpy(np.stack(images)), **self._targets(indices, views))
 
-    def targets(self, indices: npt.NDArray[np.integer], epoch: int) -> dict[str, Tensor]:
+    def targets(self, indices: Integers, epoch: int) -> dict[str, Tensor]:
         """Make the targets of :meth:`batch` without reading images."""
         return self._targets(indices, [self._view(int(index), epoch) for index in indices])
 
-    def _targets(
-        self, indices: npt.NDArray[np.integer], views: Sequence[_View]
-    ) -> dict[str, Tensor]:
+    def _targets(self, indices: Integers, views: Sequence[_View]) -> dict[str, Tensor]:
         crops = [view.crop for view in views]
         flips = np.array([crop.flip for crop in crops])
         flip_joints, flip_parts = np.array(FLIP_JOINTS), np.array(FLIP_PARTS)
 
-        def flipped(values: npt.NDArray[np.generic], order: npt.NDArray[np.integer]) -> Tensor:
+        def flipped(values: npt.NDArray[np.generic], order: Integers) -> Tensor:
             picked = values[indices]
             picked[flips] = picked[flips][:, order]
             return torch.from_numpy(picked.astype(np.float32))
@@ -234,13 +233,13 @@ class Samples:
         points = crop.to_crop(self._joints2d[index])
         return _View(crop, points[list(FLIP_JOINTS)] if draw.flip else points, draw)
 
-    def _pixels(self, index: int, view: _View) -> npt.NDArray[np.uint8]:
+    def _pixels(self, index: int, view: _View) -> Image:
         name = self._ids[index]
         data = self._reader.jpeg(self._shard[index], int(self._row[index]), name)
         pixels = extract_stored(data, view.crop, where=name)
         return pixels if view.draw is None else view.draw.cover(view.draw.colour(pixels))
 
-    def _turned(self, indices: npt.NDArray[np.integer], crops: Sequence[Crop]) -> Tensor:
+    def _turned(self, indices: Integers, crops: Sequence[Crop]) -> Tensor:
         """Rotate and mirror θ (matrices, root in the crop's view) like the crops."""
         centre = np.array([crop.centre_px for crop in crops])
         view = crop_views(centre, self._camera[indices], self._camera_valid[indices])
@@ -315,7 +314,7 @@ class Loader(Generic[B]):
             1, min(n // count for n, count in zip(self._passes, self._counts, strict=True))
         )
 
-    def indices(self, step: int) -> tuple[npt.NDArray[np.integer], int]:
+    def indices(self, step: int) -> tuple[Integers, int]:
         """This rank's sample indices of a step, and the epoch."""
         chosen = np.concatenate([self._drawn(source, step) for source in range(len(self._members))])
         if len(self._members) > 1:
@@ -323,7 +322,7 @@ class Loader(Generic[B]):
             chosen = np.random.default_rng((self.seed, step, _SHUFFLE)).permutation(chosen)
         return chosen[self.rank :: self.world_size], step // self.steps_an_epoch
 
-    def _drawn(self, source: int, step: int) -> npt.NDArray[np.integer]:
+    def _drawn(self, source: int, step: int) -> Integers:
         """Indices of one source's samples in a step's global batch."""
         count, length = self._counts[source], self._passes[source]
         number, place = divmod(np.arange(step * count, (step + 1) * count), length)

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from hemlets.core.arrays import Bool, Floating
 from hemlets.core.skeleton import Joint
 from hemlets.data.table import Annotations, ShardReader, stored_images
 from hemlets.data.transforms import Crop
@@ -35,7 +35,6 @@ from hemlets.models.model_folder import PersonThreshold
 from hemlets.training.objectives import downscale
 from hemlets.training.row_crops import row_crops
 
-Array = npt.NDArray[np.floating]
 RowsUsed = dict[str, dict[str, int]]
 """Number of rows by source and split."""
 
@@ -93,7 +92,7 @@ class CalibrationRows:
 
 class _Predicted(NamedTuple):
     joints: ImageJoints
-    confidence_N: Array | None
+    confidence_N: Floating | None
 
 
 def calibrate(
@@ -166,9 +165,9 @@ def pooled(parts: Sequence[tuple[float, BoneLengths]]) -> BoneLengths:
     return BoneLengths(mean_mm=tuple(mean_K.tolist()), spread_mm=tuple(spread_K.tolist()))
 
 
-def _whole(rows: Annotations) -> npt.NDArray[np.bool_]:
+def _whole(rows: Annotations) -> Bool:
     """Mark rows (N,) with all joints in 3D and a camera."""
-    whole: npt.NDArray[np.bool_] = rows.valid3d.all(1) & rows.camera_valid
+    whole: Bool = rows.valid3d.all(1) & rows.camera_valid
     return whole
 
 
@@ -179,7 +178,7 @@ def _bones(
 
     Without training skeletons of any source, all rows are pooled alike.
     """
-    lengths: dict[str, Array] = {}
+    lengths: dict[str, Floating] = {}
     counts: RowsUsed = {}
     for rows, seen in predicted_rows:
         if seen is None:
@@ -206,7 +205,7 @@ def _bones(
     return pooled(parts), {source: counts[source] for source in used}
 
 
-def best_threshold(of_people_N: Array, of_backgrounds_M: Array) -> float:
+def best_threshold(of_people_N: Floating, of_backgrounds_M: Floating) -> float:
     """Find the confidence with the smallest mean of both error rates.
 
     Candidates lie half way between neighbouring measured confidences, plus 0 and 1. Of equally good
@@ -240,7 +239,7 @@ def _look(
         return None
     volume = model.pose.config.volume
     joints: list[ImageJoints] = []
-    confidences: list[Array] = []
+    confidences: list[Floating] = []
     reader = ShardReader(shards)
 
     @torch.inference_mode()

@@ -17,11 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.distributed as dist
 
+from hemlets.core.arrays import Image
 from hemlets.core.errors import ConfigError, HemletsError
 from hemlets.core.files import atomic_path, lock, read_json, write_json
 from hemlets.core.processes import die_with_parent
@@ -263,7 +262,7 @@ def _validate(
 def _show(
     job: StageJob,
     step: int,
-    image_HW3: npt.NDArray[np.uint8] | None,
+    image_HW3: Image | None,
     reporter: Reporter | None,
 ) -> None:
     if image_HW3 is None:

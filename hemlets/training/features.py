@@ -13,13 +13,13 @@ import hashlib
 from collections.abc import Callable
 from copy import copy
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from hemlets.core.arrays import Integers
 from hemlets.core.files import atomic_path, require_free_space
 from hemlets.data.transforms import normalise
 from hemlets.models.pose import Encoded, PoseNetwork
@@ -30,8 +30,6 @@ CHUNK: Final = 256
 """Crops per file: the most that a killed process has to compute again."""
 _STEP: Final = 16
 """Crops per forward pass of the backbone."""
-
-Indices = npt.NDArray[np.integer[Any]]
 
 
 class FeatureBatch(NamedTuple):
@@ -150,9 +148,9 @@ def compute_features(
     return FeatureSamples(files, len(samples), crops)
 
 
-def _steps(chunk: range, samples: int) -> list[tuple[Indices, int]]:
+def _steps(chunk: range, samples: int) -> list[tuple[Integers, int]]:
     """Return indices and epoch of each forward pass; never of two epochs."""
-    steps: list[tuple[Indices, int]] = []
+    steps: list[tuple[Integers, int]] = []
     start = chunk.start
     while start < chunk.stop:
         epoch, index = divmod(start, samples)
@@ -164,7 +162,7 @@ def _steps(chunk: range, samples: int) -> list[tuple[Indices, int]]:
 
 @torch.inference_mode()
 def _features(
-    network: PoseNetwork, samples: Samples, indices: Indices, epoch: int, precision: torch.dtype
+    network: PoseNetwork, samples: Samples, indices: Integers, epoch: int, precision: torch.dtype
 ) -> FeatureBatch:
     batch = samples.batch(indices, epoch)
     device = next(network.parameters()).device
@@ -223,7 +221,7 @@ class FeatureSamples:
         }
         return own
 
-    def batch(self, indices: Indices, epoch: int) -> FeatureBatch:
+    def batch(self, indices: Integers, epoch: int) -> FeatureBatch:
         """Load the batch of some indices in an epoch."""
         numbers = epoch % self._crops * self._samples + np.asarray(indices, np.int64)
         rows = [self._files[n // CHUNK][n % CHUNK : n % CHUNK + 1] for n in numbers.tolist()]

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Integers
 from hemlets.core.errors import ConfigError
 from hemlets.data.table import Annotations
 
@@ -28,7 +27,7 @@ class MixedSource:
         share: Their share of every batch.
     """
 
-    members: npt.NDArray[np.integer[Any]]
+    members: Integers
     share: float
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from hemlets.core.arrays import Image
 from hemlets.data.table import Annotations, ShardReader, stored_images
 from hemlets.data.transforms import square_crop
 from hemlets.models import HemletsPosh, PoseNetwork
@@ -17,8 +17,6 @@ from hemlets.training.objectives import downscale
 
 TILES: Final = 8
 _TILE_PX: Final = 192
-
-Image = npt.NDArray[np.uint8]
 
 
 def validation_picture(

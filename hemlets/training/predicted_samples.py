@@ -10,10 +10,10 @@ second.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from hemlets.core.arrays import Integers
 from hemlets.data.transforms import AugmentationConfig
 from hemlets.training.predictions import LOOKS, PredictedBodies
 from hemlets.training.shape_samples import Draws, ShapeBatch, apply_draws, sample_draws
@@ -47,7 +47,7 @@ class PredictedSamples:
     def __len__(self) -> int:
         return len(self._bodies.betas_NS)
 
-    def batch(self, indices: npt.NDArray[np.integer], epoch: int) -> ShapeBatch:
+    def batch(self, indices: Integers, epoch: int) -> ShapeBatch:
         """Make the batch of some indices in an epoch."""
         draws, look_N = self._draws_of(epoch)
         chosen = torch.from_numpy(np.asarray(indices, np.int64))

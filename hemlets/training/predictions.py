@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from hemlets.core.arrays import Integers
 from hemlets.core.files import atomic_path
 from hemlets.core.skeleton import FLIP_JOINTS
 from hemlets.data.transforms import normalise
@@ -26,8 +26,6 @@ LOOKS = 3
 
 _CHUNK = 16
 """Batches per file: the most that a killed process has to predict again."""
-
-Indices = npt.NDArray[np.integer[Any]]
 
 
 class PredictedBodies(NamedTuple):
@@ -97,7 +95,7 @@ def predict_bodies(
     return _joined([_read(file) for file in files])
 
 
-def _batches(available: int, count: int, batch_size: int) -> list[tuple[int, Indices]]:
+def _batches(available: int, count: int, batch_size: int) -> list[tuple[int, Integers]]:
     """Return epoch and indices of each batch."""
     epochs, rest = divmod(count, available)
     spread = np.linspace(0, available - 1, rest).astype(np.int64)
@@ -111,13 +109,13 @@ def _batches(available: int, count: int, batch_size: int) -> list[tuple[int, Ind
 
 def _predictor(
     model: HemletsPosh, samples: Samples, shrink: int, device: torch.device
-) -> Callable[[int, Indices], PredictedBodies]:
+) -> Callable[[int, Integers], PredictedBodies]:
     """Return a function that predicts the samples of some indices in an epoch."""
     network: HemletsPosh | FusedModel = model.eval().to(device)
     if device.type == "cpu" and can_prepare("bfloat16"):
         network = FusedModel(model, "bfloat16")
 
-    def predict(epoch: int, indices: Indices) -> PredictedBodies:
+    def predict(epoch: int, indices: Integers) -> PredictedBodies:
         batch = samples.batch(indices, epoch)
         image_B3HW = downscale(normalise(batch.image_BHW3.to(device)), shrink)
         looks = _looks(network, image_B3HW)

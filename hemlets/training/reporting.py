@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
+from hemlets.core.arrays import Image
 
 PROGRESS = "progress.json"
 """File in a run's folder: last row of figures, or progress before the first step."""
@@ -23,7 +22,7 @@ class Reporter(Protocol):
         """Receive named figures of a step, such as mean losses since the last call."""
         ...
 
-    def picture(self, step: int, name: str, image_HW3: npt.NDArray[np.uint8]) -> None:
+    def picture(self, step: int, name: str, image_HW3: Image) -> None:
         """Receive an RGB picture of predictions at a validation."""
         ...
 
@@ -38,5 +37,5 @@ class Rows:
         """Pass the row on."""
         self.take({"step": step, **values})
 
-    def picture(self, step: int, name: str, image_HW3: npt.NDArray[np.uint8]) -> None:
+    def picture(self, step: int, name: str, image_HW3: Image) -> None:
         """Ignore the picture, which is in the run's folder."""

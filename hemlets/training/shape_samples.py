@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import roma
 import torch
 from torch import Tensor
 
 from hemlets.body import mirror_theta
+from hemlets.core.arrays import Bool, Integers
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import FLIP_JOINTS, N_JOINTS, Joint
 from hemlets.data.table import Annotations
@@ -43,11 +43,9 @@ class ShapeBatch(NamedTuple):
         return ShapeBatch(*(value.to(device, non_blocking=True) for value in self))
 
 
-def has_body_and_joints(annotations: Annotations) -> npt.NDArray[np.bool_]:
+def has_body_and_joints(annotations: Annotations) -> Bool:
     """Mark rows (N,) with a known body and all joints in 2D and 3D."""
-    known: npt.NDArray[np.bool_] = (
-        annotations.smpl_valid & annotations.valid2d.all(1) & annotations.valid3d.all(1)
-    )
+    known: Bool = annotations.smpl_valid & annotations.valid2d.all(1) & annotations.valid3d.all(1)
     return known
 
 
@@ -95,7 +93,7 @@ class ShapeSamples:
     def __len__(self) -> int:
         return len(self._joints)
 
-    def batch(self, indices: npt.NDArray[np.integer], epoch: int) -> ShapeBatch:
+    def batch(self, indices: Integers, epoch: int) -> ShapeBatch:
         """Make the batch of some indices in an epoch."""
         chosen = torch.from_numpy(np.asarray(indices, np.int64))
         exact = ShapeBatch(self._joints[chosen], self._rotation[chosen], self._betas[chosen])

@@ -7,11 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
+from hemlets.core.arrays import Image
 from hemlets.core.files import content_hash, write_json
 from hemlets.data.table import Annotations
 from hemlets.models import HemletsPosh, PoseNetwork
@@ -66,7 +65,7 @@ class Stage(ABC):
         """Calibrate the predictions, if the stage trains the pose network."""
         return Calibration(None, None)
 
-    def picture(self, model: HemletsPosh, rows: Annotations) -> npt.NDArray[np.uint8] | None:
+    def picture(self, model: HemletsPosh, rows: Annotations) -> Image | None:
         """Draw predictions of a few rows, if the stage uses images."""
         return None
 
@@ -117,7 +116,7 @@ class _FromImages(Stage):
             return found._replace(person=None)
         return found
 
-    def picture(self, model: HemletsPosh, rows: Annotations) -> npt.NDArray[np.uint8] | None:
+    def picture(self, model: HemletsPosh, rows: Annotations) -> Image | None:
         return validation_picture(
             model,
             rows,

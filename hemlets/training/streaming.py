@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Integers
 from hemlets.data.synthetic.stream import RenderStream, StreamWindow
 from hemlets.data.transforms import AugmentationConfig
 from hemlets.models.codecs import VolumeSpec
 from hemlets.training.batches import Batch, Samples
 from hemlets.training.config import StageJob
-
-Indices = npt.NDArray[np.integer[Any]]
 
 
 class StreamSamples:
@@ -38,7 +35,7 @@ class StreamSamples:
         *,
         seed: int,
         augmentation: AugmentationConfig | None,
-        wanted: Callable[[int], Indices] | None = None,
+        wanted: Callable[[int], Integers] | None = None,
     ) -> None:
         self.volume = volume
         self._stream, self._wanted = stream, wanted
@@ -50,7 +47,7 @@ class StreamSamples:
     def __len__(self) -> int:
         return self._stream.config.size
 
-    def batch(self, indices: Indices, epoch: int) -> Batch:
+    def batch(self, indices: Integers, epoch: int) -> Batch:
         """Make the batch of some indices in an epoch."""
         window, samples = self._at(epoch // self._stream.config.reuse)
         return samples.batch(np.searchsorted(window.slots, indices), epoch)
@@ -96,7 +93,7 @@ def stream_samples(
     """Return a job's samples; this process renders only its own share."""
     training, config = job.training, stream.config
 
-    def wanted(window: int) -> Indices:
+    def wanted(window: int) -> Integers:
         return share_of_rank(
             window, size=config.size, reuse=config.reuse, batch_size=training.batch_size,
             seed=training.seed, rank=rank, world_size=world_size,
@@ -109,7 +106,7 @@ def stream_samples(
 
 def share_of_rank(
     window: int, *, size: int, reuse: int, batch_size: int, seed: int, rank: int, world_size: int
-) -> Indices:
+) -> Integers:
     """Compute the indices of a window that one rank's `Loader` uses."""
     used = size // batch_size * batch_size
     shares = []

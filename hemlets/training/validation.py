@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import roma
 import torch
 from torch import Tensor
 
+from hemlets.core.arrays import Floating
 from hemlets.core.skeleton import N_JOINTS, Joint
 from hemlets.data.table import Annotations
 from hemlets.data.transforms import Crop
@@ -25,8 +25,6 @@ from hemlets.training.shape_samples import ShapeSamples, has_body_and_joints
 
 NOISE_M: Final = 0.05
 """Standard deviation of the noise of a joint coordinate, metres, in :func:`validate_shape`."""
-
-Array = npt.NDArray[np.floating]
 
 
 def validate(
@@ -51,7 +49,7 @@ def validate(
     pose = network.pose if isinstance(network, HemletsPosh) else network
     volume = pose.config.volume
     a = annotations
-    errors: dict[str, list[Array]] = {}
+    errors: dict[str, list[Floating]] = {}
     image_px, depth_mm = np.zeros((len(a), N_JOINTS, 2)), np.zeros((len(a), N_JOINTS))
     was_training = network.training
     network.eval()
@@ -91,7 +89,7 @@ def _run(
 
 def _body_errors(
     body: ShapeOutput, a: Annotations, part: slice, crops: Sequence[Crop]
-) -> dict[str, Array]:
+) -> dict[str, Floating]:
     """Compute angles of rotations and differences of β where they are known."""
     known = a.smpl_valid[part]
     centres = np.array([crop.centre_px for crop in crops])
@@ -104,12 +102,14 @@ def _body_errors(
     return {"theta_deg": np.rad2deg(angle.numpy())[known], "betas": difference[known]}
 
 
-def _metric_errors(image_px_BJ2: Array, depth_mm_BJ: Array, a: Annotations) -> dict[str, Array]:
+def _metric_errors(
+    image_px_BJ2: Floating, depth_mm_BJ: Floating, a: Annotations
+) -> dict[str, Floating]:
     """Compute errors in millimetres and predicted part lengths of all samples."""
     truth3d = a.joints3d_mm - a.joints3d_mm[:, [Joint.PELVIS]]
     valid = a.valid3d & a.valid3d[:, [Joint.PELVIS]]
     relative = depth_mm_BJ - depth_mm_BJ[:, [Joint.PELVIS]]
-    errors: dict[str, Array] = {"depth_mm": np.abs(relative - truth3d[..., 2])[valid]}
+    errors: dict[str, Floating] = {"depth_mm": np.abs(relative - truth3d[..., 2])[valid]}
     whole = valid.all(1) & a.camera_valid
     if whole.any():
         lens = a.column("distortion")[whole]
@@ -123,8 +123,12 @@ def _metric_errors(image_px_BJ2: Array, depth_mm_BJ: Array, a: Annotations) -> d
 
 
 def _held_out_errors(
-    image_px_BJ2: Array, depth_mm_BJ: Array, camera_B4: Array, lengths_BK: Array, true_BJ3: Array
-) -> Array:
+    image_px_BJ2: Floating,
+    depth_mm_BJ: Floating,
+    camera_B4: Floating,
+    lengths_BK: Floating,
+    true_BJ3: Floating,
+) -> Floating:
     """Compute joint errors (B, 18); each half of the samples is calibrated on the other half.
 
     A sample's own true distance must not decide where its skeleton is placed.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from PIL import Image
 
 from annotate.cli import open_source
 from hemlets.annotation.pictures import require_pictures
-from hemlets.annotation.simulate import label_tasks
 from hemlets.cli import main
 from hemlets.data.table import Annotations
 from hemlets.data.weak_labels import read_annotators
@@ -28,7 +28,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def labelled(make_version: MakeVersion, workspace: Path) -> Path:
+def labelled(make_version: MakeVersion, workspace: Path, label_tasks: Callable[..., None]) -> Path:
     """A version that two simulated people have labelled."""
     folder = make_version(20, with_3d=20)
     log, tasks, _ = open_source(str(folder), None, "fbi")
@@ -89,7 +89,7 @@ def test_an_export_is_committed_with_dvc_and_read_as_a_source(
 
 
 def test_an_export_of_answers_without_a_look_is_refused(
-    make_version: MakeVersion, capsys: pytest.CaptureFixture[str]
+    make_version: MakeVersion, label_tasks: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = make_version(20, with_3d=20)
     log, tasks, _ = open_source(str(folder), None, "fbi")

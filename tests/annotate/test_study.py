@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,6 @@ from hemlets.annotation.agreement import (
 from hemlets.annotation.answers import Event
 from hemlets.annotation.labelled import Labelled, read_labelled
 from hemlets.annotation.questions import FBI, ORDINAL
-from hemlets.annotation.simulate import label_tasks
 from hemlets.annotation.store import AnswerStore
 from hemlets.annotation.study import Study, measured_rates, study, suspicions
 from hemlets.data.weak_labels import Annotator, read_annotators
@@ -27,12 +27,17 @@ ASKED = [question.name for question in FBI]
 KNOWN = Annotator(tilt_deg=(0.0, 20.0, 30.0, 90.0), skip=(0.5, 0.3, 0.08), error=(0.35, 0.2, 0.074))
 
 
+Label = Callable[..., None]
+
+
 def people(count: int, seed: int = 3) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     return {f"gold/{i}": rng.normal(0, 300, (18, 3)) for i in range(count)}
 
 
-def labelled_by(rates: Annotator, truth: dict[str, np.ndarray], tmp_path: Path) -> list[Labelled]:
+def labelled_by(
+    label_tasks: Label, rates: Annotator, truth: dict[str, np.ndarray], tmp_path: Path
+) -> list[Labelled]:
     with AnswerStore(tmp_path / "log.sqlite", source="simulated") as store:
         rng = np.random.default_rng(11)
         label_tasks(store, truth, rates, "robot", rng)
@@ -40,9 +45,9 @@ def labelled_by(rates: Annotator, truth: dict[str, np.ndarray], tmp_path: Path) 
 
 
 @pytest.fixture(scope="module")
-def simulated(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def simulated(label_tasks: Label, tmp_path_factory: pytest.TempPathFactory) -> Study:
     truth = people(250)
-    labelled = labelled_by(KNOWN, truth, tmp_path_factory.mktemp("study"))
+    labelled = labelled_by(label_tasks, KNOWN, truth, tmp_path_factory.mktemp("study"))
     return study(labelled, truth, "fbi")
 
 
@@ -61,7 +66,9 @@ def test_the_study_recovers_the_rates_of_a_simulated_annotator(simulated: Study)
     assert simulated.steep.error.interval[1] < simulated.flat.error.interval[0]
 
 
-def test_ordinal_and_fbi_are_compared_by_the_same_study(simulated: Study, tmp_path: Path) -> None:
+def test_ordinal_and_fbi_are_compared_by_the_same_study(
+    label_tasks: Label, simulated: Study, tmp_path: Path
+) -> None:
     """Both schemes on the same people: rates are recovered; 91 pairs take 6.5 times as long."""
     truth = people(60)
     rates = read_annotators()["ordinal"].model_copy(update={"level_deg": None})
@@ -83,10 +90,12 @@ def test_ordinal_and_fbi_are_compared_by_the_same_study(simulated: Study, tmp_pa
     assert "1 minute" in page or "60" in page
 
 
-def test_another_annotator_is_seen_to_be_another(simulated: Study, tmp_path: Path) -> None:
+def test_another_annotator_is_seen_to_be_another(
+    label_tasks: Label, simulated: Study, tmp_path: Path
+) -> None:
     truth = people(250)
     worse = KNOWN.model_copy(update={"error": (0.35, 0.2, 0.15)})
-    found = study(labelled_by(worse, truth, tmp_path), truth, "fbi")
+    found = study(labelled_by(label_tasks, worse, truth, tmp_path), truth, "fbi")
     assert found.steep.error.interval[0] > simulated.steep.error.interval[1]
 
 
@@ -101,11 +110,14 @@ def test_measured_rates_are_read_by_the_simulation_of_training(
     assert "250 images" in read.source
 
 
-def test_a_bin_without_an_answer_is_joined_to_its_neighbour(tmp_path: Path) -> None:
+def test_a_bin_without_an_answer_is_joined_to_its_neighbour(
+    label_tasks: Label, tmp_path: Path
+) -> None:
     truth = {"gold/0": np.zeros((18, 3))}
     truth["gold/0"][:, 0] = np.arange(18) * 100.0
     truth["gold/0"][:, 2] = np.arange(18) * 1.0
-    labelled = labelled_by(KNOWN.model_copy(update={"skip": (0.0, 0, 0)}), truth, tmp_path)
+    rates = KNOWN.model_copy(update={"skip": (0.0, 0, 0)})
+    labelled = labelled_by(label_tasks, rates, truth, tmp_path)
     found = tomllib.loads(measured_rates(study(labelled, truth, "fbi")))["fbi"]
     assert found["tilt_deg"] == [0.0, 90.0]
     assert len(found["skip"]) == len(found["error"]) == 1

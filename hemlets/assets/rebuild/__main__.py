@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from hemlets.assets import ASSETS_FOLDER, write_manifest
 from hemlets.assets.rebuild.body import LANDMARK_SOURCES, build_bodies
 from hemlets.assets.rebuild.motion import MOTION_FOLDER, PYBULLET, read_clips
 from hemlets.assets.rebuild.movenet import MULTIPOSE, THUNDER, rebuild_movenet
 from hemlets.assets.rebuild.population import FULL_TOPOLOGY, LITE_TOPOLOGY, sample_population
+from hemlets.core.arrays import Array
 from hemlets.core.errors import HemletsError
 
 TARGETS: Final = ("motions", "body", "detector", "encoder")
@@ -31,7 +31,7 @@ def _write_json(file: Path, content: dict[str, Any]) -> None:
 def rebuild_motions(folder: Path, wheel: Path | None) -> list[str]:
     """Write ``motions/motions.npz`` and its provenance; return their names."""
     clips = read_clips(wheel)
-    arrays: dict[str, npt.NDArray[Any]] = {}
+    arrays: dict[str, Array] = {}
     for clip in clips:
         arrays[f"{clip.name}/theta"] = clip.theta_F72
         arrays[f"{clip.name}/translation"] = clip.translation_F3_m

@@ -41,15 +41,13 @@ from hemlets.assets.rebuild.rest_pose import (
     aim,
     side_sign,
 )
+from hemlets.core.arrays import Array, Float, Float32, Floating, Int64
 from hemlets.core.errors import AssetError
 from hemlets.core.skeleton import MIRROR_SMPL_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
 
 N_BETAS: Final = 10
 WEIGHT_STEPS: Final = 1024
 """Skinning weights are whole multiples of 1/1024: exact in a sum, small in a compressed file."""
-
-_Array = npt.NDArray[np.float64]
-_Index = npt.NDArray[np.int64]
 
 # Bone of anny whose head is the joint; hands and feet are means of knuckles and toe roots.
 _BONE_OF_JOINT: Final[Mapping[str, str]] = {
@@ -104,16 +102,16 @@ class BodyArrays:
         face_vertex_ids: (5,) nose, right eye, left eye, right ear, left ear.
     """
 
-    v_template: npt.NDArray[np.float32]
+    v_template: Float32
     shapedirs: npt.NDArray[np.float16]
-    J_regressor: npt.NDArray[np.float32]
-    weights: npt.NDArray[np.float32]
+    J_regressor: Float32
+    weights: Float32
     f: npt.NDArray[np.uint16]
-    joint_regressor_18: npt.NDArray[np.float32]
+    joint_regressor_18: Float32
     mirror_vertices: npt.NDArray[np.uint16]
     face_vertex_ids: npt.NDArray[np.uint16]
 
-    def as_file(self) -> dict[str, npt.NDArray[Any]]:
+    def as_file(self) -> dict[str, Array]:
         """Return the arrays under SMPL's own names, with the kinematic tree."""
         tree = np.array([SMPL_PARENTS, range(len(SMPL_PARENTS))], dtype=np.int32)
         return {**vars(self), "kintree_table": tree}
@@ -172,7 +170,7 @@ class _Rig:
         self.left_knuckle_row_S3 = (knuckles_S3 + mirrored_S3 * swap) / 2
 
 
-def _rest_rotations(joints_J3: _Array, left_knuckle_row_3: _Array) -> _Array:
+def _rest_rotations(joints_J3: Float, left_knuckle_row_3: Float) -> Float:
     """Compute world rotations (24, 3, 3) from one subject's pose to the rest pose."""
     turn = [Rotation.identity()] * len(SMPL_JOINTS)
     swap = np.array((-1.0, 1.0, 1.0))
@@ -196,7 +194,7 @@ def _rest_rotations(joints_J3: _Array, left_knuckle_row_3: _Array) -> _Array:
     return np.stack([rotation.as_matrix() for rotation in turn])
 
 
-def _to_rest(rig: _Rig) -> tuple[_Array, _Array, _Array]:
+def _to_rest(rig: _Rig) -> tuple[Float, Float, Float]:
     """Vertices (S, V, 3), joints (S, 24, 3) and mid-torso (S, 3) in rest pose, pelvis at 0."""
     vertices_SV3 = np.empty_like(rig.vertices_SV3)
     joints_SJ3 = np.empty_like(rig.joints_SJ3)
@@ -216,7 +214,7 @@ def _to_rest(rig: _Rig) -> tuple[_Array, _Array, _Array]:
     return vertices_SV3, joints_SJ3, torso_S3
 
 
-def _vertex_areas(vertices_V3: _Array, faces_F3: _Index) -> _Array:
+def _vertex_areas(vertices_V3: Float, faces_F3: Int64) -> Float:
     a, b, c = np.moveaxis(vertices_V3[faces_F3], 1, 0)
     area_F = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
     area_V = np.zeros(len(vertices_V3))
@@ -225,7 +223,7 @@ def _vertex_areas(vertices_V3: _Array, faces_F3: _Index) -> _Array:
     return area_V
 
 
-def _standard_scores(vertices_SV3: _Array, area_V: _Array) -> tuple[_Array, _Array]:
+def _standard_scores(vertices_SV3: Float, area_V: Float) -> tuple[Float, Float]:
     """Compute β of each subject (S, 10), of unit variance, and each component's share of variance.
 
     Principal components of the surface, with vertices weighted by the area around them, so that the
@@ -243,7 +241,7 @@ def _standard_scores(vertices_SV3: _Array, area_V: _Array) -> tuple[_Array, _Arr
     return scores_SK, variance[order] / variance.sum()
 
 
-def _directions(samples_SX: _Array, scores_SK: _Array) -> _Array:
+def _directions(samples_SX: Float, scores_SK: Float) -> Float:
     """Compute least-squares directions (K, ...) of a sampled quantity on the scores.
 
     The scores are uncorrelated with unit variance, so this is a product.
@@ -253,13 +251,13 @@ def _directions(samples_SX: _Array, scores_SK: _Array) -> _Array:
     return np.asarray(flat).reshape(-1, *samples_SX.shape[1:])
 
 
-def _linear(samples_SX: _Array, scores_SK: _Array) -> _Array:
+def _linear(samples_SX: Float, scores_SK: Float) -> Float:
     """Compute template and directions (11, ...) of a sampled quantity."""
     mean = samples_SX.mean(axis=0)
     return np.concatenate([mean[None], _directions(samples_SX, scores_SK)])
 
 
-def _in_steps(weights_VJ: _Array, mirror_V: _Index, x_V: _Array) -> _Array:
+def _in_steps(weights_VJ: Float, mirror_V: Int64, x_V: Float) -> Float:
     """Round weights to steps of 1/1024 with sum one, mirrored from the left half."""
     steps_VJ = np.round(weights_VJ * WEIGHT_STEPS)
     central = np.array([joint == mirrored for joint, mirrored in enumerate(MIRROR_SMPL_JOINTS)])
@@ -273,7 +271,7 @@ def _in_steps(weights_VJ: _Array, mirror_V: _Index, x_V: _Array) -> _Array:
     return np.asarray(steps_VJ / WEIGHT_STEPS)
 
 
-def _mirrored_exactly(array_V3K: _Array, mirror_V: _Index, x_V: _Array) -> _Array:
+def _mirrored_exactly(array_V3K: Float, mirror_V: Int64, x_V: Float) -> Float:
     """Copy the left half onto the right, bit by bit; midline vertices get x = 0."""
     swap = np.array((-1.0, 1.0, 1.0)).reshape(3, *[1] * (array_V3K.ndim - 2))
     out = array_V3K.copy()
@@ -283,7 +281,7 @@ def _mirrored_exactly(array_V3K: _Array, mirror_V: _Index, x_V: _Array) -> _Arra
     return out
 
 
-def _landmarks(full: PosedBody, torso_K3: _Array) -> dict[Joint, tuple[int, _Array]]:
+def _landmarks(full: PosedBody, torso_K3: Float) -> dict[Joint, tuple[int, Float]]:
     """The 18 joints' sources on the full mesh, but for pelvis and thorax (means of others).
 
     Hip, knee, ankle, shoulder, elbow, wrist and neck are SMPL's kinematic joints (heads of anny's
@@ -291,7 +289,7 @@ def _landmarks(full: PosedBody, torso_K3: _Array) -> dict[Joint, tuple[int, _Arr
     way from hips to neck (Human3.6M's joint 12 sits at 47 %); the nose is the most forward vertex
     of the head's midline; the head top is the mean of the vertices within 15 mm of the apex.
     """
-    points: dict[Joint, tuple[int, _Array]] = {}
+    points: dict[Joint, tuple[int, Float]] = {}
     for joint, name in KINEMATIC_TWIN.items():
         index = SMPL_JOINTS.index(name)
         points[joint] = (index, full.joints_JK3[index])
@@ -315,22 +313,20 @@ def _landmarks(full: PosedBody, torso_K3: _Array) -> dict[Joint, tuple[int, _Arr
     return points
 
 
-def _poses(
-    clips_F72: npt.NDArray[np.floating], n_poses: int, random: np.random.Generator
-) -> tuple[_Array, _Array]:
+def _poses(clips_F72: Floating, n_poses: int, random: np.random.Generator) -> tuple[Float, Float]:
     """Draw real poses with 0.15 rad of jitter on every joint, and shapes of the population."""
     theta = clips_F72[random.integers(len(clips_F72), size=n_poses)].astype(np.float64)
     theta[:, 3:] += random.normal(scale=0.15, size=theta[:, 3:].shape)
     return theta, random.normal(size=(n_poses, N_BETAS)).clip(-2.5, 2.5)
 
 
-def _regressed(body: PosedBody, regressor_JV: _Array) -> _Array:
+def _regressed(body: PosedBody, regressor_JV: Float) -> Float:
     """Compute template and shape directions (11, 24, 3) of the regressed rest joints."""
     shapes_OV3 = np.concatenate([body.v_template_V3[None], np.moveaxis(body.shapedirs_V3K, 2, 0)])
     return np.asarray(np.einsum("jv,kvc->kjc", regressor_JV, shapes_OV3))
 
 
-def _joint_gap_mm(one_KJ3: _Array, other_KJ3: _Array, betas_PK: _Array) -> dict[str, float]:
+def _joint_gap_mm(one_KJ3: Float, other_KJ3: Float, betas_PK: Float) -> dict[str, float]:
     """Compute the mean distance of two linear joint sets over shapes."""
     gap = one_KJ3 - other_KJ3
     gap_PJ3 = gap[0] + np.einsum("pk,kjc->pjc", betas_PK, gap[1:])
@@ -339,7 +335,7 @@ def _joint_gap_mm(one_KJ3: _Array, other_KJ3: _Array, betas_PK: _Array) -> dict[
 
 
 def build_bodies(
-    full: Population, lite: Population, clips_F72: npt.NDArray[np.floating], *, seed: int
+    full: Population, lite: Population, clips_F72: Floating, *, seed: int
 ) -> tuple[BodyArrays, BodyArrays, dict[str, Any]]:
     """Build both resolutions of the open body, with one β space, and measure the fit.
 

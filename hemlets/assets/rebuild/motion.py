@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from hemlets.assets.rebuild.rest_pose import (
@@ -35,6 +34,7 @@ from hemlets.assets.rebuild.rest_pose import (
     aim,
     side_sign,
 )
+from hemlets.core.arrays import Float32
 from hemlets.core.errors import AssetError
 from hemlets.core.skeleton import SMPL_PARENTS
 
@@ -68,8 +68,8 @@ class Clip:
     name: str
     source: str
     source_sha256: str
-    theta_F72: npt.NDArray[np.float32]
-    translation_F3_m: npt.NDArray[np.float32]
+    theta_F72: Float32
+    translation_F3_m: Float32
     fps: float
 
 

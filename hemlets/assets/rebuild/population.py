@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial import cKDTree
 
+from hemlets.core.arrays import Float, Int64
 from hemlets.core.errors import AssetError
 
 if TYPE_CHECKING:
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 FULL_TOPOLOGY: Final = "anny"
 LITE_TOPOLOGY: Final = "notoes_collapse10pc"
-
-_Array = npt.NDArray[np.float64]
-_Index = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +33,12 @@ class Population:
         face_vertices: nose, right eye, left eye, right ear, left ear; empty on coarse meshes.
     """
 
-    vertices_SV3: _Array
-    bones_SN3: _Array
+    vertices_SV3: Float
+    bones_SN3: Float
     bone_labels: tuple[str, ...]
-    weights_VN: _Array
-    faces_F3: _Index
-    mirror_V: _Index
+    weights_VN: Float
+    faces_F3: Int64
+    mirror_V: Int64
     face_vertices: tuple[int, ...]
 
 
@@ -110,13 +107,13 @@ def _face_vertices(model: anny.Anny) -> tuple[int, ...]:
     return tuple(int(vertex) for vertex in nearest)
 
 
-def _to_smpl_axes(points: torch.Tensor) -> _Array:
+def _to_smpl_axes(points: torch.Tensor) -> Float:
     """From x left, y back, z up to x left, y up, z front."""
     x, y, z = np.moveaxis(points.double().numpy(), -1, 0)
     return np.stack([x, z, -y], axis=-1)
 
 
-def _mirror_of(template_V3: _Array) -> _Index:
+def _mirror_of(template_V3: Float) -> Int64:
     distance_m, mirror_V = cKDTree(template_V3).query(template_V3 * (-1.0, 1.0, 1.0))
     if distance_m.max() > 1e-5 or not np.array_equal(mirror_V[mirror_V], np.arange(len(mirror_V))):
         raise AssetError("the mesh is not mirror-symmetric", expected="a symmetric template")

@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.optimize import nnls
 
 from hemlets.body.kinematics import pose_skeleton
 from hemlets.body.rotations import rotation_matrices
+from hemlets.core.arrays import Float, Int64
 from hemlets.core.skeleton import FLIP_JOINTS, MIRROR_SMPL_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
-
-_Array = npt.NDArray[np.float64]
-_Index = npt.NDArray[np.int64]
 
 MAX_CANDIDATES: Final = 360
 SUM_WEIGHT: Final = 100.0
@@ -55,36 +52,34 @@ class PosedBody:
         mirror_V: mirror image of each vertex.
     """
 
-    v_template_V3: _Array
-    shapedirs_V3K: _Array
-    weights_VJ: _Array
-    joints_JK3: _Array
-    mirror_V: _Index
+    v_template_V3: Float
+    shapedirs_V3K: Float
+    weights_VJ: Float
+    joints_JK3: Float
+    mirror_V: Int64
 
-    def joints(self, betas_PK: _Array) -> _Array:
+    def joints(self, betas_PK: Float) -> Float:
         """Compute rest joints (P, 24, 3) of each β."""
-        moved_PJ3: _Array = np.einsum("pk,jkc->pjc", betas_PK, self.joints_JK3[:, 1:])
+        moved_PJ3: Float = np.einsum("pk,jkc->pjc", betas_PK, self.joints_JK3[:, 1:])
         return self.joints_JK3[:, 0] + moved_PJ3
 
-    def transforms(self, theta_P72: _Array, betas_PK: _Array) -> tuple[_Array, _Array]:
+    def transforms(self, theta_P72: Float, betas_PK: Float) -> tuple[Float, Float]:
         """Compute posed joints (P, 24, 3) and their transforms from rest (P, 24, 3, 4)."""
         theta_PJ3 = torch.from_numpy(theta_P72).view(len(theta_P72), -1, 3)
         rest_PJ3 = torch.from_numpy(self.joints(betas_PK))
         joints_PJ3, turn_PJ33, shift_PJ3 = pose_skeleton(rotation_matrices(theta_PJ3), rest_PJ3)
         return joints_PJ3.numpy(), torch.cat([turn_PJ33, shift_PJ3[..., None]], -1).numpy()
 
-    def vertices(self, transforms_PJ34: _Array, betas_PK: _Array, keep_C: _Index) -> _Array:
+    def vertices(self, transforms_PJ34: Float, betas_PK: Float, keep_C: Int64) -> Float:
         """Compute posed positions (P, C, 3) of some vertices."""
         rest = self.v_template_V3[keep_C]
         rest = rest + np.einsum("pk,vck->pvc", betas_PK, self.shapedirs_V3K[keep_C])
         blend = np.einsum("vj,pjab->pvab", self.weights_VJ[keep_C], transforms_PJ34)
-        turned: _Array = np.einsum("pvab,pvb->pva", blend[..., :3], rest) + blend[..., 3]
+        turned: Float = np.einsum("pvab,pvb->pva", blend[..., :3], rest) + blend[..., 3]
         return turned
 
 
-def _candidates(
-    body: PosedBody, centre_3: _Array, family: Sequence[int], radius_m: float
-) -> _Index:
+def _candidates(body: PosedBody, centre_3: Float, family: Sequence[int], radius_m: float) -> Int64:
     """Return vertices near a point that skin mainly to a family of joints, nearest first."""
     distance_m = np.linalg.norm(body.v_template_V3 - centre_3, axis=1)
     mainly = body.weights_VJ[:, list(family)].sum(axis=1) > 0.5
@@ -97,12 +92,12 @@ def _candidates(
 
 
 def _fit_row(
-    vertices_OC3: _Array,
-    target_O3: _Array,
-    is_point_O: _Array,
+    vertices_OC3: Float,
+    target_O3: Float,
+    is_point_O: Float,
     ridge: float,
-    importance_O: _Array | None = None,
-) -> _Array:
+    importance_O: Float | None = None,
+) -> Float:
     """Fit non-negative weights (C,) with sum 1 that map vertices to the target.
 
     ``is_point_O`` is 1 for observed positions and 0 for directions (differences of positions).
@@ -122,7 +117,7 @@ def _fit_row(
     return np.asarray(weights / weights.sum())
 
 
-def _spread(weights_C: _Array, left_C: _Index, body: PosedBody, *, central: bool) -> _Array:
+def _spread(weights_C: Float, left_C: Int64, body: PosedBody, *, central: bool) -> Float:
     row_V = np.zeros(len(body.mirror_V))
     np.add.at(row_V, left_C, weights_C * (0.5 if central else 1.0))
     if central:
@@ -130,7 +125,7 @@ def _spread(weights_C: _Array, left_C: _Index, body: PosedBody, *, central: bool
     return row_V
 
 
-def _half(candidates_C: _Index, body: PosedBody) -> _Index:
+def _half(candidates_C: Int64, body: PosedBody) -> Int64:
     """Select one of each mirrored pair: the vertex on the left or the midline."""
     left_C = body.v_template_V3[candidates_C, 0] >= 0
     return np.asarray(candidates_C[left_C], dtype=np.int64)
@@ -146,7 +141,7 @@ def _kin(joint: int) -> list[int]:
     return [joint, *children, *([parent] if parent >= 0 else [])]
 
 
-def fit_rest_regressor(body: PosedBody) -> _Array:
+def fit_rest_regressor(body: PosedBody) -> Float:
     """Fit SMPL's joints to vertices of the unposed, shaped body: (24, V)."""
     regressor_JV = np.zeros((len(SMPL_JOINTS), len(body.mirror_V)))
     for joint, mirrored in enumerate(MIRROR_SMPL_JOINTS):
@@ -157,7 +152,7 @@ def fit_rest_regressor(body: PosedBody) -> _Array:
     return regressor_JV
 
 
-def fit_rest_point(body: PosedBody, joint: int, target_K3: _Array) -> _Array:
+def fit_rest_point(body: PosedBody, joint: int, target_K3: Float) -> Float:
     """(V,): one point of the unposed body, carried by a joint on the left or the midline.
 
     Args:
@@ -180,10 +175,10 @@ def fit_rest_point(body: PosedBody, joint: int, target_K3: _Array) -> _Array:
 
 def fit_posed_regressor(
     body: PosedBody,
-    landmarks: dict[Joint, tuple[int, _Array]],
-    theta_P72: _Array,
-    betas_PK: _Array,
-) -> _Array:
+    landmarks: dict[Joint, tuple[int, Float]],
+    theta_P72: Float,
+    betas_PK: Float,
+) -> Float:
     """(18, V): the project's joints from the vertices of the posed body.
 
     Args:
@@ -221,20 +216,20 @@ def _posed_radius_m(joint: Joint) -> float:
     return 0.24 if joint in (Joint.LEFT_HIP, Joint.SPINE, Joint.LEFT_SHOULDER) else 0.14
 
 
-def carried(transforms_PJ34: _Array, betas_PK: _Array, carrier: int, position_K3: _Array) -> _Array:
+def carried(transforms_PJ34: Float, betas_PK: Float, carrier: int, position_K3: Float) -> Float:
     """Move a rest-pose point rigidly with one SMPL joint: (P, 3)."""
     rest = position_K3[0] + betas_PK @ position_K3[1:]
     move = transforms_PJ34[:, carrier]
-    posed: _Array = np.einsum("pab,pb->pa", move[..., :3], rest) + move[..., 3]
+    posed: Float = np.einsum("pab,pb->pa", move[..., :3], rest) + move[..., 3]
     return posed
 
 
 def posed_error_mm(
     body: PosedBody,
-    regressor_NV: _Array,
-    landmarks: dict[Joint, tuple[int, _Array]],
-    theta_P72: _Array,
-    betas_PK: _Array,
+    regressor_NV: Float,
+    landmarks: dict[Joint, tuple[int, Float]],
+    theta_P72: Float,
+    betas_PK: Float,
 ) -> dict[str, dict[str, float]]:
     """Measure each joint's distance from its landmark, mm: mean, 95th percentile, maximum."""
     _, transforms = body.transforms(theta_P72, betas_PK)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from hemlets.assets.clips import SPLITS, MotionClip, Split
+from hemlets.core.arrays import Array
 from hemlets.core.errors import ConfigError, DataError
 from hemlets.data.readers.assemble import no_settings
 from hemlets.data.readers.contract import (
@@ -26,8 +26,6 @@ from hemlets.data.readers.contract import (
 from hemlets.data.readers.files3d import npz_names, numbers, read_npz, require
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
 from hemlets.data.readers.smpl3d import rotated_root
-
-Array = npt.NDArray[Any]
 
 _BODY_JOINTS: Final = 22
 """The first 22 joints of SMPL, SMPL-H and SMPL-X are equal; AMASS's hands are not in SMPL."""

@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Bool, Int64
 from hemlets.core.errors import ConfigError, DataError
 from hemlets.core.skeleton import N_JOINTS, PART_CHILD, PART_PARENT, depth_relations
 from hemlets.data.readers.boxes import from_joints
 from hemlets.data.readers.cameras3d import project
 from hemlets.data.readers.contract import ImageRef, ReadOptions, SourceRows
 from hemlets.data.readers.quarantine import Quarantine
-
-Array = npt.NDArray[Any]
 
 BODY_MM: Final = (100.0, 1000.0)
 """Mean length of a body's known parts: 250 to 300 mm for adults, above 120 mm for toddlers.
@@ -119,7 +117,7 @@ def no_settings(options: ReadOptions, known: Sequence[str] = ()) -> None:
             )
 
 
-def stepped(frames: int, options: ReadOptions, protocol_step: int = 1) -> npt.NDArray[np.int64]:
+def stepped(frames: int, options: ReadOptions, protocol_step: int = 1) -> Int64:
     """Return the frames of a sequence to read: every n-th, from the first.
 
     Raises:
@@ -183,7 +181,7 @@ def _mean_length_mm(joints_FJ3: Array, valid_FJ: Array) -> Array:
     return np.where(both.any(1), total / np.maximum(both.sum(1), 1), np.nan)
 
 
-def _sound(s: Sequence3D, box_F4: Array, quarantine: Quarantine) -> npt.NDArray[np.bool_]:
+def _sound(s: Sequence3D, box_F4: Array, quarantine: Quarantine) -> Bool:
     keep_F = np.ones(len(s), bool)
     rows_F = np.arange(len(s)) if s.rows_F is None else s.rows_F
 

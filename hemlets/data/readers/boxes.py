@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from hemlets.core.arrays import Array
 
 MARGIN: Final = 0.15
 """Margin on each side, as a share of the joints' extent, for feet and hair."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array
 from hemlets.core.errors import DataError
 from hemlets.core.intrinsics import intrinsics_fault
-
-Array = npt.NDArray[Any]
 
 CENTRE_TO_CORNER: Final = 0.5
 """Offset of pixel coordinates whose origin is the centre of the top-left pixel."""

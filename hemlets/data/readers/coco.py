@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Bool
 from hemlets.core.errors import DataError
 from hemlets.core.files import read_json
 from hemlets.data.readers.assemble import no_settings
@@ -38,8 +38,6 @@ from hemlets.data.readers.joint_map import JointMap
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
 from hemlets.data.readers.split_names import named_splits
 from hemlets.data.readers.stills import CHUNK, Stills, image_fault, numbers, still_rows
-
-Array = npt.NDArray[Any]
 
 DATASET: Final = Dataset(
     name="coco",
@@ -222,7 +220,7 @@ def _images_by_id(
     return {key: image for key, image in by_id.items() if key not in ambiguous}
 
 
-def _are_corners(boxes_N4: Array, points_NK3: Array, sizes_N2: Array) -> npt.NDArray[np.bool_]:
+def _are_corners(boxes_N4: Array, points_NK3: Array, sizes_N2: Array) -> Bool:
     """Mark boxes that hold the person only if read as two corners instead of corner and size."""
     with np.errstate(invalid="ignore"):
         low, high = boxes_N4[:, :2], boxes_N4[:, 2:]

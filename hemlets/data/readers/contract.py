@@ -15,13 +15,10 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from hemlets.core.errors import DataError
 from hemlets.data.readers.quarantine import Quarantine
 from hemlets.data.table import FIELDS
-
-Array = npt.NDArray[Any]
 
 ANY_IMAGE: Final = "|".join(
     f"**/*.{suffix}" for suffix in ("jpg", "jpeg", "png", "webp", "bmp", "JPG", "JPEG", "PNG")

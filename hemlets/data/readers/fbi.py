@@ -35,8 +35,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Bool
 from hemlets.core.errors import DataError
 from hemlets.core.files import atomic_path, read_json, write_json
 from hemlets.core.skeleton import N_PARTS, PARTS
@@ -239,7 +239,7 @@ def decide(labels: Sequence[FbiLabel]) -> Decisions:
     samples = {sample: row for row, sample in enumerate(dict.fromkeys(key[0] for key in votes))}
     decided = np.full((len(samples), N_PARTS), UNKNOWN)
     for (sample, part), counts in votes.items():
-        decided[samples[sample], _PART_NUMBER[part]] = _winner(counts)
+        decided[samples[sample], _PART_NUMBER[part]] = majority(counts)
     return Decisions(
         sample_ids=tuple(samples),
         relations=relations_from_labels(decided),
@@ -247,7 +247,8 @@ def decide(labels: Sequence[FbiLabel]) -> Decisions:
     )
 
 
-def _winner(counts: Counter[str]) -> str:
+def majority(counts: Counter[str]) -> str:
+    """Return the label with most votes; U for a tie."""
     (first, most), *others = counts.most_common()
     return UNKNOWN if others and others[0][1] == most else first
 
@@ -259,7 +260,7 @@ def apply_decisions(
     *,
     file: str = "labels",
     replace_3d: bool = False,
-) -> tuple[Annotations, npt.NDArray[np.bool_]]:
+) -> tuple[Annotations, Bool]:
     """Replace the table's relations of the labelled samples by the decisions.
 
     Args:

@@ -16,11 +16,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array
 from hemlets.core.errors import ConfigError, DataError
-
-Array = npt.NDArray[Any]
 
 MAX_UNPACKED_BYTES: Final = 8_000_000_000
 """Larger files are refused by their headers; real ones unpack to about 2 GB at most."""

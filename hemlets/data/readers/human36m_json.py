@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from hemlets.core.errors import DataError
 from hemlets.core.files import read_json
@@ -23,8 +22,6 @@ from hemlets.data.readers.files3d import numbers, relative_path, require
 from hemlets.data.readers.human36m_official import CAMERAS, TEST_STEP, TRAIN_STEP, split_of
 from hemlets.data.readers.maps3d import HUMAN36M_17
 from hemlets.data.readers.quarantine import Quarantine
-
-Array = npt.NDArray[Any]
 
 _ACTIONS: Final = {
     2: "Directions", 3: "Discussion", 4: "Eating", 5: "Greeting", 6: "Phoning", 7: "Posing",

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from xml.etree import ElementTree
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array
 from hemlets.core.errors import DataError
 from hemlets.data.readers.assemble import Sequence3D, assemble, stepped
 from hemlets.data.readers.cameras3d import CENTRE_TO_CORNER, Camera
@@ -22,8 +22,6 @@ from hemlets.data.readers.contract import ImageRef, ReadOptions, SourceRows
 from hemlets.data.readers.files3d import numbers, read_cdf, sequence_name
 from hemlets.data.readers.maps3d import HUMAN36M_32
 from hemlets.data.readers.quarantine import Quarantine
-
-Array = npt.NDArray[Any]
 
 CAMERAS: Final = ("54138969", "55011271", "58860488", "60457274")
 SUBJECTS: Final = {

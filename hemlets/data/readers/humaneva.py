@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array
 from hemlets.core.errors import DataError
 from hemlets.data.readers.assemble import Sequence3D, assemble, no_settings, stepped
 from hemlets.data.readers.cameras3d import CENTRE_TO_CORNER, Camera
@@ -28,8 +28,6 @@ from hemlets.data.readers.contract import (
 from hemlets.data.readers.files3d import numbers, read_mat, require, sequence_name
 from hemlets.data.readers.maps3d import HUMANEVA15
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
-
-Array = npt.NDArray[Any]
 
 CAMERAS: Final = ("C1", "C2", "C3")
 """The colour cameras."""

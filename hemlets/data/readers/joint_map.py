@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Bool
 from hemlets.core.skeleton import Joint
-
-Array = npt.NDArray[Any]
 
 _SHOULDERS: Final = (Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER)
 _HIPS: Final = (Joint.LEFT_HIP, Joint.RIGHT_HIP)
@@ -69,7 +67,7 @@ class JointMap:
         return tuple(own.get(index) for index in range(self.size))
 
     @property
-    def known(self) -> npt.NDArray[np.bool_]:
+    def known(self) -> Bool:
         """Mask (18,) of joints that the dataset has."""
         return np.array(self.first) >= 0
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Bool
 from hemlets.core.errors import ConfigError, DataError
 from hemlets.data.readers.assemble import no_settings
 from hemlets.data.readers.contract import Dataset, LayoutEntry, ReadOptions, SourceRows, Supervision
@@ -20,8 +21,6 @@ from hemlets.data.readers.files3d import read_mat, require
 from hemlets.data.readers.maps2d import LSP
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
 from hemlets.data.readers.stills import CHUNK, Stills, images_below, still_rows
-
-Array = npt.NDArray[Any]
 
 _LAYOUT: Final = (
     LayoutEntry(pattern="joints.mat", what="the joints"),
@@ -153,8 +152,8 @@ def _rows(
     values_NS3: Array,
     split: npt.NDArray[np.str_],
     *,
-    known: npt.NDArray[np.bool_],
-    seen: npt.NDArray[np.bool_],
+    known: Bool,
+    seen: Bool,
     digits: int,
 ) -> Iterator[SourceRows]:
     flags = values_NS3[..., 2]

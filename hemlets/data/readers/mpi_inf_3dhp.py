@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array
 from hemlets.core.errors import ConfigError, DataError
 from hemlets.core.pickles import load_pickle
 from hemlets.data.readers.assemble import Sequence3D, assemble, no_settings, stepped
@@ -27,8 +27,6 @@ from hemlets.data.readers.image_names import ImageFinder
 from hemlets.data.readers.maps3d import MPI_TEST_17, MPI_TRAIN_28
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
 from hemlets.data.readers.spin_npz import Naming, camera_from_pickle, read_rows
-
-Array = npt.NDArray[Any]
 
 TRAIN_STEP: Final = 10
 """Default step between frames of the training videos (25 or 50 a second)."""

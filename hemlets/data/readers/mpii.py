@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from hemlets.core.errors import ConfigError, DataError
 from hemlets.core.files import read_json
@@ -32,8 +31,6 @@ from hemlets.data.readers.stills import (
     numbers,
     still_rows,
 )
-
-Array = npt.NDArray[Any]
 
 DATASET: Final = Dataset(
     name="mpii",

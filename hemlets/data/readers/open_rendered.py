@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Bool
 from hemlets.data.readers.assemble import no_settings
 from hemlets.data.readers.contract import (
     Dataset,
@@ -94,7 +94,7 @@ def version_rows(
 
 def _sound(
     rows: Annotations, present: frozenset[str], taken: set[str], quarantine: Quarantine
-) -> npt.NDArray[np.bool_]:
+) -> Bool:
     file = "annotations.parquet"
     keep = np.ones(len(rows), bool)
 

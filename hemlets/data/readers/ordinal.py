@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Bool
 from hemlets.core.errors import DataError
 from hemlets.data.readers.assemble import no_settings
 from hemlets.data.readers.contract import Dataset, LayoutEntry, ReadOptions, SourceRows, Supervision
@@ -23,9 +23,6 @@ from hemlets.data.readers.maps2d import LSP, MPII
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
 from hemlets.data.readers.relations import relations_from_order
 from hemlets.data.readers.stills import CHUNK, Stills, images_below, still_rows
-
-Array = npt.NDArray[Any]
-Flags = npt.NDArray[np.bool_]
 
 DATASET: Final = Dataset(
     name="ordinal",
@@ -155,7 +152,7 @@ def _clip(half: _Half, row: int) -> str:
     return f"lsp/im{row + 1:04d}" if half.name == "lsp" else f"{DATASET.name}/mpii/{row + 1:05d}"
 
 
-def _known(points_NS2: Array, flags_NS: Array, half: _Half) -> Flags:
+def _known(points_NS2: Array, flags_NS: Array, half: _Half) -> Bool:
     if half.flag_means_hidden:
         return np.ones(flags_NS.shape, bool)
     # Joints that MPII lacks are at the corner and marked as not seen.

@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Bool
 from hemlets.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -93,11 +93,11 @@ class Quarantine:
 
     def rows(
         self,
-        bad_N: npt.NDArray[np.bool_],
+        bad_N: Bool,
         what: str,
         *,
         file: str | PathLike[str],
-        number_N: npt.NDArray[Any] | None = None,
+        number_N: Array | None = None,
         field: str = "",
         remedy: str = "",
     ) -> None:

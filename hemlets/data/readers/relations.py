@@ -14,9 +14,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Bool
 from hemlets.core.skeleton import N_PARTS, PARTS, Joint
-
-Array = npt.NDArray[Any]
 
 FORWARD: Final = "F"
 BACKWARD: Final = "B"
@@ -37,7 +36,7 @@ class Relations:
     """
 
     values_NK: npt.NDArray[np.int8]
-    valid_NK: npt.NDArray[np.bool_]
+    valid_NK: Bool
     source: str
 
     def columns(self) -> dict[str, Any]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array
 from hemlets.core.skeleton import SMPL_JOINTS
-
-Array = npt.NDArray[Any]
 
 _TWIN: Final = tuple(
     SMPL_JOINTS.index(

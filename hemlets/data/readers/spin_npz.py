@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array
 from hemlets.core.errors import DataError
 from hemlets.core.pickles import load_pickle
 from hemlets.core.skeleton import Joint
@@ -39,8 +39,6 @@ from hemlets.data.readers.joint_map import JointMap
 from hemlets.data.readers.maps3d import HUMAN36M_17, MPI_TEST_17, SPIN_24
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
 from hemlets.data.readers.split_names import named_splits
-
-Array = npt.NDArray[Any]
 
 _FIELDS: Final = ("imgname", "center", "scale", "part", "S", "pose", "shape", "has_smpl")
 _MM_PER_M: Final = 1000.0

@@ -15,14 +15,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Bool
 from hemlets.core.errors import DataError
 from hemlets.data.readers.boxes import from_joints
 from hemlets.data.readers.contract import ImageRef, SourceRows
 from hemlets.data.readers.joint_map import JointMap
 from hemlets.data.readers.quarantine import Quarantine
-
-Array = npt.NDArray[Any]
-Flags = npt.NDArray[np.bool_]
 
 CHUNK: Final = 4096
 """Rows in a batch."""
@@ -74,8 +72,8 @@ class Stills:
     clips: Sequence[str]
     images: Sequence[str]
     joints_NS2: Array
-    known_NS: Flags
-    seen_NS: Flags
+    known_NS: Bool
+    seen_NS: Bool
     joint_map: JointMap
     joints_field: str
     box_xyxy_N4: Array | None = None
@@ -141,7 +139,7 @@ class _Check:
     """Checks rows for one fault after the other; ``keep`` is the mask of the sound ones."""
 
     def __init__(self, stills: Stills, quarantine: Quarantine) -> None:
-        self.keep: Flags = stills.known_NS.sum(1) >= _FEWEST_JOINTS
+        self.keep: Bool = stills.known_NS.sum(1) >= _FEWEST_JOINTS
         self._stills, self._quarantine = stills, quarantine
         quarantine.skip("person with fewer than two annotated joints", int((~self.keep).sum()))
 
@@ -245,7 +243,7 @@ class _Check:
         )
 
 
-def numbers(values: Sequence[Any], *shape: int) -> tuple[Array, Flags]:
+def numbers(values: Sequence[Any], *shape: int) -> tuple[Array, Bool]:
     """Convert untrusted values to one array, with a mask of those of another form.
 
     Args:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import FLIP_JOINTS
 from hemlets.data.readers.assemble import Sequence3D, assemble, no_settings, stepped
@@ -30,8 +30,6 @@ from hemlets.data.readers.files3d import numbers, read_mat, require
 from hemlets.data.readers.maps3d import SMPL_24
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
 from hemlets.data.readers.smpl3d import flipped_theta, rotated_root
-
-Array = npt.NDArray[Any]
 
 TRAIN_STEP: Final = 10
 """Default step between the 100 frames of a clip: a third of a second."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array
 from hemlets.core.errors import DataError
 from hemlets.core.pickles import load_pickle
 from hemlets.data.readers.assemble import Sequence3D, assemble, no_settings, stepped
@@ -26,8 +26,6 @@ from hemlets.data.readers.files3d import numbers, require, sequence_name
 from hemlets.data.readers.maps3d import COCO18, SMPL_24
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
 from hemlets.data.readers.smpl3d import rotated_root
-
-Array = npt.NDArray[Any]
 
 _MM_PER_M: Final = 1000.0
 _N_BETAS: Final = 10

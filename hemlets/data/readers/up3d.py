@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array
 from hemlets.core.errors import DataError
 from hemlets.core.pickles import load_pickle
 from hemlets.data.masks import PERSON, as_mask, has_parts
@@ -28,8 +28,6 @@ from hemlets.data.readers.files3d import numbers, relative_path, require
 from hemlets.data.readers.maps3d import LSP14
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
 from hemlets.data.readers.smpl3d import rotated_root
-
-Array = npt.NDArray[Any]
 
 _LISTS: Final = {"train": "train", "validation": "val", "test": "test"}
 _FIELDS: Final = ("pose", "betas", "t", "rt", "f")

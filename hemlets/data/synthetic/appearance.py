@@ -8,15 +8,11 @@ body's motion, and edges are as sharp as the image, not as the mesh.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Float32
 from hemlets.core.skeleton import SMPL_JOINTS
-
-Float32 = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 # The ten tones of the Monk Skin Tone scale (E. Monk 2022, CC BY 4.0), RGB.
 _SKIN_TONES = np.array(
@@ -51,7 +47,7 @@ class Landmarks:
     ear_z: float
 
     @classmethod
-    def of_template(cls, vertices_V3: npt.NDArray[Any], joints24_J3: npt.NDArray[Any]) -> Landmarks:
+    def of_template(cls, vertices_V3: Array, joints24_J3: Array) -> Landmarks:
         """Measure a template body in its T-pose, metres."""
         at = {name: joints24_J3[index] for index, name in enumerate(SMPL_JOINTS)}
         head = vertices_V3[vertices_V3[:, 1] > at["head"][1] - 0.09]

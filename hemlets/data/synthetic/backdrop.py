@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Float, Float32, Image, Int32
 from hemlets.data.synthetic.appearance import random_colour
-
-Float32 = npt.NDArray[np.float32]
-Image = npt.NDArray[np.uint8]
 
 _BANK_SIDE: Final = 256
 _SHIFT: Final = 3
@@ -99,12 +96,12 @@ def _room(rng: np.random.Generator, side: int) -> Image:
     return _blend(wall, floor, mask)
 
 
-def _fixed(points: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+def _fixed(points: Array) -> Int32:
     """Convert image points to OpenCV's fixed point, whose pixel centres are whole numbers."""
     return np.round((points - 0.5) * 2**_SHIFT).astype(np.int32)
 
 
-def _blend(below: Image, above: Image, mask_HW: npt.NDArray[np.uint8]) -> Image:
+def _blend(below: Image, above: Image, mask_HW: Image) -> Image:
     alpha = cv2.merge([mask_HW, mask_HW, mask_HW])
     over = cv2.multiply(above, alpha, scale=1 / 255.0)
     under = cv2.multiply(below, 255 - alpha, scale=1 / 255.0)
@@ -159,11 +156,11 @@ def _draw_clutter(rng: np.random.Generator, image: Image) -> None:
 
 def _polygon(
     rng: np.random.Generator,
-    middle: npt.NDArray[np.float64],
-    half_size: npt.NDArray[np.float64],
+    middle: Float,
+    half_size: Float,
     *,
     boxed: bool,
-) -> npt.NDArray[np.float64]:
+) -> Float:
     if boxed:
         outline = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
         angle = rng.normal(0.0, 0.5)
@@ -177,8 +174,8 @@ def _polygon(
 
 
 def draw_occluders(
-    rng: np.random.Generator, image: Image, person_box_xyxy: npt.NDArray[Any]
-) -> tuple[Image, npt.NDArray[np.uint8]]:
+    rng: np.random.Generator, image: Image, person_box_xyxy: Array
+) -> tuple[Image, Image]:
     """Draw one to three objects in front of the person.
 
     Args:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from hemlets.body.raster import SquareCamera
+from hemlets.core.arrays import Float, Floating
 from hemlets.data.synthetic.config import OpenDataConfig
-
-FloatArray = npt.NDArray[np.floating[Any]]
 
 _FLIP_Y_AND_Z = Rotation.from_matrix(np.diag([1.0, -1.0, -1.0]))
 """From y up and z towards the viewer to the camera frame: y down and z forward."""
@@ -31,7 +28,7 @@ class View:
     """
 
     rotation: Rotation
-    target_mm: npt.NDArray[np.float64]
+    target_mm: Float
 
 
 def draw_view(rng: np.random.Generator, config: OpenDataConfig) -> View:
@@ -51,8 +48,8 @@ def draw_view(rng: np.random.Generator, config: OpenDataConfig) -> View:
 def frame_person(
     rng: np.random.Generator,
     config: OpenDataConfig,
-    vertices_cam_mm: FloatArray,
-    joints_cam_mm: FloatArray,
+    vertices_cam_mm: Floating,
+    joints_cam_mm: Floating,
 ) -> SquareCamera:
     """Choose focal length and principal point so that the person fills the image as configured.
 
@@ -83,9 +80,7 @@ def frame_person(
     return _aimed(fraction * side / extent, middle, place)
 
 
-def _aimed(
-    focal_px: float, slope: npt.NDArray[np.float64], place_px: npt.NDArray[np.float64]
-) -> SquareCamera:
+def _aimed(focal_px: float, slope: Float, place_px: Float) -> SquareCamera:
     """Return the camera that projects the ray of a slope (x/z, y/z) to a point in the image."""
     centre = place_px - focal_px * slope
     return SquareCamera(focal_px=focal_px, centre_px=(float(centre[0]), float(centre[1])))
@@ -94,9 +89,9 @@ def _aimed(
 def _cut_but_recognisable(
     camera: SquareCamera,
     side: int,
-    joints_cam_mm: FloatArray,
-    low: npt.NDArray[np.float64],
-    high: npt.NDArray[np.float64],
+    joints_cam_mm: Floating,
+    low: Float,
+    high: Float,
 ) -> bool:
     joints = camera.project(joints_cam_mm)
     inside = ((joints >= 0) & (joints < side)).all(-1).sum()

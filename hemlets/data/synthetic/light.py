@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
+from hemlets.core.arrays import Float, Float32
 
 MAX_LIGHT: Final = 2.0
 """Limit of the light: paper white saturates well below it."""
@@ -39,7 +38,7 @@ class Lights:
         return np.asarray(np.clip(ambient + facing @ self.lamps_L3, 0.0, MAX_LIGHT))
 
 
-def _tint(rng: np.random.Generator, std: float) -> npt.NDArray[np.float64]:
+def _tint(rng: np.random.Generator, std: float) -> Float:
     warmth = rng.normal(0.0, std)
     return np.array([1.0 + warmth, 1.0, 1.0 - warmth])
 
@@ -63,7 +62,7 @@ def draw_lights(rng: np.random.Generator) -> Lights:
     )
 
 
-def _direction(rng: np.random.Generator, *, behind: bool) -> npt.NDArray[np.float64]:
+def _direction(rng: np.random.Generator, *, behind: bool) -> Float:
     """Draw a direction from the body to a lamp: mostly above, on the camera's side or behind."""
     direction = rng.standard_normal(3)
     direction[1] -= 0.6

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from hemlets.body.raster import (
@@ -26,6 +25,7 @@ from hemlets.body.raster import (
     SquareCamera,
     vertex_normals,
 )
+from hemlets.core.arrays import Float, Float32, Image, Int32
 from hemlets.core.skeleton import N_JOINTS, N_PARTS, Joint, depth_relations
 from hemlets.data.synthetic.appearance import Landmarks, draw_look
 from hemlets.data.synthetic.backdrop import draw_background, draw_effects, draw_occluders
@@ -53,8 +53,6 @@ _DEPTH_BELOW_SKIN_MM[[Joint.RIGHT_HIP, Joint.LEFT_HIP]] = 180.0
 _DEPTH_BELOW_SKIN_MM[[Joint.NECK, Joint.RIGHT_SHOULDER, Joint.LEFT_SHOULDER]] = 140.0
 _DEPTH_BELOW_SKIN_MM[[Joint.LEFT_WRIST, Joint.RIGHT_WRIST, Joint.NOSE]] = 70.0
 
-Float32 = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True, kw_only=True)
 class RenderedPerson:
@@ -68,7 +66,7 @@ class RenderedPerson:
         row: Annotations by field name, without shard and shard row.
     """
 
-    image: npt.NDArray[np.uint8]
+    image: Image
     jpeg: bytes
     row: dict[str, Any]
 
@@ -257,9 +255,7 @@ class Studio:
             where=where, scale=layer.scale, depth_HW_mm=layer.depth_HW_mm, values_HW3=(colours,)
         )
 
-    def _row(
-        self, split: str, posed: _Posed, camera: SquareCamera, box: npt.NDArray[np.float64]
-    ) -> dict[str, Any]:
+    def _row(self, split: str, posed: _Posed, camera: SquareCamera, box: Float) -> dict[str, Any]:
         side = self.config.image_px
         relations, relations_valid = depth_relations(posed.joints_J3_mm)
         return {
@@ -319,7 +315,7 @@ def _unknown_row() -> dict[str, Any]:
     }
 
 
-def _wound_outwards(body: BodyModel) -> npt.NDArray[np.int32]:
+def _wound_outwards(body: BodyModel) -> Int32:
     """Return the body's triangles (F, 3), counter-clockwise as seen from outside."""
     faces = body.faces_F3.numpy().astype(np.int32)
     a, b, c = body.v_template_V3.numpy().astype(np.float64)[faces].transpose(1, 0, 2)
@@ -327,7 +323,7 @@ def _wound_outwards(body: BodyModel) -> npt.NDArray[np.int32]:
     return faces if volume > 0 else faces[:, ::-1].copy()
 
 
-def _compose(image: npt.NDArray[np.uint8], layer: Layer) -> Float32:
+def _compose(image: Image, layer: Layer) -> Float32:
     """Draw the person over the image, in place.
 
     Returns:
@@ -343,7 +339,7 @@ def _compose(image: npt.NDArray[np.uint8], layer: Layer) -> Float32:
 
 
 def _seen(
-    camera: SquareCamera, joints_J3_mm: Float32, layer: Layer, cover: npt.NDArray[np.uint8]
+    camera: SquareCamera, joints_J3_mm: Float32, layer: Layer, cover: Image
 ) -> dict[str, Any]:
     """Return masks of joints outside the image and of visible joints."""
     side = len(cover)
@@ -355,7 +351,7 @@ def _seen(
     return {"truncated": ~inside, "visible": inside & in_front & (cover[row, column] <= 127)}
 
 
-def _encode_mask(mask_HW: npt.NDArray[np.uint8]) -> bytes:
+def _encode_mask(mask_HW: Image) -> bytes:
     _, buffer = cv2.imencode(".png", mask_HW, [cv2.IMWRITE_PNG_BILEVEL, 1])
     return bytes(buffer)
 

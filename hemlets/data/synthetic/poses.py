@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from hemlets.assets.clips import MotionClip, load_clips
 from hemlets.body.limits import limit_pose
+from hemlets.core.arrays import Float
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import SMPL_JOINTS
 from hemlets.data.synthetic.config import OpenDataConfig
-
-FloatArray = npt.NDArray[np.float64]
 
 _INDEX = {name: index for index, name in enumerate(SMPL_JOINTS)}
 
@@ -77,7 +75,7 @@ def _kind(name: str) -> str:
     return name.removeprefix("left_").removeprefix("right_")
 
 
-def _noise_table() -> FloatArray:
+def _noise_table() -> Float:
     return np.array([_NOISE_RAD.get(_kind(name), (0.0, 0.0, 0.0)) for name in SMPL_JOINTS])
 
 
@@ -115,13 +113,13 @@ class MotionLibrary:
         """The clips that ship with the project, in their default splits."""
         return cls(load_clips())
 
-    def theta_of(self, clip: MotionClip) -> FloatArray:
+    def theta_of(self, clip: MotionClip) -> Float:
         """Return a clip's axis-angles (F, 24, 3), radians."""
         return self._theta[clip.name]
 
     @cached_property
-    def _tables(self) -> dict[str, tuple[tuple[MotionClip, ...], FloatArray]]:
-        tables: dict[str, tuple[tuple[MotionClip, ...], FloatArray]] = {}
+    def _tables(self) -> dict[str, tuple[tuple[MotionClip, ...], Float]]:
+        tables: dict[str, tuple[tuple[MotionClip, ...], Float]] = {}
         for split in {clip.split for clip in self.clips}:
             clips = tuple(clip for clip in self.clips if clip.split == split)
             odds = np.zeros(len(clips))
@@ -161,7 +159,7 @@ class Pose:
         frame: Frame number in the first clip.
     """
 
-    theta_J3: FloatArray
+    theta_J3: Float
     clip: str
     family: str
     frame: int
@@ -197,16 +195,14 @@ def draw_pose(
     )
 
 
-def _share(
-    rng: np.random.Generator, theta_J3: FloatArray, chain: list[int], extra_std: FloatArray
-) -> None:
+def _share(rng: np.random.Generator, theta_J3: Float, chain: list[int], extra_std: Float) -> None:
     """Add a bend to a chain and distribute the whole bend among its joints."""
     whole = theta_J3[chain].sum(0) + rng.normal(0.0, 1.0, 3) * extra_std
     shares = rng.dirichlet(np.full(len(chain), 8.0))
     theta_J3[chain] = shares[:, None] * whole
 
 
-def _tilt(rng: np.random.Generator, theta_J3: FloatArray, tumble_probability: float) -> None:
+def _tilt(rng: np.random.Generator, theta_J3: Float, tumble_probability: float) -> None:
     """Lean the body a little, or rotate it at random."""
     if rng.random() < tumble_probability:
         turn = Rotation.from_quat(rng.standard_normal(4))
@@ -216,7 +212,7 @@ def _tilt(rng: np.random.Generator, theta_J3: FloatArray, tumble_probability: fl
     theta_J3[0] = (turn * Rotation.from_rotvec(theta_J3[0])).as_rotvec()
 
 
-def _free_limbs(rng: np.random.Generator, theta_J3: FloatArray, probability: float) -> None:
+def _free_limbs(rng: np.random.Generator, theta_J3: Float, probability: float) -> None:
     for side, arm in zip(_SIDES, (_LEFT_ARM, _RIGHT_ARM), strict=True):
         if rng.random() < probability:
             shoulder, elbow = arm[:2]
@@ -234,7 +230,7 @@ def _free_limbs(rng: np.random.Generator, theta_J3: FloatArray, probability: flo
             theta_J3[knee] = rng.uniform(0.0, 1.3 + 0.55 * max(flexion, 0.0)), 0.0, 0.0
 
 
-def _free_shoulder(rng: np.random.Generator, side: float) -> FloatArray:
+def _free_shoulder(rng: np.random.Generator, side: float) -> Float:
     """Draw a direction of the upper arm outside the trunk and the back."""
     while True:
         direction = rng.standard_normal(3)
@@ -250,7 +246,7 @@ def _free_shoulder(rng: np.random.Generator, side: float) -> FloatArray:
     return np.asarray((swing * twist).as_rotvec())
 
 
-def _raise_collars(theta_J3: FloatArray) -> None:
+def _raise_collars(theta_J3: Float) -> None:
     """Move a part of each arm's elevation and reach to the collar; the arm's direction stays.
 
     The shoulder girdle takes about a third of an arm's elevation above the horizontal

@@ -15,9 +15,9 @@ from itertools import groupby
 from typing import Annotated, Any, Final, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from hemlets.core.arrays import Integers
 from hemlets.core.config import Config
 from hemlets.core.errors import DataError
 from hemlets.core.worker_pool import WorkerPool
@@ -26,8 +26,6 @@ from hemlets.data.synthetic.people import BLOCK, Studio
 from hemlets.data.table import BACKGROUND_SPLITS, Annotations
 
 _SHARD: Final = "stream"
-
-Indices = npt.NDArray[np.integer[Any]]
 
 
 class StreamSettings(Config):
@@ -79,7 +77,7 @@ class StreamConfig(StreamSettings):
         """Blocks in a window; none has both people and scenes."""
         return self.window // BLOCK + math.ceil(self.scenes / BLOCK)
 
-    def block(self, number: int, slots: Indices) -> Block:
+    def block(self, number: int, slots: Integers) -> Block:
         """Return the block for some slots of a window."""
         window, place = divmod(number, self.blocks)
         of_scenes = place >= self.window // BLOCK
@@ -122,7 +120,7 @@ class StreamWindow:
     """
 
     number: int
-    slots: Indices
+    slots: Integers
     annotations: Annotations
     jpegs: tuple[bytes, ...]
 
@@ -170,7 +168,7 @@ class RenderStream:
             self._pool = None
 
     def windows(
-        self, start: int = 0, wanted: Callable[[int], Indices] | None = None
+        self, start: int = 0, wanted: Callable[[int], Integers] | None = None
     ) -> Iterator[StreamWindow]:
         """Yield windows from a number on, without end. One iteration at a time.
 
@@ -188,7 +186,7 @@ class RenderStream:
         given = start * blocks_a_window
         done: dict[int, _Rendered] = {}
 
-        def slots_of(window: int) -> Indices:
+        def slots_of(window: int) -> Integers:
             if wanted is None:
                 return np.arange(self.config.size)
             return np.unique(wanted(window))
@@ -218,7 +216,7 @@ class RenderStream:
         done[block.number] = self._render(block)
 
 
-def _window(number: int, slots: Indices, samples: _Rendered) -> StreamWindow:
+def _window(number: int, slots: Integers, samples: _Rendered) -> StreamWindow:
     rows = [row | {"shard": _SHARD, "shard_row": i} for i, (row, _) in enumerate(samples)]
     # Rows of scenes say less than rows of people.
     tables = []

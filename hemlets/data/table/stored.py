@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import numpy as np
-import numpy.typing as npt
-
+from hemlets.core.arrays import Image
 from hemlets.data.table.images import decode_image
 from hemlets.data.table.shards import ShardReader
 from hemlets.data.table.table import Annotations
 
 
-def stored_images(
-    rows: Annotations, which: Iterable[int], reader: ShardReader
-) -> Iterator[npt.NDArray[np.uint8]]:
+def stored_images(rows: Annotations, which: Iterable[int], reader: ShardReader) -> Iterator[Image]:
     """Yield RGB images (H, W, 3) of some rows, one at a time.
 
     Raises:

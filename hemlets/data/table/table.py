@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hemlets.core.arrays import Array, Bool, Integers
 from hemlets.core.errors import DataError
 from hemlets.core.files import atomic_path
 from hemlets.core.skeleton import N_JOINTS, N_PARTS
@@ -36,8 +36,6 @@ compares models on people, so it has no such split.
 
 ALL_SPLITS = (*SPLITS, *BACKGROUND_SPLITS)
 """Every split of a row."""
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +245,7 @@ class Annotations:
         self.__dict__[name] = value
         return value
 
-    def take(self, rows: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> Annotations:
+    def take(self, rows: Integers | Bool) -> Annotations:
         """Select rows by a mask or by indices."""
         picked = np.asarray(rows)
         if picked.dtype == bool:
@@ -259,7 +257,7 @@ class Annotations:
         return Annotations(self.table.filter(pc.equal(self.table.column("split"), name)))
 
     @property
-    def shows_person(self) -> npt.NDArray[np.bool_]:
+    def shows_person(self) -> Bool:
         """Mask (N,) of rows of people: those outside `BACKGROUND_SPLITS`."""
         return np.logical_not(np.isin(self.column("split").astype(str), BACKGROUND_SPLITS))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
+from hemlets.core.arrays import Float32, Image
 from hemlets.core.config import Config
 
 
@@ -51,11 +51,11 @@ class Augmentation:
     scale: float
     flip: bool
     shift: tuple[float, float]
-    gain_3: npt.NDArray[np.float32]
+    gain_3: Float32
     patch: tuple[float, float, float, float] | None = None
     patch_seed: int = 0
 
-    def cover(self, crop_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def cover(self, crop_HW3: Image) -> Image:
         """Draw the patch, if any, over the crop: noise around one colour."""
         if self.patch is None:
             return crop_HW3
@@ -68,7 +68,7 @@ class Augmentation:
         window[:] = np.clip(noise, 0, 255)
         return covered
 
-    def colour(self, crop_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def colour(self, crop_HW3: Image) -> Image:
         """Apply the gains."""
         table = np.arange(256, dtype=np.float32)[:, None] * self.gain_3
         lookup = np.clip(table, 0, 255).astype(np.uint8)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Float, Floating, Image
 from hemlets.core.errors import InputError
 
 CONTEXT = 1.2
@@ -36,7 +36,7 @@ class Crop:
     flip: bool = False
 
     @property
-    def matrix_23(self) -> npt.NDArray[np.float64]:
+    def matrix_23(self) -> Float:
         """Affine map from image to crop coordinates."""
         scale = self.size_px / self.side_px
         cos, sin = np.cos(self.angle_rad) * scale, np.sin(self.angle_rad) * scale
@@ -46,20 +46,20 @@ class Crop:
         offset = self.size_px / 2 - linear @ np.asarray(self.centre_px, float)
         return np.concatenate([linear, offset[:, None]], 1)
 
-    def to_crop(self, points_px: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    def to_crop(self, points_px: Floating) -> Floating:
         """Convert image points (..., 2) to crop pixels."""
         matrix = self.matrix_23
-        mapped: npt.NDArray[np.floating] = points_px @ matrix[:, :2].T + matrix[:, 2]
+        mapped: Floating = points_px @ matrix[:, :2].T + matrix[:, 2]
         return mapped
 
-    def to_image(self, points_px: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    def to_image(self, points_px: Floating) -> Floating:
         """Convert crop points (..., 2) to image pixels."""
         matrix = self.matrix_23
         inverse = np.linalg.inv(matrix[:, :2])
-        mapped: npt.NDArray[np.floating] = (points_px - matrix[:, 2]) @ inverse.T
+        mapped: Floating = (points_px - matrix[:, 2]) @ inverse.T
         return mapped
 
-    def extract(self, image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def extract(self, image_HW3: Image) -> Image:
         """Sample the crop (size, size, 3); black outside the image."""
         import cv2
 
@@ -84,9 +84,7 @@ class Crop:
         return np.asarray(crop, np.uint8)
 
 
-def square_crop(
-    box_xyxy: npt.NDArray[np.floating] | tuple[float, float, float, float], size_px: int
-) -> Crop:
+def square_crop(box_xyxy: Floating | tuple[float, float, float, float], size_px: int) -> Crop:
     """Return the unaugmented square crop around a box, with some context.
 
     Raises:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Bool
 from hemlets.core.skeleton import JOINTS, PARTS
 from hemlets.data.table import FIELDS, Annotations
 
@@ -121,7 +121,7 @@ def diff_tables(before: Annotations, after: Annotations) -> VersionDiff:
     )
 
 
-def _differs(old: Annotations, new: Annotations, name: str) -> npt.NDArray[np.bool_]:
+def _differs(old: Annotations, new: Annotations, name: str) -> Bool:
     a, b = old.column(name), new.column(name)
     if not len(a):
         return np.zeros(0, bool)
@@ -163,7 +163,7 @@ def _shifts(before: Annotations, after: Annotations) -> list[Shift]:
     return found
 
 
-def _counts(values: npt.NDArray[Any]) -> dict[str, int]:
+def _counts(values: Array) -> dict[str, int]:
     names, counts = np.unique(values.astype(str), return_counts=True)
     return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
 

@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Bool, Image
 from hemlets.core.errors import DataError, InputError
-from hemlets.data.masks import PERSON, Mask, as_mask
+from hemlets.data.masks import PERSON, as_mask
 from hemlets.data.readers.contract import ImageRef
 from hemlets.data.table import ShardReader, decode_image
 from hemlets.data.video_file import open_video_file
@@ -25,8 +25,6 @@ _SHARD: Final = ".arrow"
 _SEGMENTATIONS: Final = ".mat"
 _KEPT_STILLS: Final = 4
 _KEPT_VIDEOS: Final = 2
-
-Image = npt.NDArray[np.uint8]
 
 
 def resolve_inside(root: Path, path: str) -> Path:
@@ -142,7 +140,7 @@ class ImageSource:
             self._frames[ref.path] = cached
         return cached[1], b""
 
-    def mask(self, ref: ImageRef) -> Mask:
+    def mask(self, ref: ImageRef) -> Image:
         """Load a mask (H, W): part labels where the file has them, otherwise the silhouette.
 
         Raises:
@@ -184,7 +182,7 @@ class ImageSource:
         data = folder.jpeg(file.name, row)
         return decode_image(data, where=f"{path}#{row}"), data
 
-    def _segmentation(self, path: str, frame: int) -> npt.NDArray[np.bool_]:
+    def _segmentation(self, path: str, frame: int) -> Bool:
         """Load one of SURREAL's masks, stored by number in the video's MATLAB file."""
         if path not in self._segmentations:
             from hemlets.data.readers.files3d import read_mat

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Floating, Image
 from hemlets.core.errors import DataError, InputError
 from hemlets.core.files import atomic_path
 from hemlets.core.intrinsics import intrinsics_fault
-from hemlets.data.masks import Mask, as_mask, has_parts
+from hemlets.data.masks import as_mask, has_parts
 from hemlets.data.readers.contract import ImageRef
 from hemlets.data.readers.quarantine import Quarantined
 from hemlets.data.table import FIELDS, Annotations, decode_image, encode_jpeg
@@ -84,8 +84,8 @@ class ShardJob:
         ref: ImageRef,
         mask: ImageRef | None,
         png: bytes,
-        box_xyxy: npt.NDArray[np.floating[Any]],
-        camera_4: npt.NDArray[np.floating[Any]] | None,
+        box_xyxy: Floating,
+        camera_4: Floating | None,
         size: tuple[int, int],
     ) -> _Stored:
         image, data = source.load(ref)
@@ -115,9 +115,7 @@ class ShardJob:
         return Annotations.from_columns(moved)
 
 
-def _require_camera(
-    camera_4: npt.NDArray[np.floating[Any]] | None, image: npt.NDArray[np.uint8]
-) -> None:
+def _require_camera(camera_4: Floating | None, image: Image) -> None:
     if camera_4 is None:
         return
     fx, fy, cx, cy = map(float, camera_4)
@@ -126,17 +124,17 @@ def _require_camera(
         raise DataError(fault, where="camera", remedy="give fx, fy, cx, cy in pixels of the image")
 
 
-def _is_plain_jpeg(data: bytes, image: npt.NDArray[np.uint8]) -> bool:
+def _is_plain_jpeg(data: bytes, image: Image) -> bool:
     """Return whether a file may be stored byte for byte, without a second lossy encoding."""
     pixels = image.shape[0] * image.shape[1]
     return data.startswith(b"\xff\xd8") and len(data) <= _MOST_BYTES_A_PIXEL * pixels
 
 
-def _decoded(png: bytes) -> Mask | None:
+def _decoded(png: bytes) -> Image | None:
     return as_mask(decode_image(png, where="mask")) if png else None
 
 
-def _cut_mask(mask: Mask | None, image: npt.NDArray[np.uint8], window: Window) -> bytes:
+def _cut_mask(mask: Image | None, image: Image, window: Window) -> bytes:
     if mask is None:
         return b""
     import cv2

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from hemlets.core.arrays import Bool
 from hemlets.core.files import atomic_path
 from hemlets.core.skeleton import depth_relations
 from hemlets.data.readers.contract import Dataset, ImageRef, ReadOptions, SourceRows
@@ -25,8 +25,6 @@ from hemlets.data.versions.splits import CUT, cut_splits
 _PIECE_ROWS: Final = 8_192
 _REFERENCES: Final = ("image_path", "image_frame", "mask_path", "mask_frame")
 _NO_FRAME: Final = -1
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,11 +134,11 @@ def _clear_unknown(columns: dict[str, Any]) -> None:
 
 def _usable(
     columns: dict[str, Any], rows: SourceRows, seen: set[str], quarantine: Quarantine
-) -> Mask:
+) -> Bool:
     """Mark rows that can be stored; others go to the quarantine for their first fault."""
     usable = np.ones(len(rows), bool)
 
-    def refuse(bad: Mask, what: str, field: str, remedy: str) -> None:
+    def refuse(bad: Bool, what: str, field: str, remedy: str) -> None:
         for row in np.flatnonzero(bad & usable):
             quarantine.report(
                 f"{what} (sample {columns['sample_id'][row]})",

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Floating, Image
 from hemlets.core.errors import DataError
 from hemlets.data.versions.ingest_config import IngestConfig
 
 TRAINING_CONTEXT: Final = 1.2
 """Side of the square crop in training, relative to the longer side of the person's box."""
-
-Image = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +46,7 @@ class Window:
         whole = (self.left, self.top, self.right, self.bottom) == (0, 0, width, height)
         return whole and self.scale == 1.0
 
-    def cut(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def cut(self, image: Array) -> Array:
         """Cut the window out of an image (H, W) or (H, W, 3), scaled without aliasing."""
         region = image[self.top : self.bottom, self.left : self.right]
         if self.scale == 1.0:
@@ -76,9 +74,7 @@ class Window:
         )
 
 
-def window_of(
-    box_xyxy: npt.NDArray[np.floating[Any]], image_size: tuple[int, int], config: IngestConfig
-) -> Window:
+def window_of(box_xyxy: Floating, image_size: tuple[int, int], config: IngestConfig) -> Window:
     """Choose the window around a person's box (left, top, right, bottom), clipped to the image.
 
     Raises:

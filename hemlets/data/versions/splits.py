@@ -10,8 +10,8 @@ import hashlib
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Objects
 from hemlets.data.versions.ingest_config import SplitCut
 
 CUT: Final = ("validation", "gate")
@@ -31,7 +31,7 @@ def cut_of_clip(clip: str, config: SplitCut) -> str:
     return "gate" if place < config.validation + config.gate else "train"
 
 
-def cut_splits(clips: npt.NDArray[np.object_], config: SplitCut) -> npt.NDArray[np.object_]:
+def cut_splits(clips: Objects, config: SplitCut) -> Objects:
     """Assign splits (N,) to training rows by their clips."""
     names, place = np.unique(clips.astype(str), return_inverse=True)
     cut = np.array([cut_of_clip(str(name), config) for name in names], object)

@@ -5,41 +5,17 @@ Shapes: N samples, J joints.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Bool, Float
 from hemlets.core.errors import DataError
 
 MIN_JOINTS = 3
 """With fewer valid joints the alignment is undefined: NaN."""
 
-Float = npt.NDArray[np.float64]
-Bool = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Alignment:
-    """``aligned = scale · rotation @ predicted + translation``, one of each a sample.
-
-    Attributes:
-        aligned: (N, J, 3) the predicted poses after alignment, millimetres; NaN throughout a sample
-            with fewer than ``MIN_JOINTS`` valid joints.
-        rotation: (N, 3, 3) proper rotations (determinant +1).
-        scale: (N,) at least 0.
-        translation: (N, 3) millimetres.
-    """
-
-    aligned: Float
-    rotation: Float
-    scale: Float
-    translation: Float
-
 
 def checked(
-    predicted_NJ3: npt.NDArray[Any], true_NJ3: npt.NDArray[Any], valid_NJ: npt.NDArray[Any] | None
+    predicted_NJ3: Array, true_NJ3: Array, valid_NJ: Array | None
 ) -> tuple[Float, Float, Bool]:
     """Convert both poses to float64 and return the mask of joints that count.
 
@@ -74,27 +50,14 @@ def checked(
     return predicted, true, valid
 
 
-def lengths(vectors: npt.NDArray[Any]) -> Float:
+def lengths(vectors: Array) -> Float:
     """Compute Euclidean lengths along the last axis, of three coordinates."""
     x, y, z = (vectors[..., axis] for axis in range(3))
     return np.asarray(np.sqrt(x * x + y * y + z * z))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Fit:
-    """The least-squares rotation of each sample, and intermediate results of both alignments."""
-
-    centred_p: Float
-    centred_t: Float
-    mean_p: Float
-    mean_t: Float
-    rotation: Float
-    # Of the similarity; a rigid alignment has 1.
-    scale: Float
-    enough: Bool
-
-
-def _fit(predicted: Float, true: Float, valid: Bool) -> _Fit:
+def _fit(predicted: Float, true: Float, valid: Bool) -> tuple[Float, Float, Float, Float]:
+    """Fit each sample: both centred poses, the rotation, and the similarity's scale."""
     every = bool(valid.all())
     weight = valid[..., None]
     count = np.maximum(valid.sum(1), 1)[:, None]
@@ -119,15 +82,7 @@ def _fit(predicted: Float, true: Float, valid: Bool) -> _Fit:
     scale = np.ones(len(predicted))
     # Never below 0: |σ₃| is the smallest, so turning its sign leaves the sum positive.
     np.divide((singular * sign).sum(1), spread, out=scale, where=spread > 0)
-    return _Fit(
-        centred_p=centred_p,
-        centred_t=centred_t,
-        mean_p=mean_p,
-        mean_t=mean_t,
-        rotation=rotation,
-        scale=scale,
-        enough=valid.sum(1) >= MIN_JOINTS,
-    )
+    return centred_p, centred_t, rotation, scale
 
 
 def _turned(rotation_N33: Float, pose_NJ3: Float) -> Float:
@@ -139,13 +94,15 @@ def _turned(rotation_N33: Float, pose_NJ3: Float) -> Float:
 
 
 def aligned_errors_mm(
-    predicted_NJ3: npt.NDArray[Any],
-    true_NJ3: npt.NDArray[Any],
-    valid_NJ: npt.NDArray[Any] | None = None,
+    predicted_NJ3: Array,
+    true_NJ3: Array,
+    valid_NJ: Array | None = None,
 ) -> tuple[Float, Float]:
     """Compute joint distances after the best similarity, and after the best rigid motion.
 
-    Both have the same rotation (Umeyama 1991), so one fit gives both.
+    Both minimise the sum of squared distances and have the same rotation, so one fit gives both
+    (Umeyama 1991: the last singular vector's sign is turned where the best orthogonal map would be
+    a reflection). A pose collapsed into a point is moved to the true centroid with scale 1.
 
     Returns:
         (N, J) millimetres each; NaN where a joint is not valid, and throughout a sample with fewer
@@ -155,49 +112,12 @@ def aligned_errors_mm(
         DataError: Shapes differ or a valid joint is not finite.
     """
     predicted, true, valid = checked(predicted_NJ3, true_NJ3, valid_NJ)
-    fit = _fit(predicted, true, valid)
-    turned = _turned(fit.rotation, fit.centred_p)
+    centred_p, centred_t, rotation, scale = _fit(predicted, true, valid)
+    turned = _turned(rotation, centred_p)
     # About the centroids, where no translation is left.
-    errors = (
-        lengths(fit.scale[:, None, None] * turned - fit.centred_t),
-        lengths(turned - fit.centred_t),
-    )
-    known = valid & fit.enough[:, None]
+    errors = lengths(scale[:, None, None] * turned - centred_t), lengths(turned - centred_t)
+    known = valid & (valid.sum(1) >= MIN_JOINTS)[:, None]
     if known.all():
         return errors
     similarity, rigid = (np.where(known, error, np.nan) for error in errors)
     return similarity, rigid
-
-
-def align(
-    predicted_NJ3: npt.NDArray[Any],
-    true_NJ3: npt.NDArray[Any],
-    valid_NJ: npt.NDArray[Any] | None = None,
-    *,
-    scale: bool,
-) -> Alignment:
-    """Fit each predicted pose to the true pose over the valid joints.
-
-    Minimises the sum of squared distances (Umeyama 1991: the last singular vector's sign is turned
-    where the best orthogonal map would be a reflection). A predicted pose collapsed into a point is
-    moved to the true centroid with scale 1. For collinear poses, one of the equally good rotations
-    is used.
-
-    Args:
-        predicted_NJ3: Predicted joints, millimetres.
-        true_NJ3: True joints, millimetres.
-        valid_NJ: Joints that count, all by default; the others are transformed too.
-        scale: Fit a scale too (similarity), or use 1 (rigid).
-
-    Raises:
-        DataError: Shapes differ or a valid joint is not finite.
-    """
-    predicted, true, valid = checked(predicted_NJ3, true_NJ3, valid_NJ)
-    fit = _fit(predicted, true, valid)
-    factor = fit.scale if scale else np.ones(len(predicted))
-    turned_mean = _turned(fit.rotation, fit.mean_p[:, None])[:, 0]
-    translation = fit.mean_t - factor[:, None] * turned_mean
-    turned = _turned(fit.rotation, predicted)
-    aligned = factor[:, None, None] * turned + translation[:, None]
-    aligned[~fit.enough] = np.nan
-    return Alignment(aligned=aligned, rotation=fit.rotation, scale=factor, translation=translation)

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Float
 from hemlets.evaluation.metrics.joints import PCK_THRESHOLD_MM
 
-Float = npt.NDArray[np.float64]
 _BINS = 10
 
 
@@ -33,7 +32,7 @@ class Calibration:
         """Return the calibration of no joints."""
         return cls(count=np.zeros(_BINS), confidence=np.zeros(_BINS), right=np.zeros(_BINS))
 
-    def add(self, confidence: npt.NDArray[Any], errors_mm: npt.NDArray[Any]) -> Self:
+    def add(self, confidence: Array, errors_mm: Array) -> Self:
         """Add joints of any shape; those without an error (NaN) don't count."""
         known = ~np.isnan(errors_mm)
         given = np.asarray(confidence, np.float64)[known].clip(0, 1)

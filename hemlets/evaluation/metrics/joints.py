@@ -8,11 +8,10 @@ where shapes differ or a valid joint is not finite.
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Bool, Float
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import Joint
 from hemlets.evaluation.metrics.alignment import aligned_errors_mm, checked, lengths
@@ -22,10 +21,6 @@ PCK_THRESHOLD_MM = 150.0
 
 AUC_THRESHOLDS_MM: tuple[float, ...] = tuple(float(t) for t in range(0, 151, 5))
 """0:5:150 mm, the 31 thresholds of MPI-INF-3DHP's own evaluation."""
-
-Array = npt.NDArray[Any]
-Float = npt.NDArray[np.float64]
-Bool = npt.NDArray[np.bool_]
 
 
 def root_aligned_errors_mm(
@@ -59,13 +54,6 @@ def similarity_aligned_errors_mm(
         than three valid joints.
     """
     return aligned_errors_mm(predicted_NJ3, true_NJ3, valid_NJ)[0]
-
-
-def rigid_aligned_errors_mm(
-    predicted_NJ3: Array, true_NJ3: Array, valid_NJ: Array | None = None
-) -> Float:
-    """As :func:`similarity_aligned_errors_mm`, with scale 1."""
-    return aligned_errors_mm(predicted_NJ3, true_NJ3, valid_NJ)[1]
 
 
 def mean_over_joints(errors_NJ: Array) -> Float:
@@ -108,14 +96,9 @@ def pa_mpjpe_mm(predicted_NJ3: Array, true_NJ3: Array, valid_NJ: Array | None = 
 def aligned_mpjpe_mm(
     predicted_NJ3: Array, true_NJ3: Array, valid_NJ: Array | None = None
 ) -> tuple[Float, Float]:
-    """Compute :func:`pa_mpjpe_mm` and :func:`rigid_mpjpe_mm` from one fit."""
+    """Compute :func:`pa_mpjpe_mm`, and the same after the best rigid motion, from one fit."""
     similarity, rigid = aligned_errors_mm(predicted_NJ3, true_NJ3, valid_NJ)
     return mean_over_joints(similarity), mean_over_joints(rigid)
-
-
-def rigid_mpjpe_mm(predicted_NJ3: Array, true_NJ3: Array, valid_NJ: Array | None = None) -> Float:
-    """Compute the mean joint error after rigid alignment, (N,) millimetres."""
-    return mean_over_joints(rigid_aligned_errors_mm(predicted_NJ3, true_NJ3, valid_NJ))
 
 
 def pck_pct(errors_NJ: Array, threshold_mm: float = PCK_THRESHOLD_MM) -> Float:

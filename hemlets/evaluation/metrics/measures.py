@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Float
 from hemlets.core.skeleton import N_PARTS, Joint, depth_relations
 from hemlets.evaluation.metrics import joints as metrics
 from hemlets.evaluation.metrics.alignment import checked
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 PCK_THRESHOLDS = {"pckh50_pct": 0.5, "pck20_torso_pct": 0.2}
 """Share of the reference length: head segment (PCKh@0.5), torso (PCK@0.2)."""
-
-Array = npt.NDArray[Any]
-Float = npt.NDArray[np.float64]
 
 _ALIGNED = {"pa_mpjpe_mm": "similarity", "rigid_mpjpe_mm": "rigid"}
 _FITTED = {**_ALIGNED, "mesh_pa_mpjpe_mm": "similarity"}

@@ -7,15 +7,12 @@ small errors. The root is left out of both: it is the person's facing, not their
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Bool, Float
 from hemlets.evaluation.metrics.joints import mean_over_joints, moving_joints, rotation_errors_rad
-
-Float = npt.NDArray[np.float64]
-Bool = npt.NDArray[np.bool_]
 
 REST_OF: Final = {"theta_deg": "theta_rest_deg"}
 """Key of the rest pose's error, by key of an error of θ."""
@@ -24,7 +21,7 @@ _ROOT: Final = 0
 _BLOCK: Final = 16_384
 
 
-def turning_joints(true_NR3: npt.NDArray[Any]) -> Bool:
+def turning_joints(true_NR3: Array) -> Bool:
     """Mark joints below the root whose true rotation differs between samples, (R,).
 
     With a single sample, all joints count.
@@ -40,9 +37,7 @@ def turning_joints(true_NR3: npt.NDArray[Any]) -> Bool:
     return moving
 
 
-def pose_errors_deg(
-    predicted_NR3: npt.NDArray[Any], true_NR3: npt.NDArray[Any], moving_R: Bool
-) -> tuple[Float, Float]:
+def pose_errors_deg(predicted_NR3: Array, true_NR3: Array, moving_R: Bool) -> tuple[Float, Float]:
     """Compute the mean geodesic errors over the moving joints, of prediction and rest pose.
 
     Args:

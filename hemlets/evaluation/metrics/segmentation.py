@@ -6,11 +6,12 @@ without parts, 7 for every pixel of the person.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Float, Image, Int64
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import SMPL_JOINTS
 from hemlets.data.masks import PERSON, as_mask, has_parts
@@ -35,10 +36,6 @@ IGNORED: Final = PERSON
 _ARM: Final = ("shoulder", "elbow", "wrist", "hand")
 _LEG: Final = ("hip", "knee", "ankle", "foot")
 
-Labels = npt.NDArray[np.uint8]
-Counts = npt.NDArray[np.int64]
-Float = npt.NDArray[np.float64]
-
 
 def _label_of(joint: str) -> int:
     side, _, kind = joint.partition("_")
@@ -58,12 +55,12 @@ def vertex_labels(body: BodyModel) -> npt.NDArray[np.intp]:
 
 def draw_labels(
     body: BodyModel,
-    theta: npt.NDArray[Any],
-    betas: npt.NDArray[Any],
-    root_mm: npt.NDArray[Any],
-    camera: npt.NDArray[Any],
+    theta: Array,
+    betas: Array,
+    root_mm: Array,
+    camera: Array,
     size: tuple[int, int],
-) -> Labels:
+) -> Image:
     """Draw part labels of a posed body as a camera sees it, (H, W).
 
     Args:
@@ -101,7 +98,7 @@ def draw_labels(
     return labels
 
 
-def read_mask(data: bytes, *, where: str) -> Labels | None:
+def read_mask(data: bytes, *, where: str) -> Image | None:
     """Decode an annotated mask; None if there is none.
 
     A PNG with values 0-6, more than one of them above 0, has parts; its pixels of 255 are ignored.
@@ -123,9 +120,7 @@ def read_mask(data: bytes, *, where: str) -> Labels | None:
     return np.where(mask > 0, UNKNOWN_PART, 0).astype(np.uint8)
 
 
-def count_pixels(
-    body: BodyModel, predicted: Predictions, true: dict[str, npt.NDArray[Any]]
-) -> Counts:
+def count_pixels(body: BodyModel, predicted: Predictions, true: dict[str, Array]) -> Int64:
     """Count pixels by true and predicted label, (B, 8, 7); zeros without mask or camera."""
     counts = np.zeros((len(predicted), UNKNOWN_PART + 1, len(PART_LABELS)), np.int64)
     for row in range(len(predicted)):
@@ -148,7 +143,7 @@ def count_pixels(
     return counts
 
 
-def figures_pct(counts: npt.NDArray[Any]) -> dict[str, Float]:
+def figures_pct(counts: Array) -> dict[str, Float]:
     """Compute accuracy, F1 and IoU of pixel counts (..., 8, 7), per cent.
 
     F1 and IoU are means over the classes, background included, that occur in truth or prediction.
@@ -190,6 +185,6 @@ def _of_classes(counts: Float) -> tuple[Float, Float, Float]:
     return accuracy, f1, iou
 
 
-def _share(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> Float:
+def _share(part: Array, whole: Array) -> Float:
     empty = np.full(np.shape(whole), np.nan)
     return np.asarray(100.0 * np.divide(part, whole, out=empty, where=np.asarray(whole) > 0))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Float
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import N_JOINTS, Joint
 from hemlets.evaluation.metrics import joints as metrics
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 BLOCK = 256
 """Bodies per block: about 150 MB for a mesh of 13,718 vertices."""
 
-Array = npt.NDArray[Any]
-Float = npt.NDArray[np.float64]
 Shape = tuple[Array, Array]
 """θ (N, 24, 3) in radians and β (N, 10)."""
 
@@ -46,7 +44,6 @@ def mesh_errors_mm(
     true_body: BodyModel | None = None,
     joints: Sequence[int] = range(N_JOINTS),
     block: int = BLOCK,
-    progress: Callable[[int, int], None] | None = None,
 ) -> MeshErrors:
     """Compute errors of the surface and of the joints regressed from it.
 
@@ -57,7 +54,6 @@ def mesh_errors_mm(
         true_body: Another body of the same mesh, such as the female one of a gendered truth.
         joints: Joint set of the aligned error.
         block: Bodies per block.
-        progress: Called with the number of posed bodies and the total.
 
     Raises:
         DataError: The two meshes differ in size.
@@ -91,6 +87,4 @@ def mesh_errors_mm(
             )
             all_joints[part] = metrics.mpjpe_mm(ours18, truth18)
             aligned[part] = metrics.pa_mpjpe_mm(ours18[:, chosen], truth18[:, chosen])
-            if progress is not None:
-                progress(min(start + block, rows), rows)
     return MeshErrors(surface, all_joints, aligned)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Bool, Float
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import PART_CHILD, PART_PARENT
 from hemlets.core.wording import counted, truncate_list
@@ -18,11 +17,8 @@ LONGEST_BONE_MM = (100.0, 1_000.0)
 
 _METRE = 1_000.0
 
-Array = npt.NDArray[Any]
-Float = npt.NDArray[np.float64]
 
-
-def _longest_bone(joints_NJ3: Float, valid_NJ: npt.NDArray[np.bool_]) -> Float:
+def _longest_bone(joints_NJ3: Float, valid_NJ: Bool) -> Float:
     # Part by part: samples stand next to each other in memory, joints don't.
     longest = np.full(len(joints_NJ3), -1.0)
     for parent, child in zip(PART_PARENT, PART_CHILD, strict=True):

@@ -12,9 +12,6 @@ from hemlets.core.config import Config, read_toml
 from hemlets.evaluation.metrics.names import MetricName
 from hemlets.evaluation.protocols.protocol import Key, load_protocol
 
-OURS: Final = "Ours"
-"""Title of the paper's own row."""
-
 _FOLDER: Final = Path(__file__).parent
 _PARTS: Final = {
     "over": "joints",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Bool
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import JOINTS
 from hemlets.core.wording import counted, truncate_list
@@ -12,8 +12,6 @@ from hemlets.evaluation.metrics.definitions import PIXELS, ROTATIONS, SEGMENTS, 
 from hemlets.evaluation.metrics.joint_sets import JOINT_SETS
 from hemlets.evaluation.protocols.protocol import Column, GroupTable, Protocol, plain_word
 from hemlets.evaluation.scoring.truth import Truth
-
-Bool = npt.NDArray[np.bool_]
 
 
 def columns_of(table: GroupTable, truth: Truth) -> tuple[Column, ...]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hemlets.core.arrays import Int64
 from hemlets.core.errors import DataError
 from hemlets.core.wording import counted, truncate_list
 from hemlets.evaluation.predictions import Predictions, PredictionsInfo
@@ -37,7 +37,7 @@ class Matching:
         self._others = truth.untrained if among_others else None
         self._seen = np.zeros(len(truth), bool)
 
-    def match(self, batch: Predictions) -> tuple[Predictions, npt.NDArray[np.int64]]:
+    def match(self, batch: Predictions) -> tuple[Predictions, Int64]:
         """Return the batch's predictions of the protocol's samples, and their rows of the truth.
 
         Raises:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hemlets.core.arrays import Float, Objects
 from hemlets.core.errors import ConfigError, DataError
 from hemlets.core.files import atomic_path, read_json, write_json
 from hemlets.evaluation.scoring.sample_scores import SampleScores
@@ -31,9 +31,9 @@ class SampleFigures:
         by_key: (N,) values by key; NaN where a sample has none.
     """
 
-    sample_id: npt.NDArray[np.object_]
-    sequence: npt.NDArray[np.object_]
-    by_key: dict[str, npt.NDArray[np.float64]]
+    sample_id: Objects
+    sequence: Objects
+    by_key: dict[str, Float]
 
 
 def write_results(folder: Path, scores: SampleScores, summary: Summary) -> None:

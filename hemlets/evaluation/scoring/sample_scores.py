@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Bool, Float, Float32, Int64, Objects
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import N_JOINTS, PART_CHILD, PART_PARENT
 from hemlets.evaluation.metrics.alignment import lengths
@@ -44,10 +44,6 @@ TILT_BINS: Final = ("0-30°", "30-60°", "60-90°")
 
 _NOTHING_TURNS: Final = "no joint below the root turns in these samples"
 
-Array = npt.NDArray[Any]
-Float = npt.NDArray[np.float64]
-Float32 = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SampleScores:
@@ -74,7 +70,7 @@ class SampleScores:
     left_out: dict[str, str]
     joint_errors_mm: Float32
     tilt_errors_mm: Float32
-    pixel_counts: npt.NDArray[np.int64] | None
+    pixel_counts: Int64 | None
     calibration: Calibration | None
 
     def __len__(self) -> int:
@@ -254,8 +250,8 @@ def _of_bodies(
     true: Mapping[str, Array],
     body: BodyModel | None,
     true_bodies: Mapping[str, BodyModel],
-    genders: npt.NDArray[np.object_],
-    turning: npt.NDArray[np.bool_] | None,
+    genders: Objects,
+    turning: Bool | None,
 ) -> dict[str, Float]:
     """Compute errors of rotations and surfaces, (B,) by key; NaN without a true body."""
     wanted = {str(measure.key) for measure in measures}

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Float
 from hemlets.core.errors import DataError
 from hemlets.core.wording import counted
 from hemlets.evaluation.intervals import PairedRatio
@@ -174,6 +174,6 @@ def _telling_samples(runs: Sequence[Run], key: str) -> tuple[str, ...]:
     return tuple(str(ids[row]) for row in order)
 
 
-def _by_id(run: Run, key: str, ids: Sequence[str]) -> npt.NDArray[np.float64]:
+def _by_id(run: Run, key: str, ids: Sequence[str]) -> Float:
     place = {name: row for row, name in enumerate(run.samples.sample_id)}
     return run.samples.by_key[key][[place[name] for name in ids]]

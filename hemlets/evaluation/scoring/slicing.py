@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Array, Bool
 from hemlets.core.skeleton import N_JOINTS
 from hemlets.evaluation.scoring.truth import Facet, Truth
-
-Bool = npt.NDArray[np.bool_]
 
 SLICE_FIELDS = {
     "action": "action",
@@ -61,6 +58,6 @@ def _alike(one: Facet, other: Facet) -> bool:
     return parts == len(np.unique(one.codes)) == len(np.unique(other.codes))
 
 
-def _box_height_px(truth: Truth) -> npt.NDArray[Any]:
+def _box_height_px(truth: Truth) -> Array:
     box = truth.columns["box_xyxy"]
     return np.asarray(box[:, 3] - box[:, 1])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Int64
 from hemlets.core.config import Config
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import JOINTS
@@ -52,13 +51,7 @@ class Figure(Config):
     @classmethod
     def of(cls, interval: Interval) -> Figure:
         """Convert an interval."""
-        mean, low, high = (
-            value if math.isfinite(value) else None
-            for value in (interval.mean, interval.low, interval.high)
-        )
-        return cls(
-            mean=mean, low=low, high=high, samples=interval.samples, sequences=interval.sequences
-        )
+        return cls.model_validate(interval.to_json())
 
 
 class MetricSummary(Config):
@@ -248,7 +241,7 @@ def summarise(scores: SampleScores, *, resamples: int = RESAMPLES, seed: int = 0
     )
 
 
-def _by_name(facet: Facet) -> npt.NDArray[np.int64]:
+def _by_name(facet: Facet) -> Int64:
     """Return a facet's rows as numbers in the order of its words."""
     place = np.empty(len(facet.words), np.int64)
     place[np.argsort(np.array(facet.words, str), kind="stable")] = np.arange(len(facet.words))

@@ -12,19 +12,16 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hemlets.core.arrays import Array, Bool, Int32, Objects
 from hemlets.core.errors import DataError
 from hemlets.core.wording import counted, truncate_list
 from hemlets.data.table import FIELDS, Annotations
 from hemlets.evaluation.metrics.definitions import PIXELS, ROTATIONS, SEGMENTS, SURFACE
 from hemlets.evaluation.protocols.protocol import Protocol, plain_word
-
-Array = npt.NDArray[Any]
-Bool = npt.NDArray[np.bool_]
 
 FACETS: Final = ("source", "subject", "action", "camera_id", "family", "clip")
 _ALWAYS: Final = (
@@ -44,7 +41,7 @@ class NoSamplesError(DataError):
 class Facet:
     """A dictionary-encoded column of words."""
 
-    codes: npt.NDArray[np.int32]
+    codes: Int32
     words: tuple[str, ...]
 
     @classmethod
@@ -57,7 +54,7 @@ class Facet:
         return cls(codes=codes, words=tuple(array.dictionary.to_pylist()))
 
     @property
-    def values(self) -> npt.NDArray[np.object_]:
+    def values(self) -> Objects:
         """Return the word of each row, (N,)."""
         return np.array(self.words, object)[self.codes]
 
@@ -86,13 +83,13 @@ class Truth:
 
     ids: pa.Array
     facets: dict[str, Facet]
-    frame: npt.NDArray[np.int32]
+    frame: Int32
     columns: dict[str, Array]
     other: dict[str, pa.Array]
     sequence_frames: int | None = None
 
     @property
-    def genders(self) -> npt.NDArray[np.object_]:
+    def genders(self) -> Objects:
         """Gender of each sample's true body, (N,); empty if not stated."""
         gender = self.facets.get("gender")
         return np.full(len(self), "", object) if gender is None else gender.values

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
+from hemlets.core.arrays import Array, Floating
 from hemlets.core.config import Config
 from hemlets.core.skeleton import N_PARTS, PART_CHILD, PART_PARENT
 
@@ -18,10 +18,10 @@ Millimetres = Annotated[float, Field(gt=0, lt=10_000)]
 OfParts = Annotated[tuple[Millimetres, ...], Field(min_length=N_PARTS, max_length=N_PARTS)]
 
 
-def part_lengths(joints_BJ3_mm: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+def part_lengths(joints_BJ3_mm: Floating) -> Floating:
     """Compute lengths of the 14 parts, (B, 14) in the joints' unit."""
     bones = joints_BJ3_mm[..., PART_CHILD, :] - joints_BJ3_mm[..., PART_PARENT, :]
-    lengths: npt.NDArray[np.floating] = np.linalg.norm(bones, axis=-1)
+    lengths: Floating = np.linalg.norm(bones, axis=-1)
     return lengths
 
 
@@ -38,7 +38,7 @@ class BoneLengths(Config):
     spread_mm: OfParts
 
     @classmethod
-    def measured(cls, lengths_NK: npt.NDArray[Any]) -> Self:
+    def measured(cls, lengths_NK: Array) -> Self:
         """Compute mean and spread of skeletons' :func:`part_lengths`."""
         mean_K = np.asarray(lengths_NK, np.float64).mean(0)
         spread_K = np.maximum(np.asarray(lengths_NK, np.float64).std(0), _LEAST_SPREAD * mean_K)

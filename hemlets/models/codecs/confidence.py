@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Float, Floating
 from hemlets.core.skeleton import N_JOINTS
 
 _SURE_JOINTS: Final = N_JOINTS // 2
@@ -15,7 +15,7 @@ PERSON_STATISTIC: Final = f"mean-of-highest-{_SURE_JOINTS}-joint-confidences"
 """Name of the statistic of `person_confidence`; thresholds apply to it only."""
 
 
-def person_confidence(confidence_BJ: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+def person_confidence(confidence_BJ: Floating) -> Float:
     """Compute the presence confidence in 0–1: the mean of the joints' surer half.
 
     Hidden or truncated joints have low heatmaps in images of people too; the surer half has not.

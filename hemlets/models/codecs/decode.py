@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from hemlets.core.arrays import Float, Floating
 from hemlets.core.skeleton import PART_CHILD, PART_PARENT, Joint
 from hemlets.models.codecs.bones import BoneLengths, part_lengths
-
-Array = npt.NDArray[np.float64]
 
 _NEAREST_MM, _FARTHEST_MM = 300.0, 1e5
 _STEPS = 160
@@ -18,10 +16,10 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 
 def root_depth(
-    rays_BJ2: npt.NDArray[np.floating],
-    depth_mm_BJ: npt.NDArray[np.floating],
+    rays_BJ2: Floating,
+    depth_mm_BJ: Floating,
     bones: BoneLengths,
-) -> Array:
+) -> Float:
     """Compute the pelvis' distance at which the skeleton's part lengths fit best.
 
     With rays a = ((u − cx)/fx, (v − cy)/fy) a joint is at (a·(Z + z), Z + z), so a part's squared
@@ -45,10 +43,10 @@ def root_depth(
     along_BK = z[:, child] - z[:, parent]
     mean_K, spread_K = np.array(bones.mean_mm), np.array(bones.spread_mm)
 
-    def cost(at_mm_BN: Array) -> Array:
+    def cost(at_mm_BN: Float) -> Float:
         plane = slope[:, None] * at_mm_BN[..., None, None] + offset[:, None]
         length_BNK = np.sqrt((plane**2).sum(-1) + along_BK[:, None] ** 2)
-        off: Array = (((length_BNK - mean_K) / spread_K) ** 2).sum(-1)
+        off: Float = (((length_BNK - mean_K) / spread_K) ** 2).sum(-1)
         return off
 
     grid_N = np.geomspace(_NEAREST_MM, _FARTHEST_MM, _STEPS)
@@ -64,15 +62,15 @@ def root_depth(
             np.where(left_B <= right_B, low_B, both_B2[:, 0]),
             np.where(left_B <= right_B, both_B2[:, 1], high_B),
         )
-    distance_B: Array = (low_B + high_B) / 2
+    distance_B: Float = (low_B + high_B) / 2
     return distance_B
 
 
 def undistorted_px(
-    image_px_BJ2: npt.NDArray[np.floating],
-    camera_B4: npt.NDArray[np.floating],
-    distortion_B5: npt.NDArray[np.floating],
-) -> Array:
+    image_px_BJ2: Floating,
+    camera_B4: Floating,
+    distortion_B5: Floating,
+) -> Float:
     """Undistort pixels of joints in images of a lens with distortion.
 
     On the cameras of Human3.6M distortion moves a joint in space by 1 to 6 mm.
@@ -94,11 +92,11 @@ def undistorted_px(
 
 
 def metric_joints(
-    image_px_BJ2: npt.NDArray[np.floating],
-    depth_mm_BJ: npt.NDArray[np.floating],
-    camera_B4: npt.NDArray[np.floating],
+    image_px_BJ2: Floating,
+    depth_mm_BJ: Floating,
+    camera_B4: Floating,
     bones: BoneLengths,
-) -> tuple[Array, Array]:
+) -> tuple[Float, Float]:
     """Compute metric joints from image joints and pelvis-relative depth.
 
     Args:
@@ -115,11 +113,11 @@ def metric_joints(
 
 
 def lengths_at_depth(
-    image_px_BJ2: npt.NDArray[np.floating],
-    depth_mm_BJ: npt.NDArray[np.floating],
-    camera_B4: npt.NDArray[np.floating],
-    root_depth_mm_B: npt.NDArray[np.floating],
-) -> npt.NDArray[np.floating]:
+    image_px_BJ2: Floating,
+    depth_mm_BJ: Floating,
+    camera_B4: Floating,
+    root_depth_mm_B: Floating,
+) -> Floating:
     """Compute part lengths (B, 14) of predicted skeletons at a known pelvis distance.
 
     A network's skeletons are systematically shorter than people, because the expectation over an
@@ -132,10 +130,10 @@ def lengths_at_depth(
 
 
 def _rays_and_depth(
-    image_px_BJ2: npt.NDArray[np.floating],
-    depth_mm_BJ: npt.NDArray[np.floating],
-    camera_B4: npt.NDArray[np.floating],
-) -> tuple[Array, Array]:
+    image_px_BJ2: Floating,
+    depth_mm_BJ: Floating,
+    camera_B4: Floating,
+) -> tuple[Float, Float]:
     camera = np.asarray(camera_B4, np.float64)
     depth = np.asarray(depth_mm_BJ, np.float64)
     depth = depth - depth[:, [Joint.PELVIS]]
@@ -143,7 +141,7 @@ def _rays_and_depth(
     return rays, depth
 
 
-def _placed(rays_BJ2: Array, depth_mm_BJ: Array, distance_mm_B: Array) -> tuple[Array, Array]:
+def _placed(rays_BJ2: Float, depth_mm_BJ: Float, distance_mm_B: Float) -> tuple[Float, Float]:
     z = np.maximum(distance_mm_B[:, None] + depth_mm_BJ, 1.0)
     joints = np.concatenate([rays_BJ2 * z[..., None], z[..., None]], -1)
     root = joints[:, Joint.PELVIS]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from hemlets.core.arrays import Bool, Floating
 from hemlets.core.skeleton import PART_CHILD, PART_PARENT
 
 States = Literal[2, 3, 5]
@@ -28,9 +29,7 @@ def layers(states: States) -> int:
     return 5 if states == 5 else 3
 
 
-def steepness(
-    joints_J3_mm: npt.NDArray[np.floating], valid_J: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.int8]:
+def steepness(joints_J3_mm: Floating, valid_J: Bool) -> npt.NDArray[np.int8]:
     """Return whether parts are tilted by more than 60°, (..., 14).
 
     Args:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from hemlets.core.arrays import Bool, Floating
+
 
 def crop_views(
-    centre_px_B2: npt.NDArray[np.floating],
-    camera_B4: npt.NDArray[np.floating],
-    known_B: npt.NDArray[np.bool_] | None = None,
+    centre_px_B2: Floating,
+    camera_B4: Floating,
+    known_B: Bool | None = None,
 ) -> Tensor:
     """Compute the smallest rotations from a crop's view to its camera's frame.
 
