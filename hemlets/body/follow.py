@@ -15,6 +15,10 @@ in the camera frame:
   target. Then a twist about the bone, by the angle between the planes in which the network's and
   the targets' elbow or knee bend; a share κ of it is left out for straight limbs, which have none.
 - Forearms and shins: the smallest rotation, as above.
+- A limb's bone is turned half to its target's direction and half from where the body has its start
+  to its target's end, so that the body's bone lengths move ankles and wrists less in the image.
+- Neck: the smallest rotation from q_head − q_neck to t_head − q_neck, where the head is the middle
+  of nose and head top.
 
 World rotations W become D W; rotations against the parents follow. Ankles, wrists, spine and head
 stay as they are against their parents.
@@ -57,11 +61,13 @@ _LOWER: Final = [
 ]
 _COLLARS: Final = [SMPL_JOINTS.index(name) for name in ("left_collar", "right_collar")]
 _CHEST: Final = SMPL_JOINTS.index("spine3")
+_NECK: Final = SMPL_JOINTS.index("neck")
 _BASE: Final = [Joint.LEFT_HIP, Joint.RIGHT_HIP, Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER]
 _MIDDLE: Final = [Joint.LEFT_KNEE, Joint.RIGHT_KNEE, Joint.LEFT_ELBOW, Joint.RIGHT_ELBOW]
 _END: Final = [Joint.LEFT_ANKLE, Joint.RIGHT_ANKLE, Joint.LEFT_WRIST, Joint.RIGHT_WRIST]
 _SHOULDERS: Final = _BASE[2:]
 _TORSO: Final = [*_BASE, Joint.SPINE, Joint.NECK, Joint.THORAX]
+_HEAD: Final = [Joint.NOSE, Joint.HEAD_TOP]
 _TINY: Final = 1e-6
 _OPPOSITE: Final = 1e-3
 """1 + cos of the angle from which on directions are opposite; single precision needs it."""
@@ -112,11 +118,19 @@ def _turned(rotation_BJ33: Tensor, posed_BJ3: Tensor, target_BJ3: Tensor) -> Ten
     lower, lower_target = bones(_END, _MIDDLE)
     # What the parents of the four limbs add to the torso's rotation.
     carried = torch.cat([torch.eye(3).to(collar_B233).expand_as(collar_B233), collar_B233], 1)
+    base = _apply(torso_B133, posed_BJ3[:, _BASE])
+    base[:, 2:] += _apply(collar_B233, clavicle) - clavicle
+    upper_target = (upper_target + target_BJ3[:, _MIDDLE] - base) / 2
     first = swing(_apply(carried, upper), upper_target)
+    middle = base + _apply(first @ carried, upper)
+    lower_target = (lower_target + target_BJ3[:, _END] - middle) / 2
     bent = _apply(first @ carried, lower)
     axis = _unit(_apply(first @ carried, upper))
     first = _twist(axis, bent, lower_target) @ first
     second = swing(_apply(first @ carried, lower), lower_target)
+    neck = _apply(torso_B133, posed_BJ3[:, [Joint.NECK]])
+    head = _apply(torso_B133, posed_BJ3[:, _HEAD]).mean(1, keepdim=True) - neck
+    nod = swing(head, target_BJ3[:, _HEAD].mean(1, keepdim=True) - neck)
 
     result = rotation_BJ33.clone()
     result[:, 0] = torso_B133[:, 0] @ rotation_BJ33[:, 0]
@@ -127,6 +141,7 @@ def _turned(rotation_BJ33: Tensor, posed_BJ3: Tensor, target_BJ3: Tensor) -> Ten
     thighs = first @ carried @ torso_B133 @ world[:, _UPPER]
     shins = second @ first @ carried @ torso_B133 @ world[:, _LOWER]
     result[:, _COLLARS] = chest.mT @ collars
+    result[:, [_NECK]] = chest.mT @ nod @ torso_B133 @ world[:, [_NECK]]
     result[:, _UPPER] = above.mT @ thighs
     result[:, _LOWER] = thighs.mT @ shins
     return result

@@ -113,10 +113,30 @@ def test_twist_and_all_that_joints_do_not_show_stay_the_networks(
     rotation = roma.rotvec_to_rotmat(theta)
     other = _joints(lite_body, rotation.roll(1, 0), betas)
     found = JointFollower(lite_body)(rotation, betas, other, SURE_18.expand(8, 18))
-    kept = ("spine", "neck", "head", "ankle", "foot", "wrist", "hand")
+    kept = ("spine", "head", "ankle", "foot", "wrist", "hand")
     stay = [i for i, name in enumerate(SMPL_JOINTS) if any(part in name for part in kept)]
     torch.testing.assert_close(found[:, stay], rotation[:, stay])
     assert _apart_deg(found, rotation).max() > 5
+
+
+@pytest.mark.usefixtures("whole_depth")
+def test_a_nod_is_found_from_rest(lite_body: BodyModel) -> None:
+    nod, betas = _pose(neck=(0.5, 0.2, 0.0)), torch.zeros(1, 10)
+    found = JointFollower(lite_body)(_pose(), betas, _joints(lite_body, nod, betas), SURE_18)
+    neck = SMPL_JOINTS.index("neck")
+    assert _apart_deg(found, nod)[0, neck] < 0.4 * _apart_deg(_pose(), nod)[0, neck]
+
+
+def test_a_limb_that_starts_elsewhere_is_led_back_towards_its_joints(lite_body: BodyModel) -> None:
+    """Knee and ankle of a shifted leg: half of the way, and half of the rest."""
+    betas = torch.zeros(1, 10)
+    joints = _joints(lite_body, _pose(), betas)
+    leg = [Joint.LEFT_HIP, Joint.LEFT_KNEE, Joint.LEFT_ANKLE]
+    moved = joints.clone()
+    moved[0, leg, 0] += 60
+    found = _joints(lite_body, JointFollower(lite_body)(_pose(), betas, moved, SURE_18), betas)
+    shares = (found - joints)[0, leg, 0] / 60
+    assert shares.tolist() == pytest.approx([0.0, 0.5, 0.75], abs=0.1)
 
 
 @pytest.mark.parametrize(("confidence", "share"), [(0.0, 0.0), (SURE / 2, 0.5), (SURE, 1.0)])
