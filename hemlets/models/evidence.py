@@ -1,14 +1,11 @@
 """What 2D keypoints say of where joints lie in the image, as log-likelihoods over its cells.
 
-The keypoints come from an encoder that was trained on photographs; the volume's logits are learnt
-from whatever a user trains on, rendered people by default. The two are opinions of different
-origin, so they are multiplied (a product of experts, Hinton 2002), and nothing here is learnt:
-training on renderings would adapt the weight of either to renderings.
+The encoder is trained on photographs, the volume mostly on renderings. Their opinions are
+multiplied (a product of experts, Hinton 2002), and nothing here is learnt: training on renderings
+would adapt the weight of either to renderings.
 
-Each of our joints is expected at an affine combination of keypoints, by a normal distribution;
-with the keypoints' score as the probability that they are right, and a uniform distribution in
-the other case, which leaves the joint to the volume. What comes out is in between: the keypoint
-where the volume does not contradict strongly, moved towards what the volume says.
+Each joint is expected at an affine combination of keypoints, by a normal distribution with the
+keypoints' score as the probability that they are right, and a uniform one otherwise.
 """
 
 from __future__ import annotations
@@ -26,14 +23,22 @@ _NAMES: Final = (
     "left_knee", "right_knee", "left_ankle", "right_ankle",
 )  # fmt: skip
 
-_MIDDLES: Final = {
-    Joint.PELVIS: ("left_hip", "right_hip"),
-    Joint.THORAX: ("left_shoulder", "right_shoulder"),
-}
+_HIPS: Final = {"left_hip": 0.5, "right_hip": 0.5}
+_SHOULDERS: Final = {"left_shoulder": 0.5, "right_shoulder": 0.5}
 _SPREAD: Final = 0.02
 """Standard deviation of a joint around its keypoints, as a fraction of the crop's side. Chosen on
 photographs: LSPET 1-100 doesn't tell 0.01 to 0.03 apart, and with 0.03 fewer joints of the COCO and
 MPII samples are right."""
+_COMBINED: Final[dict[Joint, tuple[dict[str, float], float]]] = {
+    Joint.PELVIS: (_HIPS, _SPREAD),
+    Joint.THORAX: (_SHOULDERS, _SPREAD),
+    Joint.SPINE: (dict.fromkeys((*_HIPS, *_SHOULDERS), 0.25), 0.05),
+    Joint.NECK: ({"left_shoulder": 0.35, "right_shoulder": 0.35, "nose": 0.3}, 0.04),
+    Joint.HEAD_TOP: ({"left_shoulder": -0.25, "right_shoulder": -0.25, "nose": 1.5}, 0.08),
+}
+"""Weights of keypoints and spread of joints that have no keypoint of their own. The last three are
+rough: they tell whose neck it is where two people stand together, and have no score."""
+_ROUGH: Final = [Joint.SPINE, Joint.NECK, Joint.HEAD_TOP]
 _MOST_SURE: Final = 0.99
 """Never is a keypoint right with certainty."""
 
@@ -44,18 +49,21 @@ class KeypointEvidence(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         weights_JK = torch.zeros(N_JOINTS, len(_NAMES))
+        spread_J = torch.zeros(N_JOINTS)
         for joint in Joint:
-            names = _MIDDLES.get(joint, (joint.name.lower(),))
-            for name in names:
-                if name in _NAMES:
-                    weights_JK[joint, _NAMES.index(name)] = 1 / len(names)
+            own = {joint.name.lower(): 1.0}, _SPREAD
+            weights, spread_J[joint] = _COMBINED.get(joint, own)
+            for name, weight in weights.items():
+                weights_JK[joint, _NAMES.index(name)] = weight
         self.register_buffer("weights_JK", weights_JK, persistent=False)
+        self.register_buffer("spread_J", spread_J, persistent=False)
         self.weights_JK: Tensor
+        self.spread_J: Tensor
 
     def forward(self, keypoints_BK3: Tensor, maps_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Log-likelihoods (B, 18, H, W) up to a constant, and scores (B, 18), in float32.
 
-        A joint's score is that of the least sure of its keypoints; NaN for a joint without.
+        A joint's score is that of the least sure of its keypoints; NaN where they place it roughly.
 
         Args:
             keypoints_BK3: x and y as fractions of the crop, and score.
@@ -64,16 +72,16 @@ class KeypointEvidence(nn.Module):
         H, W = maps_BCHW.shape[-2:]
         keypoints_BK3 = keypoints_BK3.float()
         place_BJ2 = torch.einsum("jk,bkc->bjc", self.weights_JK, keypoints_BK3[..., :2])
-        used_JK = self.weights_JK > 0
-        lowest_BJ = torch.where(used_JK, keypoints_BK3[:, None, :, 2], 1.0).amin(-1)
-        score_BJ = torch.where(used_JK.any(-1), lowest_BJ, torch.nan)
+        lowest_BJ = torch.where(self.weights_JK != 0, keypoints_BK3[:, None, :, 2], 1.0).amin(-1)
         x_W = (torch.arange(W, device=place_BJ2.device) + 0.5) / W
         y_H = (torch.arange(H, device=place_BJ2.device) + 0.5) / H
-        scale = -0.5 / _SPREAD**2
+        scale_J1 = -0.5 / self.spread_J[:, None] ** 2
         near_BJHW = (
-            torch.exp(scale * (y_H - place_BJ2[..., 1:]) ** 2)[..., None]
-            * torch.exp(scale * (x_W - place_BJ2[..., :1]) ** 2)[..., None, :]
+            torch.exp(scale_J1 * (y_H - place_BJ2[..., 1:]) ** 2)[..., None]
+            * torch.exp(scale_J1 * (x_W - place_BJ2[..., :1]) ** 2)[..., None, :]
         )
-        density = 1 / (2 * torch.pi * _SPREAD**2)
-        right_BJ11 = score_BJ.nan_to_num(0.0).clamp(0.0, _MOST_SURE)[..., None, None]
-        return torch.log(right_BJ11 * density * near_BJHW + (1 - right_BJ11)), score_BJ
+        density_J11 = (1 / (2 * torch.pi * self.spread_J**2))[:, None, None]
+        right_BJ11 = lowest_BJ.clamp(0.0, _MOST_SURE)[..., None, None]
+        score_BJ = lowest_BJ.clone()
+        score_BJ[:, _ROUGH] = torch.nan
+        return torch.log(right_BJ11 * density_J11 * near_BJHW + (1 - right_BJ11)), score_BJ

@@ -63,7 +63,7 @@ def test_a_volume_that_is_surer_than_the_keypoint_wins() -> None:
     torch.testing.assert_close(found, torch.tensor([28.5, 4.5]), atol=0.05, rtol=0)
 
 
-def test_a_score_of_nothing_and_a_joint_without_keypoints_leave_the_volume_alone() -> None:
+def test_a_score_of_nothing_leaves_the_volume_alone() -> None:
     evidence, _ = KeypointEvidence()(keypoints(left_wrist=(0.2, 0.8, 0.9)), MAPS)
     speaking = evidence.flatten(2).amax(-1)[0] > 1e-6
     assert speaking.nonzero().flatten().tolist() == [Joint.LEFT_WRIST]
@@ -76,6 +76,19 @@ def test_the_pelvis_lies_between_the_hips_and_is_as_sure_as_the_less_sure_one() 
     peak = evidence[0, Joint.PELVIS].flatten().argmax().item()
     assert divmod(peak, 32) in {(14, 15), (14, 16)}
     assert evidence[0, Joint.PELVIS].max() < evidence[0, Joint.LEFT_HIP].max()
+
+
+def test_between_two_people_the_neck_is_that_of_the_shoulders_and_the_nose() -> None:
+    """The volume sees a neck at both; the keypoints tell whose."""
+    found = keypoints()
+    for name, place in ((0, (0.25, 0.2)), (5, (0.35, 0.4)), (6, (0.15, 0.4))):
+        found[0, name] = torch.tensor([*place, 0.8])
+    volume = torch.zeros(18, 64, 32, 32)
+    volume[:, :, 10, 8] = volume[:, :, 10, 24] = 10.0
+    evidence, score = KeypointEvidence()(found, MAPS)
+    x, y = decoded(volume, evidence)[Joint.NECK, :2].tolist()
+    assert (x, y) == pytest.approx((8.5, 10.5), abs=0.5)
+    assert score[0, [Joint.SPINE, Joint.NECK, Joint.HEAD_TOP]].isnan().all()
 
 
 def test_the_volume_is_taught_without_the_keypoints() -> None:
