@@ -43,8 +43,8 @@ def load(
         fast: Without the flip test and the second look, and in bfloat16, for a third of the time.
         second_look: Whether to look again at people whom the network is unsure of; as the model
             was made when omitted.
-        follow_joints: Whether to turn bodies onto the joints, or to leave the shape network's θ as
-            it is; likewise.
+        follow_joints: Whether joints and bodies correct each other, or are the networks' own;
+            likewise.
 
     Raises:
         AssetError: There is no model, or no body for it.

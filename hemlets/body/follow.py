@@ -83,6 +83,11 @@ class JointFollower:
     def __init__(self, body: BodyModel) -> None:
         self._posed = PosedJoints(body)
 
+    def posed_mm(self, rotation_BJ33: Tensor, betas_BK: Tensor) -> Tensor:
+        """Return the bodies' joints (B, 18, 3) in the camera frame, relative to the pelvis."""
+        posed: Tensor = 1000 * self._posed(rotation_BJ33, betas_BK)
+        return posed
+
     def __call__(
         self, rotation_BJ33: Tensor, betas_BK: Tensor, joints_BJ3_mm: Tensor, confidence_BJ: Tensor
     ) -> Tensor:
@@ -94,7 +99,7 @@ class JointFollower:
             joints_BJ3_mm: (B, 18, 3) in the camera frame, relative to the pelvis.
             confidence_BJ: (B, 18) in 0–1; not finite counts as 1.
         """
-        posed = 1000 * self._posed(rotation_BJ33, betas_BK)
+        posed = self.posed_mm(rotation_BJ33, betas_BK)
         weight_BJ1 = (confidence_BJ.nan_to_num(1.0) / SURE).clamp(0, 1)[..., None]
         share_3 = weight_BJ1.new_tensor([1.0, 1.0, DEPTH_SHARE])
         target = posed + weight_BJ1 * share_3 * (joints_BJ3_mm - posed)

@@ -54,8 +54,8 @@ FollowOption = Annotated[
     bool | None,
     typer.Option(
         "--follow-joints/--no-follow-joints",
-        help="Turn bodies onto their joints; θ is the shape network's own otherwise. As the model "
-        "was made when omitted.",
+        help="Let joints and bodies correct each other; both are the networks' own otherwise. As "
+        "the model was made when omitted.",
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No summary.")]

@@ -119,7 +119,8 @@ class Model:
                 benchmark of photographs measures the loss of accuracy.
             second_look: Whether to predict unsure people again (`hemlets.inference.looks`); by
                 default as in the model card.
-            follow_joints: Whether to turn bodies onto the joints (`hemlets.body.follow`); likewise.
+            follow_joints: Whether joints and bodies correct each other (`hemlets.body.follow`,
+                `hemlets.inference.body_joints`); likewise.
 
         Raises:
             AssetError: There is no model, or no body for it.

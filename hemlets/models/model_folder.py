@@ -78,8 +78,9 @@ class InferenceConfig(Config):
         flip_test: Average with the prediction of the mirrored crop, at twice the cost.
         second_look: Look again at people whom the network is unsure of, in turned and in closer
             crops; only a network with keypoints can tell.
-        follow_joints: Turn the body onto the joints (`hemlets.body.follow`); θ is the shape
-            network's own otherwise, as in the paper.
+        follow_joints: Turn the body onto the joints (`hemlets.body.follow`), and give the joints
+            the body's depth (`hemlets.inference.body_joints`); θ and joints are the networks' own
+            otherwise, as in the paper.
     """
 
     precision: Precision = "float32"

@@ -17,6 +17,7 @@ from hemlets.body import BodyModel
 from hemlets.body.follow import JointFollower
 from hemlets.core.errors import AssetError, InputError
 from hemlets.inference import BodyEstimate, Camera, Flag, PredictionRequest, Predictor
+from hemlets.inference.body_joints import combine_with_body
 from hemlets.inference.predictor import DEFAULT_FOV_DEG, default_camera
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.codecs import PERSON_STATISTIC
@@ -71,22 +72,23 @@ def test_an_estimate_has_every_part_and_names_its_model(
     assert estimate.model_version == predictor.version
 
 
-def test_bodies_follow_the_joints_where_the_card_says_so(
+def test_joints_and_bodies_correct_each_other_where_the_card_says_so(
     folder: Path,
     predictor: Predictor,
     image: npt.NDArray[np.uint8],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In the camera frame, by the joints and confidences that are reported."""
+    """In the camera frame, each by what the network says of the other."""
     # Random weights are sure of nothing.
     monkeypatch.setattr("hemlets.body.follow.SURE", 0.01)
     request = PredictionRequest(image_HW3=image, box_xyxy=(40, 10, 119, 95), camera=CAMERA)
     following = Predictor.load(folder, follow_joints=True)
     assert following.version != predictor.version
     (plain,), (turned,) = predictor.predict([request]), following.predict([request])
-    np.testing.assert_array_equal(turned.joints3d_mm, plain.joints3d_mm)
     np.testing.assert_array_equal(turned.betas, plain.betas)
-    expected = JointFollower(BodyModel.load())(
+    np.testing.assert_array_equal(turned.confidence, plain.confidence)
+    follower = JointFollower(BodyModel.load())
+    expected = follower(
         *(
             torch.from_numpy(value)[None]
             for value in (
@@ -100,6 +102,19 @@ def test_bodies_follow_the_joints_where_the_card_says_so(
     found = roma.rotvec_to_rotmat(torch.from_numpy(turned.theta))
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
     assert np.abs(turned.theta - plain.theta).max() > 0.01
+    posed = follower.posed_mm(
+        roma.rotvec_to_rotmat(torch.from_numpy(plain.theta))[None],
+        torch.from_numpy(plain.betas)[None],
+    )
+    network = (plain.joints2d_px, plain.joints3d_mm, plain.root_mm, posed[0].numpy())
+    camera = np.array([(CAMERA.fx, CAMERA.fy, CAMERA.cx, CAMERA.cy)])
+    combined = combine_with_body(
+        *(value[None].astype(np.float64) for value in network), plain.confidence[None], camera
+    )
+    reported = (turned.joints2d_px, turned.joints3d_mm, turned.root_mm)
+    for value, of_both in zip(reported, combined, strict=True):
+        np.testing.assert_allclose(value, of_both[0], atol=0.1)
+    assert np.abs(turned.joints3d_mm - plain.joints3d_mm).max() > 10
 
 
 def test_a_body_that_does_not_come_with_hemlets_is_asked_for(

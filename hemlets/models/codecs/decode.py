@@ -109,7 +109,7 @@ def metric_joints(
         Pelvis-relative joints (B, 18, 3) and the pelvis (B, 3), camera frame, millimetres.
     """
     rays, depth = _rays_and_depth(image_px_BJ2, depth_mm_BJ, camera_B4)
-    return _placed(rays, depth, root_depth(rays, depth, bones))
+    return place_joints(rays, depth, root_depth(rays, depth, bones))
 
 
 def lengths_at_depth(
@@ -125,7 +125,7 @@ def lengths_at_depth(
     lengths would move every prediction away from the camera and enlarge it.
     """
     rays, depth = _rays_and_depth(image_px_BJ2, depth_mm_BJ, camera_B4)
-    joints, _ = _placed(rays, depth, np.asarray(root_depth_mm_B, np.float64))
+    joints, _ = place_joints(rays, depth, np.asarray(root_depth_mm_B, np.float64))
     return part_lengths(joints)
 
 
@@ -141,7 +141,14 @@ def _rays_and_depth(
     return rays, depth
 
 
-def _placed(rays_BJ2: Float, depth_mm_BJ: Float, distance_mm_B: Float) -> tuple[Float, Float]:
+def place_joints(rays_BJ2: Float, depth_mm_BJ: Float, distance_mm_B: Float) -> tuple[Float, Float]:
+    """Return pelvis-relative joints (B, 18, 3) and pelvises (B, 3) in the camera frame.
+
+    Args:
+        rays_BJ2: Ray slopes of the joints.
+        depth_mm_BJ: Depth relative to the pelvis.
+        distance_mm_B: The pelvises' depth.
+    """
     z = np.maximum(distance_mm_B[:, None] + depth_mm_BJ, 1.0)
     joints = np.concatenate([rays_BJ2 * z[..., None], z[..., None]], -1)
     root = joints[:, Joint.PELVIS]
