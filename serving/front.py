@@ -15,6 +15,8 @@ import secrets
 import signal
 import sys
 import time
+import zlib
+from asyncio import to_thread
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -41,6 +43,8 @@ _IDLE_S: Final = 30.0
 """Connections without a complete request header for this time are closed."""
 
 _RENEW_EVERY_S: Final = 60.0
+_UNZIP: Final = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+"""Window bits of zlib for the values of ``Content-Encoding``."""
 _RETRY: Final = {"Retry-After": "1"}
 
 Fields = dict[str, bytes]
@@ -80,8 +84,18 @@ class Front:
         self._running = 0
         self._backend_token, self._renew_at = "", 0.0
 
-    def application(self) -> web.Application:
-        """Routes ``/predictions/MODEL[/VERSION]`` and ``/ping``."""
+    def runner(self, *, shutdown_timeout_s: float) -> web.AppRunner:
+        """Runner of the routes ``/predictions/MODEL[/VERSION]`` and ``/ping``."""
+        return web.AppRunner(
+            self._application(),
+            access_log=None,
+            keepalive_timeout=_IDLE_S,
+            shutdown_timeout=shutdown_timeout_s,
+            # aiohttp resets the connection at a body that it can't decompress: see _whole_body.
+            auto_decompress=False,
+        )
+
+    def _application(self) -> web.Application:
         app = web.Application(
             middlewares=[_errors_as_json], client_max_size=self.settings.max_request_bytes
         )
@@ -200,7 +214,7 @@ class Front:
         if time.monotonic() >= self._renew_at:
             keys = KeyFile(path=settings.key_file, management_url=settings.management)
             try:
-                self._backend_token = await asyncio.to_thread(keys.token, "inference")
+                self._backend_token = await to_thread(keys.token, "inference")
             except ServingError as error:
                 raise RefusedError(503, error.what, remedy="try again later") from error
             self._renew_at = time.monotonic() + _RENEW_EVERY_S
@@ -220,19 +234,11 @@ async def read_fields(request: web.Request, limit: int) -> Fields:
     """
     kind = request.content_type if "Content-Type" in request.headers else "none"
     if kind.startswith("image/") or kind == "application/octet-stream":
-        try:
-            fields = {"image": await request.read()}
-        except web.RequestPayloadError as error:
-            raise InputError(
-                "the body can't be read: it is cut, or not compressed as its header says",
-                where="Content-Encoding",
-                expected="the image's bytes, best without a Content-Encoding",
-                remedy=HOW_TO_SEND,
-            ) from error
+        fields = {"image": await _whole_body(request, limit)}
     elif kind == "multipart/form-data":
         try:
             fields = await _read_form(request, limit)
-        except (InputError, web.HTTPException, TimeoutError, ConnectionError):
+        except (InputError, RefusedError, web.HTTPException, TimeoutError, ConnectionError):
             raise
         except Exception as error:  # The reader's exceptions vary by version.
             raise InputError(
@@ -259,10 +265,51 @@ async def read_fields(request: web.Request, limit: int) -> Fields:
     return fields
 
 
+async def _whole_body(request: web.Request, limit: int) -> bytes:
+    """Read the body and decompress it as its ``Content-Encoding`` says."""
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in {"identity", *_UNZIP}:
+        raise RefusedError(
+            415,
+            f"the body's Content-Encoding is {encoding[:40]!r}, which is not read",
+            expected="gzip, deflate or none",
+            remedy=HOW_TO_SEND,
+        )
+    try:
+        body = await request.read()
+        return body if encoding == "identity" else await to_thread(_unzip, body, encoding, limit)
+    except (zlib.error, web.RequestPayloadError) as error:
+        raise InputError(
+            "the body can't be read: it is cut, or not compressed as its header says",
+            where="Content-Encoding",
+            expected="the image's bytes, best without a Content-Encoding",
+            remedy=HOW_TO_SEND,
+        ) from error
+
+
+def _unzip(body: bytes, encoding: str, limit: int) -> bytes:
+    bits = _UNZIP[encoding]
+    if encoding == "deflate" and body[:1] and body[0] & 15 != zlib.DEFLATED:
+        bits = -bits  # Some clients send deflate without zlib's header.
+    stream = zlib.decompressobj(bits)
+    whole = stream.decompress(body, limit + 1)
+    if len(whole) > limit:
+        raise web.HTTPRequestEntityTooLarge(limit)
+    if not stream.eof or stream.unused_data:
+        raise zlib.error("cut, or followed by other bytes")
+    return whole
+
+
 async def _read_form(request: web.Request, limit: int) -> Fields:
     fields: Fields = {}
     size = 0
-    async for part in await request.multipart():
+    content = request.content
+    if "Content-Encoding" in request.headers:
+        body = await _whole_body(request, limit)
+        content = aiohttp.StreamReader(request.protocol, len(body))
+        content.feed_data(body)
+        content.feed_eof()
+    async for part in aiohttp.MultipartReader(request.headers, content):
         if not isinstance(part, aiohttp.BodyPartReader) or not part.name:
             raise InputError("a part of the form has no name", where="request", remedy=HOW_TO_SEND)
         name = "image" if part.name in _IMAGE_NAMES else part.name
@@ -348,12 +395,7 @@ async def run(settings: FrontSettings, command: Sequence[str]) -> int:
     Returns:
         Exit status of this process.
     """
-    runner = web.AppRunner(
-        Front(settings).application(),
-        access_log=None,
-        keepalive_timeout=_IDLE_S,
-        shutdown_timeout=settings.answer_timeout_s,
-    )
+    runner = Front(settings).runner(shutdown_timeout_s=settings.answer_timeout_s)
     await runner.setup()
     await web.TCPSite(runner, settings.host, settings.port).start()
     tie = partial(die_with_parent, signal.SIGKILL, parent_pid=os.getpid())
