@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
+from urllib.request import getproxies_environment
 
 import typer
 
@@ -152,12 +153,14 @@ def _welcome(server: TorchServe, status: ModelStatus) -> str:
         lines.append(f"token: in {server.token_file} (readable by you only)")
     else:
         lines.append("token: none asked for")
+    # curl, unlike hemlets, asks a proxy for loopback too.
+    direct = "--noproxy '*' " if {"http", "all"} & getproxies_environment().keys() else ""
     lines += [
         f"metrics: {server.metrics_url}",
         f"logs: {server.folder / 'logs'}",
         "",
         "try it:",
-        f"  curl {header}-F image=@photo.jpg '{address}'",
+        f"  curl {direct}{header}-F image=@photo.jpg '{address}'",
         "",
         "TorchServe is in limited maintenance upstream: keep it behind a proxy of your own.",
         "Ctrl-C stops it.",

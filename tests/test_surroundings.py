@@ -229,8 +229,9 @@ def test_serve_and_ui_answer_and_end_on_ctrl_c(surroundings: Surroundings) -> No
         curl = next(line.strip() for line in served.splitlines() if "curl" in line)
         answer = subprocess.run(
             ["sh", "-c", curl.replace("photo.jpg", str(PHOTO)).replace("curl", "curl -s", 1)],
-            env={"PATH": os.environ["PATH"]}, capture_output=True, check=True,
+            env=surroundings.environment, capture_output=True, check=True,
         )  # fmt: skip
         assert len(json.loads(answer.stdout)["people"]) == 2
         assert b"html" in fetch(f"http://127.0.0.1:{mlflow}/").lower()
         assert json.loads(fetch(f"http://127.0.0.1:{prefect}/api/health")) is True
+        assert b"html" in fetch(f"http://127.0.0.1:{prefect}/").lower()

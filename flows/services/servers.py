@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import signal
 import sys
@@ -223,9 +224,22 @@ def prefect_server(workspace: Workspace, port: int | None = None) -> Service:
             "PREFECT_API_URL": f"http://{LOOPBACK}:{port}/api",
             "PREFECT_UI_API_URL": None,
             "PREFECT_PROFILE": None,
+            "PREFECT_UI_STATIC_DIRECTORY": _own_pages(workspace),
         },
         port_option="--prefect-port",
     )
+
+
+def _own_pages(workspace: Workspace) -> str | None:
+    """Folder for Prefect's pages where this user can't write into its package.
+
+    A server copies them there, readable for its own user alone.
+    """
+    found = importlib.util.find_spec("prefect")
+    folders = (found.submodule_search_locations if found else None) or []
+    if all(os.access(Path(folder) / "server", os.W_OK) for folder in folders):
+        return None
+    return str(workspace.prefect / "pages")
 
 
 def run_ui(

@@ -37,6 +37,16 @@ def test_why_a_server_ended_is_said_without_its_traceback(tmp_path, logged, reas
     assert "Traceback" not in str(raised.value)
 
 
+@pytest.mark.parametrize("writable", [True, False])
+def test_prefects_pages_are_copied_to_the_workspace_where_its_package_is_read_only(
+    tmp_path, monkeypatch, writable
+):
+    monkeypatch.setattr(os, "access", lambda path, mode: writable)
+    server = services.prefect_server(Workspace(home=tmp_path))
+    pages = server.environment["PREFECT_UI_STATIC_DIRECTORY"]
+    assert pages == (None if writable else str(tmp_path / "prefect/pages"))
+
+
 def _answers(url):
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
