@@ -67,6 +67,7 @@ def draw_bones(
     *,
     truth: bool = False,
     thickness: int = 2,
+    unseen: Array | None = None,
 ) -> None:
     """Draw a skeleton into an image, in place.
 
@@ -76,14 +77,17 @@ def draw_bones(
         valid: (18,) joints to draw; all by default.
         truth: Use pale colours and thin lines with open dots, to go under a prediction.
         thickness: Thickness of a predicted bone, pixels.
+        unseen: (18,) joints whose dots and bones are half as thick; none by default.
     """
     shown = np.ones(len(JOINTS), bool) if valid is None else np.asarray(valid, bool)
-    width = max(1, thickness - 1) if truth else thickness
+    thin = np.zeros(len(JOINTS), bool) if unseen is None else np.asarray(unseen, bool)
+    full = max(1, thickness - 1) if truth else thickness
     fixed = [fixed_point(point) if known else (0, 0)
              for point, known in zip(joints_px, shown, strict=True)]  # fmt: skip
     for outline in (True, False):
         for parent, child in BONES:
             if shown[parent] and shown[child]:
+                width = max(1, full // 2) if thin[parent] or thin[child] else full
                 cv2.line(
                     image_HW3,
                     fixed[parent],
@@ -98,7 +102,7 @@ def draw_bones(
             cv2.circle(
                 image_HW3,
                 fixed[joint],
-                (thickness + 1) << SHIFT,
+                (thickness // 2 if thin[joint] else thickness + 1) << SHIFT,
                 _colour(joint, truth=truth),
                 1 if truth else cv2.FILLED,
                 cv2.LINE_AA,

@@ -21,14 +21,16 @@ from hemlets.core.skeleton import JOINTS, Joint
 from hemlets.inference.types import BodyEstimate
 from hemlets.reports.drawing.bones import BONES, LEFT, MIDDLE, RIGHT
 from hemlets.reports.drawing.people import PERSON_COLOURS
+from hemlets.reports.drawing.skeleton import UNSEEN, seen_in
 
 Image = npt.NDArray[np.uint8]
 
 _PHOTO_PX: Final = 480
 _HELP: Final = (
     "Drag to turn, wheel or two fingers to zoom. The body is the shape stage's; the lines are the "
-    "pose stage's joints: orange the person's right, blue the left, yellow the middle. Where body "
-    "and lines part, the two stages disagree."
+    "pose stage's joints: orange the person's right, blue the left, yellow the middle; thin and "
+    "faint where they are unsure or outside of the photo. Where body and lines part, the stages "
+    "disagree."
 )
 
 
@@ -47,7 +49,7 @@ def prediction_page(
         raise ValueError("a page needs at least one person")
     content = {
         "people": [
-            _person(estimate, placed, PERSON_COLOURS[i % len(PERSON_COLOURS)])
+            _person(estimate, placed, PERSON_COLOURS[i % len(PERSON_COLOURS)], image_HW3)
             for i, (estimate, placed) in enumerate(people)
         ],
         "bones": [[int(a), int(b), _colour(b)] for a, b in BONES],
@@ -69,8 +71,14 @@ def prediction_page(
 
 
 def _person(
-    estimate: BodyEstimate, placed: PlacedBody, colour: tuple[int, int, int]
+    estimate: BodyEstimate,
+    placed: PlacedBody,
+    colour: tuple[int, int, int],
+    image_HW3: Image | None,
 ) -> dict[str, Any]:
+    sure = estimate.confidence
+    if image_HW3 is not None:
+        sure = seen_in(image_HW3.shape[1::-1], estimate.joints2d_px, sure)
     offset = placed.vertices_V3_mm.mean(0).astype(np.float64)
     relative = placed.vertices_V3_mm - offset
     step = max(float(np.abs(relative).max()) / 32_000, 1e-3)
@@ -81,6 +89,7 @@ def _person(
         "offset_mm": offset.round(3).tolist(),
         "faces": _base64(placed.faces_F3.astype("<u4")),
         "joints_mm": joints.round(1).tolist(),
+        "unseen": (sure < UNSEEN).tolist(),
         "colour": list(colour),
     }
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from hemlets.body.placement import PlacedBody, align_to_image
 from hemlets.inference.types import BodyEstimate
 from hemlets.reports.drawing.mesh import overlay, render_mesh
-from hemlets.reports.drawing.skeleton import draw_skeleton
+from hemlets.reports.drawing.skeleton import draw_skeleton, seen_in
 
 Image = npt.NDArray[np.uint8]
 
@@ -59,5 +59,6 @@ def draw_people(
         )
         picture = overlay(picture, mesh)
         if skeleton:
-            draw_skeleton(picture, estimate.joints2d_px, confidence=estimate.confidence)
+            sure = seen_in(size, estimate.joints2d_px, estimate.confidence)
+            draw_skeleton(picture, estimate.joints2d_px, confidence=sure)
     return picture

@@ -14,7 +14,7 @@ from hemlets.body.placement import PlacedBody, align_to_image
 from hemlets.inference.types import BodyEstimate, Camera
 from hemlets.reports.drawing.mesh import overlay, render_mesh, second_view, turn_to_side
 from hemlets.reports.drawing.people import draw_people
-from hemlets.reports.drawing.skeleton import draw_skeleton, line_width
+from hemlets.reports.drawing.skeleton import draw_skeleton, line_width, seen_in
 
 Image = npt.NDArray[np.uint8]
 
@@ -34,8 +34,9 @@ def prediction_picture(image_HW3: Image, estimate: BodyEstimate, body: PlacedBod
 
     The 2D skeleton is the pose stage's; the mesh is the shape stage's, aligned to it
     (`align_to_image`): remaining differences are disagreements of the stages. In the side panel the
-    camera is on the left and depth grows to the right; a bar is half a metre at the pelvis. A
-    square photo's picture is twice as wide as high.
+    camera is on the left and depth grows to the right; a bar is half a metre at the pelvis. Joints
+    that are unsure or outside of the photo are thin and faint in both. A square photo's picture is
+    twice as wide as high.
 
     Args:
         image_HW3: RGB photo. In the picture, its longer side has 512 to 1,600 pixels.
@@ -61,11 +62,12 @@ def prediction_picture(image_HW3: Image, estimate: BodyEstimate, body: PlacedBod
     front = overlay(
         image, render_mesh(shown.vertices_V3_mm, body.faces_F3, camera, (width, height))
     )
-    draw_skeleton(front, joints2d_px, confidence=estimate.confidence, thickness=thickness)
+    sure = seen_in((width, height), joints2d_px, estimate.confidence)
+    draw_skeleton(front, joints2d_px, confidence=sure, thickness=thickness)
     _draw_box(front, np.asarray(estimate.box_xyxy) * factor)
 
-    size = height, height
-    return np.concatenate([front, _side_panel(estimate, body, size, thickness)], axis=1)
+    panel = _side_panel(estimate, body, sure, (height, height), thickness)
+    return np.concatenate([front, panel], axis=1)
 
 
 def people_picture(image_HW3: Image, people: Sequence[tuple[BodyEstimate, PlacedBody]]) -> Image:
@@ -90,7 +92,11 @@ def people_picture(image_HW3: Image, people: Sequence[tuple[BodyEstimate, Placed
 
 
 def _side_panel(
-    estimate: BodyEstimate, body: PlacedBody, size: tuple[int, int], thickness: int
+    estimate: BodyEstimate,
+    body: PlacedBody,
+    sure_J: npt.NDArray[np.float64],
+    size: tuple[int, int],
+    thickness: int,
 ) -> Image:
     width, height = size
     panel: Image = np.full((height, width, 3), _PAPER, np.uint8)
@@ -101,7 +107,8 @@ def _side_panel(
     camera = _framing(np.concatenate([joints, skin]) + shift, size)
     mesh = second_view(body.vertices_V3_mm + shift, body.faces_F3, camera, size, pivot + shift)
     panel = overlay(panel, mesh)
-    draw_skeleton(panel, _project(joints + shift, camera), thickness=thickness)
+    seen = _project(joints + shift, camera)
+    draw_skeleton(panel, seen, confidence=sure_J, thickness=thickness)
     # Legible in a contact sheet, too, where the picture is half as large.
     scale = max(0.4, height / 700)
     cv2.putText(

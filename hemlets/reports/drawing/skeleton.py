@@ -17,11 +17,23 @@ from hemlets.reports.drawing.bones import BONES, SHIFT, draw_bones, fixed_point
 Image = npt.NDArray[np.uint8]
 
 _FAINTEST: Final = 0.25
+UNSEEN: Final = 0.2
+"""Confidence below which a joint is a guess: it is drawn thin."""
 
 
 def line_width(size: tuple[int, int]) -> int:
     """Return a legible thickness of bones for an image's size, pixels."""
     return max(2, round(max(size) / 350))
+
+
+def seen_in(
+    size: tuple[int, int],
+    joints_px: npt.NDArray[np.floating[Any]],
+    confidence: npt.NDArray[np.floating[Any]],
+) -> npt.NDArray[np.float64]:
+    """Return the confidence (18,) with 0 for joints (18, 2) outside of an image (width, height)."""
+    outside = ((joints_px < 0) | (joints_px > size)).any(-1)
+    return np.where(outside, 0.0, np.asarray(confidence, np.float64))
 
 
 def draw_skeleton(
@@ -36,7 +48,8 @@ def draw_skeleton(
     Args:
         image_HW3: RGB.
         joints_px: (18, 2), pixel centres at +0.5; non-finite joints and their bones are left out.
-        confidence: (18,) in 0–1, the opacity of joints and bones above a minimum; non-finite is 1.
+        confidence: (18,) in 0–1, the opacity of joints and bones above a minimum, which are half as
+            thick below `UNSEEN`; non-finite is 1.
         thickness: Thickness of a bone, pixels; by default from the image's size.
     """
     known = np.isfinite(joints_px).all(-1)
@@ -45,10 +58,12 @@ def draw_skeleton(
     if confidence is None:
         draw_bones(image_HW3, points, known, thickness=width)
         return
-    opacity = _opacity(image_HW3.shape[:2], points, known, _strengths(confidence), width)
+    sure = np.clip(np.where(np.isfinite(confidence), confidence, 1.0), 0.0, 1.0)
+    strengths = _FAINTEST + (1.0 - _FAINTEST) * sure
+    opacity = _opacity(image_HW3.shape[:2], points, known, strengths, width)
     left, top, wide, high = cv2.boundingRect(opacity)
     before = image_HW3.copy()
-    draw_bones(image_HW3, points, known, thickness=width)
+    draw_bones(image_HW3, points, known, thickness=width, unseen=sure < UNSEEN)
     here = slice(top, top + high), slice(left, left + wide)
     if not wide:
         return
@@ -56,12 +71,6 @@ def draw_skeleton(
     shown = cv2.multiply(image_HW3[here], weight, scale=1 / 255)
     background = cv2.multiply(before[here], cv2.bitwise_not(weight), scale=1 / 255)
     image_HW3[here] = cv2.add(shown, background)
-
-
-def _strengths(confidence: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
-    given = np.asarray(confidence, np.float64)
-    usable = np.clip(np.where(np.isfinite(given), given, 1.0), 0.0, 1.0)
-    return np.asarray(_FAINTEST + (1.0 - _FAINTEST) * usable, np.float64)
 
 
 def _opacity(

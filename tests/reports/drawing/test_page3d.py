@@ -35,6 +35,16 @@ def test_the_page_holds_every_persons_mesh_and_joints(shown):
         np.testing.assert_allclose(entry["joints_mm"], joints, atol=0.1)
 
 
+def test_the_page_marks_joints_that_are_unsure_or_outside_of_the_photo(shown):
+    estimate, placed = shown[0]
+    joints, confidence = np.full((18, 2), 50.0), np.full(18, 0.9)
+    joints[3], confidence[7] = (50.0, 300.0), 0.1
+    doubted = dataclasses.replace(estimate, joints2d_px=joints, confidence=confidence)
+    photo = np.zeros((256, 256, 3), np.uint8)
+    content = content_of(prediction_page([(doubted, placed)], title="cut", image_HW3=photo))
+    assert np.flatnonzero(content["people"][0]["unseen"]).tolist() == [3, 7]
+
+
 def test_the_page_asks_nothing_of_any_network(shown, people):
     page = prediction_page(shown, title="photo", image_HW3=people[0].image)
     assert "default-src 'none'" in page

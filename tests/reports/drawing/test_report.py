@@ -26,6 +26,23 @@ def test_the_picture_shows_the_photo_enlarged_and_the_side_view_beside_it(
     assert (picture[:, 512:] != picture[-1, -1]).any()
 
 
+def test_limbs_outside_of_the_photo_are_faint_from_the_side(
+    people: list[RenderedPerson], body: BodyModel, truth_of: TruthOf
+) -> None:
+    truth = truth_of(people[0])
+    placed = place_body(body, truth.theta, truth.betas, truth.root_mm)
+    inside = np.clip(truth.joints2d_px, 0, 200)
+    sides = [
+        prediction_picture(
+            people[0].image, replace(truth, joints2d_px=np.asarray(joints, np.float32)), placed
+        )[:, 512:].astype(int)
+        for joints in (inside, inside + 1000)
+    ]
+    # Bones are saturated colours; the body and the paper are not.
+    vivid = [int((np.ptp(side, axis=-1) > 150).sum()) for side in sides]
+    assert vivid[1] < 0.2 * vivid[0]
+
+
 def test_of_a_square_photo_the_picture_is_twice_as_wide_as_high(
     people: list[RenderedPerson], body: BodyModel, truth_of: TruthOf
 ) -> None:

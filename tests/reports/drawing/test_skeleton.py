@@ -5,6 +5,7 @@ from hemlets.core.skeleton import Joint
 from hemlets.data.synthetic import RenderedPerson
 from hemlets.reports.drawing import draw_skeleton
 from hemlets.reports.drawing.bones import LEFT, RIGHT
+from hemlets.reports.drawing.skeleton import UNSEEN, seen_in
 
 GREY = 128
 
@@ -65,6 +66,24 @@ def test_a_surer_joint_is_clearer() -> None:
     x, y = joints[Joint.LEFT_WRIST].astype(int)
     difference = [np.abs(image[y, x].astype(float) - GREY).sum() for image in (sure, unsure)]
     assert 0 < difference[1] < 0.5 * difference[0]
+
+
+def test_a_bone_to_a_guessed_joint_is_thinner() -> None:
+    joints = np.full((18, 2), np.nan)
+    joints[Joint.LEFT_ELBOW], joints[Joint.LEFT_WRIST] = (50, 100), (150, 100)
+    widths = []
+    for sure in (UNSEEN + 0.01, UNSEEN - 0.01):
+        image, confidence = canvas(), np.ones(18)
+        confidence[Joint.LEFT_WRIST] = sure
+        draw_skeleton(image, joints, confidence=confidence, thickness=12)
+        widths.append(int((image[:, 100] != GREY).any(-1).sum()))
+    assert widths[1] < 0.75 * widths[0]
+
+
+def test_a_joint_outside_of_the_image_is_not_seen_and_one_of_unknown_place_may_be() -> None:
+    joints = np.full((18, 2), 50.0)
+    joints[0], joints[1], joints[2] = (-1, 50), (50, 81), (np.nan, np.nan)
+    assert seen_in((100, 80), joints, np.full(18, 0.7)).tolist() == [0, 0, *[0.7] * 16]
 
 
 def test_full_confidence_draws_what_no_confidence_draws() -> None:
