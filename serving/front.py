@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import os
 import secrets
 import signal
@@ -25,6 +26,7 @@ from typing import Final
 
 import aiohttp
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from hemlets.core.errors import HemletsError, InputError, ServingError
 from hemlets.core.files import read_json
@@ -48,6 +50,17 @@ _UNZIP: Final = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 _RETRY: Final = {"Retry-After": "1"}
 
 Fields = dict[str, bytes]
+
+_log = logging.getLogger(__name__)
+
+
+def _is_own_failure(record: logging.LogRecord) -> bool:
+    """Whether no client caused it, whose malformed or cut requests could fill a log."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or not issubclass(kind, (HttpProcessingError, ConnectionError))
+
+
+_log.addFilter(_is_own_failure)
 
 
 class RefusedError(ServingError):
@@ -89,6 +102,7 @@ class Front:
         return web.AppRunner(
             self._application(),
             access_log=None,
+            logger=_log,
             keepalive_timeout=_IDLE_S,
             shutdown_timeout=shutdown_timeout_s,
             # aiohttp resets the connection at a body that it can't decompress: see _whole_body.
@@ -267,7 +281,7 @@ async def read_fields(request: web.Request, limit: int) -> Fields:
 
 async def _whole_body(request: web.Request, limit: int) -> bytes:
     """Read the body and decompress it as its ``Content-Encoding`` says."""
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    encoding = request.headers.get("Content-Encoding", "").strip().lower() or "identity"
     if encoding not in {"identity", *_UNZIP}:
         raise RefusedError(
             415,

@@ -247,7 +247,13 @@ def raw_deflate(data: bytes) -> bytes:
     return packer.compress(data) + packer.flush()
 
 
-COMPRESS = {"gzip": gzip.compress, "deflate": zlib.compress, "Deflate": raw_deflate}
+COMPRESS = {
+    "": bytes,
+    "identity": bytes,
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "Deflate": raw_deflate,
+}
 
 
 @pytest.mark.parametrize("encoding", COMPRESS)
@@ -398,6 +404,21 @@ def test_a_body_that_does_not_come_ends_and_gives_its_place_back(hasty_front: Ru
         assert b"did not arrive" in answer
         connection.close()
     assert front.post(files={"image": PHOTO}).status_code == 200
+
+
+def test_requests_that_are_no_http_or_are_cut_leave_no_traceback_in_the_log(
+    front: RunningFront, caplog: pytest.LogCaptureFixture
+):
+    head = f"POST {PLACE} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+    head += "Content-Type: image/png\r\n"
+    for rest in ("X: " + "a" * 9000, "Transfer-Encoding: chunked\r\n\r\nzz", "Content-Length: -5"):
+        with socket.create_connection(("127.0.0.1", front.port), timeout=60) as connection:
+            connection.sendall(f"{head}{rest}\r\n\r\n".encode())
+            assert b" 400 " in connection.recv(4000)
+    with socket.create_connection(("127.0.0.1", front.port), timeout=60) as connection:
+        connection.sendall(f"{head}Content-Length: 9\r\n\r\ncut".encode())
+    assert front.post(files={"image": PHOTO}).status_code == 200
+    assert not caplog.records
 
 
 def test_an_answer_is_json_even_where_the_path_is_wrong(front: RunningFront):
