@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import typer
 from typer.core import TyperGroup
 
-from hemlets.cli.options import ModelOption
+from hemlets.cli.options import JsonOption, ModelOption
 from hemlets.core.errors import ConfigError, ValidationFailed
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def report(
             metavar="FILE", help="Gets the measured rates as TOML, for simulated annotators."
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Measure the labels: errors and skips by tilt, part and annotator, times, agreement."""
     from hemlets.annotation.labelled import read_labelled

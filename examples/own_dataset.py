@@ -23,16 +23,14 @@ from hemlets.data.readers import (
     SourceRows,
     Supervision,
 )
-from hemlets.data.readers.quarantine import Quarantine, or_refuse
+from hemlets.data.readers.quarantine import Quarantine
 from hemlets.data.versions.ingest import ingest
 from hemlets.data.versions.ingest_config import IngestConfig
 
 
-def read(
-    root: Path, options: ReadOptions, quarantine: Quarantine | None = None
-) -> Iterator[SourceRows]:
+def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[SourceRows]:
     """Read the people, one at a time. Damaged rows are reported and left out."""
-    report = or_refuse(quarantine).report
+    report = quarantine.report
     with (root / "people.csv").open(newline="", encoding="utf-8") as file:
         for row, line in enumerate(csv.DictReader(file)):
             if line["split"] not in options.splits:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from flows.registry.rules import Judge, PromotionRules
 from flows.settings import BenchmarkConfig, CanaryConfig, DriftSettings, StepTimeouts
 from flows.sources import Source
-from hemlets.core.config import Config, read_toml
+from hemlets.core.config import Config, read_toml, set_overrides
 from hemlets.core.errors import ConfigError
 from hemlets.data.synthetic.config import OpenDataConfig
 from hemlets.data.synthetic.stream import StreamSettings
@@ -170,33 +170,6 @@ def load_profile(name_or_path: str, overrides: tuple[str, ...] = ()) -> Profile:
                 where="--profile",
                 expected=f"one of {', '.join(profile_names())}, or the path of a .toml file",
             )
-    values = read_toml(path)
-    values.setdefault("name", path.stem)
-    for override in overrides:
-        _override(values, override)
+    values = set_overrides({"name": path.stem} | read_toml(path), overrides)
     given = "".join(f" --set {override}" for override in overrides)
     return Profile.from_mapping(values, where=f"{path}{given}")
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    import tomllib
-
-    key, equals, text = override.partition("=")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    *sections, last = key.strip().split(".")
-    if not equals or not last:
-        raise ConfigError(
-            f"{override!r} is no override",
-            where="--set",
-            expected="section.key=value, e.g. train_pose.steps=200",
-        )
-    target = values
-    for section in sections:
-        inner = target.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(f"{section!r} in {override!r} is no section")
-        target = inner
-    target[last] = value

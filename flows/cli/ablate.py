@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +53,7 @@ def ablate(
     """
     from flows.ablation.arms import ARMS
     from flows.ablation.study import Study
+    from hemlets.core.config import set_overrides
     from hemlets.core.errors import ConfigError
     from hemlets.core.workspace import Workspace
 
@@ -62,37 +62,15 @@ def ablate(
         raise ConfigError(
             f"there is no arm {', '.join(unknown)}", expected=f"some of {', '.join(ARMS)}"
         )
-    study = Study.from_mapping(_settings(samples, overrides or []), where="--set")
+    budget = {} if samples is None else {"samples": samples}
+    study = Study.from_mapping(set_overrides(budget, overrides or ()), where="--set")
     if labels is not None:
         study = study.model_copy(update={"annotators": labels.resolve()})
-    if home is not None:
-        os.environ["HEMLETS_HOME"] = str(home.resolve())
-    workspace = Workspace.from_env()
+    workspace = Workspace.exported(home)
     from flows.services.prefect_session import prefect_session
 
     with prefect_session(workspace):
         _run(study, arms or list(ARMS), seeds, data, photos, results, most, workspace)
-
-
-def _settings(samples: int | None, overrides: list[str]) -> dict[str, object]:
-    import tomllib
-
-    from hemlets.core.errors import ConfigError
-
-    lines = [] if samples is None else [f"samples = {samples}"]
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise ConfigError(f"{override!r} sets nothing", where="--set", expected="key=value")
-        try:
-            tomllib.loads(f"x = {value}")
-        except tomllib.TOMLDecodeError:
-            value = f'"{value}"'
-        lines.append(f"{key.strip()} = {value}")
-    try:
-        return tomllib.loads("\n".join(lines))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"the settings can't be read: {error}", where="--set") from None
 
 
 def _run(

@@ -31,15 +31,11 @@ def clean(
     What the champion, its predecessor and the newest runs need stays, and so do MLflow's runs,
     reports and ingested datasets. Nothing is removed while a retraining runs.
     """
-    import os
-
     from flows.storage.retention import clean as carry_out
     from flows.storage.retention import plan
     from hemlets.core.workspace import Workspace
 
-    if home is not None:
-        os.environ["HEMLETS_HOME"] = str(home.resolve())
-    workspace = Workspace.from_env()
+    workspace = Workspace.exported(home)
     if not workspace.home.exists():
         typer.echo(f"there is nothing at {workspace.home}")
         return

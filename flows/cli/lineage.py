@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hemlets.cli.options import HomeOption
+from hemlets.cli.options import HomeOption, JsonOption
 
 
 def lineage(
@@ -16,7 +16,7 @@ def lineage(
             help="A version's number, the model_version of an answer, champion, or a sample's id."
         ),
     ],
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
     """Show what a model was made from, or which models learnt from a sample."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,9 +42,7 @@ def retrain(
     from hemlets.core.files import lock
     from hemlets.core.workspace import Workspace
 
-    if home is not None:
-        os.environ["HEMLETS_HOME"] = str(home.resolve())
-    workspace = Workspace.from_env()
+    workspace = Workspace.exported(home)
     counted: int | Literal["date"] = (
         "date" if number == "date" else run_number(number, datetime.now(UTC))
     )
@@ -112,9 +109,7 @@ def rollback(
     from flows.registry import rollback as back
     from hemlets.core.workspace import Workspace
 
-    if home is not None:
-        os.environ["HEMLETS_HOME"] = str(home.resolve())
-    done = back.rollback(Workspace.from_env(), version, because=because)
+    done = back.rollback(Workspace.exported(home), version, because=because)
     if done.withdrawn is None:
         typer.echo(f"version {done.champion} is the champion, and is what is served")
         return
@@ -131,6 +126,4 @@ def ui(
     from flows.services.servers import run_ui
     from hemlets.core.workspace import Workspace
 
-    if home is not None:
-        os.environ["HEMLETS_HOME"] = str(home.resolve())
-    run_ui(Workspace.from_env(), mlflow_port, prefect_port)
+    run_ui(Workspace.exported(home), mlflow_port, prefect_port)

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hemlets.cli.options import HomeOption
+from hemlets.cli.options import HomeOption, JsonOption
 from hemlets.cli.terminal import ProgressBars, console, print_json
 from hemlets.core.errors import ConfigError, DataError, ValidationFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hemlets.core.workspace import Workspace
     from hemlets.data.locations import DataSettings
     from hemlets.data.readers.contract import ReadOptions
     from hemlets.data.synthetic.motions import Motions
     from hemlets.data.table import Annotations
     from hemlets.data.versions.ingest import IngestResult
-    from hemlets.data.versions.ingest_config import IngestConfig
 
 data = typer.Typer(
     help="Datasets and data versions.",
@@ -32,7 +33,13 @@ data = typer.Typer(
     rich_markup_mode=None,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", help="Gets the data version; by default one of the workspace."),
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Processes; all cores when omitted.")
+]
 
 _IDS_SHOWN = 120
 
@@ -44,7 +51,7 @@ def list_datasets(
         typer.Option("--root", help="Folder that holds datasets, each in a folder of its name."),
     ] = None,
     home: HomeOption = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Show every dataset, what it needs and whether it is found.
 
@@ -106,10 +113,7 @@ def ingest_dataset(
             "--from", metavar="FOLDER|s3://…", help="Place of the dataset; looked for when omitted."
         ),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Gets the data version; by default one of the workspace."),
-    ] = None,
+    out: OutOption = None,
     split: Annotated[
         list[str] | None, typer.Option("--split", help="Only this split; may be repeated.")
     ] = None,
@@ -124,9 +128,7 @@ def ingest_dataset(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="E.g. crop_px=320, cut.gate=0.1."),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes; all cores when omitted.")
-    ] = None,
+    workers: WorkersOption = None,
     endpoint: Annotated[
         str | None, typer.Option("--endpoint", help="URL of an S3 server other than Amazon's.")
     ] = None,
@@ -142,12 +144,15 @@ def ingest_dataset(
     """
     import os
 
+    from hemlets.core.config import set_overrides
     from hemlets.data.locations import locate
     from hemlets.data.readers.catalogue import find
     from hemlets.data.versions.ingest import ingest
+    from hemlets.data.versions.ingest_config import IngestConfig
 
     dataset = find(name)
-    config, options = _ingest_config(overrides), _read_options(split, every, setting)
+    config = IngestConfig.from_mapping(set_overrides({}, overrides or ()), where="--set")
+    options = _read_options(split, every, setting)
     workspace = _workspace(home)
     if source is None:
         place = locate(dataset, _settings(home, None))
@@ -190,18 +195,15 @@ def render(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="E.g. samples.train=4096, seed=1."),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Gets the data version; by default one of the workspace."),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes; all cores when omitted.")
-    ] = None,
+    out: OutOption = None,
+    workers: WorkersOption = None,
     home: HomeOption = None,
 ) -> None:
     """Render people: a fixed benchmark, or with a folder of motions."""
     import os
+    from functools import partial
 
+    from hemlets.core.config import set_overrides
     from hemlets.data.synthetic.benchmark_set import benchmark_names, build_benchmark
     from hemlets.data.synthetic.config import OpenDataConfig
     from hemlets.data.synthetic.dataset import build_open_data
@@ -219,25 +221,12 @@ def render(
         )
     target = out or _workspace(home).home / "ingested" / name
     processes = workers or os.cpu_count() or 1
-    if motions is None:
-        with ProgressBars() as bars:
-            build_benchmark(
-                name,
-                target,
-                workers=processes,
-                progress=lambda done, total: bars("images", done, total),
-            )
-    else:
-        config = OpenDataConfig.from_mapping(_overrides(overrides), where="--set")
-        clips = _motions(name, motions)
-        with ProgressBars() as bars:
-            build_open_data(
-                config,
-                target,
-                motions=clips,
-                workers=processes,
-                progress=lambda done, total: bars("images", done, total),
-            )
+    build: Callable[..., object] = partial(build_benchmark, name)
+    if motions is not None:
+        config = OpenDataConfig.from_mapping(set_overrides({}, overrides or ()), where="--set")
+        build = partial(build_open_data, config, motions=_motions(name, motions))
+    with ProgressBars() as bars:
+        build(target, workers=processes, progress=partial(bars, "images"))
     typer.echo(f"wrote {target}")
 
 
@@ -360,7 +349,7 @@ def show(
 def diff(
     before: Annotated[str, typer.Argument(help="Folder or name of a data version.")],
     after: Annotated[str, typer.Argument(help="Folder or name of another.")],
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Show the differences between two versions.
 
@@ -424,7 +413,7 @@ def validate(
             help="YAML file that adds, changes or switches off expectations, or notifies.",
         ),
     ] = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Check a data version before anything is trained on it.
 
@@ -675,35 +664,6 @@ def _remove_version(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _ingest_config(overrides: list[str] | None) -> IngestConfig:
-    from hemlets.data.versions.ingest_config import IngestConfig
-
-    return IngestConfig.from_mapping(_overrides(overrides), where="--set")
-
-
-def _overrides(texts: list[str] | None) -> dict[str, Any]:
-    """Parse nested settings ``section.key=value``; values are TOML or text."""
-    import tomllib
-
-    values: dict[str, Any] = {}
-    for override in texts or []:
-        key, text = _pair(override, "--set")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text
-        *sections, last = key.split(".")
-        inner = values
-        for section in sections:
-            inner = inner.setdefault(section, {})
-            if not isinstance(inner, dict):
-                raise ConfigError(
-                    f"{section!r} is given as a value and as a section", where=f"--set {override}"
-                )
-        inner[last] = value
-    return values
-
-
 def _read_options(
     splits: list[str] | None, every: int | None, settings: list[str] | None
 ) -> ReadOptions:
@@ -716,9 +676,8 @@ def _read_options(
                 f"there is no split {split!r}", where="--split", expected=", ".join(SPLITS)
             )
     pairs = dict(_pair(text, "--setting") for text in settings or [])
-    if splits:
-        return ReadOptions(splits=frozenset(splits), frame_step=every, settings=pairs)
-    return ReadOptions(frame_step=every, settings=pairs)
+    wanted = frozenset(splits) if splits else ReadOptions().splits
+    return ReadOptions(splits=wanted, frame_step=every, settings=pairs)
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:

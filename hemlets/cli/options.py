@@ -58,6 +58,7 @@ FollowOption = Annotated[
         "the model was made when omitted.",
     ),
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No summary.")]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self, get_args, get_origin
 
@@ -58,6 +58,35 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError("the configuration file does not exist", where=path) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"the file is not TOML: {error}", where=path) from None
+
+
+def set_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Set ``section.key=value`` of the option ``--set`` in nested settings, and return them.
+
+    A value is TOML; what is not TOML is text.
+
+    Raises:
+        ConfigError: An override has another form, or names a value as a section.
+    """
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        *sections, last = key.strip().split(".")
+        if not equals or not last:
+            raise ConfigError(
+                f"{override!r} is no override",
+                where="--set",
+                expected="section.key=value, e.g. train_pose.steps=200",
+            )
+        target = values
+        for section in sections:
+            target = target.setdefault(section, {})
+            if not isinstance(target, dict):
+                raise ConfigError(f"{section!r} in {override!r} is no section", where="--set")
+        try:
+            target[last] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            target[last] = text.strip()
+    return values
 
 
 def _json(values: Mapping[str, Any]) -> str:

@@ -37,6 +37,13 @@ class Workspace:
         """Workspace of a folder; `from_env` without one."""
         return cls(home=Path(home).resolve()) if home else cls.from_env()
 
+    @classmethod
+    def exported(cls, home: Path | None) -> Workspace:
+        """As `at`; a given folder becomes ``HEMLETS_HOME``, which started processes read."""
+        if home is not None:
+            os.environ["HEMLETS_HOME"] = str(home.resolve())
+        return cls.from_env()
+
     @property
     def data(self) -> Path:
         """The DVC repository with the current data version."""

@@ -15,7 +15,6 @@ import numpy as np
 from hemlets.assets.clips import SPLITS, MotionClip, Split
 from hemlets.core.arrays import Array
 from hemlets.core.errors import ConfigError, DataError
-from hemlets.data.readers.assemble import no_settings
 from hemlets.data.readers.contract import (
     Dataset,
     LayoutEntry,
@@ -156,16 +155,13 @@ def read_clips(
             yield clip
 
 
-def read(
-    root: Path, options: ReadOptions, quarantine: Quarantine | None = None
-) -> Iterator[SourceRows]:
+def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[SourceRows]:
     """Refuse: motions have no images to make rows of.
 
     Raises:
         ConfigError: Always.
     """
-    del quarantine
-    no_settings(options)
+    del options, quarantine
     raise ConfigError(
         "AMASS holds motions without images, so there are no rows to ingest",
         where=root,

@@ -28,6 +28,9 @@ BODY_MM: Final = (100.0, 1000.0)
 In metres the values are 0.3, in centimetres 30, in tenths of millimetres 3000.
 """
 
+AGREE: Final = 0.02
+"""Reprojection limit of datasets whose 2D joints are the projected 3D ones."""
+
 MOST_TURN_RAD: Final = 4 * np.pi
 """Largest plausible rotation of a joint: fits may exceed one turn, degrees far exceed two."""
 
@@ -102,21 +105,6 @@ class Sequence3D:
         return np.zeros(5) if self.distortion_5 is None else self.distortion_5
 
 
-def no_settings(options: ReadOptions, known: Sequence[str] = ()) -> None:
-    """Refuse unknown settings.
-
-    Raises:
-        ConfigError: Names the unknown setting and the known ones.
-    """
-    for name in options.settings:
-        if name not in known:
-            raise ConfigError(
-                f"this dataset has no setting {name!r}",
-                where=name,
-                expected=", ".join(known) or "no settings",
-            )
-
-
 def stepped(frames: int, options: ReadOptions, protocol_step: int = 1) -> Int64:
     """Return the frames of a sequence to read: every n-th, from the first.
 
@@ -141,8 +129,8 @@ def reprojection_px(sequence: Sequence3D) -> Array:
     return np.where(known, distance, np.nan)
 
 
-def assemble(sequence: Sequence3D, quarantine: Quarantine) -> SourceRows | None:
-    """Return the plausible rows of a sequence; None where none is left.
+def assemble(sequence: Sequence3D, quarantine: Quarantine) -> list[SourceRows]:
+    """Return the plausible rows of a sequence as one batch; empty where none is left.
 
     Raises:
         DataError: Arrays differ in length, or the quarantine refuses an implausible row.
@@ -152,9 +140,7 @@ def assemble(sequence: Sequence3D, quarantine: Quarantine) -> SourceRows | None:
     if box_F4 is None:
         box_F4 = from_joints(sequence.joints2d_FJ2_px, sequence.valid2d_FJ)
     keep_F = _sound(sequence, box_F4, quarantine)
-    if not keep_F.any():
-        return None
-    return _rows(sequence, box_F4, np.flatnonzero(keep_F))
+    return [_rows(sequence, box_F4, np.flatnonzero(keep_F))] if keep_F.any() else []
 
 
 def _valid3d(sequence: Sequence3D) -> Array:

@@ -14,6 +14,8 @@ from hemlets.core.intrinsics import intrinsics_fault
 CENTRE_TO_CORNER: Final = 0.5
 """Offset of pixel coordinates whose origin is the centre of the top-left pixel."""
 
+MM_PER_M: Final = 1000.0
+
 _NO_DISTORTION: Final = np.zeros(5)
 
 

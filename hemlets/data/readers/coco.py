@@ -23,7 +23,6 @@ import numpy as np
 from hemlets.core.arrays import Array, Bool
 from hemlets.core.errors import DataError
 from hemlets.core.files import read_json
-from hemlets.data.readers.assemble import no_settings
 from hemlets.data.readers.coco_names import person_categories
 from hemlets.data.readers.contract import (
     ANY_IMAGE,
@@ -35,7 +34,7 @@ from hemlets.data.readers.contract import (
 )
 from hemlets.data.readers.image_names import ImageFinder
 from hemlets.data.readers.joint_map import JointMap
-from hemlets.data.readers.quarantine import Quarantine, or_refuse
+from hemlets.data.readers.quarantine import Quarantine
 from hemlets.data.readers.split_names import named_splits
 from hemlets.data.readers.stills import CHUNK, Stills, image_fault, numbers, still_rows
 
@@ -78,15 +77,11 @@ _BEYOND: Final = 1.05
 """Largest overrun of a box over the image's side; rounding exceeds the edge by less."""
 
 
-def read(
-    root: Path, options: ReadOptions, quarantine: Quarantine | None = None
-) -> Iterator[SourceRows]:
-    """Yield the rows of COCO, file by file. COCO has no settings."""
-    no_settings(options)
-    collector = or_refuse(quarantine)
+def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[SourceRows]:
+    """Yield the rows of COCO, file by file."""
     known = _Known(root)
     files = _annotation_files(root)
-    splits = {path: _split_of(path, root, collector) for path in files}
+    splits = {path: _split_of(path, root, quarantine) for path in files}
     has_test = "test" in splits.values()
     for path, named in splits.items():
         if named is None:
@@ -94,10 +89,10 @@ def read(
         # COCO scores on val, whose annotations are public.
         split = "test" if named == "validation" and not has_test else named
         if split not in options.splits:
-            collector.skip_split("file", split)
+            quarantine.skip_split("file", split)
             continue
-        with collector.guard(path.relative_to(root).as_posix()):
-            yield from _file_rows(path, root, split, collector, known)
+        with quarantine.guard(path.relative_to(root).as_posix()):
+            yield from _file_rows(path, root, split, quarantine, known)
 
 
 def _annotation_files(root: Path) -> list[Path]:
@@ -191,9 +186,7 @@ def _file_rows(
             if alike:
                 stills = part.stills(alike, joint_map)
                 present = frozenset(part.present)
-                rows = still_rows(stills, quarantine, present=present, taken=known.samples)
-                if rows is not None:
-                    yield rows
+                yield from still_rows(stills, quarantine, present=present, taken=known.samples)
 
 
 def _images_by_id(

@@ -16,8 +16,8 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from hemlets.core.errors import DataError
-from hemlets.data.readers.quarantine import Quarantine
+from hemlets.core.errors import ConfigError, DataError
+from hemlets.data.readers.quarantine import Quarantine, or_refuse
 from hemlets.data.table import FIELDS
 
 ANY_IMAGE: Final = "|".join(
@@ -25,9 +25,11 @@ ANY_IMAGE: Final = "|".join(
 )
 """Layout pattern of an image in any folder and of any form that is read."""
 
-_INGEST_FILLS = frozenset(
+INGEST_FILLS: Final = frozenset(
     ("shard", "shard_row", "image_hash", "stored_from_source", "source_image", "truncated")
 )
+"""Fields that ingest computes for the images that it stores."""
+
 _REQUIRED = ("sample_id", "split", "clip", "frame", "box_xyxy", "joints2d_px", "valid2d")
 
 
@@ -113,7 +115,7 @@ class SourceRows:
         """
         rows = len(self.images)
         file = f"rows of {self.images[0]}" if self.images else "no rows"
-        shapes = {f.name: f.shape for f in FIELDS if f.name not in _INGEST_FILLS}
+        shapes = {f.name: f.shape for f in FIELDS if f.name not in INGEST_FILLS}
         for name in _REQUIRED:
             if name not in self.columns:
                 raise DataError("a reader left out a required column", where=f"{file}: {name}")
@@ -138,19 +140,18 @@ class Reader(Protocol):
     """Reads the rows of a dataset in batches."""
 
     def __call__(
-        self, root: Path, options: ReadOptions, quarantine: Quarantine | None = None
+        self, root: Path, options: ReadOptions, quarantine: Quarantine
     ) -> Iterator[SourceRows]:
         """Yield the rows of a dataset.
 
         Args:
             root: The dataset's folder.
             options: Options that all readers share.
-            quarantine: Gets damaged rows, so that reading continues. Without one the first damage
-                is an error.
+            quarantine: Gets damaged rows, so that reading continues.
 
         Raises:
-            ConfigError: A setting is unknown to the reader.
-            DataError: Nothing can be read, or something is damaged and there is no quarantine.
+            ConfigError: A setting has a wrong value.
+            DataError: Nothing can be read, or the quarantine refuses damage.
         """
         ...
 
@@ -171,6 +172,7 @@ class Dataset:
         conventions: Frame, units and pixel convention of the files, and how they are converted.
         faults: Known faults of the data, and how the reader handles them.
         reader: ``module:function`` of the `Reader`, imported when called.
+        settings: Names of the reader's settings.
     """
 
     name: str
@@ -184,6 +186,7 @@ class Dataset:
     conventions: str
     faults: tuple[str, ...] = ()
     reader: str
+    settings: tuple[str, ...] = ()
 
     def read(
         self,
@@ -191,11 +194,25 @@ class Dataset:
         options: ReadOptions | None = None,
         quarantine: Quarantine | None = None,
     ) -> Iterator[SourceRows]:
-        """Check the layout, then yield the rows; see `Reader` for arguments and errors."""
+        """Check layout and settings, then yield the rows; see `Reader` for arguments and errors.
+
+        Without a quarantine the first damage is an error.
+
+        Raises:
+            ConfigError: A setting is unknown to the reader.
+        """
         require_layout(self, root)
+        options = options or ReadOptions()
+        for name in options.settings:
+            if name not in self.settings:
+                raise ConfigError(
+                    f"this dataset has no setting {name!r}",
+                    where=name,
+                    expected=", ".join(self.settings) or "no settings",
+                )
         module, function = self.reader.split(":")
         reader: Reader = getattr(import_module(module), function)
-        yield from reader(root, options or ReadOptions(), quarantine)
+        yield from reader(root, options, or_refuse(quarantine))
 
 
 def missing_entries(dataset: Dataset, root: Path) -> list[LayoutEntry]:

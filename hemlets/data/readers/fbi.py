@@ -40,7 +40,6 @@ from hemlets.core.arrays import Bool
 from hemlets.core.errors import DataError
 from hemlets.core.files import atomic_path, read_json, write_json
 from hemlets.core.skeleton import N_PARTS, PARTS
-from hemlets.data.readers.assemble import no_settings
 from hemlets.data.readers.contract import Dataset, LayoutEntry, ReadOptions, SourceRows, Supervision
 from hemlets.data.readers.open_rendered import version_rows
 from hemlets.data.readers.quarantine import Quarantine, or_refuse
@@ -302,17 +301,13 @@ def apply_decisions(
     return Annotations.from_columns(columns), changed
 
 
-def read(
-    root: Path, options: ReadOptions, quarantine: Quarantine | None = None
-) -> Iterator[SourceRows]:
-    """Read rows of the labelled samples, with majority relations. There are no settings."""
-    no_settings(options)
-    collector = or_refuse(quarantine)
+def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[SourceRows]:
+    """Read rows of the labelled samples, with majority relations."""
     labels: list[FbiLabel] = []
     for path in sorted([*root.glob("labels/*.csv"), *root.glob("labels/*.json")]):
-        with collector.guard(path.relative_to(root).as_posix()):
-            labels += read_labels(path, collector)
+        with quarantine.guard(path.relative_to(root).as_posix()):
+            labels += read_labels(path, quarantine)
     table = Annotations.read(root / "annotations.parquet")
-    table, changed = apply_decisions(table, decide(labels), collector, replace_3d=True)
+    table, changed = apply_decisions(table, decide(labels), quarantine, replace_3d=True)
     labelled = table.take(changed & table.relations_valid.any(1))
-    yield from version_rows(labelled, options, collector, root)
+    yield from version_rows(labelled, options, quarantine, root)

@@ -9,32 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
-from hemlets.data.readers.assemble import no_settings
 from hemlets.data.readers.contract import Dataset, LayoutEntry, ReadOptions, SourceRows, Supervision
-from hemlets.data.readers.quarantine import Quarantine, or_refuse
-
-_SETTINGS: Final = ("drifting",)
+from hemlets.data.readers.quarantine import Quarantine
 
 
-def read(
-    root: Path, options: ReadOptions, quarantine: Quarantine | None = None
-) -> Iterator[SourceRows]:
+def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[SourceRows]:
     """Yield the rows of Human3.6M, one batch per sequence and camera.
 
     Settings: ``drifting`` is ``keep`` (as in the published protocols) or ``exclude``.
     """
     from hemlets.data.readers import human36m_json, human36m_official, spin_npz
 
-    no_settings(options, _SETTINGS)
-    collector = or_refuse(quarantine)
     if human36m_official.found(root):
-        yield from human36m_official.read(root, options, collector)
+        yield from human36m_official.read(root, options, quarantine)
     elif human36m_json.found(root):
-        yield from human36m_json.read(root, options, collector)
+        yield from human36m_json.read(root, options, quarantine)
     else:
-        yield from spin_npz.read_human36m(root, options, collector)
+        yield from spin_npz.read_human36m(root, options, quarantine)
 
 
 DATASET = Dataset(
@@ -90,4 +82,5 @@ DATASET = Dataset(
         "picture are found at ingest",
     ),
     reader="hemlets.data.readers.human36m:read",
+    settings=("drifting",),
 )

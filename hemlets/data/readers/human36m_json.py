@@ -69,7 +69,6 @@ def _read_subject(
         if corrupt or (drifts and options.settings.get("drifting") == "exclude"):
             quarantine.skip("sequence that is corrupt or drifts")
             continue
-        made = None
         with quarantine.guard(path):
             if cam not in cameras:
                 raise DataError(
@@ -77,14 +76,12 @@ def _read_subject(
                     expected=", ".join(map(str, sorted(cameras))),
                     remedy="fetch the subject's camera file again",
                 )  # fmt: skip
-            made = assemble(
+            yield from assemble(
                 _sequence(
                     root, path, subject, split, (action, take, cam), rows, cameras[cam], joints
                 ),
                 quarantine,
             )
-        if made is not None:
-            yield made
 
 
 def _cameras(path: Path) -> dict[int, Camera]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from hemlets.core.arrays import Array
 from hemlets.core.errors import DataError
-from hemlets.data.readers.assemble import Sequence3D, assemble, stepped
+from hemlets.data.readers.assemble import AGREE, Sequence3D, assemble, stepped
 from hemlets.data.readers.cameras3d import CENTRE_TO_CORNER, Camera
 from hemlets.data.readers.contract import ImageRef, ReadOptions, SourceRows
 from hemlets.data.readers.files3d import numbers, read_cdf, sequence_name
@@ -40,7 +40,6 @@ _N_SUBJECTS: Final = 11
 _N_POINTS: Final = 32
 _CORRUPT: Final = ("S11", "Directions", "54138969")
 _DRIFTING: Final = frozenset((("S9", "Greeting"), ("S9", "SittingDown 1"), ("S9", "Waiting 1")))
-_AGREE: Final = 0.02
 _TOO_LARGE: Final = 20_000_000
 
 
@@ -146,11 +145,8 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[S
     metadata = next(iter([*root.glob("metadata.xml"), *root.glob("*/metadata.xml")]), None)
     cameras = read_cameras(metadata or root / "metadata.xml")
     for path in _position_files(root):
-        rows = None
         with quarantine.guard(path):
-            rows = _read_one(root, path, cameras, options, quarantine)
-        if rows is not None:
-            yield rows
+            yield from _read_one(root, path, cameras, options, quarantine)
 
 
 def _read_one(
@@ -159,7 +155,7 @@ def _read_one(
     cameras: dict[tuple[str, str], Camera],
     options: ReadOptions,
     quarantine: Quarantine,
-) -> SourceRows | None:
+) -> list[SourceRows]:
     person = path.parents[2]
     split = split_of(person.name, where=str(path))
     action, _, name = path.stem.rpartition(".")
@@ -171,10 +167,10 @@ def _read_one(
         )  # fmt: skip
     if split not in options.splits:
         quarantine.skip_split("sequence", split)
-        return None
+        return []
     if is_left_out(person.name, action, name, options):
         quarantine.skip("sequence that is corrupt or drifts")
-        return None
+        return []
     camera = cameras[person.name, name]
     joints2d, valid2d = _positions(path, 2)
     joints3d, valid3d = _camera_frame(person, action, name, camera)
@@ -206,7 +202,7 @@ def _read_one(
             intrinsics_px=camera.intrinsics_4_px,
             distortion_5=camera.distortion_5,
             size=camera.size,
-            reprojection_limit=_AGREE,
+            reprojection_limit=AGREE,
         ),
         quarantine,
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from hemlets.core.arrays import Array
 from hemlets.core.errors import DataError
-from hemlets.data.readers.assemble import Sequence3D, assemble, no_settings, stepped
+from hemlets.data.readers.assemble import AGREE, Sequence3D, assemble, stepped
 from hemlets.data.readers.cameras3d import CENTRE_TO_CORNER, Camera
 from hemlets.data.readers.contract import (
     Dataset,
@@ -27,14 +27,13 @@ from hemlets.data.readers.contract import (
 )
 from hemlets.data.readers.files3d import numbers, read_mat, require, sequence_name
 from hemlets.data.readers.maps3d import HUMANEVA15
-from hemlets.data.readers.quarantine import Quarantine, or_refuse
+from hemlets.data.readers.quarantine import Quarantine
 
 CAMERAS: Final = ("C1", "C2", "C3")
 """The colour cameras."""
 
 _SIZE: Final = (640, 480)
 _SPLITS: Final = {"Train": "train", "Validate": "validation"}
-_AGREE: Final = 0.02
 
 # First frame of each split's part (train follows validation in every sequence), and the video
 # frame of each camera at the first frame of the motion capture, counted from 1.
@@ -112,20 +111,16 @@ def _mat_values(path: Path) -> dict[str, Array]:
     }
 
 
-def read(
-    root: Path, options: ReadOptions, quarantine: Quarantine | None = None
-) -> Iterator[SourceRows]:
-    """Yield the rows of HumanEva-I, one batch per sequence and camera. There are no settings."""
-    no_settings(options)
-    collector = or_refuse(quarantine)
+def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[SourceRows]:
+    """Yield the rows of HumanEva-I, one batch per sequence and camera."""
     cameras: dict[tuple[str, str], Camera] = {}
     for path in sorted([*root.glob("Train/S*/*.mat"), *root.glob("Validate/S*/*.mat")]):
         split = _SPLITS[path.parts[-3]]
         if split not in options.splits:
-            collector.skip_split("sequence", split)
+            quarantine.skip_split("sequence", split)
             continue
-        with collector.guard(path):
-            yield from _read_sequence(root, path, cameras, options, collector)
+        with quarantine.guard(path):
+            yield from _read_sequence(root, path, cameras, options, quarantine)
 
 
 def _read_sequence(
@@ -155,7 +150,6 @@ def _read_sequence(
     chosen = stepped(len(world), options)
     chosen = chosen[measured[chosen]]
     for index, name in enumerate(CAMERAS):
-        made = None
         with quarantine.guard(path):
             if (subject, name) not in cameras:
                 cameras[subject, name] = read_calibration(_calibration_file(root, subject, name))
@@ -164,8 +158,8 @@ def _read_sequence(
             joints3d, valid3d = HUMANEVA15.apply(camera.to_camera(world[chosen]))
             video = f"{subject}/Image_Data/{path.stem}_({name}).avi"
             first = start + _SYNC[subject][action][index] - 1
-            made = (
-                assemble(
+            if len(chosen):
+                yield from assemble(
                     Sequence3D(
                         file=path,
                         source="humaneva",
@@ -185,15 +179,10 @@ def _read_sequence(
                         intrinsics_px=camera.intrinsics_4_px,
                         distortion_5=camera.distortion_5,
                         size=_SIZE,
-                        reprojection_limit=_AGREE,
+                        reprojection_limit=AGREE,
                     ),
                     quarantine,
                 )
-                if len(chosen)
-                else None
-            )
-        if made is not None:
-            yield made
 
 
 def _calibration_file(root: Path, subject: str, name: str) -> Path:

@@ -15,11 +15,10 @@ import numpy.typing as npt
 
 from hemlets.core.arrays import Array, Bool
 from hemlets.core.errors import ConfigError, DataError
-from hemlets.data.readers.assemble import no_settings
 from hemlets.data.readers.contract import Dataset, LayoutEntry, ReadOptions, SourceRows, Supervision
 from hemlets.data.readers.files3d import read_mat, require
 from hemlets.data.readers.maps2d import LSP
-from hemlets.data.readers.quarantine import Quarantine, or_refuse
+from hemlets.data.readers.quarantine import Quarantine
 from hemlets.data.readers.stills import CHUNK, Stills, images_below, still_rows
 
 _LAYOUT: Final = (
@@ -66,10 +65,10 @@ LSPET_DATASET: Final = Dataset(
         "relabelled version in PNG, HR-LSPET, is read as well",
     ),
     reader="hemlets.data.readers.lsp:read_lspet",
+    settings=("validation_from",),
 )
 
 _LSP_TRAIN: Final = 1000
-_SETTINGS: Final = ("validation_from",)
 
 
 def lsp_split(number: int) -> str:
@@ -77,29 +76,23 @@ def lsp_split(number: int) -> str:
     return "train" if number < _LSP_TRAIN else "test"
 
 
-def read_lsp(
-    root: Path, options: ReadOptions, quarantine: Quarantine | None = None
-) -> Iterator[SourceRows]:
-    """Yield the rows of LSP. There are no settings."""
-    no_settings(options)
+def read_lsp(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[SourceRows]:
+    """Yield the rows of LSP."""
     values = _joints(root / "joints.mat", axes=(2, 1, 0), other="LSPET", name="LSP")
     hidden = values[..., 2]
     split = np.array([lsp_split(number) for number in range(len(values))])
     yield from _rows(
-        root, options, or_refuse(quarantine), LSP_DATASET, values, split,
+        root, options, quarantine, LSP_DATASET, values, split,
         known=np.ones(hidden.shape, bool), seen=hidden == 0, digits=4,
     )  # fmt: skip
 
 
-def read_lspet(
-    root: Path, options: ReadOptions, quarantine: Quarantine | None = None
-) -> Iterator[SourceRows]:
+def read_lspet(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[SourceRows]:
     """Yield the rows of LSPET.
 
     Settings: with ``validation_from`` = N, images from number N on (``im00251.jpg`` is number 251)
     are for validation.
     """
-    no_settings(options, _SETTINGS)
     number = options.settings.get("validation_from", "")
     if number and not (number.isdecimal() and int(number)):
         raise ConfigError(
@@ -110,7 +103,7 @@ def read_lspet(
     training = int(number) - 1 if number else len(values)
     split = np.where(np.arange(len(values)) < training, "train", "validation")
     yield from _rows(
-        root, options, or_refuse(quarantine), LSPET_DATASET, values, split,
+        root, options, quarantine, LSPET_DATASET, values, split,
         known=seen, seen=seen, digits=5,
     )  # fmt: skip
 
@@ -186,6 +179,4 @@ def _rows(
             joint_map=LSP,
             joints_field="joints",
         )
-        result = still_rows(stills, quarantine, present=present, taken=taken)
-        if result is not None:
-            yield result
+        yield from still_rows(stills, quarantine, present=present, taken=taken)

@@ -12,7 +12,7 @@ import numpy as np
 from hemlets.core.arrays import Array
 from hemlets.core.errors import ConfigError, DataError
 from hemlets.core.pickles import load_pickle
-from hemlets.data.readers.assemble import Sequence3D, assemble, no_settings, stepped
+from hemlets.data.readers.assemble import AGREE, Sequence3D, assemble, stepped
 from hemlets.data.readers.cameras3d import Camera, fitted_intrinsics
 from hemlets.data.readers.contract import (
     Dataset,
@@ -25,7 +25,7 @@ from hemlets.data.readers.contract import (
 from hemlets.data.readers.files3d import numbers, read_hdf5, read_mat, require
 from hemlets.data.readers.image_names import ImageFinder
 from hemlets.data.readers.maps3d import MPI_TEST_17, MPI_TRAIN_28
-from hemlets.data.readers.quarantine import Quarantine, or_refuse
+from hemlets.data.readers.quarantine import Quarantine
 from hemlets.data.readers.spin_npz import Naming, camera_from_pickle, read_rows
 
 TRAIN_STEP: Final = 10
@@ -42,7 +42,6 @@ _N_TRAIN: Final = 28
 _N_TEST: Final = 17
 _SIZE: Final = 2048
 _TYPO: Final = (2048, 204)
-_AGREE: Final = 0.02
 _ACTIVITIES: Final = (
     "", "Stand/Walk", "Exercise", "Sit On Chair", "Crouch/Reach", "On the Floor", "Sports",
     "Miscellaneous",
@@ -51,31 +50,24 @@ _TEST_SIZES: Final = {"TS5": (1920, 1080), "TS6": (1920, 1080)}
 _NAME: Final = re.compile(r"(S\d+)_(Seq\d+)_Cam(\d+)_(\d{6})\.(?:jpg|png)")
 
 
-def read(
-    root: Path, options: ReadOptions, quarantine: Quarantine | None = None
-) -> Iterator[SourceRows]:
+def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[SourceRows]:
     """Yield the rows of MPI-INF-3DHP, one batch per sequence and camera.
 
     Settings: ``cameras`` lists numbers of the training cameras (``0,1,2``) or is ``all``;
     ``test_3d`` is ``univ`` (as in published scores) or ``metric``.
     """
-    no_settings(options, ("cameras", "test_3d"))
-    collector = or_refuse(quarantine)
     cameras = _wanted_cameras(options)
     for split in sorted({"train", "test"} - options.splits):
-        collector.skip_split("part", split)
+        quarantine.skip_split("part", split)
     if "train" in options.splits:
         for path in sorted(root.glob("S*/Seq*/annot.mat")):
-            with collector.guard(path):
-                yield from _read_train(root, path, cameras, options, collector)
-        yield from _read_npz(root, options, collector)
+            with quarantine.guard(path):
+                yield from _read_train(root, path, cameras, options, quarantine)
+        yield from _read_npz(root, options, quarantine)
     if "test" in options.splits:
         for path in sorted(p for depth in _TEST_DEPTHS for p in root.glob(depth)):
-            made = None
-            with collector.guard(path):
-                made = _read_test(root, path, options, collector)
-            if made is not None:
-                yield made
+            with quarantine.guard(path):
+                yield from _read_test(root, path, options, quarantine)
 
 
 def _wanted_cameras(options: ReadOptions) -> tuple[int, ...]:
@@ -143,11 +135,8 @@ def _read_train(
     require(fields, ("annot2", "annot3"), where=path)
     calibration = read_calibration(path.with_name("camera.calibration"))
     for number in cameras:
-        made = None
         with quarantine.guard(path):
-            made = _one_camera(root, path, fields, number, calibration, options, quarantine)
-        if made is not None:
-            yield made
+            yield from _one_camera(root, path, fields, number, calibration, options, quarantine)
 
 
 def _cell(fields: dict[str, Any], name: str, number: int, coordinates: int, path: Path) -> Array:
@@ -167,7 +156,7 @@ def _one_camera(
     calibration: dict[int, Camera],
     options: ReadOptions,
     quarantine: Quarantine,
-) -> SourceRows | None:
+) -> list[SourceRows]:
     if number not in calibration:
         raise DataError(
             f"camera {number} is missing",
@@ -214,7 +203,7 @@ def _one_camera(
             valid3d_FJ=valid3d,
             intrinsics_px=camera.intrinsics_4_px,
             size=camera.size,
-            reprojection_limit=_AGREE,
+            reprojection_limit=AGREE,
         ),
         quarantine,
     )
@@ -222,7 +211,7 @@ def _one_camera(
 
 def _read_test(
     root: Path, path: Path, options: ReadOptions, quarantine: Quarantine
-) -> SourceRows | None:
+) -> list[SourceRows]:
     wanted = options.settings.get("test_3d", "univ")
     if wanted not in ("univ", "metric"):
         raise ConfigError(f"test_3d is {wanted!r}", where="test_3d", expected="univ or metric")
@@ -242,7 +231,7 @@ def _read_test(
     chosen = stepped(len(valid), options)
     chosen = chosen[valid[chosen]]
     if not len(chosen):
-        return None
+        return []
     joints2d, valid2d = MPI_TEST_17.apply(flat["annot2"][chosen])
     joints3d, valid3d = MPI_TEST_17.apply(flat[scored][chosen])
     subject = path.parent.name
@@ -267,11 +256,11 @@ def _read_test(
             valid3d_FJ=valid3d,
             intrinsics_px=intrinsics,
             size=_TEST_SIZES.get(subject, (_SIZE, _SIZE)),
-            reprojection_limit=None if intrinsics is None or wanted == "univ" else _AGREE,
+            reprojection_limit=None if intrinsics is None or wanted == "univ" else AGREE,
         ),
         quarantine,
     )
-    return None if made is None else _with_activities(made, activity, path)
+    return [_with_activities(rows, activity, path) for rows in made]
 
 
 def _test_points(value: Any, name: str, path: Path) -> Array:
@@ -382,4 +371,5 @@ DATASET = Dataset(
         "frames with valid_frame 0 have no annotation and are not read",
     ),
     reader="hemlets.data.readers.mpi_inf_3dhp:read",
+    settings=("cameras", "test_3d"),
 )

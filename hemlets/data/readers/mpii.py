@@ -16,12 +16,11 @@ import numpy as np
 
 from hemlets.core.errors import ConfigError, DataError
 from hemlets.core.files import read_json
-from hemlets.data.readers.assemble import no_settings
 from hemlets.data.readers.boxes import from_centre_scale
 from hemlets.data.readers.contract import Dataset, LayoutEntry, ReadOptions, SourceRows, Supervision
 from hemlets.data.readers.files3d import read_mat, require
 from hemlets.data.readers.maps2d import MPII
-from hemlets.data.readers.quarantine import Quarantine, or_refuse
+from hemlets.data.readers.quarantine import Quarantine
 from hemlets.data.readers.stills import (
     CHUNK,
     Stills,
@@ -66,6 +65,7 @@ DATASET: Final = Dataset(
         "has it, so that splits can be made by video; the JSON lacks it",
     ),
     reader="hemlets.data.readers.mpii:read",
+    settings=("box",),
 )
 
 _MAT: Final = "mpii_human_pose_v1_u12_1.mat"
@@ -80,38 +80,32 @@ _SPLITS: Final = {"train": "train", "trainval": "train", "valid": "validation", 
 _BOXES: Final = ("joints", "scale")
 
 
-def read(
-    root: Path, options: ReadOptions, quarantine: Quarantine | None = None
-) -> Iterator[SourceRows]:
+def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[SourceRows]:
     """Yield the rows of MPII from the MATLAB file if it exists, else from the JSON files.
 
     Settings: ``box`` is ``joints`` (default) or ``scale``.
     """
     _check_settings(options)
-    collector = or_refuse(quarantine)
     images = image_folder(root, "images", ".")
     present = images_below(root, images)
     taken: set[str] = set()
     mats = [path for path in (root / _MAT, *sorted(root.glob(f"*/{_MAT}"))) if path.exists()]
     batches = (
-        _mat_people(mats[0], root, images, collector)
+        _mat_people(mats[0], root, images, quarantine)
         if mats
-        else _json_people(root, images, collector)
+        else _json_people(root, images, quarantine)
     )
     scale_box = options.settings.get("box", "joints") == "scale"
     for people in batches:
         if people.split not in options.splits:
-            collector.skip_split("person", people.split, len(people))
+            quarantine.skip_split("person", people.split, len(people))
             continue
-        rows = still_rows(
-            people.stills(scale_box=scale_box), collector, present=present, taken=taken
+        yield from still_rows(
+            people.stills(scale_box=scale_box), quarantine, present=present, taken=taken
         )
-        if rows is not None:
-            yield rows
 
 
 def _check_settings(options: ReadOptions) -> None:
-    no_settings(options, ("box",))
     if options.settings.get("box", "joints") not in _BOXES:
         raise ConfigError(
             f"box is {options.settings['box']}", where="setting box", expected=" or ".join(_BOXES)

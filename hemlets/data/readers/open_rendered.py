@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 
 from hemlets.core.arrays import Bool
-from hemlets.data.readers.assemble import no_settings
 from hemlets.data.readers.contract import (
+    INGEST_FILLS,
     Dataset,
     ImageRef,
     LayoutEntry,
@@ -22,7 +22,7 @@ from hemlets.data.readers.contract import (
     SourceRows,
     Supervision,
 )
-from hemlets.data.readers.quarantine import Quarantine, or_refuse
+from hemlets.data.readers.quarantine import Quarantine
 from hemlets.data.readers.stills import CHUNK, images_below
 from hemlets.data.table import FIELDS, SPLITS, Annotations
 
@@ -52,19 +52,11 @@ DATASET: Final = Dataset(
 
 _SHARDS: Final = "shards/"
 
-# Fields that ingest computes for the images that it stores.
-_LEFT_OUT: Final = frozenset(
-    ("shard", "shard_row", "image_hash", "stored_from_source", "source_image", "truncated")
-)
 
-
-def read(
-    root: Path, options: ReadOptions, quarantine: Quarantine | None = None
-) -> Iterator[SourceRows]:
-    """Yield the rows of a data version. There are no settings."""
-    no_settings(options)
+def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[SourceRows]:
+    """Yield the rows of a data version."""
     table = Annotations.read(root / "annotations.parquet")
-    yield from version_rows(table, options, or_refuse(quarantine), root)
+    yield from version_rows(table, options, quarantine, root)
 
 
 def version_rows(
@@ -74,7 +66,7 @@ def version_rows(
     present = images_below(root, _SHARDS)
     # The gate split is held out of training, as validation is.
     wanted = options.splits | ({"gate"} if "validation" in options.splits else set())
-    names = [field.name for field in FIELDS if field.name not in _LEFT_OUT]
+    names = [field.name for field in FIELDS if field.name not in INGEST_FILLS]
     taken: set[str] = set()
     for split in (split for split in SPLITS if split in wanted):
         part = table.split(split)

@@ -14,13 +14,12 @@ import numpy as np
 
 from hemlets.core.arrays import Array, Bool
 from hemlets.core.errors import DataError
-from hemlets.data.readers.assemble import no_settings
 from hemlets.data.readers.contract import Dataset, LayoutEntry, ReadOptions, SourceRows, Supervision
 from hemlets.data.readers.files3d import read_mat, require
 from hemlets.data.readers.joint_map import JointMap
 from hemlets.data.readers.lsp import lsp_split
 from hemlets.data.readers.maps2d import LSP, MPII
-from hemlets.data.readers.quarantine import Quarantine, or_refuse
+from hemlets.data.readers.quarantine import Quarantine
 from hemlets.data.readers.relations import relations_from_order
 from hemlets.data.readers.stills import CHUNK, Stills, images_below, still_rows
 
@@ -89,17 +88,13 @@ _HALVES: Final = (
 )
 
 
-def read(
-    root: Path, options: ReadOptions, quarantine: Quarantine | None = None
-) -> Iterator[SourceRows]:
-    """Yield the rows of both folders, or of the only one. There are no settings."""
-    no_settings(options)
-    collector = or_refuse(quarantine)
+def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[SourceRows]:
+    """Yield the rows of both folders, or of the only one."""
     taken: set[str] = set()
     for half in _HALVES:
         if (root / half.folder).is_dir():
-            with collector.guard(half.folder):
-                yield from _half_rows(root, half, options, collector, taken)
+            with quarantine.guard(half.folder):
+                yield from _half_rows(root, half, options, quarantine, taken)
 
 
 def _half_rows(
@@ -142,9 +137,7 @@ def _half_rows(
             joints_field="joints",
             columns=relations.columns(),
         )
-        result = still_rows(stills, quarantine, present=present, taken=taken)
-        if result is not None:
-            yield result
+        yield from still_rows(stills, quarantine, present=present, taken=taken)
 
 
 def _clip(half: _Half, row: int) -> str:

@@ -21,9 +21,9 @@ from hemlets.core.arrays import Array
 from hemlets.core.errors import DataError
 from hemlets.core.pickles import load_pickle
 from hemlets.core.skeleton import Joint
-from hemlets.data.readers.assemble import Sequence3D, assemble, no_settings
+from hemlets.data.readers.assemble import AGREE, Sequence3D, assemble
 from hemlets.data.readers.boxes import from_centre_scale
-from hemlets.data.readers.cameras3d import CENTRE_TO_CORNER, Camera
+from hemlets.data.readers.cameras3d import CENTRE_TO_CORNER, MM_PER_M, Camera
 from hemlets.data.readers.contract import (
     Dataset,
     ImageRef,
@@ -37,17 +37,14 @@ from hemlets.data.readers.human36m_official import is_left_out, split_of
 from hemlets.data.readers.image_names import ImageFinder
 from hemlets.data.readers.joint_map import JointMap
 from hemlets.data.readers.maps3d import HUMAN36M_17, MPI_TEST_17, SPIN_24
-from hemlets.data.readers.quarantine import Quarantine, or_refuse
+from hemlets.data.readers.quarantine import Quarantine
 from hemlets.data.readers.split_names import named_splits
 
 _FIELDS: Final = ("imgname", "center", "scale", "part", "S", "pose", "shape", "has_smpl")
-_MM_PER_M: Final = 1000.0
 _ROOT_AT_ORIGIN_MM: Final = 1.0
-_SETTINGS: Final = ("joints",)
 _MAPS17: Final = {"human36m": HUMAN36M_17, "mpi_inf_3dhp": MPI_TEST_17}
 _H36M_NAME: Final = re.compile(r"(S\d+)_(\w+(?: \d+)?)\.(\d{8})_(\d{6})\.(?:jpg|png)")
 _BATCH: Final = 20_000
-_AGREE: Final = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +93,7 @@ def camera_from_pickle(entry: Any, *, transposed: bool, where: str) -> Camera:
         )
     k = np.pad(flat.get("k", np.zeros(0)), (0, 3))[:3]
     p = np.pad(flat.get("p", np.zeros(0)), (0, 2))[:2]
-    rotation, translation = flat["R"].reshape(3, 3), flat["T"] * _MM_PER_M
+    rotation, translation = flat["R"].reshape(3, 3), flat["T"] * MM_PER_M
     if transposed:
         rotation = rotation.T
         translation = -rotation @ translation
@@ -181,9 +178,7 @@ def read_rows(
     for members in groups.values():
         for start in range(0, len(members), _BATCH):
             batch = members[start : start + _BATCH]
-            made = assemble(_sequence(people, batch, source, pixel_shift), quarantine)
-            if made is not None:
-                yield made
+            yield from assemble(_sequence(people, batch, source, pixel_shift), quarantine)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -247,7 +242,7 @@ def _sequence(people: _People, batch: list[_Member], source: str, shift: float) 
     camera = known.camera
     joints2d, valid2d = _joints(people.part_NJ3, at, people.joint_map)
     joints3d, valid3d = _joints(people.spatial_NJ4, at, people.joint_map)
-    joints3d = joints3d * _MM_PER_M
+    joints3d = joints3d * MM_PER_M
     # Joints relative to the pelvis are not in a camera frame, so the table can't hold them.
     has_3d = people.spatial_NJ4 is not None and not _is_relative(joints3d, valid3d)
     return Sequence3D(
@@ -277,7 +272,7 @@ def _sequence(people: _People, batch: list[_Member], source: str, shift: float) 
         betas_F10=None if people.shape_N10 is None else people.shape_N10[at],
         smpl_valid_F=None if people.has_smpl_N is None else people.has_smpl_N[at],
         gender="" if people.pose_N72 is None else "neutral",
-        reprojection_limit=None if camera is None else _AGREE,
+        reprojection_limit=None if camera is None else AGREE,
     )
 
 
@@ -325,27 +320,23 @@ def _plain_naming(path: Path, people: Counter[str]) -> Any:
     return naming
 
 
-def read(
-    root: Path, options: ReadOptions, quarantine: Quarantine | None = None
-) -> Iterator[SourceRows]:
+def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[SourceRows]:
     """Yield the rows of all npz files in a folder.
 
     The split is a whole word of the file's name (test, val; else train). Settings: ``joints``
     names the order of files with 17 joints.
     """
-    no_settings(options, _SETTINGS)
     map17 = _MAPS17.get(options.settings.get("joints", ""))
-    collector = or_refuse(quarantine)
     people: Counter[str] = Counter()
     finder = ImageFinder(root)
     for path in sorted(root.glob("*.npz")):
-        with collector.guard(path):
+        with quarantine.guard(path):
             yield from read_rows(
                 path,
                 "spin_npz",
                 _plain_naming(path, people),
                 options,
-                collector,
+                quarantine,
                 map17=map17,
                 finder=finder,
             )
@@ -435,4 +426,5 @@ DATASET = Dataset(
         "files saved with Python objects are refused: save them again with plain arrays",
     ),
     reader="hemlets.data.readers.spin_npz:read",
+    settings=("joints",),
 )

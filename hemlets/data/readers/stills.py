@@ -84,7 +84,7 @@ class Stills:
 
 def still_rows(
     stills: Stills, quarantine: Quarantine, *, present: frozenset[str], taken: set[str]
-) -> SourceRows | None:
+) -> list[SourceRows]:
     """Check people and convert the plausible ones to rows.
 
     A row with fewer than two annotated joints is unusable, not damaged: it is skipped.
@@ -96,7 +96,7 @@ def still_rows(
         taken: Sample ids of earlier rows; the ids of these rows are added.
 
     Returns:
-        The rows; None if none is left.
+        The rows as one batch; empty if none is left.
     """
     check = _Check(stills, quarantine)
     check.images(present)
@@ -108,7 +108,7 @@ def still_rows(
     check.names(taken)
     rows: list[int] = np.flatnonzero(check.keep).tolist()
     if not rows:
-        return None
+        return []
     s = stills
     points, valid = s.joint_map.apply(joints[rows], s.known_NS[rows])
     _, seen = s.joint_map.apply(joints[rows], s.seen_NS[rows])
@@ -132,7 +132,7 @@ def still_rows(
     for name, values in s.columns.items():
         whole = isinstance(values, np.ndarray)
         columns[name] = values[rows] if whole else [values[row] for row in rows]
-    return SourceRows(columns=columns, images=tuple(ImageRef(s.images[row]) for row in rows))
+    return [SourceRows(columns=columns, images=tuple(ImageRef(s.images[row]) for row in rows))]
 
 
 class _Check:

@@ -16,8 +16,9 @@ import numpy as np
 from hemlets.core.arrays import Array
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import FLIP_JOINTS
-from hemlets.data.readers.assemble import Sequence3D, assemble, no_settings, stepped
+from hemlets.data.readers.assemble import AGREE, Sequence3D, assemble, stepped
 from hemlets.data.readers.boxes import from_mask
+from hemlets.data.readers.cameras3d import MM_PER_M
 from hemlets.data.readers.contract import (
     Dataset,
     ImageRef,
@@ -28,7 +29,7 @@ from hemlets.data.readers.contract import (
 )
 from hemlets.data.readers.files3d import numbers, read_mat, require
 from hemlets.data.readers.maps3d import SMPL_24
-from hemlets.data.readers.quarantine import Quarantine, or_refuse
+from hemlets.data.readers.quarantine import Quarantine
 from hemlets.data.readers.smpl3d import flipped_theta, rotated_root
 
 TRAIN_STEP: Final = 10
@@ -43,30 +44,21 @@ _CAMERA_FROM_WORLD: Final = np.array([[0.0, 0, -1], [0, 1, 0], [-1, 0, 0]])
 
 _WORLD_FROM_BODY: Final = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 _MIRROR: Final = np.diag([-1.0, 1, 1])
-_MM_PER_M: Final = 1000.0
-_AGREE: Final = 0.02
 _SPLITS: Final = {"train": "train", "val": "validation", "test": "test"}
 _GENDERS: Final = ("female", "male")
 _FIELDS: Final = ("joints2D", "joints3D", "pose", "shape", "camLoc", "zrot", "gender")
 
 
-def read(
-    root: Path, options: ReadOptions, quarantine: Quarantine | None = None
-) -> Iterator[SourceRows]:
-    """Yield the rows of SURREAL, one batch per clip. There are no settings."""
-    no_settings(options)
-    collector = or_refuse(quarantine)
+def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[SourceRows]:
+    """Yield the rows of SURREAL, one batch per clip."""
     for path in sorted(root.glob("**/*_info.mat")):
         parts = path.relative_to(root).parts
         split = next((_SPLITS[part] for part in parts if part in _SPLITS), "train")
         if split not in options.splits:
-            collector.skip_split("clip", split)
+            quarantine.skip_split("clip", split)
             continue
-        made = None
-        with collector.guard(path):
-            made = read_clip(root, path, split, options, collector)
-        if made is not None:
-            yield made
+        with quarantine.guard(path):
+            yield from read_clip(root, path, split, options, quarantine)
 
 
 def _by_frame(fields: dict[str, Any], name: str, shape: tuple[int, ...], path: Path) -> Array:
@@ -78,8 +70,8 @@ def _by_frame(fields: dict[str, Any], name: str, shape: tuple[int, ...], path: P
 
 def read_clip(
     root: Path, path: Path, split: str, options: ReadOptions, quarantine: Quarantine
-) -> SourceRows | None:
-    """Read the rows of one clip; None if none is left.
+) -> list[SourceRows]:
+    """Read the rows of one clip.
 
     Raises:
         DataError: The file is damaged, or the quarantine refuses a row.
@@ -99,7 +91,7 @@ def read_clip(
     if not len(gender) or int(gender[0]) not in (0, 1):
         raise DataError("the gender is unknown", where=f"{path}: gender", expected="0 or 1")
     chosen = stepped(len(zrot), options, TRAIN_STEP)
-    in_camera = (joints3d[chosen] - place) @ _CAMERA_FROM_WORLD.T * _MM_PER_M
+    in_camera = (joints3d[chosen] - place) @ _CAMERA_FROM_WORLD.T * MM_PER_M
     points2d, valid2d = SMPL_24.apply(joints2d[chosen])
     points3d, valid3d = SMPL_24.apply(in_camera)
     flip = list(FLIP_JOINTS)
@@ -130,7 +122,7 @@ def read_clip(
             betas_F10=betas[chosen],
             gender=_GENDERS[int(gender[0])],
             masks=masks,
-            reprojection_limit=_AGREE,
+            reprojection_limit=AGREE,
         ),
         quarantine,
     )

@@ -11,9 +11,9 @@ import numpy as np
 from hemlets.core.arrays import Array
 from hemlets.core.errors import DataError
 from hemlets.core.pickles import load_pickle
-from hemlets.data.readers.assemble import Sequence3D, assemble, no_settings, stepped
+from hemlets.data.readers.assemble import Sequence3D, assemble, stepped
 from hemlets.data.readers.boxes import from_joints
-from hemlets.data.readers.cameras3d import CENTRE_TO_CORNER, Camera, project
+from hemlets.data.readers.cameras3d import CENTRE_TO_CORNER, MM_PER_M, Camera, project
 from hemlets.data.readers.contract import (
     Dataset,
     ImageRef,
@@ -24,10 +24,9 @@ from hemlets.data.readers.contract import (
 )
 from hemlets.data.readers.files3d import numbers, require, sequence_name
 from hemlets.data.readers.maps3d import COCO18, SMPL_24
-from hemlets.data.readers.quarantine import Quarantine, or_refuse
+from hemlets.data.readers.quarantine import Quarantine
 from hemlets.data.readers.smpl3d import rotated_root
 
-_MM_PER_M: Final = 1000.0
 _N_BETAS: Final = 10
 _GENDERS: Final = {"m": "male", "f": "female"}
 _FIELDS: Final = (
@@ -36,19 +35,15 @@ _FIELDS: Final = (
 )  # fmt: skip
 
 
-def read(
-    root: Path, options: ReadOptions, quarantine: Quarantine | None = None
-) -> Iterator[SourceRows]:
-    """Yield the rows of 3DPW, one batch per sequence and person. There are no settings."""
-    no_settings(options)
-    collector = or_refuse(quarantine)
+def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[SourceRows]:
+    """Yield the rows of 3DPW, one batch per sequence and person."""
     for path in sorted(root.glob("sequenceFiles/*/*.pkl")):
         split = path.parent.name
         if split not in options.splits:
-            collector.skip_split("sequence", split)
+            quarantine.skip_split("sequence", split)
             continue
-        with collector.guard(path):
-            yield from _read_sequence(path, split, options, collector)
+        with quarantine.guard(path):
+            yield from _read_sequence(path, split, options, quarantine)
 
 
 def _read_sequence(
@@ -69,11 +64,8 @@ def _read_sequence(
         if len(fields[name]) != people:
             raise DataError.damaged(f"{name} is of {len(fields[name])} people", path, str(people))
     for person in range(people):
-        made = None
         with quarantine.guard(path):
-            made = _read_person(path, split, fields, person, options, quarantine)
-        if made is not None:
-            yield made
+            yield from _read_person(path, split, fields, person, options, quarantine)
 
 
 def _read_person(
@@ -83,7 +75,7 @@ def _read_person(
     person: int,
     options: ReadOptions,
     quarantine: Quarantine,
-) -> SourceRows | None:
+) -> list[SourceRows]:
     def values(name: str, *shape: int | None) -> Array:
         return numbers(fields[name][person], shape, where=f"{path}: {name}[{person}]")
 
@@ -105,11 +97,11 @@ def _read_person(
     chosen = stepped(frames, options)
     chosen = chosen[aligned[chosen]]
     if not len(chosen):
-        return None
+        return []
     rotation, shift = extrinsics[chosen, :3, :3], extrinsics[chosen, :3, 3]
     _require_rotations(rotation, chosen, path)
     in_camera = np.einsum("fij,fkj->fki", rotation, joints[chosen]) + shift[:, None]
-    joints3d, valid3d = SMPL_24.apply(in_camera * _MM_PER_M)
+    joints3d, valid3d = SMPL_24.apply(in_camera * MM_PER_M)
     detected = points2d[chosen]
     joints2d, valid2d = COCO18.apply(detected[..., :2] + CENTRE_TO_CORNER, detected[..., 2] > 0)
     with np.errstate(invalid="ignore"):
@@ -144,7 +136,7 @@ def _read_person(
             theta_F243=rotated_root(poses[chosen].reshape(-1, 24, 3), rotation),
             betas_F10=np.tile(betas[:_N_BETAS], (len(chosen), 1)),
             # The root rotates about the rest pelvis, which does not move.
-            transl_F3_mm=(in_camera[:, 0] - (joints[chosen, 0] - trans[chosen])) * _MM_PER_M,
+            transl_F3_mm=(in_camera[:, 0] - (joints[chosen, 0] - trans[chosen])) * MM_PER_M,
             gender=_GENDERS[gender],
         ),
         quarantine,

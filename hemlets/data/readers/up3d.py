@@ -13,9 +13,9 @@ from hemlets.core.arrays import Array
 from hemlets.core.errors import DataError
 from hemlets.core.pickles import load_pickle
 from hemlets.data.masks import PERSON, as_mask, has_parts
-from hemlets.data.readers.assemble import Sequence3D, assemble, no_settings
+from hemlets.data.readers.assemble import Sequence3D, assemble
 from hemlets.data.readers.boxes import from_mask
-from hemlets.data.readers.cameras3d import CENTRE_TO_CORNER
+from hemlets.data.readers.cameras3d import CENTRE_TO_CORNER, MM_PER_M
 from hemlets.data.readers.contract import (
     Dataset,
     ImageRef,
@@ -26,45 +26,37 @@ from hemlets.data.readers.contract import (
 )
 from hemlets.data.readers.files3d import numbers, relative_path, require
 from hemlets.data.readers.maps3d import LSP14
-from hemlets.data.readers.quarantine import Quarantine, or_refuse
+from hemlets.data.readers.quarantine import Quarantine
 from hemlets.data.readers.smpl3d import rotated_root
 
 _LISTS: Final = {"train": "train", "validation": "val", "test": "test"}
 _FIELDS: Final = ("pose", "betas", "t", "rt", "f")
-_MM_PER_M: Final = 1000.0
 _MAX_BYTES: Final = 100_000_000
 _MAX_PIXELS: Final = 50_000_000
 
 
-def read(
-    root: Path, options: ReadOptions, quarantine: Quarantine | None = None
-) -> Iterator[SourceRows]:
-    """Yield the rows of UP-3D, one per image. There are no settings."""
-    no_settings(options)
-    collector = or_refuse(quarantine)
+def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[SourceRows]:
+    """Yield the rows of UP-3D, one per image."""
     folder = root / "up-3d" if (root / "up-3d").is_dir() else root
     for split, name in _LISTS.items():
         listing = folder / f"{name}.txt"
         if not listing.is_file():
             continue
         if split not in options.splits:
-            collector.skip_split("list", split)
+            quarantine.skip_split("list", split)
             continue
         for row, line in enumerate(listing.read_text(encoding="utf-8").split("\n")):
-            made = None
             if not line.strip():
                 continue
-            with collector.guard(f"{listing}, row {row}"):
+            with quarantine.guard(f"{listing}, row {row}"):
                 # The lists write every name with a leading slash.
                 image = relative_path(line.strip().removeprefix("/"), where=f"{listing}, row {row}")
-                made = _read_image(root, folder, image, split, collector)
-            if made is not None:
-                yield made
+                yield from _read_image(root, folder, image, split, quarantine)
 
 
 def _read_image(
     root: Path, folder: Path, image: str, split: str, quarantine: Quarantine
-) -> SourceRows | None:
+) -> list[SourceRows]:
     key = image.removesuffix(".png").removesuffix("_image")
     path = folder / f"{key}_body.pkl"
     fields = load_pickle(path, max_bytes=_MAX_BYTES)
@@ -111,7 +103,7 @@ def _read_image(
             theta_F243=theta if straight else rotated_root(theta, _rotation(turn)),
             betas_F10=betas[None],
             # A rotated camera would need the rest pelvis of a licensed body.
-            transl_F3_mm=(moved + shift)[None] * _MM_PER_M if straight else None,
+            transl_F3_mm=(moved + shift)[None] * MM_PER_M if straight else None,
             gender="neutral",
             masks=(ImageRef(base + mask.name),) if box is not None else (),
         ),

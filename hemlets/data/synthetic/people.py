@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 BLOCK: Final = 64
 SOURCE: Final = "open-rendered"
 
-_MM_PER_M: Final = 1000.0
 _MOST_HIDDEN: Final = 0.6
 """Largest share of the person that occluders may hide; larger occluders are left out."""
 

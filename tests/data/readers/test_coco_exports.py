@@ -13,7 +13,7 @@ import pytest
 
 from hemlets.core.errors import DataError
 from hemlets.core.skeleton import Joint
-from hemlets.data.readers.coco import DATASET, read
+from hemlets.data.readers.coco import DATASET
 from hemlets.data.readers.contract import ReadOptions
 from hemlets.data.readers.maps2d import COCO
 from hemlets.data.readers.quarantine import Quarantine
@@ -281,7 +281,7 @@ def test_a_permutation_of_cocos_own_names_stays_refused(tmp_path):
     image(tmp_path / "a.jpg")
     write(tmp_path / "result.json", export(sorted(NAMES)))
     with pytest.raises(DataError, match="the person's keypoints are"):
-        list(read(tmp_path, ReadOptions()))
+        list(DATASET.read(tmp_path, ReadOptions()))
 
 
 @pytest.mark.parametrize("field", ["keypoints", "bbox"])

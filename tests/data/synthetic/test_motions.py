@@ -118,7 +118,7 @@ def test_two_files_of_one_motion_are_refused_with_the_name(tmp_path):
 def test_ingest_of_motions_names_the_command_that_takes_them(tmp_path):
     motion(tmp_path / "my set/CMU/01/a_poses.npz")
     with pytest.raises(ConfigError, match="without images") as raised:
-        list(amass.read(tmp_path / "my set", ReadOptions()))
+        list(amass.read(tmp_path / "my set", ReadOptions(), Quarantine()))
     remedy = str(raised.value.remedy)
     assert remedy.endswith(f"hemlets data render amass --motions '{tmp_path}/my set'")
 

@@ -27,7 +27,7 @@ from hemlets.data.readers.maps3d import (
     MPI_TRAIN_28,
     SMPL_24,
 )
-from hemlets.data.readers.quarantine import Quarantine
+from hemlets.data.readers.quarantine import Quarantine, or_refuse
 
 FRAMES = 12
 FOCAL, CENTRE = 1100.0, 500.0
@@ -287,7 +287,7 @@ def read_all(
     module, function = dataset.reader.split(":")
     options.setdefault("frame_step", 1)
     reader = getattr(import_module(module), function)
-    return list(reader(root, ReadOptions(**options), quarantine))
+    return list(reader(root, ReadOptions(**options), or_refuse(quarantine)))
 
 
 @pytest.fixture
