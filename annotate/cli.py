@@ -127,7 +127,7 @@ def report(
     from hemlets.annotation.labelled import read_labelled
     from hemlets.annotation.study import measured_rates, study, suspicions
     from hemlets.cli.terminal import print_json
-    from hemlets.core.files import atomic_path
+    from hemlets.core.files import write_text
     from hemlets.reports.annotation_page import write_annotation_page
 
     log, tasks, folder = open_source(source, store, mode, gold=gold)
@@ -147,8 +147,7 @@ def report(
                 where=f"--rates {rates}",
                 remedy="label with --gold VERSION, and name it here, too",
             )
-        with atomic_path(rates) as scratch:
-            scratch.write_text(text, encoding="utf-8")
+        write_text(rates, text)
     if json:
         print_json(found.to_json())
         return

@@ -24,7 +24,7 @@ from flows.ablation.evidence import (
 from flows.ablation.results import Row
 from flows.ablation.scoring import FIGURES
 from flows.ablation.study import Study
-from hemlets.core.files import atomic_path
+from hemlets.core.files import atomic_path, write_text
 from hemlets.evaluation.paper import paper_tables
 
 if TYPE_CHECKING:
@@ -195,10 +195,7 @@ def write_report(
     """Write ``NAME.md`` and its figure, ``NAME.png``."""
     folder.mkdir(parents=True, exist_ok=True)
     page, picture = folder / f"{name}.md", folder / f"{name}.png"
-    with atomic_path(page) as scratch:
-        scratch.write_text(
-            markdown(study, rows, seeds=seeds, picture=picture.name), encoding="utf-8"
-        )
+    write_text(page, markdown(study, rows, seeds=seeds, picture=picture.name))
     _draw(rows, picture)
     return [page, picture]
 

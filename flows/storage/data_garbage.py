@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.storage import data_versions
 from hemlets.core.errors import WorkspaceError
-from hemlets.core.files import atomic_path
+from hemlets.core.files import write_text
 from hemlets.core.workspace import Workspace
 from hemlets.data.locations import DataSettings
 
@@ -72,8 +71,6 @@ def _bytes(workspace: Workspace) -> int:
 @contextlib.contextmanager
 def _visible_to_dvc(workspace: Workspace, retained: Iterable[str]) -> Iterator[None]:
     """Add a temporary note for every retained version: DVC only reads the current notes."""
-    from ruamel.yaml import YAML
-
     made: list[Path] = []
     try:
         for version in retained:
@@ -81,13 +78,9 @@ def _visible_to_dvc(workspace: Workspace, retained: Iterable[str]) -> Iterator[N
             if note.exists():
                 continue
             source = workspace.data / "versions" / f"{version}.dvc"
-            document = YAML(typ="safe").load(source.read_text(encoding="utf-8"))
-            document["outs"][0]["path"] = version
-            text = io.StringIO()
-            YAML().dump(document, text)
             made.append(note)
-            with atomic_path(note) as scratch:
-                scratch.write_text(text.getvalue(), encoding="utf-8")
+            text = source.read_text(encoding="utf-8")
+            write_text(note, data_versions.renamed_note(text, version))
         yield
     finally:
         for note in made:

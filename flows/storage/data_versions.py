@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flows.storage.version_index import ARRIVALS, VersionIndex, version_index
 from hemlets.core.environment import clean_environment
 from hemlets.core.errors import ConfigError, DataError, WorkspaceError
-from hemlets.core.files import atomic_path, lock
+from hemlets.core.files import lock, write_text
 from hemlets.core.workspace import Workspace
 from hemlets.data.locations import DataSettings
 from hemlets.data.remote import is_s3_url
@@ -101,8 +101,7 @@ def commit(
         finally:
             repo.close()
         if content is not None:
-            with atomic_path(known) as scratch:
-                scratch.write_text(version + "\n", encoding="utf-8")
+            write_text(known, version + "\n")
     return version
 
 
@@ -151,8 +150,7 @@ def _push(
     repo.push(targets=[str(_dvc_file(target))])
     index.write(version, note)
     if not _is_note(path):
-        with atomic_path(path) as scratch:
-            scratch.write_text(note, encoding="utf-8")
+        write_text(path, note)
 
 
 def checkout(workspace: Workspace, version: str) -> Path:
@@ -172,13 +170,19 @@ def export(workspace: Workspace, version: str) -> Path:
         DataError: No such version; the known ones are named.
         WorkspaceError: The remote can't be read.
     """
+    note = renamed_note(_note(workspace, version), version)
+    return _bring(workspace, workspace.data / "beside" / version, note)
+
+
+def renamed_note(note: str, name: str) -> str:
+    """Return DVC's note of a folder for the same files in a folder of another name."""
     from ruamel.yaml import YAML
 
-    document: dict[str, Any] = YAML(typ="safe").load(_note(workspace, version))
-    document["outs"][0]["path"] = version
+    document: dict[str, Any] = YAML(typ="safe").load(note)
+    document["outs"][0]["path"] = name
     text = io.StringIO()
     YAML().dump(document, text)
-    return _bring(workspace, workspace.data / "beside" / version, text.getvalue())
+    return text.getvalue()
 
 
 def forget(workspace: Workspace, version: str) -> None:
@@ -218,8 +222,7 @@ def open_repository(workspace: Workspace) -> Repo:
     # The notes of several versions name the same folder, which DVC reports as an overlap.
     ignored = workspace.data / ".dvcignore"
     if not ignored.exists() or ignored.read_text(encoding="utf-8") != _IGNORED:
-        with atomic_path(ignored) as scratch:
-            scratch.write_text(_IGNORED, encoding="utf-8")
+        write_text(ignored, _IGNORED)
     return Repo(
         str(workspace.data),
         config={
@@ -254,8 +257,7 @@ def _heal_config(path: Path) -> None:
                 "no_scm = True in the section core",
                 remedy="delete this file, it is written anew; versions and cache stay",
             )
-        with atomic_path(path) as scratch:
-            scratch.write_text(_CONFIG, encoding="utf-8")
+        write_text(path, _CONFIG)
 
 
 def _remote(workspace: Workspace) -> dict[str, str]:
@@ -283,8 +285,7 @@ def _bring(workspace: Workspace, target: Path, document: str) -> Path:
         repo = open_repository(workspace)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(_dvc_file(target)) as scratch:
-                scratch.write_text(document, encoding="utf-8")
+            write_text(_dvc_file(target), document)
             names = [str(_dvc_file(target))]
             with _remote_errors(workspace):
                 repo.fetch(targets=names)
@@ -323,8 +324,7 @@ def _note(workspace: Workspace, version: str) -> str:
                 where=workspace.data,
                 expected=", ".join(known) or "a version; none is committed yet",
             )
-    with atomic_path(path) as scratch:
-        scratch.write_text(note, encoding="utf-8")
+    write_text(path, note)
     return note
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from hemlets.core.files import atomic_path
+from hemlets.core.files import write_text
 from hemlets.core.workspace import Workspace
 from hemlets.data.locations import DataSettings
 from hemlets.data.remote import is_s3_url, parse_s3_url, s3_client
@@ -21,26 +21,6 @@ _SUFFIX: Final = ".dvc"
 ARRIVALS: Final = ".arrivals.json"
 """Kind of a note about a source's version: which sync brought each row."""
 _KINDS: Final = (_SUFFIX, ARRIVALS)
-
-
-class VersionIndex(Protocol):
-    """Notes of versions by name."""
-
-    def names(self) -> list[str]:
-        """List the versions in the remote, oldest first."""
-        ...
-
-    def read(self, version: str, kind: str = _SUFFIX) -> str | None:
-        """Return a version's note of a kind, by default DVC's; None if there is none."""
-        ...
-
-    def write(self, version: str, note: str, kind: str = _SUFFIX) -> None:
-        """Add a note about a version whose files have been pushed."""
-        ...
-
-    def remove(self, version: str) -> None:
-        """Remove a version, if it is there."""
-        ...
 
 
 def version_index(workspace: Workspace) -> VersionIndex:
@@ -53,6 +33,8 @@ def version_index(workspace: Workspace) -> VersionIndex:
 
 
 class _Folder:
+    """Notes of versions by name, as files of a folder."""
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
@@ -66,8 +48,7 @@ class _Folder:
         return None
 
     def write(self, version: str, note: str, kind: str = _SUFFIX) -> None:
-        with atomic_path(self._path(version, kind)) as scratch:
-            scratch.write_text(note, encoding="utf-8")
+        write_text(self._path(version, kind), note)
 
     def remove(self, version: str) -> None:
         for kind in _KINDS:
@@ -78,6 +59,8 @@ class _Folder:
 
 
 class _Bucket:
+    """Notes of versions by name, as objects of a bucket."""
+
     def __init__(self, url: str, endpoint: str | None) -> None:
         self._bucket, prefix = parse_s3_url(url)
         self._prefix = f"{prefix}{_FOLDER}/"
@@ -110,3 +93,7 @@ class _Bucket:
 
     def _key(self, version: str, kind: str) -> str:
         return f"{self._prefix}{version}{kind}"
+
+
+VersionIndex = _Folder | _Bucket
+"""Lists versions oldest first; reads, writes and removes their notes, by default DVC's."""

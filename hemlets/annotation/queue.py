@@ -21,7 +21,7 @@ from hemlets.annotation.store import FoundPerson
 from hemlets.annotation.tasks import PhotoTasks
 from hemlets.core.arrays import Array
 from hemlets.core.errors import ConfigError
-from hemlets.core.files import atomic_path
+from hemlets.core.files import write_text
 from hemlets.data.table import Annotations
 
 Group = tuple[str, str]
@@ -147,8 +147,7 @@ def choose(found: Candidates, count: int, labelled: Iterable[str] = ()) -> list[
 
 def write_queue(path: Path, names: Iterable[str]) -> None:
     """Write a queue atomically, one name per line."""
-    with atomic_path(path) as scratch:
-        scratch.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    write_text(path, "".join(f"{name}\n" for name in names))
 
 
 def read_queue(path: Path) -> list[str]:

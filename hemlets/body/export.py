@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from hemlets.core.arrays import Float32, Floating, Integers
 from hemlets.core.errors import ConfigError
-from hemlets.core.files import atomic_path
+from hemlets.core.files import write_bytes
 
 MESH_SUFFIXES: Final = (".glb", ".obj", ".ply")
 
@@ -59,8 +59,7 @@ def export_mesh(
     if camera_frame:
         vertices = vertices * [1.0, -1.0, -1.0]
     data = write(vertices.astype("<f4"), np.asarray(faces_F3).astype("<u4"))
-    with atomic_path(path) as scratch:
-        scratch.write_bytes(data)
+    write_bytes(path, data)
 
 
 def _obj(vertices_V3: Float32, faces_F3: UInt32) -> bytes:

@@ -323,7 +323,7 @@ def show(
     """Draw samples with boxes, skeletons and depth relations."""
     import numpy as np
 
-    from hemlets.core.files import atomic_path
+    from hemlets.core.files import write_bytes
     from hemlets.data.table import Annotations, ShardReader
     from hemlets.data.versions.committed import find_version
     from hemlets.reports.drawing.contact_sheet import contact_sheet, stored_tiles
@@ -340,8 +340,7 @@ def show(
         )
     picked = np.random.default_rng(seed).permutation(rows)[:count]
     tiles = stored_tiles(table, ShardReader(folder / "shards"), sorted(map(int, picked)))
-    with atomic_path(out) as scratch:
-        scratch.write_bytes(png(contact_sheet(tiles)))
+    write_bytes(out, png(contact_sheet(tiles)))
     typer.echo(f"wrote {out}: {len(picked)} of {len(rows):,} rows")
 
 

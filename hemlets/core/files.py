@@ -142,10 +142,20 @@ def content_hash(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically."""
+    with atomic_path(path) as scratch:
+        scratch.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of UTF-8 atomically."""
+    write_bytes(path, text.encode())
+
+
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file atomically, readable and with sorted keys."""
-    with atomic_path(path) as scratch:
-        scratch.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -11,7 +11,7 @@ import base64
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from hemlets.core.files import atomic_path
+from hemlets.core.files import write_text
 from hemlets.core.wording import counted
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def render_page(template: str, *, package: str = "hemlets.reports", **values: An
 
 def save_page(path: Path, html: str) -> None:
     """Write a page atomically."""
-    with atomic_path(path) as scratch:
-        scratch.write_text(html, encoding="utf-8")
+    write_text(path, html)
 
 
 def png_data(picture: bytes | Path) -> str:

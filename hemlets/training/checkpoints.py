@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hemlets.core.errors import CheckpointError, TrainingError
-from hemlets.core.files import atomic_path
+from hemlets.core.files import atomic_path, write_text
 from hemlets.training.identity import Identity
 
 
@@ -108,8 +108,7 @@ class History:
                         complete_lines.append(line)
                 except (json.JSONDecodeError, KeyError):
                     break
-        with atomic_path(path) as scratch:
-            scratch.write_text("".join(f"{line}\n" for line in complete_lines), encoding="utf-8")
+        write_text(path, "".join(f"{line}\n" for line in complete_lines))
 
     def add(self, step: int, metrics: dict[str, float]) -> None:
         """Append one row with the time, in seconds since 1970."""

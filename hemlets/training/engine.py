@@ -22,7 +22,7 @@ import torch.distributed as dist
 
 from hemlets.core.arrays import Image
 from hemlets.core.errors import ConfigError, HemletsError
-from hemlets.core.files import atomic_path, lock, read_json, write_json
+from hemlets.core.files import atomic_path, lock, read_json, write_bytes, write_json
 from hemlets.core.processes import die_with_parent
 from hemlets.data.synthetic.stream import RenderStream
 from hemlets.data.table import Annotations
@@ -269,8 +269,7 @@ def _show(
         return
     from hemlets.reports.drawing import png
 
-    with atomic_path(job.out / PICTURES / f"step-{step:07d}.png") as scratch:
-        scratch.write_bytes(png(image_HW3))
+    write_bytes(job.out / PICTURES / f"step-{step:07d}.png", png(image_HW3))
     if reporter is not None:
         reporter.picture(step, "validation", image_HW3)
 
