@@ -28,7 +28,7 @@ from hemlets.data.readers import (
     threedpw,
     up3d,
 )
-from hemlets.data.readers.contract import Dataset, ImageRef, SourceRows
+from hemlets.data.readers.contract import Dataset, ImageRef, ReadOptions, SourceRows
 from hemlets.data.readers.files3d import read_mat, read_npz
 from hemlets.data.readers.quarantine import Quarantine
 
@@ -541,7 +541,7 @@ def test_a_reader_that_gives_a_wrong_column_is_told_of_which_rows() -> None:
 def test_an_unknown_setting_is_refused(forms: SimpleNamespace, tmp_path: Path) -> None:
     forms.human36m(tmp_path)
     with pytest.raises(ConfigError, match="no setting 'drift'"):
-        forms.read_all(human36m.DATASET, tmp_path, settings={"drift": "exclude"})
+        list(human36m.DATASET.read(tmp_path, ReadOptions(settings={"drift": "exclude"})))
 
 
 def test_a_joint_without_2d_has_no_2d_in_the_table(forms: SimpleNamespace, tmp_path: Path) -> None:
