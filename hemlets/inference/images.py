@@ -62,9 +62,12 @@ def read_photo(path: Path) -> Image:
     from hemlets.data.table import decode_image
 
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise _too_many_bytes(path.stat().st_size, path)
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            # Pipes and devices have no size, and may have no end.
+            size = path.stat().st_size
+            data = b"" if size > _LARGEST_FILE else file.read(_LARGEST_FILE + 1)
+        if max(size, len(data)) > _LARGEST_FILE:
+            raise _too_many_bytes(max(size, len(data)), path)
     except FileNotFoundError:
         if _ADDRESS.match(str(path)):
             scheme, _, rest = str(path).partition(":")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -245,6 +246,19 @@ def test_pil_images_whose_pixels_are_not_known_are_refused(tmp_path: Path) -> No
     (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:2_000])
     with Pil.open(tmp_path / "cut.png") as cut, pytest.raises(InputError, match="can't be decoded"):
         to_photo(cut)
+
+
+def test_a_device_without_end_is_too_large_and_a_pipe_is_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the file has 200 MB"):
+        read_photo(Path("/dev/zero"))
+    Pil.effect_noise((64, 48), 90).save(tmp_path / "a.png")
+    reading, writing = os.pipe()
+    os.write(writing, (tmp_path / "a.png").read_bytes())
+    os.close(writing)
+    try:
+        assert read_photo(Path(f"/dev/fd/{reading}")).shape == (48, 64, 3)
+    finally:
+        os.close(reading)
 
 
 def test_one_bad_image_of_a_list_is_named_and_the_others_are_not_lost(

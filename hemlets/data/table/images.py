@@ -171,17 +171,20 @@ def _decode_jpeg(data: bytes, where: str) -> npt.NDArray[np.uint8]:
     import simplejpeg
 
     try:
-        pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True)
+        try:
+            pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True)
+        except ValueError as error:
+            padding = re.search(r"(\d+) extraneous bytes", str(error))
+            if padding is None or int(padding[1]) > _MAX_EXTRANEOUS_BYTES:
+                raise
+            pixels = simplejpeg.decode_jpeg(data, "RGB", strict=False)
     except ValueError as error:
-        padding = re.search(r"(\d+) extraneous bytes", str(error))
-        if padding is None or int(padding[1]) > _MAX_EXTRANEOUS_BYTES:
-            raise InputError(
-                f"the JPEG is cut or damaged: {error}",
-                where=where,
-                expected="a whole file",
-                remedy="send the original file, or save it again with an image editor",
-            ) from None
-        pixels = simplejpeg.decode_jpeg(data, "RGB", strict=False)
+        raise InputError(
+            f"the JPEG is cut or damaged: {error}",
+            where=where,
+            expected="a whole file",
+            remedy="send the original file, or save it again with an image editor",
+        ) from None
     return np.asarray(pixels, np.uint8)
 
 

@@ -163,6 +163,13 @@ def test_a_jpeg_made_of_pieces_of_two_is_refused() -> None:
         decode_image(one[: len(one) // 2] + two[len(two) // 3 :])
 
 
+def test_a_jpeg_whose_line_ends_were_converted_is_refused(picture: Image.Image) -> None:
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG")
+    with pytest.raises(InputError, match="JPEG is cut or damaged"):
+        decode_image(stream.getvalue().replace(b"\n", b"\r\n"))
+
+
 def test_a_few_bytes_of_padding_before_the_end_are_no_fault() -> None:
     data = _photo()
     assert np.array_equal(decode_image(data[:-2] + bytes(3) + data[-2:]), decode_image(data))
