@@ -19,8 +19,8 @@ import pyarrow as pa
 from data_checks.names import Codes
 from hemlets.core.arrays import Array, Bool, Float32, Int32, Int64
 from hemlets.core.errors import DataError
+from hemlets.data.images import MAX_PIXELS
 from hemlets.data.table import ShardReader
-from hemlets.data.table.images import MAX_PIXELS
 
 HASHED_IMAGES: Final = 100_000
 """Largest number of compared images; held-out images first."""

@@ -154,7 +154,7 @@ class PoseHandler:
         Raises:
             InputError: An invalid field; names it.
         """
-        from hemlets.data.table import decode_image
+        from hemlets.data.images import decode_image
         from hemlets.inference.people import Detection
         from hemlets.inference.types import PredictionRequest
 

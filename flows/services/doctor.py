@@ -37,7 +37,7 @@ PORTS: Final = (("MLflow", 5000), ("Prefect", 4200), ("TorchServe", 8080))
 _GB: Final = 1e9
 _DISK_GB: Final = (2.0, 6.0)
 """Free disk space for one demo (required) and two demos (recommended)."""
-_MEMORY_GB: Final = (3.0, 6.0)
+_MEMORY_GB: Final = (3.0, 5.4)
 """Free memory that training needs at least, and the demo's peak."""
 _SHARED_MEMORY_GB: Final = 0.25
 """Data loaders use shared memory; containers often have only 64 MB."""

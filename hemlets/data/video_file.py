@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from hemlets.core.environment import quiet_decoders
 from hemlets.core.errors import InputError
-from hemlets.data.table.images import MAX_PIXELS, READABLE, image_kind
+from hemlets.data.images import MAX_PIXELS, READABLE, image_kind
 
 if TYPE_CHECKING:
     import cv2

@@ -11,6 +11,7 @@ import numpy as np
 
 from hemlets.body import BodyModel
 from hemlets.core.errors import DataError
+from hemlets.core.process_setup import return_unused_memory
 from hemlets.core.skeleton import Joint
 from hemlets.core.wording import counted, truncate_list
 from hemlets.data.table import Annotations, ShardReader, stored_images
@@ -70,6 +71,7 @@ def predict_rows(
                 for row, image in zip(block, images, strict=True)
             ]
         )
+        return_unused_memory()
         if progress is not None:
             progress(len(block))
     return estimates

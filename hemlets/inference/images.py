@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from hemlets.core.errors import InputError
 from hemlets.core.redaction import redact_url
-from hemlets.data.table.images import on_white, require_few_pixels, require_known_range
+from hemlets.data.images import on_white, require_few_pixels, require_known_range
 
 if TYPE_CHECKING:
     from PIL import Image as Pil
@@ -59,7 +59,7 @@ def read_photo(path: Path) -> Image:
     Raises:
         InputError: The file can't be read or is not an image.
     """
-    from hemlets.data.table import decode_image
+    from hemlets.data.images import decode_image
 
     try:
         with path.open("rb") as file:
@@ -107,7 +107,7 @@ def to_photo(source: object) -> Photo:
     Raises:
         InputError: Another type, or an image that can't be used.
     """
-    from hemlets.data.table import decode_image
+    from hemlets.data.images import decode_image
 
     if isinstance(source, str | PathLike):
         path = Path(fsdecode(fspath(source)))
@@ -221,7 +221,7 @@ def _of_pil(image: Pil.Image, name: str) -> Image:
 
 
 def _read_open_file(file: Readable) -> Photo:
-    from hemlets.data.table import decode_image
+    from hemlets.data.images import decode_image
 
     given = getattr(file, "name", None)
     name = Path(given).name if isinstance(given, str) else "image"

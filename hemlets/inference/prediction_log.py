@@ -273,7 +273,7 @@ def _picture(image_HW3: npt.NDArray[np.uint8], estimate: BodyEstimate) -> tuple[
     """A small JPEG of the person with a margin, and the box in it."""
     import cv2
 
-    from hemlets.data.table import encode_jpeg
+    from hemlets.data.images import encode_jpeg
 
     height, width = image_HW3.shape[:2]
     left, top, right, bottom = (float(value) for value in estimate.box_xyxy)

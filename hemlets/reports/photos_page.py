@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from hemlets.core.arrays import Floating
-from hemlets.data.table import decode_image
+from hemlets.data.images import decode_image
 from hemlets.data.transforms import square_crop
 from hemlets.evaluation.photos import PhotoAnswers, PhotoPerson, share_right
 from hemlets.reports.drawing import png

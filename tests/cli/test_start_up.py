@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-# Half a second to two seconds each: torch's compiler and what it computes shapes with, roma, which
-# imports it, and what only the pipeline needs.
-SLOW = ("torch._dynamo", "sympy", "roma", "smplx", "scipy", "pandas", "mlflow", "prefect")
+# A tenth of a second to two seconds each: torch's compiler and what it computes shapes with, roma,
+# which imports it, and what only tables and the pipeline need.
+SLOW = (
+    "torch._dynamo", "sympy", "roma", "smplx", "scipy", "pandas", "pyarrow", "mlflow", "prefect",
+)  # fmt: skip
 
 # Faces of packages that describe, read or draw, and must not wait for a network library.
 WITHOUT_TORCH = (

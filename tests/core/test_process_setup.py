@@ -48,6 +48,27 @@ ENTRY_POINTS = {
     ),
 }
 
+UNUSED = """
+import numpy as np
+from pathlib import Path
+from hemlets.core.process_setup import prepare_process, return_unused_memory
+prepare_process()
+def resident_mb():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
+held = []
+for _ in range(8):
+    block = np.ones(64 << 20, np.uint8)
+    held.append(np.ones(100_000, np.uint8))  # the heap's top stays in use
+    del block
+    held.append(np.ones(65 << 20, np.uint8))
+del held[1::2]
+print(resident_mb())
+return_unused_memory(above_bytes=1 << 30)
+print(resident_mb())
+return_unused_memory(above_bytes=64 << 20)
+print(resident_mb())
+"""
+
 
 def page_faults(how: str) -> int:
     run = [sys.executable, "-c", FAULTS, how]
@@ -76,3 +97,12 @@ def test_threads_wait_without_spinning(entry_point: str) -> None:
 
 def test_threads_wait_as_the_user_asks() -> None:
     assert wait_policy_at_import_of_torch("training", OMP_WAIT_POLICY="ACTIVE") == "ACTIVE"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_freed_memory_is_returned_where_more_than_the_limit_is_unused() -> None:
+    run = [sys.executable, "-c", UNUSED]
+    done = subprocess.run(run, check=True, capture_output=True, text=True).stdout
+    before, within, beyond = (int(line) for line in done.split())
+    assert within > before - 32
+    assert beyond < before - 400

@@ -4,7 +4,7 @@ A data version is a folder: ``annotations.parquet`` (one typed row per person), 
 (JPEG images in Arrow files) and ``version.json`` (provenance).
 """
 
-from hemlets.data.table.images import decode_image, encode_jpeg
+from hemlets.data.images import decode_image, encode_jpeg
 from hemlets.data.table.shards import ShardReader, ShardWriter
 from hemlets.data.table.stored import stored_images
 from hemlets.data.table.table import (

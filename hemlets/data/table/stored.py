@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from hemlets.core.arrays import Image
-from hemlets.data.table.images import decode_image
+from hemlets.data.images import decode_image
 from hemlets.data.table.shards import ShardReader
 from hemlets.data.table.table import Annotations
 

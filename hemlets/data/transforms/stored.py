@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from hemlets.data.images import MAX_PIXELS
 from hemlets.data.table import decode_image
-from hemlets.data.table.images import MAX_PIXELS
 from hemlets.data.transforms.crop import Crop
 
 _END: Final = b"\xff\xd9"

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageOps, TiffImagePlugin
 
 from hemlets.core.errors import InputError
+from hemlets.data.images import MAX_PIXELS, MAX_SCANS
 from hemlets.data.table import decode_image, encode_jpeg
-from hemlets.data.table.images import MAX_PIXELS, MAX_SCANS
 
 
 @pytest.fixture(scope="module")
