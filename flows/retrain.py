@@ -21,6 +21,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 
+from data_checks.result import ValidationResult
 from flows.final_states import (
     UNCHANGED,
     FinalState,
@@ -56,7 +57,7 @@ from flows.tracking.retraining_key import RetrainingKey, retraining_key
 from flows.tracking.run import Run
 from flows.tracking.system_metrics import system_metrics
 from hemlets.core.errors import PromotionError
-from hemlets.core.files import content_hash, lock, read_json
+from hemlets.core.files import content_hash, lock
 from hemlets.core.workspace import Workspace
 
 _STEP: Final[dict[str, Any]] = {
@@ -97,24 +98,20 @@ def retrain(
         HemletsError: A step failed. Finished results are reused by the next run.
     """
     workspace = Workspace.at(home)
+    known: dict[str, Any] = {"profile": profile}
     try:
         start: datetime = flow_run.scheduled_start_time
         settings = load_profile(profile, tuple(overrides or ())).numbered(run_number(number, start))
         # Prefect queues the runs of a deployment; this queues those that were started otherwise.
         with lock(workspace.locks / RETRAIN_LOCK, RETRAINING, timeout_s=_QUEUE_S, again=True):
-            outcome = _retrain(workspace, settings)
+            outcome = _retrain(workspace, settings, known)
     except Exception as error:
         reason = str(find_user_error(error) or f"{type(error).__name__}: {error}")
         with contextlib.suppress(Exception):  # The server itself may be what failed.
-            create_markdown_artifact(failure_markdown(reason), "retraining", "Failed")
-        announce(FinalState.FAILED, (reason,), {"profile": profile})
+            create_markdown_artifact(failure_markdown(reason, known), "retraining", "Failed")
+        announce(FinalState.FAILED, (reason,), known)
         raise
-    facts = {
-        name: outcome[name]
-        for name in ("decision", "version", "report", "mlflow", "sources")
-        if outcome[name]
-    }
-    announce(outcome["state"], outcome["reasons"], {"profile": profile, **facts})
+    announce(outcome["state"], outcome["reasons"], known | {"report": outcome["report"]})
     # The state's name is what tells the ends of a retraining apart in Prefect's pages.
     state: State[dict[str, Any]] = Completed(
         name=str(outcome["state"]), message="; ".join(outcome["reasons"]), data=_plain(outcome)
@@ -127,13 +124,16 @@ def _plain(outcome: dict[str, Any]) -> dict[str, Any]:
     return outcome | {"state": str(outcome["state"]), "reasons": list(outcome["reasons"])}
 
 
-def _retrain(workspace: Workspace, profile: Profile) -> dict[str, Any]:
+def _retrain(workspace: Workspace, profile: Profile, known: dict[str, Any]) -> dict[str, Any]:
+    """Run all steps; facts are added to ``known`` as soon as they are."""
     _check_requirements(profile)
     lost = close_orphans(workspace)
     resumed = [announce_resumed(len(lost))] if lost else []
     progress, limit = Progress(), profile.timeouts_h
     synced = limited(_sync, limit.sync)(workspace, profile, progress)
+    known |= {"sources": [str(source) for source in synced]} if synced else {}
     with _start(workspace, profile, progress, synced) as run:
+        known["mlflow"] = run.tracking.page(run.parent)
         data = limited(_ingest, limit.ingest)(run)
         validation, previous = limited(_validate, limit.validate_data)(run, data)
         pose = limited(_train_pose, limit.train)(run, data)
@@ -142,6 +142,7 @@ def _retrain(workspace: Workspace, profile: Profile) -> dict[str, Any]:
         challenger = _register(run, data, validation, previous, posh, scored)
         packaged = limited(_package, limit.package)(run, data, posh, scored)
         verdict = limited(_promote, limit.promote)(run, data, posh, scored, packaged, challenger)
+        known |= {"decision": str(verdict.decision.outcome), "version": challenger.version}
         report = _report(run, data, validation, pose, posh, scored, packaged, verdict)
         decision = verdict.decision
         # A newly trained model has a new decision, regardless of earlier runs.
@@ -154,8 +155,9 @@ def _retrain(workspace: Workspace, profile: Profile) -> dict[str, Any]:
     get_run_logger().info("%s: %s", decision.outcome, "; ".join(decision.reasons))
     links = {
         "report": str(report),
-        "validation": f"{validation['hash'][:12]}, {validation['rows']:,} rows",
-        "MLflow": run.tracking.page(run.parent),
+        "validation": validation["report"],
+        "Data Docs": validation["data_docs"],
+        "MLflow": known["mlflow"],
     }
     notes = (*resumed, *map(str, synced), *reasons)
     create_markdown_artifact(
@@ -169,8 +171,8 @@ def _retrain(workspace: Workspace, profile: Profile) -> dict[str, Any]:
         "reasons": (*reasons, *decision.reasons),
         "version": challenger.version,
         "report": str(report),
-        "mlflow": run.tracking.page(run.parent),
-        "sources": [str(source) for source in synced],
+        "mlflow": known["mlflow"],
+        "sources": known.get("sources", []),
         "cached": list(run.progress.cached),
     }
 
@@ -284,7 +286,7 @@ def _validate(run: _FlowRun, data: Data) -> tuple[dict[str, Any], Previous | Non
         tags = None if champion is None else champion.tags
         previous = find_previous(run.store, data.version, tags)
         result = validate.validate_data(run.store, data, previous, run.profile.overlay)
-        outcome = read_json(result.folder / "result.json")
+        outcome = ValidationResult.read(result.folder).to_json()
         bar.result(result.cached, validate.summarize(outcome, previous))
     run.log(
         "validate",
@@ -475,6 +477,7 @@ def _report(
     figures, place = Figures.read(scored.result.folder), run.tracking.place(run.parent)
     describe_version(run.workspace, verdict.facts, figures, place)
     if not run.parent.finished:
+        benchmark.log_protocol(run.parent, scored)
         for name in figures.by_split:
             run.parent.metrics(figures.logged(name))
         run.parent.tag(

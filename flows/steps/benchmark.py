@@ -95,6 +95,14 @@ def summarize(scored: Benchmark) -> str:
     return f"test MPJPE {model} mm (mean pose {mean_pose}, linear lifter {lifter})"
 
 
+def log_protocol(run: Run, scored: Benchmark) -> None:
+    """Log what figures must share to be comparable: the protocol and the rows of each split."""
+    figures = Figures.read(scored.result.folder)
+    rows = {name: read_split_fingerprint(scored.result.folder, name) for name in figures.by_split}
+    found = {f"rows.{name}": f"{it.samples} rows, {it.hash[:12]}" for name, it in rows.items()}
+    run.params({"protocol": figures.protocol, **found}, file=False)
+
+
 def log_scores(run: Run, scored: Benchmark) -> None:
     """Log figures of the model and the baselines, pictures, predictions, tables and the page."""
     from flows.steps.body_metrics import body_metrics, body_table, read_bodies
@@ -106,12 +114,10 @@ def log_scores(run: Run, scored: Benchmark) -> None:
         run.metrics(figures.logged(split))
         for baseline in predictors.keys() & _BASELINES:
             run.metrics(figures.logged(split, baseline))
-        guard = read_split_fingerprint(scored.result.folder, split)
-        run.params({f"rows.{split}": f"{guard.samples} rows, {guard.hash[:12]}"})
         folder = scored.result.folder / split
         run.files(sorted(folder.glob("*.png")), folder=f"pictures/{split}")
         run.files([scored.predictions(split)], folder=f"predictions/{split}")
-    run.params({"protocol": figures.protocol})
+    log_protocol(run, scored)
     run.metrics(person_metrics(read_person(scored.result.folder)))
     run.table("figures", figures.rows())
     bodies = read_bodies(scored.result.folder)

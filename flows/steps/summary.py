@@ -30,13 +30,29 @@ def summary_markdown(
     lines = [f"# {end.capitalize()}: version {facts['version']}", ""]
     lines += [f"- {reason}" for reason in (*notes, *facts["reasons"])]
     lines += ["", "## Gate", "", *_table(rules, facts), ""]
-    lines += [f"- {title}: {place}" for title, place in links.items()]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_links(links)])
 
 
-def failure_markdown(reason: str) -> str:
-    """Render a failed retraining's page: the reason with its lines as they are."""
-    return f"# Failed\n\n```text\n{reason}\n```\n\nNothing was promoted."
+def failure_markdown(reason: str, known: Mapping[str, Any]) -> str:
+    """Render a failed retraining's page: the reason with its lines as they are.
+
+    Args:
+        reason: The error.
+        known: Facts from before the error, of `sources`, `mlflow`, `decision` and `version`.
+    """
+    end = "Nothing was promoted."
+    if known.get("decision") == "promoted":
+        end = f"Version {known['version']} was promoted before."
+    links = {"MLflow": known["mlflow"]} if "mlflow" in known else {}
+    lines = ["# Failed", "", end, "", *(f"- {source}" for source in known.get("sources", ()))]
+    return "\n".join([*lines, *_links(links), "", "```text", reason, "```"])
+
+
+def _links(places: Mapping[str, str]) -> list[str]:
+    return [
+        f"- {title}: {f'[{place}]({place})' if place.startswith('http') else f'`{place}`'}"
+        for title, place in places.items()
+    ]
 
 
 def _table(rules: PromotionRules, facts: Mapping[str, Any]) -> list[str]:

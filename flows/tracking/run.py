@@ -62,8 +62,8 @@ class Run:
             self.run_id, tags=[RunTag(name, text) for name, text in shorten_tags(tags).items()]
         )
 
-    def params(self, config: Mapping[str, Any]) -> None:
-        """Log a nested configuration: whole as ``config.json``, flat as parameters.
+    def params(self, config: Mapping[str, Any], *, file: bool = True) -> None:
+        """Log a nested configuration: flat as parameters, and whole as the file ``config.json``.
 
         Raises:
             WorkspaceError: The run already has other values for the same names.
@@ -83,7 +83,8 @@ class Run:
         new = [Param(name, text) for name, text in flat.items() if name not in known]
         for start in range(0, len(new), _PARAMS_PER_BATCH):
             self.client.log_batch(self.run_id, params=new[start : start + _PARAMS_PER_BATCH])
-        self.client.log_dict(self.run_id, dict(config), "config.json")
+        if file:
+            self.client.log_dict(self.run_id, dict(config), "config.json")
 
     def metrics(self, values: Mapping[str, float]) -> None:
         """Log final figures."""

@@ -36,6 +36,16 @@ def test_the_number_of_a_scheduled_run_is_that_of_its_day() -> None:
     assert run_number("7", night) == run_number(7, night) == 7
 
 
+@pytest.mark.parametrize(("year", "number"), [(1970, 0), (2099, 26_663)])
+def test_a_clock_that_is_wrong_by_years_gives_people_that_can_be_rendered(
+    tiny, year, number
+) -> None:
+    found = run_number("date", datetime(year, 1, 1, tzinfo=UTC))
+    assert found == number
+    profile = load_profile(str(tiny), ("data.samples.train=40", "fresh_share=0.25"))
+    assert profile.numbered(found).data.start("train") == 10 * number
+
+
 @pytest.mark.parametrize("wrong", ["-1", "tomorrow", -3])
 def test_what_is_no_number_is_refused_with_the_choices(wrong) -> None:
     with pytest.raises(ConfigError, match="is not the number") as caught:

@@ -220,7 +220,8 @@ def check_mlflow(workspace: Workspace) -> None:
         assert "s3://uploads/street" in contexts["source"].source
         assert contexts["source"].name == "street"
     for run in (nights[0], nights[2], nights[3]):
-        assert run.data.tags["protocol"]
+        assert run.data.params["protocol"] == run.data.tags["protocol"] != ""
+        assert {"rows.gate", "rows.test"} <= run.data.params.keys()
         assert {"gate/mpjpe_mm", "test/mpjpe_mm"} <= run.data.metrics.keys()
 
 

@@ -148,6 +148,7 @@ class TestTheFirstRun:
         assert sorted(r.data.tags["hemlets.stage"] for r in children) == sorted(STAGES)
         assert {r.info.status for r in [parent, *children]} == {"FINISHED"}
         assert parent.data.tags["decision"] == "promoted"
+        assert parent.data.params["rows.gate"].startswith("32 rows, ")
         (version,) = registry.versions(finished.workspace)
         assert version.tags["hemlets.retraining"] == parent.data.tags["hemlets.stage_key"]
 
