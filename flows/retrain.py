@@ -52,7 +52,7 @@ from flows.storage.stage_cache import StageResult, StageStore
 from flows.tracking.code_version import code_version
 from flows.tracking.figures import Figures
 from flows.tracking.history import LiveHistory
-from flows.tracking.mlflow_client import Tracking, close_orphans, connect
+from flows.tracking.mlflow_client import NOTE_TAG, Tracking, close_orphans, connect
 from flows.tracking.retraining_key import RetrainingKey, retraining_key
 from flows.tracking.run import Run
 from flows.tracking.system_metrics import system_metrics
@@ -148,23 +148,21 @@ def _retrain(workspace: Workspace, profile: Profile, known: dict[str, Any]) -> d
         # A newly trained model has a new decision, regardless of earlier runs.
         unchanged = run.parent.finished and posh.cached
         state = final_state(decision, unchanged=unchanged)
+        reasons = (UNCHANGED,) if unchanged else ()
+        links = {
+            "report": str(report),
+            "validation": validation["report"],
+            "Data Docs": validation["data_docs"],
+            "MLflow": known["mlflow"],
+        }
+        notes = (*resumed, *map(str, synced), *reasons)
+        text = summary_markdown(state.words, profile.promotion, verdict.facts, links, notes)
         if not run.parent.finished:
             # MLflow's list shows the first fifteen characters.
             run.parent.rename(f"{state.words}: {flow_run.name}")
-    reasons = (UNCHANGED,) if unchanged else ()
+            run.parent.tag({NOTE_TAG: text})
     get_run_logger().info("%s: %s", decision.outcome, "; ".join(decision.reasons))
-    links = {
-        "report": str(report),
-        "validation": validation["report"],
-        "Data Docs": validation["data_docs"],
-        "MLflow": known["mlflow"],
-    }
-    notes = (*resumed, *map(str, synced), *reasons)
-    create_markdown_artifact(
-        summary_markdown(state.words, profile.promotion, verdict.facts, links, notes),
-        key="retraining",
-        description=str(state),
-    )
+    create_markdown_artifact(text, key="retraining", description=state.words.capitalize())
     return {
         "state": state,
         "decision": str(decision.outcome),

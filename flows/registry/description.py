@@ -7,6 +7,7 @@ from typing import Any
 
 from flows.registry import versions as registry
 from flows.tracking.figures import Figures
+from hemlets.core.wording import counted
 from hemlets.core.workspace import Workspace
 from hemlets.evaluation.metrics.definitions import format_value, metric_label
 
@@ -50,7 +51,9 @@ def description(
             for key in _SHOWN
             if predictors["model"].get(key, {}).get("mean") is not None
         ]
-        lines.append(f"- {name}: {', '.join(shown)}")
+        # Photographs may have 2D joints only.
+        count = max(entry["samples"] for entry in predictors["model"].values())
+        lines.append(f"- {name}: {', '.join(shown)} ({counted(count, 'sample')})")
     sources = [f"{name.partition('.')[2]}: {text}" for name, text in sorted(tags.items())
                if name.startswith("source.")]  # fmt: skip
     lines += ["", "From what:"]

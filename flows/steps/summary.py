@@ -8,6 +8,7 @@ from typing import Any
 
 from flows.registry.rules import PromotionRules
 from flows.tracking.figures import Figures
+from hemlets.core.wording import code_block
 from hemlets.evaluation.metrics.definitions import format_value, metric_label
 
 
@@ -45,7 +46,7 @@ def failure_markdown(reason: str, known: Mapping[str, Any]) -> str:
         end = f"Version {known['version']} was promoted before."
     links = {"MLflow": known["mlflow"]} if "mlflow" in known else {}
     lines = ["# Failed", "", end, "", *(f"- {source}" for source in known.get("sources", ()))]
-    return "\n".join([*lines, *_links(links), "", "```text", reason, "```"])
+    return "\n".join([*lines, *_links(links), "", code_block(reason)])
 
 
 def _links(places: Mapping[str, str]) -> list[str]:

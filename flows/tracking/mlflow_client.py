@@ -19,6 +19,7 @@ from flows.tracking.owner import EXPIRY_S, Owner, heartbeat
 from flows.tracking.run import Run, shorten_tags
 from hemlets.core.errors import WorkspaceError
 from hemlets.core.redaction import redact_url
+from hemlets.core.wording import code_block
 from hemlets.core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ EXPERIMENT: Final = "hemlets"
 STAGE_KEY_TAG: Final = "hemlets.stage_key"
 _TAKEOVERS_TAG: Final = "hemlets.takeovers"
 _ERROR_TAG: Final = "hemlets.error"
+NOTE_TAG: Final = "mlflow.note.content"
+"""The description on a run's page, as Markdown."""
 
 
 def tracking_uri(workspace: Workspace) -> str:
@@ -126,8 +129,8 @@ class Tracking:
         # without an owner.
         existing.tag({**given, _TAKEOVERS_TAG: str(takeovers)})
         self.client.update_run(existing.run_id, status="RUNNING", name=name)
-        if _ERROR_TAG in record.data.tags:
-            self.client.delete_tag(existing.run_id, _ERROR_TAG)
+        for tag in {_ERROR_TAG, NOTE_TAG} & record.data.tags.keys():
+            self.client.delete_tag(existing.run_id, tag)
         return existing
 
     @contextlib.contextmanager
@@ -141,8 +144,8 @@ class Tracking:
     ) -> Iterator[Run]:
         """:meth:`start_or_adopt` as a block whose end sets the run's status.
 
-        Ctrl-C marks it KILLED, another exception FAILED, with the message as tag
-        ``hemlets.error``, in which passwords are masked.
+        Ctrl-C marks it KILLED, another exception FAILED, with the message as description and as
+        tag ``hemlets.error``. Passwords are masked.
         """
         current = self.start_or_adopt(key, name, parent=parent, tags=tags)
         if current.finished:
@@ -155,7 +158,8 @@ class Tracking:
             interrupted = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
             # An error of the tracker must not replace the error of the block.
             with contextlib.suppress(Exception):
-                current.tag({_ERROR_TAG: redact_url(str(error)) or type(error).__name__})
+                why = redact_url(str(error)) or type(error).__name__
+                current.tag({_ERROR_TAG: why, NOTE_TAG: code_block(why)})
                 current.finish("KILLED" if interrupted else "FAILED")
             raise
         current.finish()
@@ -188,8 +192,8 @@ def connect(workspace: Workspace) -> Tracking:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     # It would load every model that is logged, and predict, to find out what it reads.
     os.environ.setdefault("MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING", "false")
-    # Hide the messages about creating tables and checking the input example.
-    for name in ("mlflow.store.db.utils", "mlflow.pyfunc"):
+    # Hide the messages about creating tables, checking the input example, and waiting.
+    for name in ("mlflow.store.db.utils", "mlflow.pyfunc", "mlflow.store.model_registry"):
         logging.getLogger(name).setLevel(logging.WARNING)
     import mlflow
 

@@ -1,7 +1,8 @@
-"""Format counts and lists of names for messages."""
+"""Format counts, lists of names and messages for people."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 
 
@@ -24,3 +25,23 @@ def truncate_list(values: Iterable[object], most: int = 10) -> str:
     """
     names = [str(value) for value in values]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if names[most:] else "")
+
+
+def code_block(text: str, width: int = 110) -> str:
+    r"""A message as a Markdown code block, whose long lines pages would cut off.
+
+    Examples:
+        >>> print(code_block("what is wrong\n  remedy: try again", width=16))
+        ```text
+        what is wrong
+          remedy: try
+            again
+        ```
+    """
+    lines = []
+    for line in text.splitlines():
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        lines += textwrap.wrap(
+            line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        ) or [""]  # fmt: skip
+    return "\n".join(["```text", *lines, "```"])

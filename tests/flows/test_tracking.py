@@ -84,7 +84,9 @@ def test_a_block_that_raises_closes_its_run_with_the_reason(tracking, error, sta
     with pytest.raises(type(error)), tracking.run(key, "train") as run:
         raise error
     assert _status(tracking, run) == status
-    assert _tags(tracking, run)["hemlets.error"] == (str(error) or "KeyboardInterrupt")
+    reason = str(error) or "KeyboardInterrupt"
+    assert _tags(tracking, run)["hemlets.error"] == reason
+    assert reason in _tags(tracking, run)["mlflow.note.content"]
 
 
 def test_a_failed_run_is_taken_up_again_under_the_same_key(tracking):
@@ -98,7 +100,7 @@ def test_a_failed_run_is_taken_up_again_under_the_same_key(tracking):
         assert _status(tracking, second) == "RUNNING"
     assert _status(tracking, second) == "FINISHED"
     assert _tags(tracking, second)["hemlets.takeovers"] == "1"
-    assert "hemlets.error" not in _tags(tracking, second)
+    assert not {"hemlets.error", "mlflow.note.content"} & _tags(tracking, second).keys()
 
 
 def test_runs_of_a_killed_process_are_closed_or_adopted(workspace, tracking):

@@ -327,9 +327,16 @@ def format_value(key: str, value: float) -> str:
         ('80.04 mm', '45.6 %')
         >>> format_value("theta_deg", 3.0), format_value("unknown", 3.0)
         ('3°', '3')
+        >>> format_value("root_mm", 95867.02)
+        '95867 mm'
     """
     if "_over_" in key:
-        return f"{100 * value:.4g} %"
+        return f"{_digits(100 * value)} %"
     unit = metric_of(key).unit
     known = {"mm": " mm", "px": " px", "°": "°", "%": " %"}
-    return f"{value:.4g}{known.get(unit, '')}"
+    return f"{_digits(value)}{known.get(unit, '')}"
+
+
+def _digits(value: float) -> str:
+    """At least four significant digits, and no exponent of a large number."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
