@@ -160,7 +160,8 @@ def _retrain(workspace: Workspace, profile: Profile, known: dict[str, Any]) -> d
         if not run.parent.finished:
             # MLflow's list shows the first fifteen characters.
             run.parent.rename(f"{state.words}: {flow_run.name}")
-            run.parent.tag({NOTE_TAG: text})
+            # MLflow's page cuts off the top of a title.
+            run.parent.tag({NOTE_TAG: text.removeprefix("# ")})
     get_run_logger().info("%s: %s", decision.outcome, "; ".join(decision.reasons))
     create_markdown_artifact(text, key="retraining", description=state.words.capitalize())
     return {

@@ -478,4 +478,5 @@ def _merits(
     assert ratio is not None
     assert upper is not None
     against = _compared(comparison.metric, ratio, upper, comparison.champion_version)
-    return (floors, f"{against}, on {comparison.samples} samples")
+    allowed = f" ({_percent(rules.max_regression)} larger is allowed)" if upper > 0 else ""
+    return (floors, f"{against}, on {comparison.samples} samples{allowed}")

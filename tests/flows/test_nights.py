@@ -216,10 +216,10 @@ def check_mlflow(workspace: Workspace) -> None:
     assert "boxes_large_enough" in errors[1]
     assert errors[0] == errors[2] == errors[3] == "", "resumed and promoted is no error"
     described = [run.data.tags["mlflow.note.content"] for run in nights]
-    assert described[0].startswith("# Promoted: version 1\n")
+    assert described[0].startswith("Promoted: version 1\n")
     assert "boxes_large_enough" in described[1]
-    assert described[2].startswith("# Rejected: version 2\n")
-    assert described[3].startswith("# Promoted: version 3\n")
+    assert described[2].startswith("Rejected: version 2\n")
+    assert described[3].startswith("Promoted: version 3\n")
     for run in nights:
         contexts = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
         assert "s3://uploads/street" in contexts["source"].source

@@ -147,10 +147,17 @@ def test_five_per_cent_worse_than_the_champion_is_rejected_although_above_the_fl
     )
 
 
-def test_a_comparison_in_its_favour_is_told_with_its_samples():
-    assert decide(RULES, GOOD, compared(-0.03, 0.0001), True).reasons[1] == (
+@pytest.mark.parametrize(
+    ("upper", "words"),
+    [
+        (0.0, "as large as it, on 200 samples"),
+        (0.005, "0.5 % larger than it, on 200 samples (1.0 % larger is allowed)"),
+    ],
+)
+def test_a_comparison_in_its_favour_is_told_with_its_samples_and_what_is_allowed(upper, words):
+    assert decide(RULES, GOOD, compared(-0.03, upper), True).reasons[1] == (
         "the mean joint error (MPJPE) is 3.0 % smaller than that of champion version 1, at the "
-        "worse end of the 95 % interval as large as it, on 200 samples"
+        f"worse end of the 95 % interval {words}"
     )
 
 
