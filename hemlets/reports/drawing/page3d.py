@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemlets.body.placement import PlacedBody
+from hemlets.core.arrays import Floating
 from hemlets.core.skeleton import JOINTS, Joint
 from hemlets.inference.types import BodyEstimate
 from hemlets.reports.drawing.bones import BONES, LEFT, MIDDLE, RIGHT
@@ -76,7 +77,7 @@ def _person(
     colour: tuple[int, int, int],
     image_HW3: Image | None,
 ) -> dict[str, Any]:
-    sure = estimate.confidence
+    sure: Floating = estimate.confidence
     if image_HW3 is not None:
         sure = seen_in(image_HW3.shape[1::-1], estimate.joints2d_px, sure)
     offset = placed.vertices_V3_mm.mean(0).astype(np.float64)
