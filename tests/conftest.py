@@ -28,9 +28,10 @@ _KEPT = ("HEMLETS_SAMPLES", "HEMLETS_SAMPLE_PICTURES")
 _SHARED = {"flows": "finished", "serving": "server: TorchServe"}
 # The longest groups, which are started first.
 _FIRST = (
-    *_SHARED.values(), "tests/flows/test_nights.py", "tests/test_surroundings.py",
-    "tests/training/test_engine.py", "tests/annotate/test_kill.py",
-    "tests/flows/test_automations.py", "tests/test_wheel.py",
+    *_SHARED.values(), "tests/flows/test_nights.py", "tests/flows/test_sync.py",
+    "tests/test_surroundings.py", "tests/training/test_engine.py", "tests/annotate/test_kill.py",
+    "tests/annotate/test_page.py", "tests/training/test_processes.py", "tests/test_wheel.py",
+    "tests/flows/test_automations.py",
 )  # fmt: skip
 
 
