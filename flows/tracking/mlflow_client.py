@@ -196,6 +196,7 @@ def connect(workspace: Workspace) -> Tracking:
     for name in ("mlflow.store.db.utils", "mlflow.pyfunc", "mlflow.store.model_registry"):
         logging.getLogger(name).setLevel(logging.WARNING)
     import mlflow
+    import sqlalchemy.exc
 
     uri = tracking_uri(workspace)
     own = not os.environ.get("MLFLOW_TRACKING_URI")
@@ -203,9 +204,16 @@ def connect(workspace: Workspace) -> Tracking:
     if own:
         workspace.mlflow.mkdir(parents=True, exist_ok=True)
     _point_mlflow_at(uri)
-    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
     try:
+        client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
         experiment = _experiment(client, artifacts)
+    except sqlalchemy.exc.DatabaseError as error:
+        raise WorkspaceError(
+            f"MLflow's database can't be read: {error.orig}",
+            where=redact_url(uri),
+            remedy="hemlets doctor looks at it: restore a backup, or move it away, with which the "
+            "runs and models in it are lost",
+        ) from error
     except mlflow.exceptions.MlflowException as error:
         raise WorkspaceError(
             f"MLflow can't be used: {redact_url(error.message)}",

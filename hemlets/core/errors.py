@@ -6,6 +6,7 @@ that a message can be acted on without reading the code.
 
 from __future__ import annotations
 
+import errno
 from os import PathLike
 from typing import Self
 
@@ -91,6 +92,8 @@ class HemletsError(Exception):
         cls, thing: str, error: OSError, where: str | PathLike[str], *, remedy: str | None = None
     ) -> Self:
         """A file or folder that the system refused to write."""
+        if error.errno == errno.ENAMETOOLONG:
+            remedy = "give the input a shorter name"
         return cls(
             f"could not write {thing}: {error.strerror or error}",
             where=where,

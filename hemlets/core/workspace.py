@@ -30,12 +30,12 @@ class Workspace:
     @classmethod
     def from_env(cls) -> Workspace:
         """Workspace of ``HEMLETS_HOME``, by default ``./workspace``."""
-        return cls(home=Path(os.environ.get("HEMLETS_HOME") or "workspace").expanduser().resolve())
+        return cls(home=_resolved(Path(os.environ.get("HEMLETS_HOME") or "workspace").expanduser()))
 
     @classmethod
     def at(cls, home: Path | str | None) -> Workspace:
         """Workspace of a folder; `from_env` without one."""
-        return cls(home=Path(home).resolve()) if home else cls.from_env()
+        return cls(home=_resolved(Path(home))) if home else cls.from_env()
 
     @classmethod
     def exported(cls, home: Path | None) -> Workspace:
@@ -88,3 +88,15 @@ class Workspace:
     def locks(self) -> Path:
         """Locks of stages and services."""
         return self.home / "locks"
+
+
+def _resolved(home: Path) -> Path:
+    try:
+        return home.resolve()
+    except (OSError, RuntimeError) as error:  # A loop is a RuntimeError until Python 3.12.
+        raise WorkspaceError(
+            "the workspace is a symbolic link that leads to itself",
+            where=home,
+            expected="a folder, which may be new",
+            remedy="name a folder with HEMLETS_HOME or --home",
+        ) from error

@@ -310,3 +310,8 @@ def test_the_only_writer_of_a_folder_removes_what_was_left_a_moment_ago(tmp_path
         path.touch()
     remove_leftovers(tmp_path)
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+
+
+def test_a_name_that_is_too_long_is_not_called_a_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match=r"too long[\s\S]*shorter name"):
+        write_json(tmp_path / ("n" * 300), {})

@@ -15,5 +15,12 @@ def test_a_file_is_no_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         Workspace.from_env()
 
 
+def test_links_that_lead_to_each_other_are_no_workspace(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(WorkspaceError, match="leads to itself"):
+        Workspace.at(tmp_path / "a")
+
+
 def test_a_folder_that_is_not_there_yet_is_one(tmp_path: Path) -> None:
     assert Workspace(home=tmp_path / "new").data == tmp_path / "new/data"

@@ -338,6 +338,14 @@ def test_two_workspaces_in_one_process_do_not_mix(workspace, tmp_path):
     assert "MLFLOW_TRACKING_URI" not in os.environ
 
 
+def test_a_database_that_is_none_is_named_with_the_way_back(tmp_path):
+    workspace = Workspace(home=tmp_path)
+    workspace.mlflow.mkdir()
+    (workspace.mlflow / "mlflow.db").write_bytes(bytes(range(256)) * 9)
+    with pytest.raises(WorkspaceError, match=r"not a database[\s\S]*mlflow.db[\s\S]*doctor"):
+        connect(workspace)
+
+
 def test_a_moved_workspace_is_refused_before_files_go_to_the_old_place(workspace, tmp_path):
     connect(workspace)
     moved = Workspace(home=tmp_path / "moved")
