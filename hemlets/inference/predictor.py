@@ -17,7 +17,7 @@ from hemlets.body.rotations import axis_angles
 from hemlets.core.errors import InputError
 from hemlets.core.intrinsics import intrinsics_fault
 from hemlets.data.transforms import Crop, square_crop
-from hemlets.inference.body_joints import combine_with_body
+from hemlets.inference.body_joints import with_depth_of_body
 from hemlets.inference.looks import NetworkAnswer, look_again, unsure, upright
 from hemlets.inference.request import parse_box, require_overlap
 from hemlets.inference.types import BodyEstimate, Box, Camera, Flag, PredictionRequest
@@ -206,14 +206,11 @@ class Predictor:
             found.image_px_BJ2, found.depth_mm_BJ, cameras, self.card.bones
         )
         confidence = answer.confidence_BJ.cpu().numpy().astype(np.float32)
-        image_px = found.image_px_BJ2
         if self._follower is not None:
             betas, network = answer.betas_BS.cpu(), torch.from_numpy(joints.astype(np.float32))
             posed = self._follower.posed_mm(rotation, betas).numpy().astype(np.float64)
             rotation = self._follower(rotation, betas, network, torch.from_numpy(confidence))
-            image_px, joints, roots = combine_with_body(
-                image_px, joints, roots, posed, confidence, cameras
-            )
+            joints, roots = with_depth_of_body(joints, roots, posed)
         theta = axis_angles(rotation)
         persons = [self.shows_person(float(sure)) for sure in person_confidence(confidence)]
         theta_np, betas_np = theta.numpy(), answer.betas_BS.cpu().numpy()
@@ -221,7 +218,7 @@ class Predictor:
             BodyEstimate(
                 joints3d_mm=joints[i].astype(np.float32),
                 root_mm=roots[i].astype(np.float32),
-                joints2d_px=image_px[i].astype(np.float32),
+                joints2d_px=found.image_px_BJ2[i].astype(np.float32),
                 confidence=confidence[i],
                 theta=theta_np[i],
                 betas=betas_np[i],

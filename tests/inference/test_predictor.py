@@ -17,7 +17,7 @@ from hemlets.body import BodyModel
 from hemlets.body.follow import JointFollower
 from hemlets.core.errors import AssetError, InputError
 from hemlets.inference import BodyEstimate, Camera, Flag, PredictionRequest, Predictor
-from hemlets.inference.body_joints import combine_with_body
+from hemlets.inference.body_joints import with_depth_of_body
 from hemlets.inference.predictor import DEFAULT_FOV_DEG, default_camera
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.codecs import PERSON_STATISTIC
@@ -106,14 +106,15 @@ def test_joints_and_bodies_correct_each_other_where_the_card_says_so(
         roma.rotvec_to_rotmat(torch.from_numpy(plain.theta))[None],
         torch.from_numpy(plain.betas)[None],
     )
-    network = (plain.joints2d_px, plain.joints3d_mm, plain.root_mm, posed[0].numpy())
-    camera = np.array([(CAMERA.fx, CAMERA.fy, CAMERA.cx, CAMERA.cy)])
-    combined = combine_with_body(
-        *(value[None].astype(np.float64) for value in network), plain.confidence[None], camera
+    combined = with_depth_of_body(
+        *(
+            value[None].astype(np.float64)
+            for value in (plain.joints3d_mm, plain.root_mm, posed[0].numpy())
+        )
     )
-    reported = (turned.joints2d_px, turned.joints3d_mm, turned.root_mm)
-    for value, of_both in zip(reported, combined, strict=True):
+    for value, of_both in zip((turned.joints3d_mm, turned.root_mm), combined, strict=True):
         np.testing.assert_allclose(value, of_both[0], atol=0.1)
+    np.testing.assert_array_equal(turned.joints2d_px, plain.joints2d_px)
     assert np.abs(turned.joints3d_mm - plain.joints3d_mm).max() > 10
 
 
