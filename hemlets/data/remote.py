@@ -7,6 +7,7 @@ file that changed in the bucket or in the cache is fetched again.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -25,7 +26,6 @@ from hemlets.core.files import (
     read_json,
     require_free_space,
     sha256_file,
-    write_json,
 )
 
 _RECORDS: Final = ".objects"
@@ -254,12 +254,20 @@ def _download(
 ) -> None:
     """Download objects with boto3's transfer manager; check each before renaming it."""
     from boto3.s3.transfer import ProgressCallbackInvoker, TransferConfig, create_transfer_manager
+    from s3transfer.subscribers import BaseSubscriber
+
+    class Listed(BaseSubscriber):  # type: ignore[misc]
+        """Without the listing's size and ETag the manager asks for each object's first."""
+
+        def __init__(self, item: S3Object) -> None:
+            self._item = item
+
+        def on_queued(self, future: Any, **_: object) -> None:
+            future.meta.provide_transfer_size(self._item.size)
+            future.meta.provide_object_etag(f'"{self._item.etag}"')
 
     def settle(item: S3Object, transfer: Any) -> None:
         transfer.result()
-        # An empty object comes without an ETag.
-        if (transfer.meta.etag or item.etag).strip('"') != item.etag:
-            raise _changed(f"s3://{bucket}/{item.key}")
         cache.accept(item, has_md5=lambda: _has_md5(client, bucket, item))
 
     under_way: deque[tuple[S3Object, Any]] = deque()
@@ -267,7 +275,7 @@ def _download(
     # Leaving with an error cancels running downloads.
     with create_transfer_manager(client, config) as manager:
         for item in objects:
-            subscribers = [ProgressCallbackInvoker(counter.add)]
+            subscribers = [Listed(item), ProgressCallbackInvoker(counter.add)]
             target = str(cache.scratch(item))
             under_way.append(
                 (item, manager.download(bucket, item.key, target, subscribers=subscribers))
@@ -279,8 +287,15 @@ def _download(
 
 
 def _has_md5(client: Any, bucket: str, item: S3Object) -> bool:
-    """Return whether the ETag is the MD5 of the bytes: not with customer-provided keys."""
+    """Return whether the ETag is the MD5 of the bytes: not with customer-provided keys.
+
+    Raises:
+        DataError: The object is another one than was listed.
+    """
     head = client.head_object(Bucket=bucket, Key=item.key)
+    # An empty object comes without an ETag.
+    if str(head.get("ETag", item.etag)).strip('"') != item.etag:
+        raise _changed(f"s3://{bucket}/{item.key}")
     return str(head.get("ServerSideEncryption", "AES256")) == "AES256"
 
 
@@ -328,7 +343,8 @@ class _Cache:
 
         Args:
             item: The object.
-            has_md5: Returns whether its ETag is an MD5; called only if the ETag differs.
+            has_md5: Returns whether its ETag is an MD5, and refuses an object that has changed;
+                called only if the ETag is not the MD5 of the bytes.
 
         Raises:
             DataError: Size or MD5 are wrong.
@@ -340,8 +356,10 @@ class _Cache:
                 sha256.update(block)
                 md5.update(block)
             os.fsync(stream.fileno())
-        differs = _MD5.fullmatch(item.etag) is not None and md5.hexdigest() != item.etag
-        if scratch.stat().st_size != item.size or (differs and has_md5()):
+        same_size = scratch.stat().st_size == item.size
+        if (md5.hexdigest() != item.etag or not same_size) and (
+            (has_md5() and _MD5.fullmatch(item.etag)) or not same_size
+        ):
             raise DataError.damaged(
                 "the object's bytes are not those that its ETag stands for",
                 item.key,
@@ -352,11 +370,13 @@ class _Cache:
         file.parent.mkdir(parents=True, exist_ok=True)
         scratch.replace(file)
         record = {"sha256": sha256.hexdigest(), "mtime_ns": file.stat().st_mtime_ns}
-        write_json(self._record(item), asdict(item) | record)
+        # Not synchronised like the file: an object whose record is lost or cut is fetched again.
+        path = self._record(item)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(item) | record), encoding="utf-8")
 
     def _record(self, item: S3Object) -> Path:
         name = content_hash(item.path)[:32]
-        # Many small folders: each write looks through its folder for what killed writers left.
         return self._records / name[:2] / f"{name}.json"
 
 

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,6 +121,34 @@ def test_what_is_here_already_is_not_fetched_again(bucket, port, tmp_path) -> No
     assert sha256_folder(folder) == sha256_folder(bucket / "set")
     kept = folder / "video.mp4"
     assert kept.stat().st_mtime_ns == times[kept]
+
+
+def test_a_record_that_was_cut_is_as_good_as_none(bucket, port, tmp_path) -> None:
+    with serving(bucket.parent, port):
+        folder = fetch_s3("s3://people/set", tmp_path / "cache")
+        for record in (tmp_path / "cache").glob("people-*.objects/*/*.json"):
+            record.write_text(record.read_text()[:-1])
+        first: list[int] = []
+        fetch_s3("s3://people/set", tmp_path / "cache", progress=lambda done, _: first.append(done))
+    assert first[0] == 0
+    assert sha256_folder(folder) == sha256_folder(bucket / "set")
+
+
+def test_an_object_takes_one_request(bucket, port, tmp_path, monkeypatch) -> None:
+    requests: list[str] = []
+
+    def counting(endpoint: str | None) -> Any:
+        client = s3_client(endpoint)
+        client.meta.events.register(
+            "before-send.s3", lambda event_name, **_: requests.append(event_name.split(".")[-1])
+        )
+        return client
+
+    monkeypatch.setattr(remote, "s3_client", counting)
+    with serving(bucket.parent, port):
+        fetch_s3("s3://people/set", tmp_path / "cache")
+    objects = sum(path.is_file() for path in (bucket / "set").rglob("*"))
+    assert sorted(requests) == ["GetObject"] * objects + ["ListObjectsV2"]
 
 
 def test_wrong_keys_are_refused_with_a_remedy(bucket, port, tmp_path, monkeypatch) -> None:
