@@ -37,8 +37,14 @@ class UnexpectedError(HemletsError):
 def prepare_streams() -> None:
     """Print each line at once, with a replacement for what the terminal's encoding lacks.
 
-    A server whose output is a pipe or a log would otherwise say its address when it ends.
+    A server whose output is a pipe or a log would otherwise say its address when it ends. A closed
+    output is discarded; the next file that is opened would otherwise take its number, and its text.
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # The lowest free number is the closed one.
+            free = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(free, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -281,6 +281,13 @@ def test_output_is_printed_whatever_the_terminals_encoding(tmp_path: Path, encod
     assert ended.stdout.strip() == "θ — 雪".encode(encoding, errors="replace")
 
 
+@pytest.mark.parametrize("closed", [">&-", "<&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_fault(closed: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _program(COMMANDS, tmp_path), "fine"]
+    ended = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *command], check=False)
+    assert ended.returncode == 0
+
+
 def test_a_full_standard_output_is_a_message(tmp_path: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         ended = subprocess.run(
