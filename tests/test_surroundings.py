@@ -108,7 +108,10 @@ def _another_user(given: Surroundings, tmp_path: Path) -> None:
     given.python = _python_of(NOBODY, given.folder)
     if given.python != sys.executable:
         given.environment["LD_LIBRARY_PATH"] = str(Path(given.python).parents[1] / "lib")
-    look = f"open({str(PHOTO)!r}); import pydantic, torch"
+    look = (
+        f"open({str(PHOTO)!r}); from importlib.util import find_spec; "
+        "[open(find_spec(name).origin) for name in ('pydantic', 'torch')]"
+    )
     command = [given.python, "-c", look]
     if subprocess.run(command, env=given.environment, user=NOBODY, check=False).returncode:
         shutil.rmtree(given.folder)
@@ -129,8 +132,7 @@ KINDS = {
     "another user and a read-only checkout": _another_user,
     "no HOME": _no_home,
 }
-EACH = tuple((name,) for name in KINDS)
-# Servers take long to start, so that several surroundings are given to them at once.
+# Commands take long to start, so that several surroundings are given to them at once.
 TOGETHER = (
     ("home named josé 雪", "dead proxies", "settings of another project"),
     ("C locale with Latin-1 output", "no git checkout", "no HOME"),
@@ -138,9 +140,12 @@ TOGETHER = (
 )
 
 
-@pytest.fixture
-def surroundings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Surroundings]:
+@pytest.fixture(scope="module", params=TOGETHER, ids=" and ".join)
+def surroundings(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Surroundings]:
     names: tuple[str, ...] = request.param
+    tmp_path = tmp_path_factory.mktemp("surroundings")
     environment = {k: v for k, v in os.environ.items() if not k.startswith((*CLEARED, *PROXIES))}
     home = tmp_path / "home"
     home.mkdir()
@@ -201,7 +206,6 @@ def fetch(url: str, **headers: str) -> bytes:
             time.sleep(0.5)
 
 
-@pytest.mark.parametrize("surroundings", EACH, indirect=True, ids=" and ".join)
 def test_predict_finds_the_people_of_a_photo(surroundings: Surroundings) -> None:
     process = surroundings.start("predict", str(PHOTO), "--out", "result", "--page")
     shown = process.communicate(timeout=800)[0].decode(surroundings.encoding)
@@ -212,7 +216,6 @@ def test_predict_finds_the_people_of_a_photo(surroundings: Surroundings) -> None
     assert (surroundings.folder / "result/two_people.html").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("surroundings", TOGETHER, indirect=True, ids=" and ".join)
 def test_serve_and_ui_answer_and_end_on_ctrl_c(surroundings: Surroundings) -> None:
     port, mlflow, prefect = free_ports(3)
     model = str(ROOT / "hemlets/assets/starter")
