@@ -27,7 +27,6 @@ from hemlets.core.workspace import Workspace
 from hemlets.evaluation.drift import Shift, find_shifts
 from hemlets.inference.observed import FEATURES, observe_image, observe_prediction
 
-_FILE: Final = "drift.json"
 _MOST_IMAGES: Final = 1000
 
 Values = Mapping[str, Array]

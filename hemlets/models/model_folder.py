@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -15,7 +15,14 @@ from hemlets.assets import asset_path
 from hemlets.core.arrays import Floating
 from hemlets.core.config import Config
 from hemlets.core.errors import CheckpointError, ConfigError, DataError
-from hemlets.core.files import atomic_folder, content_hash, read_json, sha256_file, write_json
+from hemlets.core.files import (
+    atomic_folder,
+    atomic_path,
+    content_hash,
+    read_json,
+    sha256_file,
+    write_json,
+)
 from hemlets.models.codecs.bones import BoneLengths
 from hemlets.models.fused import Precision
 from hemlets.models.pose import PoseNetworkConfig
@@ -225,6 +232,14 @@ def _tensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     with safe_open(path, framework="pt") as opened:
         state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         return state, opened.metadata() or {}
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write a safetensors file atomically."""
+    from safetensors.torch import save_file
+
+    with atomic_path(path) as scratch:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, scratch)
 
 
 def load_weights(path: Path) -> dict[str, Any]:

@@ -22,12 +22,12 @@ import torch.distributed as dist
 
 from hemlets.core.arrays import Image
 from hemlets.core.errors import ConfigError, HemletsError
-from hemlets.core.files import atomic_path, lock, read_json, write_bytes, write_json
+from hemlets.core.files import lock, read_json, write_bytes, write_json
 from hemlets.core.processes import die_with_parent
 from hemlets.data.synthetic.stream import RenderStream
 from hemlets.data.table import Annotations
 from hemlets.models import HemletsPosh
-from hemlets.models.model_folder import WEIGHTS, load_weights
+from hemlets.models.model_folder import WEIGHTS, load_weights, save_tensors
 from hemlets.training.batches import Loader, Source
 from hemlets.training.calibration import Calibration
 from hemlets.training.checkpoints import History, load_checkpoint
@@ -182,10 +182,7 @@ def _tune(
     after = tuning_job(job, group.size)
     assert after.initial is not None
     if group.rank == 0:
-        from safetensors.torch import save_file
-
-        with atomic_path(after.initial) as scratch:
-            save_file({k: v.contiguous() for k, v in weights.items()}, scratch)
+        save_tensors(after.initial, weights)
     group.barrier()
     run.standing.figures |= _train(after, group, None, None, within=True)
     return load_weights(after.out / MODEL / WEIGHTS) if group.rank == 0 else weights

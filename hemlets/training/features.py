@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from hemlets.core.arrays import Integers
-from hemlets.core.files import atomic_path, require_free_space
+from hemlets.core.files import require_free_space
 from hemlets.data.transforms import normalise
+from hemlets.models.model_folder import save_tensors
 from hemlets.models.pose import Encoded, PoseNetwork
 from hemlets.training.batches import Samples
 from hemlets.training.group import Group, missing_shared_file
@@ -175,12 +176,8 @@ def _features(
 
 
 def _write(path: Path, parts: list[FeatureBatch]) -> None:
-    from safetensors.torch import save_file
-
     columns = zip(*parts, strict=True)
-    joined = FeatureBatch(*(torch.cat(column).contiguous() for column in columns))
-    with atomic_path(path) as scratch:
-        save_file(joined._asdict(), scratch)
+    save_tensors(path, FeatureBatch(*(torch.cat(column) for column in columns))._asdict())
 
 
 class FeatureSamples:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from hemlets.core.arrays import Integers
-from hemlets.core.files import atomic_path
 from hemlets.core.skeleton import FLIP_JOINTS
 from hemlets.data.transforms import normalise
 from hemlets.models import HemletsPosh
 from hemlets.models.fused import FusedModel, can_prepare
+from hemlets.models.model_folder import save_tensors
 from hemlets.models.posh import nominal_metres
 from hemlets.training.batches import Samples
 from hemlets.training.group import Group, missing_shared_file
@@ -88,7 +88,7 @@ def predict_bodies(
             if group.stop_requested():
                 group.end()
         for number in own:
-            _write(files[number], _joined(found))
+            save_tensors(files[number], _joined(found)._asdict())
         remaining = missing[first + group.size :]
         report_progress(count - sum(sizes[number] for number in remaining))
     group.barrier()
@@ -136,13 +136,6 @@ def _looks(network: HemletsPosh | FusedModel, image_B3HW: Tensor) -> Tensor:
 
 def _joined(parts: Sequence[PredictedBodies]) -> PredictedBodies:
     return PredictedBodies(*(torch.cat(column) for column in zip(*parts, strict=True)))
-
-
-def _write(path: Path, bodies: PredictedBodies) -> None:
-    from safetensors.torch import save_file
-
-    with atomic_path(path) as scratch:
-        save_file({k: v.contiguous() for k, v in bodies._asdict().items()}, scratch)
 
 
 def _read(path: Path) -> PredictedBodies:

@@ -10,15 +10,12 @@ import json
 import sys
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from hemlets.core.config import Config, read_toml
 from hemlets.core.errors import HemletsError
-from hemlets.core.files import atomic_path
 from hemlets.data.synthetic.config import OpenDataConfig
 from hemlets.data.transforms import AugmentationConfig
 from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
-from hemlets.models.model_folder import load_model, load_weights, save_model
+from hemlets.models.model_folder import load_model, load_weights, save_model, save_tensors
 from hemlets.models.resize import resized, with_depth_cells
 from hemlets.training.config import LossConfig, StageJob, StageName, TrainingConfig
 from hemlets.training.reporting import Rows
@@ -104,8 +101,7 @@ def _keeps_bundled_encoder(recipe: Recipe) -> bool:
 def _transfer_weights(weights: Path, to: Path, pose: PoseNetworkConfig) -> Path:
     """Convert weights for a network with another crop size."""
     state = with_depth_cells(load_weights(weights), pose.volume.shape_xyz[2])
-    with atomic_path(to) as path:
-        save_file({name: value.contiguous() for name, value in state.items()}, path)
+    save_tensors(to, state)
     return to
 
 

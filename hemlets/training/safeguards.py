@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import nn
 
 from hemlets.core.errors import TrainingError
-from hemlets.core.files import atomic_path
+from hemlets.models.model_folder import save_tensors
 from hemlets.training.batches import AnyBatch
 from hemlets.training.config import StageJob
 
@@ -46,13 +46,9 @@ class Step(NamedTuple):
             )
 
     def _failed(self, what: str) -> TrainingError:
-        from safetensors.torch import save_file
-
         name = f"batch-at-step-{self.number}-rank-{self.rank}.safetensors"
         path = self.job.out / name
-        with atomic_path(path) as scratch:
-            tensors = self.batch._asdict().items()
-            save_file({k: v.contiguous().cpu() for k, v in tensors}, scratch)
+        save_tensors(path, self.batch._asdict())
         return TrainingError(
             what,
             where=path,

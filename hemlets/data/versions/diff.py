@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,18 +69,7 @@ class VersionDiff:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for `json.dumps`."""
-        return {
-            "rows": list(self.rows),
-            "added": list(self.added),
-            "removed": list(self.removed),
-            "changed": {name: list(names) for name, names in self.changed.items()},
-            "changed_samples": list(self.changed_samples),
-            "restored": self.restored,
-            "shifts": [
-                {"what": s.what, "before": s.before, "after": s.after, "unit": s.unit}
-                for s in self.shifts
-            ],
-        }
+        return {**asdict(self), "changed_samples": list(self.changed_samples)}
 
 
 def diff_versions(before: Path, after: Path) -> VersionDiff:
