@@ -47,6 +47,12 @@ BUDGET_VARIABLE = "HEMLETS_SERVING_BUDGET_S"
 refused."""
 
 _CHUNK = 8
+"""Most people that are predicted together."""
+
+_CHUNK_SHARE = 1 / 8
+"""Share of the budget that people who are predicted together may take: they can't be stopped, and
+take many times as long on a machine that becomes busy."""
+
 _FIRST = 2.4
 """Times the budget that a batch's first request may take: its worker is killed after 3."""
 
@@ -114,6 +120,8 @@ class PoseHandler:
         self.model = {"name": name, "version": version}
         self.budget_s = budget_s
         self.log = log
+        self._person_s = 0.0
+        """Longest time for a person in the last batch."""
 
     @classmethod
     def load(cls, context: _Context) -> PoseHandler:
@@ -196,18 +204,23 @@ class PoseHandler:
         Args:
             requests: Request of each person.
             deadline: Time of ``time.monotonic()``. No prediction is started after it, nor one that
-                would end after it if it took as long as the longest before.
+                would end after it if each person took as long as the slowest before.
             at_least: Number of first requests that have until ``last`` instead.
             last: Deadline of those.
         """
         answers: list[BodyEstimate | Exception] = []
-        longest_s = 0.0
-        for start in range(0, len(requests), _CHUNK):
+        slowest_s, self._person_s = self._person_s, 0.0
+        while (start := len(answers)) < len(requests):
             begun = time.monotonic()
-            if begun + longest_s > (last if start < at_least else deadline):
+            left_s, stop = deadline - begun, len(requests)
+            if slowest_s > left_s and start < at_least:
+                left_s, stop = last - begun, at_least
+            if slowest_s > left_s:
                 answers += [PutOffError()] * (len(requests) - start)
                 break
-            chunk = requests[start : start + _CHUNK]
+            most_s = min(left_s, _CHUNK_SHARE * self.budget_s)
+            size = max(1, int(min(_CHUNK, most_s / slowest_s))) if slowest_s else 1
+            chunk = requests[start : min(start + size, stop)]
             try:
                 answers += self.predictor.predict(chunk)
             except Exception as error:
@@ -216,7 +229,8 @@ class PoseHandler:
                 else:
                     for request in chunk:
                         answers += self.predict([request])
-            longest_s = max(longest_s, time.monotonic() - begun)
+            self._person_s = max(self._person_s, (time.monotonic() - begun) / len(chunk))
+            slowest_s = max(slowest_s, self._person_s)
         return answers
 
     def encode(self, decoded: Decoded, estimates: Sequence[BodyEstimate]) -> str:

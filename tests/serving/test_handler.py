@@ -325,6 +325,38 @@ class TestBudget:
         slow.handle([{"image": picture, "boxes": eight}] * 8, context)
         assert clock[0] <= slow.budget_s
 
+    def test_people_who_take_long_are_predicted_few_at_once(
+        self, slow: PoseHandler, context: Context, picture: bytes, clock: list[float]
+    ):
+        # The machine becomes ten times slower once a prediction has begun.
+        sizes: list[int] = []
+        quick = slow.predictor.predict
+
+        def predict(requests):
+            sizes.append(len(requests))
+            clock[0] += 0.0 if len(sizes) < 9 else 5.4 * len(requests)
+            return quick(requests)
+
+        slow.predictor.predict = predict
+        many = json.dumps([[0, 0, 30, 30]] * MOST_BOXES).encode()
+        slow.handle([{"image": picture, "boxes": many}], context)
+        assert sizes[:3] == [1, 2, 2]
+        assert clock[0] < 3 * slow.budget_s
+        assert context.status == {0: 503}
+
+    def test_quick_people_are_predicted_eight_at_once(
+        self, slow: PoseHandler, context: Context, picture: bytes, predictor: Predictor
+    ):
+        sizes: list[int] = []
+        slow.predictor.predict = lambda given: (sizes.append(len(given)), predictor.predict(given))[
+            1
+        ]
+        many = json.dumps([[0, 0, 30, 30]] * MOST_BOXES).encode()
+        slow._person_s = 0.1
+        slow.handle([{"image": picture, "boxes": many}], context)
+        assert sizes[0] == 8
+        assert context.status == {}
+
     def test_of_one_image_only_the_first_people_are_looked_at_again(
         self, handler: PoseHandler, picture: bytes
     ):
