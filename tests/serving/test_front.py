@@ -281,6 +281,7 @@ def test_a_compressed_photo_or_form_is_read(front: RunningFront, backend: Backen
         ("br", PHOTO, 415),
         ("gzip, gzip", gzip.compress(gzip.compress(PHOTO)), 415),
     ],
+    ids=["no gzip", "no deflate", "cut", "more", "empty", "br", "twice"],
 )
 def test_a_body_that_is_not_compressed_as_its_header_says_is_refused(
     front: RunningFront, backend: Backend, kind: str, encoding: str, body: bytes, status: int
