@@ -28,6 +28,7 @@ AFTER_MAKE = {"a", "all", "an", "it", "more", "one", "the", "them", "this", "up"
 OF_OTHERS = {
     "--experiment-id": "mlflow",
     "--keypoint_scale": "OpenPose",
+    "--noproxy": "curl",
     "--shm-size": "docker",
 }
 
