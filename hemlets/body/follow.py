@@ -100,10 +100,24 @@ class JointFollower:
             confidence_BJ: (B, 18) in 0–1; not finite counts as 1.
         """
         posed = self.posed_mm(rotation_BJ33, betas_BK)
-        weight_BJ1 = (confidence_BJ.nan_to_num(1.0) / SURE).clamp(0, 1)[..., None]
-        share_3 = weight_BJ1.new_tensor([1.0, 1.0, DEPTH_SHARE])
-        target = posed + weight_BJ1 * share_3 * (joints_BJ3_mm - posed)
-        return _turned(rotation_BJ33, posed, target)
+        return turn_onto(rotation_BJ33, posed, joints_BJ3_mm, confidence_BJ)
+
+
+def turn_onto(
+    rotation_BJ33: Tensor, posed_BJ3_mm: Tensor, joints_BJ3_mm: Tensor, confidence_BJ: Tensor
+) -> Tensor:
+    """Do what :class:`JointFollower` does, for bodies whose joints are known.
+
+    Args:
+        rotation_BJ33: θ (B, 24, 3, 3).
+        posed_BJ3_mm: The bodies' joints, see `JointFollower.posed_mm`.
+        joints_BJ3_mm: Likewise of the targets.
+        confidence_BJ: (B, 18) in 0–1; not finite counts as 1.
+    """
+    weight_BJ1 = (confidence_BJ.nan_to_num(1.0) / SURE).clamp(0, 1)[..., None]
+    share_3 = weight_BJ1.new_tensor([1.0, 1.0, DEPTH_SHARE])
+    target = posed_BJ3_mm + weight_BJ1 * share_3 * (joints_BJ3_mm - posed_BJ3_mm)
+    return _turned(rotation_BJ33, posed_BJ3_mm, target)
 
 
 def _turned(rotation_BJ33: Tensor, posed_BJ3: Tensor, target_BJ3: Tensor) -> Tensor:

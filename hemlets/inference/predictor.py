@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hemlets.body.follow import JointFollower
+from hemlets.body.follow import JointFollower, turn_onto
 from hemlets.body.model import BodyModel
 from hemlets.body.rotations import axis_angles
 from hemlets.core.errors import InputError
@@ -207,10 +207,10 @@ class Predictor:
         )
         confidence = answer.confidence_BJ.cpu().numpy().astype(np.float32)
         if self._follower is not None:
-            betas, network = answer.betas_BS.cpu(), torch.from_numpy(joints.astype(np.float32))
-            posed = self._follower.posed_mm(rotation, betas).numpy().astype(np.float64)
-            rotation = self._follower(rotation, betas, network, torch.from_numpy(confidence))
-            joints, roots = with_depth_of_body(joints, roots, posed)
+            posed = self._follower.posed_mm(rotation, answer.betas_BS.cpu())
+            network = torch.from_numpy(joints.astype(np.float32))
+            rotation = turn_onto(rotation, posed, network, torch.from_numpy(confidence))
+            joints, roots = with_depth_of_body(joints, roots, posed.numpy().astype(np.float64))
         theta = axis_angles(rotation)
         persons = [self.shows_person(float(sure)) for sure in person_confidence(confidence)]
         theta_np, betas_np = theta.numpy(), answer.betas_BS.cpu().numpy()

@@ -78,7 +78,7 @@ def test_joints_and_bodies_correct_each_other_where_the_card_says_so(
     image: npt.NDArray[np.uint8],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In the camera frame, each by what the network says of the other."""
+    """Bodies turn onto the network's joints, joints take depth from the network's body."""
     # Random weights are sure of nothing.
     monkeypatch.setattr("hemlets.body.follow.SURE", 0.01)
     request = PredictionRequest(image_HW3=image, box_xyxy=(40, 10, 119, 95), camera=CAMERA)
