@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hemlets.core.errors import ConfigError, DataError, InputError
-from hemlets.core.files import read_json
+from hemlets.core.files import parse_json, read_json
 from hemlets.inference import request
 from hemlets.inference.types import Box, Camera
 
@@ -79,7 +79,7 @@ def parse_mesh_format(text: str) -> str:
 def _camera_from_file(file: Path) -> Camera:
     where = f"--camera {file}"
     try:
-        content: Any = read_json(file)
+        content: Any = read_json(file, parse_json)
     except DataError as error:
         raise ConfigError(error.what, where=where, expected=_CAMERA_FORM) from error
     except OSError as error:

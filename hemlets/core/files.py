@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -158,7 +158,35 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
-def read_json(path: Path) -> Any:
+class RepeatedKeyError(ValueError):
+    """An object of JSON gives a key twice."""
+
+
+def parse_json(text: str | bytes | bytearray) -> Any:
+    """Parse JSON whose objects have each key once.
+
+    Raises:
+        RepeatedKeyError: A key is repeated.
+        ValueError: Not JSON.
+        RecursionError: It is nested too deeply.
+
+    >>> parse_json('{"fx": 1000, "fx": 2000}')
+    Traceback (most recent call last):
+    hemlets.core.files.RepeatedKeyError: the key "fx" is repeated
+    """
+    return json.loads(text, object_pairs_hook=_with_unique_keys)
+
+
+def _with_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise RepeatedKeyError(f'the key "{repeated[:40]}" is repeated')
+    return values
+
+
+def read_json(path: Path, parse: Callable[[str], Any] = json.loads) -> Any:
     """Read a JSON file.
 
     Raises:
@@ -166,10 +194,10 @@ def read_json(path: Path) -> Any:
     """
     try:
         # Editors of Windows put a byte order mark in front.
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return parse(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise DataError("the file does not exist", where=path) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise DataError(f"the file is not JSON: {error}", where=path) from error
     except OSError as error:
         raise DataError(f"the file can't be read: {error.strerror}", where=path) from error

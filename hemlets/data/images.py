@@ -63,6 +63,7 @@ _NOT_IMAGES: Final = {
     b"version https://git-lfs": "a pointer of Git LFS",
 }
 _EXPECTED: Final = f"one of {', '.join(READABLE)}"
+_REMEDY: Final = "send the original file, or save it again with an image editor"
 _RAW_TAGS: Final = (0xC612, 0x14A)
 """DNGVersion and SubIFDs: such a TIFF begins with a small preview of a raw image."""
 
@@ -75,7 +76,7 @@ _UPRIGHT: Final[dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8
     7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
     8: lambda pixels: pixels[:, ::-1].transpose(1, 0, 2),
 }
-"""OpenCV operations that turn pixels upright, by EXIF orientation (1 is upright)."""
+"""Operations that turn pixels upright, by EXIF orientation (1 is upright)."""
 
 
 def decode_image(data: bytes, *, where: str = "image") -> npt.NDArray[np.uint8]:
@@ -102,8 +103,9 @@ def decode_image(data: bytes, *, where: str = "image") -> npt.NDArray[np.uint8]:
                 several = not is_jpeg and getattr(header, "is_animated", False)
                 bands = header.mode
                 is_raw = header.format == "TIFF" and any(t in header.getexif() for t in _RAW_TAGS)
-                has_alpha = "A" in header.getbands() or "transparency" in header.info
                 orientation = header.getexif().get(_ORIENTATION, 1) if is_jpeg else 1
+                if header.format == "PNG":
+                    header.verify()
     except Image.DecompressionBombError as error:
         pixels = re.search(r"\d+", str(error))
         raise _too_large(f"{int(pixels[0]):,}" if pixels else "too many", where) from None
@@ -119,10 +121,8 @@ def decode_image(data: bytes, *, where: str = "image") -> npt.NDArray[np.uint8]:
     require_known_range(bands, where)
     if is_raw:
         raise _of_kind("a camera's raw image", where)
-    if has_alpha:
-        return _decode_with_alpha(data, where)
     if not is_jpeg:
-        return _decode_by_opencv(data, where)
+        return _decode_by_pillow(data, where)
     _require_few_scans(data, width * height, where)
     pixels_HW3 = _decode_jpeg(data, where)
     turn = _UPRIGHT.get(orientation)
@@ -183,31 +183,42 @@ def _decode_jpeg(data: bytes, where: str) -> npt.NDArray[np.uint8]:
             f"the JPEG is cut or damaged: {error}",
             where=where,
             expected="a whole file",
-            remedy="send the original file, or save it again with an image editor",
+            remedy=_REMEDY,
         ) from None
     return np.asarray(pixels, np.uint8)
 
 
-def _decode_by_opencv(data: bytes, where: str) -> npt.NDArray[np.uint8]:
-    import cv2
-
-    # OpenCV logs what is wrong with a file to the terminal as well as failing.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        rgb = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error:
-        rgb = None
-    if rgb is None:
-        raise InputError("the image is damaged", where=where, expected=_EXPECTED)
-    return np.asarray(rgb, np.uint8)
-
-
-def on_white(image: Image.Image, where: str) -> npt.NDArray[np.uint8]:
-    """RGB (H, W, 3) of an image with alpha as viewers show it, without what lies below.
+def to_rgb(image: Image.Image, where: str) -> npt.NDArray[np.uint8]:
+    """Convert one of Pillow's images to upright RGB (H, W, 3); what is transparent, to white.
 
     Raises:
-        InputError: Every pixel is transparent.
+        InputError: Its pixels can't be decoded, or all of them are transparent.
     """
+    from PIL import ImageOps
+
+    require_known_range(image.mode, where)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            upright = ImageOps.exif_transpose(image)
+            if "A" in upright.getbands() or "transparency" in upright.info:
+                return _on_white(upright, where)
+            if upright.mode.startswith("I;16"):
+                # Pillow would cut off what is above 255.
+                grey = np.asarray(upright).astype(np.uint16) >> 8
+                return np.repeat(grey.astype(np.uint8)[..., None], 3, 2)
+            return np.asarray(upright.convert("RGB"), np.uint8)
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
+        raise InputError(
+            f"the {image.format or 'image'} is cut or damaged: {error}",
+            where=where,
+            expected="a whole image",
+            remedy=_REMEDY,
+        ) from None
+
+
+def _on_white(image: Image.Image, where: str) -> npt.NDArray[np.uint8]:
+    """RGB of an image with alpha as viewers show it, without what lies below."""
     from PIL import Image
 
     image = image.convert("RGBA")
@@ -223,17 +234,12 @@ def on_white(image: Image.Image, where: str) -> npt.NDArray[np.uint8]:
     return np.asarray(Image.alpha_composite(white, image).convert("RGB"), np.uint8)
 
 
-def _decode_with_alpha(data: bytes, where: str) -> npt.NDArray[np.uint8]:
-    from PIL import Image, ImageOps
+def _decode_by_pillow(data: bytes, where: str) -> npt.NDArray[np.uint8]:
+    # OpenCV returns damaged TIFFs as whole ones.
+    from PIL import Image
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=tuple(READABLE)) as stored:
-                upright = ImageOps.exif_transpose(stored).convert("RGBA")
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error):
-        raise InputError("the image is damaged", where=where, expected=_EXPECTED) from None
-    return on_white(upright, where)
+    with Image.open(io.BytesIO(data), formats=tuple(READABLE)) as stored:
+        return to_rgb(stored, where)
 
 
 def _require_few_scans(data: bytes, pixels: int, where: str) -> None:
@@ -298,7 +304,7 @@ def _unreadable(data: bytes, where: str) -> InputError:
             f"the {kind} image is cut or damaged",
             where=where,
             expected=_EXPECTED,
-            remedy="send the original file, or save it again with an image editor",
+            remedy=_REMEDY,
         )
     return _of_kind(kind, where)
 

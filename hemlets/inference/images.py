@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from hemlets.core.errors import InputError
 from hemlets.core.redaction import redact_url
-from hemlets.data.images import on_white, require_few_pixels, require_known_range
+from hemlets.data.images import require_few_pixels, to_rgb
 
 if TYPE_CHECKING:
     from PIL import Image as Pil
@@ -118,7 +118,8 @@ def to_photo(source: object) -> Photo:
         return _read_open_file(source)
     if _is_pil(source):
         name = Path(getattr(source, "filename", "") or "image").name
-        return Photo(_of_pil(source, name), name)
+        require_few_pixels(*source.size, name)
+        return Photo(to_rgb(source, name), name)
     if hasattr(source, "__array__"):
         array = np.asarray(source)
         _require_rgb(array)
@@ -198,26 +199,6 @@ def _remedy(array: npt.NDArray[Any]) -> str:
     if np.issubdtype(kind, np.integer):
         return "store the values, if they are 0 to 255, as bytes: image.astype(np.uint8)"
     return "from OpenCV, turn the channels around: image[..., ::-1]"
-
-
-def _of_pil(image: Pil.Image, name: str) -> Image:
-    from PIL import ImageOps
-
-    require_few_pixels(*image.size, name)
-    require_known_range(image.mode, name)
-    try:
-        upright = ImageOps.exif_transpose(image)
-        if "A" in upright.getbands() or "transparency" in upright.info:
-            return on_white(upright, name)
-        if upright.mode.startswith("I;16"):
-            # Pillow would cut off what is above 255.
-            grey = np.asarray(upright).astype(np.uint16) >> 8
-            return np.repeat(grey.astype(np.uint8)[..., None], 3, 2)
-        return np.asarray(upright.convert("RGB"), np.uint8)
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise InputError(
-            f"the image can't be decoded: {error}", where=name, expected="a whole image"
-        ) from error
 
 
 def _read_open_file(file: Readable) -> Photo:

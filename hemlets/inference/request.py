@@ -7,7 +7,6 @@ table cells or arrays. This module validates all of them and returns an `ImageRe
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Self
@@ -23,6 +22,7 @@ from pydantic import (
 )
 
 from hemlets.core.errors import InputError
+from hemlets.core.files import RepeatedKeyError, parse_json
 from hemlets.inference.types import Box, Camera
 
 MOST_BOXES: Final = 32
@@ -272,7 +272,9 @@ def _parsed_json(value: Any, where: str, expected: str) -> Any:
     """Parse a JSON field, unless the server has parsed it already."""
     if isinstance(value, bytes | bytearray | str):
         try:
-            return json.loads(value)
+            return parse_json(value)
+        except RepeatedKeyError as error:
+            raise InputError(str(error), where=where, expected=expected) from None
         except (ValueError, RecursionError):
             text = bytes(value) if isinstance(value, bytearray) else value
             raise InputError(

@@ -90,6 +90,20 @@ def test_a_truncated_image_is_refused(picture: Image.Image, kind: str, share: fl
         decode_image(data[: int(len(data) * share)], where="photo 7")
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_an_image_with_exchanged_bytes_is_refused(
+    picture: Image.Image, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = {"compression": "tiff_lzw"} if kind == "TIFF" else {}
+    data = bytearray(_encoded(picture.resize((300, 200)), kind, **options))
+    middle = len(data) // 2
+    data[middle : middle + 200] = b"\xff" * 200
+    with pytest.raises(InputError, match="send the original file"):
+        decode_image(bytes(data))
+    # libtiff's own message can't be turned off in Pillow.
+    assert kind == "TIFF" or not capfd.readouterr().err
+
+
 def test_bytes_after_a_jpegs_end_are_no_fault(picture: Image.Image) -> None:
     # Phones append videos and maps of depth.
     data = _encoded(picture, "JPEG")

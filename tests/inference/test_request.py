@@ -81,6 +81,11 @@ def test_what_is_no_camera_is_refused(camera: Any) -> None:
         parse_camera(camera)
 
 
+def test_a_camera_that_gives_a_number_twice_is_refused() -> None:
+    with pytest.raises(InputError, match='the key "fx" is repeated'):
+        parse_camera('{"fx": 900, "fx": 1000, "fy": 900, "cx": 0, "cy": 0}')
+
+
 def test_one_box_asks_for_one_person_and_boxes_for_a_list() -> None:
     assert ImageRequest.parse({"box": BOX}) == ImageRequest(boxes=(BOX,), alone=True)
     assert ImageRequest.parse({"boxes": [BOX, BOX]}) == ImageRequest(boxes=(BOX, BOX))
