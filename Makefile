@@ -11,6 +11,8 @@ TOOLS  := infra/requirements-tools.lock
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Processes that share the tests; each keeps what is costly to set up. JOBS=0 runs them in one.
 JOBS   ?= logical
+# Written even where PYTHONDONTWRITEBYTECODE is set: without it each command compiles the sources again.
+COMPILE := $(BIN)/python -m compileall -q hemlets flows serving data_checks annotate
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --maxprocesses 8 --dist loadscope --no-loadscope-reorder
 
 .PHONY: demo test check lint docs wheel tools ui serve bench clean setup help
@@ -28,6 +30,7 @@ $(VENV)/.installed: $(LOCK) pyproject.toml
 	@$(PIP) install $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 	@$(PIP) install --no-deps -r $(LOCK)
 	@$(PIP) install --no-deps --no-build-isolation -e .
+	@$(COMPILE)
 	@touch $@
 
 setup: $(VENV)/.installed ## install everything into .venv
@@ -42,9 +45,11 @@ demo: $(VENV)/.installed ## the whole loop on open data: from ingest to a promot
 	@$(BIN)/hemlets retrain --profile demo
 
 test: lint ## lint, types and all tests
+	@$(COMPILE)
 	@$(PYTEST)
 
 check: lint ## lint, types and the tests that need no server and are quick
+	@$(COMPILE)
 	@$(PYTEST) -m "not services and not slow"
 
 lint: $(VENV)/.installed ## lint and types alone

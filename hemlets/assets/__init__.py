@@ -14,7 +14,14 @@ from typing import Final
 
 from hemlets.core.errors import AssetError
 
-__all__ = ["ASSETS_FOLDER", "MANIFEST", "asset_path", "verify_assets", "write_manifest"]
+__all__ = [
+    "ASSETS_FOLDER",
+    "MANIFEST",
+    "asset_path",
+    "asset_sha256",
+    "verify_assets",
+    "write_manifest",
+]
 
 ASSETS_FOLDER: Final = Path(__file__).resolve().parent
 MANIFEST: Final = "manifest.json"
@@ -72,6 +79,12 @@ def asset_path(name: str) -> Path:
     'open_body_lite.npz'
     """
     return _verified(ASSETS_FOLDER, name)
+
+
+def asset_sha256(name: str) -> str:
+    """Return the hexadecimal SHA-256 of a bundled file; see `asset_path`."""
+    asset_path(name)
+    return _manifest(ASSETS_FOLDER)[name]
 
 
 @cache

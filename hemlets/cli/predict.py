@@ -16,6 +16,7 @@ from hemlets.cli.options import (
     require_folder,
 )
 from hemlets.core.errors import ConfigError, HemletsError, InputError
+from hemlets.core.process_setup import paused_collection
 
 if TYPE_CHECKING:
     from hemlets.inference.people import Detection
@@ -91,10 +92,11 @@ def predict(
         )
     require_folder(out)
 
-    from hemlets.inference.images import read_photo
-    from hemlets.inference.model import Model
+    with paused_collection():
+        from hemlets.inference.images import read_photo
+        from hemlets.inference.model import Model
 
-    loaded = Model.load(model, body=body)
+        loaded = Model.load(model, body=body)
     results: list[People] = []
     failures: list[HemletsError] = []
     written: list[Path] = []

@@ -78,14 +78,22 @@ class _Tracer(fx.Tracer):
 class _ShapeRecorder(fx.Interpreter):
     """Note each result's shape in its node; torch's ShapeProp takes a second to import SymPy.
 
-    Convolutions give zeros: their sums alone would cost as much as a prediction.
+    Convolutions give one zero, expanded; normalisations and activations give their input: the
+    arithmetic would cost as much as a prediction.
     """
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         module = self.fetch_attr(target)
         if isinstance(module, nn.Conv2d):
-            return args[0].new_zeros(_convolved_shape(module, args[0].shape))
+            return args[0].new_zeros(()).expand(_convolved_shape(module, args[0].shape))
+        if isinstance(module, nn.BatchNorm2d) or type(module) in _ACTIVATIONS:
+            return args[0]
         return super().call_module(target, args, kwargs)
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if target in _ACTIVATIONS:
+            return args[0]
+        return super().call_function(target, args, kwargs)
 
     def run_node(self, node: fx.Node) -> Any:
         value = super().run_node(node)

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from hemlets.assets import asset_path
+from hemlets.assets import asset_path, asset_sha256
 from hemlets.core.arrays import Floating
 from hemlets.core.config import Config
 from hemlets.core.errors import CheckpointError, ConfigError, DataError
@@ -25,6 +25,7 @@ from hemlets.core.files import (
 )
 from hemlets.models.codecs.bones import BoneLengths
 from hemlets.models.fused import Precision
+from hemlets.models.initial_weights import without_initial_weights
 from hemlets.models.pose import PoseNetworkConfig
 from hemlets.models.posh import HemletsPosh
 from hemlets.models.shape import ShapeNetworkConfig
@@ -188,7 +189,7 @@ def save_model(
     metadata = {}
     if bundled_encoder:
         state = _without_encoder(state, folder)
-        metadata = {ENCODER: sha256_file(asset_path(BUNDLED))}
+        metadata = {ENCODER: asset_sha256(BUNDLED)}
     with atomic_folder(folder) as scratch:
         tensors = {k: v.contiguous() for k, v in state.items()}
         if half:
@@ -257,7 +258,7 @@ def load_weights(path: Path) -> dict[str, Any]:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"the weights can't be read: {error}", where=path) from error
     if ENCODER in metadata:
-        found = sha256_file(asset_path(BUNDLED))
+        found = asset_sha256(BUNDLED)
         if found != metadata[ENCODER]:
             raise CheckpointError(
                 f"the weights go with another encoder than the bundled one: {found}",
@@ -267,7 +268,11 @@ def load_weights(path: Path) -> dict[str, Any]:
             )
         encoder = _tensors(asset_path(BUNDLED))[0]
         state |= {_BACKBONE + name: value for name, value in encoder.items()}
-    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    # Copies, because the stored tensors are the file in memory.
+    return {
+        k: v.to(torch.float32 if v.is_floating_point() else v.dtype, copy=True)
+        for k, v in state.items()
+    }
 
 
 def load_model(folder: Path) -> tuple[HemletsPosh, ModelCard]:
@@ -295,13 +300,22 @@ def load_model(folder: Path) -> tuple[HemletsPosh, ModelCard]:
             expected=card.weights_sha256,
             remedy="fetch the model again",
         )
-    model = HemletsPosh(card.pose, card.shape)
-    load_strictly(model, load_weights(folder / WEIGHTS), where=folder / WEIGHTS)
+    with without_initial_weights():
+        model = HemletsPosh(card.pose, card.shape)
+    load_strictly(model, load_weights(folder / WEIGHTS), where=folder / WEIGHTS, assign=True)
     return model.eval(), card
 
 
-def load_strictly(module: nn.Module, state: dict[str, Any], *, where: Path) -> None:
+def load_strictly(
+    module: nn.Module, state: dict[str, Any], *, where: Path, assign: bool = False
+) -> None:
     """Load a state dict, naming the first entry that does not fit.
+
+    Args:
+        module: Its parameters and buffers change.
+        state: By name.
+        where: Source of the state for errors.
+        assign: Take the tensors themselves instead of copies.
 
     Raises:
         CheckpointError: A tensor is missing, unknown or of another shape.
@@ -315,4 +329,4 @@ def load_strictly(module: nn.Module, state: dict[str, Any], *, where: Path) -> N
                 where=where,
                 expected=f"shape {shapes[1]}" if shapes[1] else "no such tensor",
             )
-    module.load_state_dict(state)
+    module.load_state_dict(state, assign=assign)

@@ -22,6 +22,7 @@ from hemlets.models.backbones.movenet import (
     MoveNetPyramid,
     MoveNetTrunk,
 )
+from hemlets.models.initial_weights import without_initial_weights
 
 STRIDE: Final = 4
 """Input pixels per cell of the heads' maps."""
@@ -122,8 +123,10 @@ def load_multipose(weights: Path) -> MultiPose:
     """
     from safetensors.torch import load_file
 
-    network = MultiPose()
-    network.load_state_dict({name: w.float() for name, w in load_file(weights).items()})
+    with without_initial_weights():
+        network = MultiPose()
+    state = {name: w.to(torch.float32, copy=True) for name, w in load_file(weights).items()}
+    network.load_state_dict(state, assign=True)
     return network.eval()
 
 

@@ -94,12 +94,8 @@ class PackedUpsampling(nn.Module):
         self.channels = weight_IOHW.shape[1]
         # An even output sees the input before it by the kernel's last row and the one at its
         # place by the second; an odd one its place by the third and the next by the first.
-        rows = ((3, 1), (2, 0))
-        quarters = [
-            weight_IOHW[:, :, list(down)][..., list(across)].transpose(0, 1)
-            for down in rows
-            for across in rows
-        ]
+        weight_OIHW = weight_IOHW.transpose(0, 1).flip(2, 3)
+        quarters = [weight_OIHW[:, :, down::2, across::2] for down in (0, 1) for across in (0, 1)]
         self.corners = PackedConvolution(
             torch.cat(quarters),
             None if bias_O is None else bias_O.repeat(4),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import platform
 import subprocess
@@ -9,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from hemlets.core.process_setup import paused_collection
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,6 +74,15 @@ print(resident_mb())
 """
 
 
+# Exit functions run in reverse order: what is registered first is called last.
+EXIT = """
+import atexit, gc
+from hemlets.core.process_setup import prepare_process
+atexit.register(lambda: print(gc.get_freeze_count() > 0, len(gc.get_objects()) < 100))
+prepare_process()
+"""
+
+
 def page_faults(how: str) -> int:
     run = [sys.executable, "-c", FAULTS, how]
     return int(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
@@ -106,3 +119,22 @@ def test_freed_memory_is_returned_where_more_than_the_limit_is_unused() -> None:
     before, within, beyond = (int(line) for line in done.split())
     assert within > before - 32
     assert beyond < before - 400
+
+
+def test_no_cycles_are_searched_for_when_the_process_ends() -> None:
+    done = subprocess.run([sys.executable, "-c", EXIT], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "True"]
+
+
+def test_collection_is_paused_within_the_block_only() -> None:
+    with contextlib.suppress(KeyError), paused_collection():
+        within = gc.isenabled()
+        raise KeyError
+    assert (within, gc.isenabled()) == (False, True)
+
+
+def test_collection_that_was_off_before_stays_off() -> None:
+    with paused_collection():
+        with paused_collection():
+            pass
+        assert not gc.isenabled()

@@ -14,6 +14,7 @@ from hemlets.core.errors import CheckpointError
 from hemlets.core.files import content_hash
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.codecs.bones import BoneLengths
+from hemlets.models.initial_weights import Convolution, without_initial_weights
 from hemlets.models.model_folder import (
     PersonThreshold,
     load_model,
@@ -154,3 +155,31 @@ def test_weights_of_another_bundled_encoder_are_refused(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, path, {"bundled_encoder": "0" * 64})
     with pytest.raises(CheckpointError, match="another encoder than the bundled one"):
         load_weights(path)
+
+
+def test_weights_do_not_change_with_the_file_they_were_read_from(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / "model.safetensors"
+    save_file({"x": torch.ones(4096)}, path)
+    state = load_weights(path)
+    with path.open("r+b") as file:
+        file.seek(-4 * 4096, 2)
+        file.write(bytes(4 * 4096))
+    assert torch.equal(state["x"], torch.ones(4096))
+
+
+def test_initial_weights_are_drawn_as_torch_draws_them() -> None:
+    torch.manual_seed(0)
+    weight = torch.nn.Conv2d(3, 5, 3).weight
+    torch.manual_seed(0)
+    assert torch.equal(Convolution(3, 5, 3).weight, weight)
+
+
+def test_no_number_is_drawn_for_initial_weights_that_are_omitted() -> None:
+    before = torch.get_rng_state()
+    with without_initial_weights():
+        Convolution(3, 5, 3)
+    assert torch.equal(torch.get_rng_state(), before)
+    Convolution(3, 5, 3)
+    assert not torch.equal(torch.get_rng_state(), before)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hemlets.models.backbones.depthwise import depthwise
+from hemlets.models.initial_weights import Convolution
 
 _MOMENTUM = 0.05
 
@@ -28,7 +29,7 @@ _LAST_BLOCKS = (2, 4, 10, 15)
 """The last block at a quarter, an eighth, a sixteenth and a thirty-second of the resolution."""
 
 
-class PaddedConvolution(nn.Conv2d):
+class PaddedConvolution(Convolution):
     """A convolution with TensorFlow's padding, which is uneven where it halves an even size."""
 
     def __init__(

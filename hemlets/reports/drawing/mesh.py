@@ -107,7 +107,9 @@ def render_mesh(
     faces = np.asarray(faces_F3, np.int32)
     in_front = vertices[:, 2] > _NEAR_MM
     drawn = faces[in_front[faces].all(1)]
-    where = _rectangle(vertices[np.unique(drawn)], camera, size)
+    used = np.zeros(len(vertices), bool)
+    used[drawn] = True
+    where = _rectangle(vertices[used], camera, size)
     if where is None:
         return MeshImage(
             size=size,
