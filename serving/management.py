@@ -38,11 +38,6 @@ class ModelStatus:
     batch_size: int
     workers: tuple[WorkerStatus, ...]
 
-    @property
-    def ready_workers(self) -> int:
-        """Workers that answer."""
-        return sum(worker.status == "READY" for worker in self.workers)
-
 
 class Management:
     """A client of the management API.

@@ -139,11 +139,6 @@ def champion(workspace: Workspace) -> ModelVersion | None:
     return _by_alias(connect(workspace), CHAMPION)
 
 
-def challenger(workspace: Workspace) -> ModelVersion | None:
-    """The newest challenger; None before the first registration."""
-    return _by_alias(connect(workspace), CHALLENGER)
-
-
 def versions(workspace: Workspace) -> list[ModelVersion]:
     """All versions, oldest first."""
     return _search(connect(workspace), f"name = '{MODEL_NAME}'")

@@ -174,12 +174,6 @@ class AnswerStore:
         with self._writing() as base:
             return self._add(base, event, asked)
 
-    def add_many(self, events: Iterable[Event], asked: Sequence[str]) -> None:
-        """Add events of tasks with the same questions in one transaction."""
-        with self._writing() as base:
-            for event in events:
-                self._add(base, event, asked)
-
     def _add(self, base: sqlite3.Connection, event: Event, asked: Iterable[str]) -> Added:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         row = (

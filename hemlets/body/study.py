@@ -38,16 +38,6 @@ class BodyError:
     surface_B_mm: Tensor
     joints_B_mm: Tensor
 
-    @property
-    def surface_mm(self) -> float:
-        """Mean over the bodies."""
-        return float(self.surface_B_mm.mean())
-
-    @property
-    def joints_mm(self) -> float:
-        """Mean over the bodies."""
-        return float(self.joints_B_mm.mean())
-
 
 def body_error(
     body: BodyModel,

@@ -8,7 +8,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from importlib.util import find_spec
@@ -84,13 +84,6 @@ def video_sink(path: Path, fps: float, size: tuple[int, int]) -> Iterator[VideoS
             partial.replace(scratch)
         finally:
             partial.unlink(missing_ok=True)
-
-
-def write_video(path: Path, frames: Iterable[Image], fps: float, size: tuple[int, int]) -> None:
-    """Write a video of RGB frames of one size at a constant rate; see :func:`video_sink`."""
-    with video_sink(path, fps, size) as sink:
-        for number, frame in enumerate(frames):
-            sink.add(frame, number / fps)
 
 
 class _OpenCvSink:

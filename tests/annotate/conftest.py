@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,13 @@ def write_version(
     )
     table.write(folder / "annotations.parquet")
     return folder
+
+
+def add_many(store: AnswerStore, events: Iterable[Event], asked: list[str]) -> None:
+    """Add events of tasks with the same questions in one transaction, without waiting for each."""
+    with store._writing() as base:
+        for event in events:
+            store._add(base, event, asked)
 
 
 @pytest.fixture(scope="session")
@@ -208,7 +215,8 @@ def _label_tasks(
     letters = {1: "F", -1: "B", 0: "U"}
     asked = [question.name for question in questions]
     milliseconds = np.round(1000 * _SECONDS * rng.lognormal(0, 0.4, relations.values_NK.shape))
-    store.add_many(
+    add_many(
+        store,
         (
             Event(
                 key=f"{name}-{store.mode}-{row:06}-{part:02}",

@@ -13,7 +13,7 @@ from hemlets.annotation.questions import FBI
 from hemlets.annotation.store import AnswerStore
 from hemlets.annotation.tasks import PhotoTasks, VersionTasks, photo_source
 
-from .conftest import MakeVersion
+from .conftest import MakeVersion, add_many
 
 testclient = pytest.importorskip("starlette.testclient")
 
@@ -318,7 +318,8 @@ def test_a_folder_of_10_000_photographs_opens_at_the_last_open_one(tmp_path: Pat
     require_pictures(folder)
     assert list(open_pictures(folder).names()) == names
     tasks, store = photo_tasks(folder, tmp_path / "log.sqlite", names)
-    store.add_many(
+    add_many(
+        store,
         (
             Event(key=f"done-{number:05}", task=f"photos/{name}/0", annotator="anna", kind="done")
             for number, name in enumerate(names[:-1])

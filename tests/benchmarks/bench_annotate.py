@@ -31,7 +31,7 @@ from hemlets.annotation.store import AnswerStore
 from hemlets.annotation.tasks import VersionTasks
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "annotate"))
-from conftest import Server, write_version
+from conftest import Server, add_many, write_version
 
 RESULTS = Path(__file__).parent / "results" / "annotate.csv"
 FIELDS = ("measure", "people", "unit", "wall", "worst", "busy", "waited", "limit", "load")
@@ -58,7 +58,8 @@ def finish(folder: Path, log: Path, name: str, but: int) -> None:
     tasks = VersionTasks(folder)
     with AnswerStore(log, source=tasks.source) as store:
         names = tasks.names(0, len(tasks) - but)
-        store.add_many(
+        add_many(
+            store,
             (
                 Event(key=f"done-{number:07}", task=task, annotator=name, kind="done")
                 for number, task in enumerate(names)

@@ -34,6 +34,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.spatial.transform import Rotation
+from smoothness import jitter, lag_frames
+from video_files import write_video
 
 from hemlets.assets import asset_path
 from hemlets.assets.clips import MotionClip, load_clips
@@ -45,11 +47,10 @@ from hemlets.data.synthetic.backdrop import draw_background
 from hemlets.data.synthetic.people import _compose
 from hemlets.evaluation.metrics.joints import mpjpe_mm
 from hemlets.inference.people import Detection
-from hemlets.inference.smoothing import SmoothingConfig, jitter, lag_frames
+from hemlets.inference.smoothing import SmoothingConfig
 from hemlets.inference.types import BodyEstimate, Camera
 from hemlets.inference.video import Track, smooth_track
 from hemlets.inference.video_source import VideoSource
-from hemlets.inference.video_writer import write_video
 from hemlets.reports.drawing import place_body, png
 from hemlets.reports.drawing.people import draw_people
 

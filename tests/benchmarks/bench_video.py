@@ -24,11 +24,12 @@ import numpy as np
 import torch
 from clips import FPS, HEIGHT, WIDTH, rendered
 from mot import score
+from video_files import write_video
 
 from hemlets.cli.footage import VideoPredictor
 from hemlets.inference.types import Box
 from hemlets.inference.video_source import VideoSource
-from hemlets.inference.video_writer import playable_suffix, write_video
+from hemlets.inference.video_writer import playable_suffix
 
 RESULTS = Path(__file__).parent / "results"
 LIMIT_MS = 1000 / 15

@@ -19,7 +19,9 @@ from hemlets.core.errors import ConfigError, InputError
 from hemlets.inference.live_page import LivePage
 from hemlets.inference.people import Detection
 from hemlets.inference.video_source import StoppedError, VideoSource
-from hemlets.inference.video_writer import playable_suffix, write_video
+from hemlets.inference.video_writer import playable_suffix
+
+from ..benchmarks.video_files import write_video
 
 
 @pytest.fixture

@@ -50,7 +50,6 @@ def _fresh(tmp_path_factory):
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         first = (
             registry.champion(made),
-            registry.challenger(made),
             registry.versions(made),
         )
     return made, first
@@ -87,7 +86,7 @@ def test_a_model_becomes_the_challenger_with_its_origin_as_tags(workspace, run, 
     made = registry.register(
         workspace, folder, run_id=run.run_id, tags=TAGS | {"stage_key": "origin"}
     )
-    found = registry.challenger(workspace)
+    found = next(v for v in registry.versions(workspace) if registry.CHALLENGER in v.aliases)
     assert found == made
     assert isinstance(found.version, int)
     assert found.run_id == run.run_id
@@ -156,7 +155,7 @@ def test_a_folder_without_weights_is_named(workspace, folder):
 
 
 def test_without_a_registration_there_is_no_champion(_fresh):
-    assert _fresh[1] == (None, None, [])
+    assert _fresh[1] == (None, [])
 
 
 def test_an_unknown_version_is_named(workspace):

@@ -19,8 +19,6 @@ from hemlets.inference.openpose_folder import pair_frames
 from hemlets.inference.people import Detection
 from hemlets.inference.smoothing import (
     SmoothingConfig,
-    jitter,
-    lag_frames,
     one_euro,
     smooth_estimates,
 )
@@ -35,8 +33,9 @@ from hemlets.inference.video import (
     tracks_of,
 )
 from hemlets.inference.video_source import VideoSource
-from hemlets.inference.video_writer import write_video
 
+from ..benchmarks.smoothness import jitter, lag_frames
+from ..benchmarks.video_files import write_video
 from .bvh import read_bvh
 
 CAMERA = Camera(fx=500, fy=500, cx=160, cy=120)

@@ -11,7 +11,9 @@ import pytest
 from hemlets.core.errors import InputError
 from hemlets.inference import video_writer
 from hemlets.inference.video_source import VideoSource
-from hemlets.inference.video_writer import playable_suffix, write_video
+from hemlets.inference.video_writer import playable_suffix
+
+from ..benchmarks.video_files import write_video
 
 
 def _frames(size: tuple[int, int]) -> list[np.ndarray]:

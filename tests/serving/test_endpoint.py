@@ -276,7 +276,7 @@ def test_a_second_version_can_take_over_and_the_first_be_taken_away(
     server: TorchServe, model_folder: Path, pictures: list[bytes], tmp_path: Path
 ):
     second = build_archive(model_folder, tmp_path, name="hemlets-posh", version="2")
-    assert server.register(second).ready_workers == 1
+    assert [w.status for w in server.register(second).workers] == ["READY"]
     assert [m.version for m in server.management.versions("hemlets-posh")] == ["1", "2"]
     server.management.scale("hemlets-posh", 0, "2")
     assert server.management.describe("hemlets-posh", "2").workers == ()
