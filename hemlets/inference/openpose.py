@@ -1,11 +1,13 @@
-"""Read people from a JSON file of OpenPose (used by the paper), AlphaPose or MediaPipe.
+"""Read people from a JSON file of OpenPose (used by the paper), AlphaPose, MediaPipe and others.
 
 - OpenPose (Cao et al. 2019): ``{"people": [{"pose_keypoints_2d": [x, y, confidence, …]}]}`` with
-  25 (BODY_25) or 18 (COCO) keypoints, 0, 0, 0 for one that was not found.
+  25 (BODY_25) or 18 (COCO) keypoints, 0, 0, 0 for one that was not found; ``pose_keypoints`` in
+  OpenPose 1.0, ``bodies`` and ``joints`` in AlphaPose's ``--format cmu``.
 - AlphaPose, and results in COCO's form: ``[{"image_id": …, "keypoints": [x, y, score, …]}]`` with
-  17 (COCO), 26 or 136 (Halpe) keypoints, of one image.
+  17 (COCO), 133 (COCO-WholeBody), 26 or 136 (Halpe) keypoints, of one image. MMPose has
+  ``keypoint_scores`` beside, Ultralytics ``{"x": …, "y": …, "visible": …}``.
 - MediaPipe: 33 landmarks ``{"x": …, "y": …, "visibility": …}`` a person, as fractions of the
-  image; alone, in a list of people, or under ``landmarks`` or ``pose_landmarks``.
+  image or in pixels; alone, in a list of people, or under ``landmarks`` or ``pose_landmarks``.
 
 Coordinates from 0 to 1 are fractions of the image.
 """
@@ -58,16 +60,25 @@ _MEDIAPIPE: Final[Mapping[Joint, int]] = {
     Joint.RIGHT_HIP: 24, Joint.RIGHT_KNEE: 26, Joint.RIGHT_ANKLE: 28,
 }  # fmt: skip
 _OPENPOSE_MAPS: Final = {25: _BODY_25, 18: _COCO_18}
-# Halpe's keypoints begin with COCO's.
-_LIST_MAPS: Final = {17: _COCO_17, 26: _COCO_17, 136: _COCO_17}
+# The keypoints of Halpe and COCO-WholeBody begin with COCO's.
+_LIST_MAPS: Final = {17: _COCO_17, 26: _COCO_17, 133: _COCO_17, 136: _COCO_17}
+_PEOPLE_KEYS: Final = ("people", "bodies")
+_KEYPOINT_KEYS: Final = ("pose_keypoints_2d", "pose_keypoints", "joints")
+_LANDMARK_KEYS: Final = ("pose_landmarks", "poseLandmarks", "landmarks")
+_WORLD_KEYS: Final = ("pose_world_landmarks", "poseWorldLandmarks", "worldLandmarks")
 _LANDMARKS: Final = 33
+_HIPS: Final = (23, 24)
+"""MediaPipe's; their middle is the origin of its world landmarks, in metres."""
+
+_AT_ORIGIN: Final = 0.02
+_WORLD: Final = "world landmarks are metres around the hips, not places in the image"
 _MIDDLES: Final = {
     Joint.PELVIS: (Joint.LEFT_HIP, Joint.RIGHT_HIP),
     Joint.THORAX: (Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER),
 }
 _FORMS: Final = (
     '{"people": [{"pose_keypoints_2d": …}]} of OpenPose, [{"image_id": …, "keypoints": …}] of '
-    "AlphaPose, or MediaPipe's 33 landmarks"
+    "AlphaPose or Ultralytics, or MediaPipe's 33 landmarks"
 )
 
 _SURE: Final = 0.1
@@ -78,6 +89,12 @@ _FEWEST: Final = 4
 
 _LARGEST_NORMALISED: Final = 1.5
 """Largest coordinate of a normalised file: OpenPose normalises to 0–1 or −1–1."""
+
+_LARGEST_FRACTION: Final = 3.0
+"""Median size of coordinates up to which MediaPipe's are fractions: limits may lie outside."""
+
+_LARGEST_CONFIDENCE: Final = 2.0
+"""COCO's v is 2 for a visible keypoint."""
 
 _MARGIN: Final = 0.1
 _ABOVE_FACE: Final = 0.12
@@ -143,43 +160,78 @@ class _Keypoints:
     points: Array
     mapping: Mapping[Joint, int]
     normalised: bool = False
-    """Whether the format always has fractions of the image."""
+    """Whether the coordinates are fractions of the image."""
 
 
 def _entries(content: Any, path: Path) -> tuple[list[Any], Callable[[Any], _Keypoints]]:
     """People of a file, and the function that reads one of them."""
-    if isinstance(content, dict) and isinstance(content.get("people"), list):
-        return content["people"], _of_openpose
+    remedy = None
+    if isinstance(content, dict) and content and all(map(_openpose_people, content.values())):
+        _require_one_image(list(content), path)
+        content = next(iter(content.values()))
     if isinstance(content, dict):
-        content = content.get("pose_landmarks", content.get("landmarks"))
-    if isinstance(content, list) and content:
-        first = content[0]
-        if isinstance(first, dict) and "keypoints" in first:
-            images = list(dict.fromkeys(str(e.get("image_id")) for e in content if type(e) is dict))
-            if len(images) > 1:
-                raise InputError(
-                    f"the file has people of {len(images)} images, such as {images[0][:80]} and "
-                    f"{images[1][:80]}",
-                    where=path,
-                    expected="those of one image",
-                    remedy="write the people of each image into a file of its own",
-                )
+        if (people := _openpose_people(content)) is not None:
+            return people[0], _of_openpose
+        key = next((key for key in _LANDMARK_KEYS if key in content), None)
+        if key is None and any(key in content for key in _WORLD_KEYS):
+            remedy = f"write pose_landmarks: {_WORLD}"
+        content = None if key is None else content[key] or []
+    if isinstance(content, list):
+        if len(content) == 1 and _any_object(content[0], "keypoints"):
+            content = content[0]
+        if not content or _any_object(content, "keypoints"):
+            _require_one_image([e["image_id"] for e in content if _has(e, "image_id")], path)
             return content, _of_list
-        if isinstance(first, dict) and "x" in first:
+        if _any_object(content, "x"):
             return [content], _of_mediapipe
-        if isinstance(first, list) and first and isinstance(first[0], dict) and "x" in first[0]:
+        if any(_any_object(entry, "x") for entry in content):
             return content, _of_mediapipe
-    raise InputError("the file has no list of people", where=path, expected=_FORMS)
+    raise InputError("the file has no list of people", where=path, expected=_FORMS, remedy=remedy)
+
+
+def _openpose_people(content: Any) -> tuple[list[Any]] | None:
+    """List of people under one of OpenPose's keys; None if there is none."""
+    lists = (content.get(key) for key in _PEOPLE_KEYS) if isinstance(content, dict) else ()
+    return next(((people,) for people in lists if isinstance(people, list)), None)
+
+
+def _has(entry: Any, key: str) -> bool:
+    return isinstance(entry, dict) and key in entry
+
+
+def _any_object(entries: Any, key: str) -> bool:
+    return isinstance(entries, list) and any(_has(entry, key) for entry in entries)
+
+
+def _require_one_image(names: Sequence[object], path: Path) -> None:
+    images = list(dict.fromkeys(map(str, names)))
+    if len(images) > 1:
+        raise InputError(
+            f"the file has people of {len(images)} images, such as {images[0][:80]} and "
+            f"{images[1][:80]}",
+            where=path,
+            expected="those of one image",
+            remedy="write the people of each image into a file of its own",
+        )
 
 
 def _of_openpose(entry: Any) -> _Keypoints:
-    values = entry.get("pose_keypoints_2d") if isinstance(entry, dict) else None
-    return _flat(values, "pose_keypoints_2d", _OPENPOSE_MAPS, "25 (BODY_25) or 18 (COCO)")
+    key = next((key for key in _KEYPOINT_KEYS if _has(entry, key)), _KEYPOINT_KEYS[0])
+    values = entry.get(key) if isinstance(entry, dict) else None
+    return _flat(values, key, _OPENPOSE_MAPS, "25 (BODY_25) or 18 (COCO)")
 
 
 def _of_list(entry: Any) -> _Keypoints:
     values = entry.get("keypoints") if isinstance(entry, dict) else None
-    return _flat(values, "keypoints", _LIST_MAPS, "17 (COCO), 26 or 136 (Halpe)")
+    try:
+        if isinstance(values, dict):
+            seen = values.get("visible") or [1.0] * len(values["x"])
+            values = list(zip(values["x"], values["y"], seen, strict=True))
+        elif _has(entry, "keypoint_scores"):
+            values = [(*xy, s) for xy, s in zip(values, entry["keypoint_scores"], strict=True)]
+    except (TypeError, ValueError, KeyError):
+        values = None
+    return _flat(values, "keypoints", _LIST_MAPS, "17 (COCO), 133 (WholeBody), 26 or 136 (Halpe)")
 
 
 def _flat(
@@ -195,19 +247,29 @@ def _flat(
         raise _UnusableError(f"{name} has {len(points)} keypoints, not {known}")
     if not np.isfinite(points).all():
         raise _UnusableError(f"{name} has numbers that are not finite")
+    if (largest := points[:, 2].max()) > _LARGEST_CONFIDENCE:
+        raise _UnusableError(
+            f"{name} has the confidence {largest:g}, not 0 to 1: divide percentages by 100"
+        )
     return _Keypoints(points, maps[len(points)])
 
 
 def _of_mediapipe(entry: Any) -> _Keypoints:
     try:
+        seen = [mark.get("visibility") for mark in entry]
         points = np.array(
-            [(mark["x"], mark["y"], mark.get("visibility", 1.0)) for mark in entry], np.float64
+            [(m["x"], m["y"], 1.0 if s is None else s) for m, s in zip(entry, seen, strict=True)],
+            np.float64,
         )
     except (TypeError, ValueError, KeyError, AttributeError):
         raise _UnusableError("no list of landmarks with x and y") from None
     if len(points) != _LANDMARKS or not np.isfinite(points).all():
         raise _UnusableError(f"{len(points)} landmarks, not {_LANDMARKS} that are finite")
-    return _Keypoints(points, _MEDIAPIPE, normalised=True)
+    at_origin = np.abs(points[list(_HIPS), :2].mean(0)).max() < _AT_ORIGIN
+    if at_origin and points[:, :2].min() < -_AT_ORIGIN:
+        raise _UnusableError(f"{_WORLD}: write pose_landmarks")
+    fractions = np.median(np.abs(points[:, :2])) <= _LARGEST_FRACTION
+    return _Keypoints(points, _MEDIAPIPE, normalised=bool(fractions))
 
 
 def _scale(found: Sequence[_Keypoints], size: tuple[int, int] | None, path: Path) -> Array:

@@ -188,6 +188,7 @@ UNUSABLE = {
     "outside": (keypoints(shift=5000.0), "outside the image of 640×480"),
     "one place": (_keypoint_list([9, 9, 1] * 25), "at one place"),
     "unsure": (_keypoint_list([9, 9, 0.01] * 25), "fewer than 4 keypoints"),
+    "percent": (_keypoint_list([9, 9, 87] * 25), "divide percentages by 100"),
 }
 
 
@@ -233,7 +234,38 @@ def coco_17() -> np.ndarray:
     return points[order]
 
 
-@pytest.mark.parametrize("more", [0, 9, 119])
+def _other_form(form: str) -> object:
+    flat, points = keypoints(), coco_17()
+    x, y, score = points.T.tolist()
+    return {
+        "OpenPose 1.0": {"version": 1.0, "people": [{"pose_keypoints": flat}]},
+        "AlphaPose cmu": {"a.jpg": {"version": "v0.3", "bodies": [{"joints": flat}]}},
+        "MMPose": [[{"keypoints": points[:, :2].tolist(), "keypoint_scores": score}]],
+        "Ultralytics": [{"name": "person", "keypoints": {"x": x, "y": y, "visible": score}}],
+        "a bad entry first": [None, {"keypoints": points.ravel().tolist()}],
+    }[form]
+
+
+@pytest.mark.parametrize(
+    "form", ["OpenPose 1.0", "AlphaPose cmu", "MMPose", "Ultralytics", "a bad entry first"]
+)
+def test_the_same_person_is_read_from_the_forms_of_other_programs(tmp_path, form):
+    (expected,) = read_openpose(written(tmp_path, keypoints())).people
+    file = tmp_path / "people.json"
+    file.write_text(json.dumps(_other_form(form)))
+    (person,) = read_openpose(file, size=(640, 480)).people
+    for joint in (Joint.LEFT_WRIST, Joint.RIGHT_ANKLE, Joint.LEFT_KNEE):
+        np.testing.assert_allclose(person.joints2d_px[joint], expected.joints2d_px[joint])
+
+
+@pytest.mark.parametrize("content", [[], {"pose_landmarks": []}, {"landmarks": None}])
+def test_an_image_without_people_is_no_fault_of_the_file(tmp_path, content):
+    file = tmp_path / "people.json"
+    file.write_text(json.dumps(content))
+    assert not read_openpose(file, size=(640, 480)).people
+
+
+@pytest.mark.parametrize("more", [0, 9, 116, 119])
 def test_alphaposes_people_of_one_image_are_read(tmp_path, more):
     (expected,) = read_openpose(written(tmp_path, keypoints())).people
     points = np.concatenate([coco_17(), np.zeros((more, 3))])
@@ -255,6 +287,31 @@ def test_alphaposes_file_of_several_images_is_refused_with_two_of_them(tmp_path)
     file.write_text(json.dumps(entries))
     with pytest.raises(InputError, match=r"a\.jpg and b\.jpg"):
         read_openpose(file, size=(640, 480))
+
+
+def test_mediapipes_landmarks_in_pixels_are_not_multiplied_by_the_images_size(tmp_path):
+    file = tmp_path / "mediapipe.json"
+    marks = [{"x": 100 + 5 * i, "y": 80 + 7 * i, "visibility": None} for i in range(33)]
+    file.write_text(json.dumps(marks))
+    (person,) = read_openpose(file, size=(640, 480)).people
+    np.testing.assert_allclose(person.joints2d_px[Joint.LEFT_KNEE], (225, 255))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_mediapipes_world_landmarks_are_refused_as_metres(tmp_path, named):
+    points = np.random.default_rng(0).normal(0, 0.4, (33, 2))
+    points[[23, 24]] = (0.1, 0.01), (-0.1, -0.01)
+    marks = [{"x": x, "y": y, "z": 0.0, "visibility": 0.9} for x, y in points.tolist()]
+    file = tmp_path / "mediapipe.json"
+    file.write_text(json.dumps({"pose_world_landmarks": marks} if named else marks))
+    if named:
+        with pytest.raises(InputError) as caught:
+            read_openpose(file, size=(640, 480))
+        told = str(caught.value.remedy)
+    else:
+        (told,) = read_openpose(file, size=(640, 480)).left_out
+    assert "metres around the hips" in told
+    assert "write pose_landmarks" in told
 
 
 @pytest.mark.parametrize("form", ["alone", "people", "landmarks", "pose_landmarks"])
