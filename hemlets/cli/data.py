@@ -242,6 +242,11 @@ def _motions(name: str, folder: Path) -> Motions:
             f"{name!r} can't be the name of a data version",
             expected="letters, digits, '-', '_' and '.'",
         )
+    if folder.is_file():
+        raise ConfigError(
+            "this is a file, not a folder", where=f"--motions {folder}",
+            expected="AMASS motions", remedy=f"give its folder: --motions {folder.parent}",
+        )  # fmt: skip
     if not folder.is_dir():
         raise ConfigError.missing("the folder", f"--motions {folder}", expected="AMASS motions")
     quarantine = Quarantine()

@@ -222,7 +222,7 @@ def _of_openpose(entry: Any) -> _Keypoints:
 
 
 def _of_list(entry: Any) -> _Keypoints:
-    values = entry.get("keypoints") if isinstance(entry, dict) else None
+    values: Any = entry.get("keypoints") if isinstance(entry, dict) else None
     try:
         if isinstance(values, dict):
             seen = values.get("visible") or [1.0] * len(values["x"])

@@ -46,6 +46,14 @@ _SPLITS: Final[dict[str, Split]] = {
 _ALL: Final = frozenset(SPLITS)
 _FPS: Final = (1.0, 500.0)
 _FAR_M: Final = 100.0
+_HIGH_M: Final = 10.0
+_PELVIS_M: Final = (0.6, 1.3)
+"""Height of the pelvis of somebody who stands."""
+
+_UPRIGHT, _ALMOST_ALL = 0.8, 0.9
+_POSE_VALUES: Final = (66, 72, 156, 165)
+"""Axis-angles of the body, SMPL, SMPL-H and SMPL-X."""
+
 _LARGEST_RAD: Final = 4 * np.pi
 """A sequence's axis-angles may be unwrapped by a turn; a motion in degrees is beyond."""
 
@@ -69,16 +77,21 @@ def read_motion(path: Path, *, name: str | None = None, family: str | None = Non
     require(fields, wanted, where=path, held=npz_names(path))
     fps = float(numbers(np.ravel(np.asarray(rate)), (1,), where=f"{path}: mocap_framerate")[0])
     trans = numbers(fields["trans"], (None, 3), where=f"{path}: trans")
-    poses = numbers(fields["poses"], (None, None), where=f"{path}: poses")
+    given = np.asarray(fields["poses"])
+    flat = given.reshape(len(given), -1) if given.ndim == 3 and given.shape[2] == 3 else given
+    poses = numbers(flat, (None, None), where=f"{path}: poses")
     if len(trans) != len(poses) or not len(poses):
         raise DataError.damaged(
             f"{len(poses)} poses and {len(trans)} positions",
             path,
             "as many of both, and one at least",
         )
-    if poses.shape[1] < 3 * _BODY_JOINTS or poses.shape[1] % 3:
+    if poses.shape[1] not in _POSE_VALUES:
         raise DataError(
-            f"a pose has {poses.shape[1]} values", where=f"{path}: poses", expected="156 or 165"
+            f"a pose has {poses.shape[1]} values",
+            where=f"{path}: poses",
+            expected=f"{', '.join(map(str, _POSE_VALUES))}: axis-angles of the joints",
+            remedy="convert rotation matrices and quaternions to axis-angles",
         )
     if not _FPS[0] <= fps <= _FPS[1]:
         raise DataError.damaged(
@@ -87,17 +100,29 @@ def read_motion(path: Path, *, name: str | None = None, family: str | None = Non
             f"{_FPS[0]:g} to {_FPS[1]:g} frames a second",
         )
     _require_finite(path, poses=poses, trans=trans)
-    if np.abs(trans).max() > _FAR_M:
+    far, high = np.abs(trans).max(), np.median(np.abs(trans[:, 2]))
+    if far > _FAR_M or high > _HIGH_M:
         raise DataError(
-            f"the person is {np.abs(trans).max():.0f} m away", where=f"{path}: trans",
-            expected="metres", remedy="divide the positions by 1000 if they are millimetres",
-        )  # fmt: skip
+            f"the person is {far:.0f} m away"
+            if far > _FAR_M
+            else f"the person is {high:.0f} m high",
+            where=f"{path}: trans",
+            expected="metres",
+            remedy="divide the positions by 1000 if they are millimetres, by 100 if centimetres",
+        )
     if (largest := np.abs(poses).max()) > _LARGEST_RAD:
         raise DataError(
             f"a joint turns by {largest:.0f}: the poses look like degrees",
             where=f"{path}: poses",
             expected="axis-angles in radians",
             remedy="convert them with numpy.deg2rad",
+        )
+    if _stands_along_y(poses, trans):
+        raise DataError(
+            "the person stands along y",
+            where=f"{path}: poses, trans",
+            expected="z up, as AMASS has it",
+            remedy="turn positions and root by 90° around x",
         )
     theta = np.zeros((len(poses), 24, 3))
     theta[:, :_BODY_JOINTS] = poses[:, : 3 * _BODY_JOINTS].reshape(-1, _BODY_JOINTS, 3)
@@ -111,6 +136,15 @@ def read_motion(path: Path, *, name: str | None = None, family: str | None = Non
         theta_F72=theta.reshape(-1, 72).astype(np.float32),
         translation_F3_m=((trans + _REST_PELVIS_M) @ _Y_UP.T).astype(np.float32),
     )
+
+
+def _stands_along_y(poses: Array, trans: Array) -> bool:
+    """Whether a motion looks y up: body and pelvis height are along y in almost all frames."""
+    from scipy.spatial.transform import Rotation
+
+    heads_y = Rotation.from_rotvec(poses[:, :3]).as_matrix()[:, 1, 1]
+    at_height = (trans[:, 1] > _PELVIS_M[0]) & (trans[:, 1] < _PELVIS_M[1])
+    return bool(((heads_y > _UPRIGHT) & at_height).mean() > _ALMOST_ALL)
 
 
 def _require_finite(path: Path, **fields: Array) -> None:

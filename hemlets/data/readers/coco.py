@@ -8,11 +8,12 @@ Rules by which files, people, keypoints and images are paired:
 - A category is a person if it is named so or names keypoints of a person.
 - Keypoints are paired by whole name (`hemlets.data.readers.coco_names`).
 - An image is looked up below the folder named like the file, ``images``, the file's own folder
-  and the dataset's; then its name may be the end of exactly one path.
+  and the dataset's; then its name may be the end of exactly one path (`ImageFinder`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +74,10 @@ DATASET: Final = Dataset(
 
 _WITHOUT_KEYPOINTS: Final = ("instances_", "captions_", "stuff_", "panoptic_", "image_info_")
 _ROBOFLOW: Final = "_annotations.coco"
+_AUGMENTED: Final = re.compile(r"\.rf\.\w+(?=\.\w+$)")
+_PIXELS: Final = 1.5
+"""A larger coordinate is in pixels."""
+
 _BEYOND: Final = 1.05
 """Largest overrun of a box over the image's side; rounding exceeds the edge by less."""
 
@@ -145,7 +150,11 @@ class _Known:
         return f"{DATASET.name}/{label}/{person}" if name in earlier else name
 
     def clip(self, image_id: object, path: str, label: str) -> str:
-        """Name an image's clip by the same rule; one image has one clip."""
+        """Name an image's clip by the same rule; one image has one clip.
+
+        Roboflow's augmented copies of an image (``NAME.rf.HASH.jpg``) are one image.
+        """
+        path = _AUGMENTED.sub("", path)
         name = f"{DATASET.name}/{image_id}"
         if self.clips.setdefault(name, path) != path:
             name = f"{DATASET.name}/{label}/{image_id}"
@@ -255,6 +264,11 @@ def _sound_entries(
                 f"the image {person.get('image_id')} is not among the images", file=file, row=row,
                 field="image_id", remedy="add the image's entry, or remove the annotation",
             )  # fmt: skip
+        elif (twin := part.twin_of(person)) is not None:
+            quarantine.report(
+                f"the person is annotated twice, with the ids {twin} and {person['id']}",
+                file=file, row=row, field="id", remedy="remove one of the two annotations",
+            )  # fmt: skip
         else:
             chunk.append((row, person))
     return chunk
@@ -276,6 +290,7 @@ class _Part:
         quarantine: Gets people that can't be used.
         paths: Path of each image that was looked up, by id.
         present: Those that exist.
+        people: Id of each person, by a hash of image, keypoints and box.
     """
 
     file: str
@@ -288,6 +303,13 @@ class _Part:
     quarantine: Quarantine
     paths: dict[Any, str] = field(default_factory=dict)
     present: set[str] = field(default_factory=set)
+    people: dict[int, Any] = field(default_factory=dict)
+
+    def twin_of(self, person: Mapping[str, Any]) -> Any:
+        """Another id of the same keypoints and box in the same image; None if there is none."""
+        values = (person["image_id"], person.get("keypoints"), person.get("bbox"))
+        first = self.people.setdefault(hash(repr(values)), person["id"])
+        return None if first == person["id"] else first
 
     def path_of(self, image_id: Any) -> str:
         """Return an image's path; a faulty name is returned unchanged, to be refused later.
@@ -328,7 +350,13 @@ class _Part:
                 bad_N, f"{name} is missing or of another form", file=self.file, number_N=number,
                 field=name, remedy=f"give {expected}",
             )  # fmt: skip
-        sound = ~(bad_points | odd_flags | bad_boxes | bad_sizes)
+        marked_NK = (points[..., 2] > 0) & (points[..., :2] == 0).all(-1)
+        at_zero = ~bad_points & marked_NK.any(1) & (points[..., :2] > _PIXELS).any((1, 2))
+        self.quarantine.rows(
+            at_zero, "a keypoint at 0, 0 is marked as annotated", file=self.file, number_N=number,
+            field="keypoints, v", remedy="set v of keypoints without a place to 0",
+        )  # fmt: skip
+        sound = ~(at_zero | bad_points | odd_flags | bad_boxes | bad_sizes)
         corners = sound & _are_corners(boxes, points, sizes)
         self.quarantine.rows(
             corners, "the box looks like left, top, right, bottom", file=self.file,

@@ -18,6 +18,9 @@ from hemlets.data.readers.maps2d import COCO
 
 _PERSON_ID: Final = 1
 _PEOPLE: Final = frozenset(("person", "persons", "people", "human", "pedestrian"))
+_ANIMALS: Final = frozenset(("tail", "paw", "hoof", "wing", "withers", "beak"))
+"""Words in keypoints' names of animals, which have shoulders and hips as well."""
+
 _SIDES: Final = {"l": "left", "left": "left", "r": "right", "right": "right"}
 _FEWEST: Final = 2
 """Joints that a skeleton needs for a box."""
@@ -43,7 +46,7 @@ def person_categories(categories: object, path: Path) -> dict[Any, JointMap]:
         if not isinstance(number, (int, str)):
             continue
         if names:
-            joint_map = _joint_map(names, path)
+            joint_map = None if _of_animal(names) and not is_person else _joint_map(names, path)
             if joint_map is not None:
                 found[number] = joint_map
             elif is_person:
@@ -81,6 +84,12 @@ def _joint_map(names: object, path: Path) -> JointMap | None:
     if len(sources) < _FEWEST or len(sources) < sum(name in _NAMES for name in whole):
         return None
     return JointMap.of(len(names), sources, middles=())
+
+
+def _of_animal(names: object) -> bool:
+    return isinstance(names, list) and any(
+        not _ANIMALS.isdisjoint(_whole_name(str(name)).split("_")) for name in names
+    )
 
 
 def _wrong_keypoints(names: object, path: Path) -> DataError:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Final
+from urllib.parse import unquote
 
 from hemlets.core.errors import DataError
 
@@ -33,8 +34,9 @@ class ImageFinder:
     def find(self, name: str) -> str:
         """Return an image's path relative to the dataset's folder, with ``/``.
 
-        The name is used unchanged if it is a file, else as the end of a path. A name without a file
-        is returned below the first folder of images, for the message about it.
+        The name is used unchanged if it is a file, else as the end of a path, else the same without
+        case or with its %20 decoded, as the disks and web pages of annotation tools take it. A name
+        without a file is returned below the first folder of images, for the message about it.
 
         Args:
             name: Relative, with ``/`` and without ``..``.
@@ -45,19 +47,27 @@ class ImageFinder:
         for path in (*(prefix + name for prefix in self._prefixes), name):
             if self.exists(path):
                 return path
-        parts = PurePosixPath(name).parts
-        fitting = [
-            path
-            for path in self._by_file_name.get(parts[-1], ())
-            if PurePosixPath(path).parts[-len(parts) :] == parts
-        ]
+        wanted = name
+        fitting = self._fitting(PurePosixPath(name), lambda part: part)
+        if not fitting:
+            wanted = unquote(name)
+            fitting = self._fitting(PurePosixPath(wanted), str.casefold)
         if len(fitting) > 1:
             raise DataError(
-                f"{len(fitting)} images have the name {name!r}: {', '.join(fitting[:_SHOWN])}",
+                f"{len(fitting)} images have the name {wanted!r}: {', '.join(fitting[:_SHOWN])}",
                 expected="one image of the name below the dataset's folder",
                 remedy="remove the copies, or name the image with its folder",
             )
         return fitting[0] if fitting else "".join(self._prefixes[:1]) + name
+
+    def _fitting(self, name: PurePosixPath, alike: Callable[[str], str]) -> list[str]:
+        """Paths that end with a name, both compared after ``alike``."""
+        parts = tuple(map(alike, name.parts))
+        return [
+            path
+            for path in self._by_file_name.get(parts[-1].casefold(), ())
+            if tuple(map(alike, PurePosixPath(path).parts[-len(parts) :])) == parts
+        ]
 
     def exists(self, path: str) -> bool:
         """Return whether a path relative to the dataset's folder is a file."""
@@ -70,5 +80,5 @@ class ImageFinder:
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             below = Path(parent).relative_to(self._root)
             for name in files:
-                found.setdefault(name, []).append((below / name).as_posix())
+                found.setdefault(name.casefold(), []).append((below / name).as_posix())
         return found

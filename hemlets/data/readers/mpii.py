@@ -21,6 +21,7 @@ from hemlets.data.readers.contract import Dataset, LayoutEntry, ReadOptions, Sou
 from hemlets.data.readers.files3d import read_mat, require
 from hemlets.data.readers.maps2d import MPII
 from hemlets.data.readers.quarantine import Quarantine
+from hemlets.data.readers.split_names import named_splits
 from hemlets.data.readers.stills import (
     CHUNK,
     Stills,
@@ -76,7 +77,6 @@ _HEAD_SHARE: Final = 0.6
 """Share of the head rectangle's diagonal: the official evaluation's reference length."""
 
 _WITHHELD: Final = "image of the test set, whose joints are not published"
-_SPLITS: Final = {"train": "train", "trainval": "train", "valid": "validation", "test": "test"}
 _BOXES: Final = ("joints", "scale")
 
 
@@ -181,7 +181,14 @@ def _json_file(path: Path, root: Path, images: str, quarantine: Quarantine) -> I
             where=path,
             expected="a list of objects with joints, joints_vis, center, scale and image",
         )
-    split = _SPLITS.get(path.stem, "train")
+    splits = named_splits(path.stem)
+    if len(splits) > 1:
+        raise DataError(
+            f"the file's name says {' and '.join(splits)}",
+            where=path,
+            remedy="name the file after one split: train, valid or test",
+        )
+    split = splits[0] if splits else "train"
     persons: Counter[str] = Counter()
     for start in range(0, len(entries), CHUNK):
         chunk = []

@@ -188,14 +188,14 @@ class _Check:
             s.joints_field,
             "give joints in pixels of the image",
         )
+        is_tiny = np.zeros(len(joints)) if s.size_N2 is None else (s.size_N2 <= _TINY_PX).any(1)
+        self._refuse(
+            (joints <= _NORMALISED).all((1, 2)) & (is_tiny == 0),
+            "all joints lie in the first pixel: they look normalised by the image size",
+            s.joints_field,
+            "give joints in pixels of the image",
+        )
         if s.size_N2 is not None:
-            is_tiny = (s.size_N2 <= _TINY_PX).any(1)
-            self._refuse(
-                (joints <= _NORMALISED).all((1, 2)) & ~is_tiny,
-                "all joints lie in the first pixel: they look normalised by the image size",
-                s.joints_field,
-                "give joints in pixels of the image",
-            )
             beyond = (joints < -_EDGE_PX) | (joints > s.size_N2[:, None] + _EDGE_PX)
             self._refuse(
                 (beyond & known).any((1, 2)),

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -19,7 +20,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from hemlets.core.code_hash import code_hash
-from hemlets.core.errors import DataError
+from hemlets.core.errors import ConfigError, DataError
 from hemlets.core.files import atomic_path, read_json, sha256_file, write_json
 from hemlets.data.readers.contract import Dataset, ReadOptions, require_layout
 from hemlets.data.readers.quarantine import Quarantine, Quarantined
@@ -88,6 +89,7 @@ def ingest(
         progress: See `Progress`.
 
     Raises:
+        ConfigError: The data version's folder is the dataset's.
         DataError: The folder isn't the dataset, nothing in it can be used (the message has the
             reasons), or the data version holds something else.
         WorkspaceError: The disk is too small, another process writes into the folder, or a
@@ -95,7 +97,12 @@ def ingest(
     """
     config, options = config or IngestConfig(), options or ReadOptions()
     require_layout(dataset, root)
-    recipe = _recipe(dataset, root, config, options)
+    if folder.resolve() == root.resolve():
+        raise ConfigError(
+            "the data version would lie among the dataset's own files", where=folder,
+            expected="another folder than the dataset's", remedy="choose one with --out",
+        )  # fmt: skip
+    recipe = _recipe(dataset, root, config, options, folder)
     report = progress or _silent
     remedy = "choose another folder, or make this one anew (--anew)"
     plan = _Plan(shards=[], skipped={})
@@ -167,7 +174,7 @@ def _relative(root: Path, item: Quarantined) -> Quarantined:
 
 
 def _recipe(
-    dataset: Dataset, root: Path, config: IngestConfig, options: ReadOptions
+    dataset: Dataset, root: Path, config: IngestConfig, options: ReadOptions, folder: Path
 ) -> dict[str, Any]:
     """Collect everything that the bytes depend on."""
     code = code_hash(dataset.reader.split(":")[0], *_STORING)
@@ -182,19 +189,25 @@ def _recipe(
             "frame_step": options.frame_step,
             "settings": dict(sorted(options.settings.items())),
         },
-        "files": _fingerprint(root),
+        "files": _fingerprint(root, folder),
     }
 
 
-def _fingerprint(root: Path) -> dict[str, Any]:
+def _fingerprint(root: Path, version: Path) -> dict[str, Any]:
     """Identify a folder: annotations by content, images and videos by name and size.
+
+    The data version itself may be inside, where it is left out.
 
     Hashing a terabyte of videos first would take hours.
     """
     lines: list[str] = []
     size = 0
     for parent, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and Path(parent, name).resolve() != version.resolve()
+        )
         for name in sorted(files):
             path = Path(parent, name)
             if name.startswith(".") or not path.is_file():
@@ -263,7 +276,7 @@ def _first_remedy(folder: Path) -> str:
     """Return the remedy of the first row excluded for the most frequent reason."""
     frequent = next(iter(_reasons(folder)), None)
     for item in _quarantined(folder):
-        if _reason(item) == frequent:
+        if frequent in (_reason(item), _without_names(_reason(item))):
             row = "" if item["row"] is None else f"row {item['row']}"
             place = ", ".join(part for part in (item["file"], row, item["field"]) if part)
             return f"{place}: {item['remedy'] or 'repair it'}"
@@ -288,8 +301,18 @@ def _reason(item: Mapping[str, Any]) -> str:
     return str(item["what"]).split(" (sample ")[0]
 
 
+def _without_names(reason: str) -> str:
+    return re.sub(r"\S*[/\d]\S*", "…", reason)
+
+
 def _reasons(folder: Path) -> dict[str, int]:
-    return dict(Counter(map(_reason, _quarantined(folder))).most_common())
+    """Count excluded rows by reason; reasons that differ in a name or number only are one."""
+    alike: dict[str, Counter[str]] = {}
+    for reason in map(_reason, _quarantined(folder)):
+        alike.setdefault(_without_names(reason), Counter())[reason] += 1
+    counts = {next(iter(found)) if len(found) == 1 else reason: found.total()
+              for reason, found in alike.items()}  # fmt: skip
+    return dict(Counter(counts).most_common())
 
 
 def _silent(_what: str, _done: int, _total: int) -> None: ...

@@ -339,3 +339,56 @@ def test_an_image_id_of_two_files_is_left_out_with_both_named(rows, tmp_path):
     samples, images, quarantine = rows()
     assert (list(samples), images) == (["coco/2"], ["images/b.jpg"])
     assert "two files: a.jpg and c.jpg" in quarantine.items[0].what
+
+
+def test_animals_have_shoulders_and_hips_and_are_no_people(rows, tmp_path):
+    image(tmp_path / "a.jpg")
+    write(tmp_path / "result.json", export([*NAMES[5:], "tail"], title="antelope"))
+    samples, _, quarantine = rows()
+    assert not samples
+    assert "no category is a person: 1: antelope" in quarantine.items[0].what
+
+
+def test_a_keypoint_without_a_place_that_is_marked_as_seen_is_refused(rows, tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        image(tmp_path / name)
+    content = export(files=("a.jpg", "b.jpg"))
+    person = content["annotations"][0]
+    person["keypoints"] = [0, 0, 2, *person["keypoints"][3:]]
+    write(tmp_path / "result.json", content)
+    samples, _, quarantine = rows()
+    assert list(samples) == ["coco/2"]
+    (item,) = quarantine.items
+    assert (item.row, item.field) == (0, "keypoints, v")
+    assert "0, 0" in item.what
+
+
+def test_a_person_annotated_twice_is_left_out_once_with_both_ids(rows, tmp_path):
+    image(tmp_path / "a.jpg")
+    content = export(files=("a.jpg", "a.jpg"))
+    content["annotations"][1]["image_id"] = 1
+    write(tmp_path / "result.json", content)
+    samples, _, quarantine = rows()
+    assert list(samples) == ["coco/1"]
+    (item,) = quarantine.items
+    assert item.row == 1
+    assert "with the ids 1 and 2" in item.what
+
+
+def test_roboflows_augmented_copies_of_an_image_are_one_clip(rows, tmp_path):
+    names = ("a_jpg.rf.0a1b.jpg", "a_jpg.rf.2c3d.jpg", "b_jpg.rf.4e5f.jpg")
+    for name in names:
+        image(tmp_path / "train" / name)
+    write(tmp_path / "train/_annotations.coco.json", export(files=names))
+    samples, _, _ = rows()
+    one, other, third = (samples[f"coco/{n}"]["clip"] for n in (1, 2, 3))
+    assert one == other != third
+
+
+@pytest.mark.parametrize("named", ["my%20photo%281%29.jpg", "My Photo(1).JPG"])
+def test_names_from_web_pages_and_from_disks_without_case_find_their_image(rows, tmp_path, named):
+    image(tmp_path / "images/my photo(1).jpg")
+    write(tmp_path / "result.json", export(files=(named,)))
+    _, images, quarantine = rows()
+    assert not quarantine.items
+    assert images == ["images/my photo(1).jpg"]

@@ -53,6 +53,7 @@ MPII_ROWS = {
     "a joint is missing": (setting(1, "joints", value=[[1, 2]] * 15), "joints", "form"),
     "joints are null": (setting(1, "joints", value=None), "joints", "form"),
     "coordinates are no pixels": (setting(1, "joints", 3, value=[3e7, 5.0]), "joints", "farther"),
+    "joints are fractions": (setting(1, "joints", value=[[0.5, 0.7]] * 16), "joints", "normalised"),
     "flags are missing": (setting(1, "joints_vis", value=[1, 1]), "joints_vis", "form"),
     "the scale is negative": (setting(1, "scale", value=-0.9), "scale", "form"),
     "the centre has one number": (setting(1, "center", value=[4]), "center", "form"),

@@ -40,3 +40,10 @@ def test_a_name_of_two_images_is_refused_with_both(tmp_path):
 
 def test_a_name_of_no_image_stays_for_the_message_about_it(tmp_path):
     assert ImageFinder(folder_of(tmp_path, "images/a.jpg")).find("b.jpg") == "images/b.jpg"
+
+
+def test_a_name_in_its_own_case_goes_before_one_in_another(tmp_path):
+    finder = ImageFinder(folder_of(tmp_path, "S1/a.JPG", "S2/a.jpg"))
+    assert finder.find("a.jpg") == "S2/a.jpg"
+    with pytest.raises(DataError, match=r"2 images have the name 'A.jpg': S1/a.JPG, S2/a.jpg"):
+        finder.find("A.jpg")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hemlets.core.errors import ConfigError
+from hemlets.core.errors import ConfigError, DataError
 from hemlets.core.skeleton import JOINTS, Joint
 from hemlets.data.readers.contract import ReadOptions
 from hemlets.data.readers.mpii import DATASET, read
@@ -86,9 +86,15 @@ def test_joints_that_were_not_annotated_are_invalid(mpii_json):
     assert rows.columns["joints2d_px"][0, Joint.RIGHT_ANKLE].tolist() == [0, 0]
 
 
-def test_the_file_of_validation_people_gives_that_split(mpii_json):
-    (rows,) = DATASET.read(mpii_json(name="valid"))
+@pytest.mark.parametrize("name", ["valid", "val", "mpii_validation"])
+def test_the_file_of_validation_people_gives_that_split(mpii_json, name):
+    (rows,) = DATASET.read(mpii_json(name=name))
     assert set(rows.columns["split"]) == {"validation"}
+
+
+def test_a_file_of_two_splits_is_refused_with_both(mpii_json):
+    with pytest.raises(DataError, match="train and validation"):
+        list(DATASET.read(mpii_json(name="train_val")))
 
 
 def test_an_unknown_setting_is_refused(mpii_json):

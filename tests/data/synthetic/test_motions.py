@@ -92,6 +92,9 @@ def test_other_motions_are_another_data_version(tmp_path):
         ({"poses": np.zeros((FRAMES, 50))}, "50 values"),
         ({"poses": None, "trans": None, "smpl_poses": np.zeros((9, 72))}, "it holds: .*smpl_poses"),
         ({"trans": np.full((FRAMES, 3), 1500.0)}, "divide the positions by 1000"),
+        ({"trans": np.full((FRAMES, 3), 92.0)}, "by 100 if centimetres"),
+        ({"poses": np.zeros((FRAMES, 198))}, "convert rotation matrices"),
+        ({"poses": np.zeros((FRAMES, 156)), "trans": np.full((FRAMES, 3), 0.9)}, "along y"),
         ({"mocap_framerate": np.array(-1.0)}, "frame rate is -1"),
         ({"poses": np.full((FRAMES, 156), np.nan)}, "not finite"),
     ],
@@ -105,6 +108,14 @@ def test_a_file_that_can_t_be_used_is_named_and_the_others_are_read(tmp_path, da
     assert len(read_motions("mine", tmp_path, quarantine).clips) == 1
     (item,) = quarantine.items
     assert item.file.endswith("bad_poses.npz")
+
+
+def test_joints_of_three_values_each_are_the_same_motion(tmp_path):
+    motion(tmp_path / "CMU/01/a_poses.npz")
+    with np.load(tmp_path / "CMU/01/a_poses.npz") as stored:
+        motion(tmp_path / "CMU/01/b_poses.npz", poses=stored["poses"].reshape(FRAMES, 52, 3))
+    one, other = read_motions("mine", tmp_path, Quarantine()).clips
+    np.testing.assert_array_equal(one.theta_F72, other.theta_F72)
 
 
 def test_two_files_of_one_motion_are_refused_with_the_name(tmp_path):
@@ -144,6 +155,7 @@ def test_the_command_renders_people_with_a_folder_of_motions(tmp_path, capsys):
         (("mine",), "--motions FOLDER"),
         (("open-benchmark-1", "--set", "seed=3"), "open-benchmark-1 is fixed"),
         (("mine", "--motions", "nowhere"), "the folder does not exist"),
+        (("mine", "--motions", "a_poses.npz"), "give its folder: --motions ."),
         (("a/b", "--motions", "."), "can't be the name"),
         (("mine", "--motions", ".", "--set", "sample.train=3"), "unknown key 'sample'"),
         (("mine", "--motions", "."), "no motion that can be used"),
@@ -153,5 +165,6 @@ def test_mistakes_are_refused_with_what_would_be_right(
     tmp_path, capsys, monkeypatch, arguments, message
 ):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_poses.npz").touch()
     assert main(["data", "render", *arguments]) in (1, 2)
     assert message in capsys.readouterr().err

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hemlets.core.errors import DataError
+from hemlets.core.errors import ConfigError, DataError
 from hemlets.data.readers.catalogue import find
 from hemlets.data.readers.contract import ReadOptions
 from hemlets.data.readers.maps2d import COCO
@@ -75,6 +75,11 @@ DAMAGED = {
     "no keypoints": (each(keypoints=[1, 2, 3]), "2 × keypoints is missing or of another form"),
     "box of no area": (each(bbox=[10, 10, 0, 80]), "2 × the box has no area"),
     "no image": (each_image(file_name="x.jpg"), "2 × the image images/x.jpg does not exist"),
+    "two images": (
+        lambda content: [image.update(file_name=f"x{n}.jpg")
+                         for n, image in enumerate(content["images"])],
+        "2 × the image … does not exist",
+    ),
     "another size": (each_image(width=640), "2 × the image has 100×100 pixels"),
     "half the people each": (
         lambda content: (content["annotations"][0].update(bbox=None),
@@ -147,3 +152,16 @@ def test_skipped_people_are_counted_where_others_are_stored(coco, tmp_path):
 
     result = ingest(find("coco"), coco(change), tmp_path / "out")
     assert result.skipped == {"crowd, whose box holds no single person": 1}
+
+
+def test_the_datasets_own_folder_takes_no_data_version(coco):
+    root = coco()
+    with pytest.raises(ConfigError, match="among the dataset's own files"):
+        ingest(find("coco"), root, root)
+    assert sorted(path.name for path in root.iterdir()) == ["images", "person_keypoints_train.json"]
+
+
+def test_a_data_version_inside_the_datasets_folder_is_no_change_of_the_dataset(coco):
+    root = coco()
+    first = ingest(find("coco"), root, root / "version")
+    assert ingest(find("coco"), root, root / "version").samples == first.samples
