@@ -1,4 +1,4 @@
-"""Combine the depths of the network's joints with those of its body.
+"""Correct the network's joints by its body: their depths, and a head top too far from the nose.
 
 The volume gives joints independently, with depths that are seen badly; the shape network has
 learnt which bodies there are. On the open data's gate split the body's depths are wrong by 83 mm
@@ -12,11 +12,40 @@ from __future__ import annotations
 
 from typing import Final
 
-from hemlets.core.arrays import Float
+import numpy as np
+
+from hemlets.core.arrays import Bool, Float
+from hemlets.core.skeleton import Joint
 from hemlets.models.codecs.decode import place_joints
 
 BODY_SHARE: Final = 0.75
 """Share of the body's depth, chosen on the gate split."""
+HEAD_LENGTHS: Final = (1.0, 1.2)
+"""Distance from nose to head top in the image, in the body's own, from which on the body's head top
+counts, and from which on no other."""
+
+
+def with_head_of_body(joints_BJ3_mm: Float, posed_BJ3_mm: Float) -> tuple[Float, Bool]:
+    """Return joints whose head top is no farther from the nose than a head is long, and (B,) whose.
+
+    A head top that is hardly seen may be found on somebody else's head. What the image shows of
+    the body's head is never longer than the head, so a longer distance is wrong, and the direction
+    with it: such a head top is put where the body has it, seen from the nose.
+
+    Args:
+        joints_BJ3_mm: The network's joints in the camera frame, pelvis-relative.
+        posed_BJ3_mm: The body's joints, likewise.
+    """
+    ours_B3, theirs_B3 = (
+        joints[:, Joint.HEAD_TOP] - joints[:, Joint.NOSE]
+        for joints in (posed_BJ3_mm, joints_BJ3_mm)
+    )
+    longer_B = np.linalg.norm(theirs_B3[:, :2], axis=-1) / np.linalg.norm(ours_B3, axis=-1)
+    low, high = HEAD_LENGTHS
+    share_B1 = np.clip((longer_B - low) / (high - low), 0.0, 1.0)[:, None]
+    result = joints_BJ3_mm.copy()
+    result[:, Joint.HEAD_TOP] += share_B1 * (ours_B3 - theirs_B3)
+    return result, share_B1[:, 0] > 0
 
 
 def with_depth_of_body(

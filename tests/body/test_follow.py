@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from hemlets.body import BodyModel, mirror_theta
-from hemlets.body.follow import DEPTH_SHARE, SURE, TORSO_RAD, JointFollower, swing
+from hemlets.body.follow import DEPTH_SHARE, SURE, TORSO_RAD, JointFollower, _tilted, swing
+from hemlets.body.limits import LOWER_J3_RAD
 from hemlets.body.posed_joints import PosedJoints
 from hemlets.core.skeleton import FLIP_JOINTS, SMPL_JOINTS, Joint
 
@@ -139,16 +140,75 @@ def test_a_limb_that_starts_elsewhere_is_led_back_towards_its_joints(lite_body: 
     assert shares.tolist() == pytest.approx([0.0, 0.5, 0.75], abs=0.1)
 
 
+@pytest.mark.parametrize("size", [0.9, 1.1])
+def test_the_same_pose_of_a_larger_or_smaller_person_changes_nothing(
+    lite_body: BodyModel, held_out: Draw, size: float
+) -> None:
+    theta, betas = held_out(8)
+    rotation = roma.rotvec_to_rotmat(theta)
+    joints = size * _joints(lite_body, rotation, betas)
+    found = JointFollower(lite_body)(rotation, betas, joints, SURE_18.expand(8, 18))
+    assert _apart_deg(found, rotation).max() < 1
+
+
+def test_a_shin_that_looks_too_short_is_tilted_as_far_as_a_knee_bends(lite_body: BodyModel) -> None:
+    """The ankle is seen at 0.6 of the shin below the knee, 400 mm behind or before it."""
+    betas = torch.zeros(1, 10)
+    joints = _joints(lite_body, _pose(), betas)
+    bones = {}
+    for side in (1, -1):
+        seen = joints.clone()
+        knee, ankle = seen[0, [Joint.LEFT_KNEE, Joint.LEFT_ANKLE]]
+        shin = ankle - knee
+        seen[0, Joint.LEFT_ANKLE] = knee + torch.tensor([0.6, 0.6, 0.0]) * shin
+        seen[0, Joint.LEFT_ANKLE, 2] = knee[2] + side * 400
+        posed = _joints(lite_body, JointFollower(lite_body)(_pose(), betas, seen, SURE_18), betas)
+        bones[side] = (posed[0, Joint.LEFT_ANKLE] - posed[0, Joint.LEFT_KNEE]) / shin.norm()
+    # z is the body's front.
+    assert bones[-1][:2].norm() < 0.85
+    assert bones[-1][2] < -0.5
+    assert bones[1][:2].norm() > 0.98
+
+
+def test_a_neck_does_not_turn_further_than_necks_do(lite_body: BodyModel) -> None:
+    betas = torch.zeros(1, 10)
+    joints = _joints(lite_body, _pose(), betas)
+    joints[0, [Joint.NOSE, Joint.HEAD_TOP]] = joints[0, Joint.NECK] + torch.tensor([300.0, 0, 0])
+    found = JointFollower(lite_body)(_pose(), betas, joints, SURE_18)
+    neck = SMPL_JOINTS.index("neck")
+    turned = roma.rotmat_to_rotvec(found[0, neck])
+    assert turned[2] == pytest.approx(LOWER_J3_RAD[neck, 2], abs=1e-4)
+
+
+@pytest.mark.parametrize("image", [0.3, 0.6, 0.9, 1.0, 1.1])
+@pytest.mark.parametrize("depth", [-0.6, 0.2, 0.4, 0.9])
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+def test_a_tilt_is_about_the_best_of_all_angles(image: float, depth: float, weight: float) -> None:
+    """A bone of 2 whose target is at (0, 2 image, 2 depth)."""
+    target = torch.tensor([[[0.0, 2 * image, 2 * depth]]])
+    found = _tilted(target, torch.full((1, 1, 1), 2.0), torch.full((1, 1, 1), weight))[0, 0]
+    assert float(found.norm()) == pytest.approx(1, abs=1e-5)
+    assert found[0] == 0
+    assert found[1] >= 0
+
+    def cost(across: Tensor, away: Tensor) -> Tensor:
+        share = 1 - 0.7 * weight
+        return (across - image).square() + share * (away - depth).square()
+
+    angles = torch.linspace(-torch.pi / 2, torch.pi / 2, 1801)
+    assert cost(found[1], found[2]) < cost(angles.cos(), angles.sin()).min() + 0.01
+
+
 @pytest.mark.parametrize(("confidence", "share"), [(0.0, 0.0), (SURE / 2, 0.5), (SURE, 1.0)])
 def test_joints_count_by_their_confidence(
     lite_body: BodyModel, confidence: float, share: float
 ) -> None:
-    """In the image plane a forearm turns by about its joints' share of the way."""
+    """In the image plane a leg turns by about its joints' share of the way."""
     betas = torch.zeros(1, 10)
-    joints = _joints(lite_body, _pose(left_elbow=(0.0, 0.0, 0.4)), betas)
+    joints = _joints(lite_body, _pose(left_hip=(0.0, 0.0, 0.4)), betas)
     found = JointFollower(lite_body)(_pose(), betas, joints, confidence * SURE_18)
-    elbow = SMPL_JOINTS.index("left_elbow")
-    turned = float(roma.rotmat_to_rotvec(found[0, elbow]).norm())
+    hip = SMPL_JOINTS.index("left_hip")
+    turned = float(roma.rotmat_to_rotvec(found[0, hip]).norm())
     assert turned == pytest.approx(0.4 * share, abs=0.06)
 
 
@@ -158,7 +218,7 @@ def test_depth_counts_less_than_the_image(lite_body: BodyModel) -> None:
     turned = []
     for axis in (1, 2):
         moved = joints.clone()
-        moved[0, Joint.LEFT_WRIST, axis] += 60
+        moved[0, Joint.LEFT_WRIST, axis] += 30
         found = JointFollower(lite_body)(_pose(), betas, moved, SURE_18)
         turned.append(
             float(roma.rotmat_to_rotvec(found[0, SMPL_JOINTS.index("left_elbow")]).norm())
