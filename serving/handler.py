@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hemlets.core.errors import HemletsError, InputError
-from hemlets.core.process_setup import prepare_process
+from hemlets.core.process_setup import paused_collection, prepare_process
 from hemlets.inference.prediction_log import PredictionLog
 from hemlets.inference.request import MOST_BOXES, ImageRequest, require_overlap
 
@@ -127,12 +127,13 @@ class PoseHandler:
     def load(cls, context: _Context) -> PoseHandler:
         """Load the unpacked model, and predict once as a warm-up."""
         prepare_process()
-        import numpy as np
-        import torch
+        with paused_collection():
+            import numpy as np
+            import torch
 
-        from hemlets.inference.detector import MultiPoseDetector
-        from hemlets.inference.predictor import Predictor
-        from hemlets.inference.types import PredictionRequest
+            from hemlets.inference.detector import MultiPoseDetector
+            from hemlets.inference.predictor import Predictor
+            from hemlets.inference.types import PredictionRequest
 
         properties = context.system_properties
         torch.set_num_threads(max(1, int(os.environ.get(THREADS_VARIABLE, "1"))))

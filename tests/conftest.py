@@ -42,6 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.umask(0o022)
+    # A tenth of the time went to garbage collection.
+    gc.set_threshold(20_000, 20, 20)
     if hasattr(config, "workerinput"):
         return  # A worker inherits the environment of the process that started it.
     for name in list(os.environ):
@@ -91,9 +93,8 @@ def _group(file: str) -> str:
 
 
 def pytest_collection_finish() -> None:
-    """Examine what is imported no more, and the rest rarely: a tenth of the time went there."""
+    """Examine what is imported no more."""
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="session")

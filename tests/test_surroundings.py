@@ -167,7 +167,8 @@ def _python_of(user: int, folder: Path) -> str:
     base = Path(sys.base_prefix)
     (folder / "python/bin").mkdir(parents=True)
     shutil.copy(base / "bin" / name, folder / "python/bin" / name)
-    left_out = shutil.ignore_patterns("site-packages", "test", "__pycache__", "config-*")
+    # With the compiled modules, which this user could not write.
+    left_out = shutil.ignore_patterns("site-packages", "test", "config-*", "*.opt-*")
     shutil.copytree(base / "lib" / name, folder / "python/lib" / name, ignore=left_out)
     for library in (base / "lib").glob("libpython*"):
         shutil.copy(library, folder / "python/lib")

@@ -40,6 +40,7 @@ def retrain(
     from flows.services.prefect_session import prefect_session
     from flows.starting import RETRAIN_LOCK, RETRAINING, run_number
     from hemlets.core.files import lock
+    from hemlets.core.process_setup import paused_collection
     from hemlets.core.workspace import Workspace
 
     workspace = Workspace.exported(home)
@@ -53,7 +54,8 @@ def retrain(
     load_profile(profile, tuple(overrides or ()))
 
     def import_flow() -> None:
-        import flows.retrain  # noqa: F401
+        with paused_collection():
+            import flows.retrain  # noqa: F401
 
     # Taken here, before a server is started for nothing.
     with (

@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from typing import Any, Generic, Self, TypeVar
 
 from hemlets.core.errors import WorkspaceError
-from hemlets.core.process_setup import prepare_process
+from hemlets.core.process_setup import paused_collection, prepare_process
 from hemlets.core.processes import die_with_parent
 
 Task = TypeVar("Task")
@@ -137,7 +137,8 @@ def _start(prepare: Prepare[Any, Any], parent_pid: int) -> None:
 def _compute(task: Any) -> Any:
     if _Worker.compute is None:
         # Not in the initializer, whose exceptions would break the pool without a cause.
-        _Worker.compute = staticmethod(_Worker.prepare())
+        with paused_collection():
+            _Worker.compute = staticmethod(_Worker.prepare())
         _use_one_thread()
     return _Worker.compute(task)
 

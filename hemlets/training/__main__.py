@@ -3,7 +3,7 @@
 import os
 import sys
 
-from hemlets.core.process_setup import prepare_process
+from hemlets.core.process_setup import paused_collection, prepare_process
 from hemlets.core.processes import die_with_parent
 
 if __name__ == "__main__":
@@ -11,6 +11,7 @@ if __name__ == "__main__":
         # SIGTERM saves a checkpoint and ends, so nothing is lost and no process is left.
         die_with_parent()
     prepare_process()
-    from hemlets.training.engine import main
+    with paused_collection():
+        from hemlets.training.engine import main
 
     sys.exit(main(sys.argv[1:]))

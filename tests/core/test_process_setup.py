@@ -82,6 +82,14 @@ atexit.register(lambda: print(gc.get_freeze_count() > 0, len(gc.get_objects()) <
 prepare_process()
 """
 
+AFTER_PAUSE = """
+import gc
+from hemlets.core.process_setup import paused_collection
+with paused_collection():
+    made = [[] for _ in range(10_000)]
+print(len(gc.get_objects(generation=2)) > 10_000, gc.get_freeze_count())
+"""
+
 
 def page_faults(how: str) -> int:
     run = [sys.executable, "-c", FAULTS, how]
@@ -138,3 +146,9 @@ def test_collection_that_was_off_before_stays_off() -> None:
         with paused_collection():
             pass
         assert not gc.isenabled()
+
+
+def test_what_was_made_in_a_pause_is_old_afterwards_but_not_exempt() -> None:
+    run = [sys.executable, "-c", AFTER_PAUSE]
+    done = subprocess.run(run, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "0"]
