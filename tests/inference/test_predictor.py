@@ -16,6 +16,7 @@ from hemlets.assets import asset_path
 from hemlets.body import BodyModel
 from hemlets.body.follow import JointFollower
 from hemlets.core.errors import AssetError, InputError
+from hemlets.core.skeleton import Joint
 from hemlets.inference import BodyEstimate, Camera, Flag, PredictionRequest, Predictor
 from hemlets.inference.body_joints import with_depth_of_body
 from hemlets.inference.predictor import DEFAULT_FOV_DEG, default_camera
@@ -116,6 +117,22 @@ def test_joints_and_bodies_correct_each_other_where_the_card_says_so(
         np.testing.assert_allclose(value, of_both[0], atol=0.1)
     np.testing.assert_array_equal(turned.joints2d_px, plain.joints2d_px)
     assert np.abs(turned.joints3d_mm - plain.joints3d_mm).max() > 10
+
+
+def test_a_head_top_that_is_moved_is_moved_in_the_image_too(
+    folder: Path, image: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = PredictionRequest(image_HW3=image, box_xyxy=(40, 10, 119, 95), camera=CAMERA)
+    following = Predictor.load(folder, follow_joints=True)
+    (before,) = following.predict([request])
+    # No head is short enough to be believed.
+    monkeypatch.setattr("hemlets.inference.body_joints.HEAD_LENGTHS", (0.0, 1e-6))
+    (after,) = following.predict([request])
+    at = after.joints3d_mm + after.root_mm
+    seen = at[:, :2] / at[:, 2:] * (CAMERA.fx, CAMERA.fy) + (CAMERA.cx, CAMERA.cy)
+    np.testing.assert_allclose(after.joints2d_px, seen, atol=0.01)
+    away = np.linalg.norm(after.joints2d_px - before.joints2d_px, axis=-1)
+    assert np.flatnonzero(away > 0.1).tolist() == [Joint.HEAD_TOP]
 
 
 def test_a_body_that_does_not_come_with_hemlets_is_asked_for(
