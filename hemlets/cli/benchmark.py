@@ -328,6 +328,12 @@ def _print(summary: Summary) -> None:
     # In a table a narrow terminal would cut them off.
     for *_, name in lines:
         console.print(name, markup=False)
+    for metric in summary.metrics:
+        if (some := metric.figure.samples) < summary.samples:
+            console.print(
+                f"note: {metric.title}: {some:,} of {summary.samples:,} samples have what it needs",
+                markup=False,
+            )
     for sentence in summary.privileges:
         console.print(f"given: {sentence}", style="red", markup=False)
 

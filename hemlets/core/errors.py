@@ -94,6 +94,8 @@ class HemletsError(Exception):
         """A file or folder that the system refused to write."""
         if error.errno == errno.ENAMETOOLONG:
             remedy = "give the input a shorter name"
+        elif error.errno in (errno.EEXIST, errno.ENOTDIR):
+            remedy = "choose another folder: there is a file of its name"
         return cls(
             f"could not write {thing}: {error.strerror or error}",
             where=where,

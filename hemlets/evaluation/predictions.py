@@ -6,7 +6,7 @@ Predictions are written first and scored afterwards, so that anyone can score th
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -40,6 +40,18 @@ COLUMNS: Final[dict[str, tuple[int, ...]]] = {
 
 BATCH_ROWS: Final = 16_384
 """Rows per row group: 13 MB of arrays, so that long files need little memory."""
+
+_UNITS: Final[tuple[tuple[str, Callable[[Float32], bool], str, str], ...]] = (
+    ("joints3d_mm", lambda m: bool(np.median(m) < 3), "metres", "multiply it by 1000"),
+    ("root_mm", lambda m: bool(np.median(m) < 50), "metres", "multiply it by 1000"),
+    ("joints2d_px", lambda m: bool(m.max() <= 1.5), "fractions of the image",
+     "multiply it by the image's width and height"),
+    ("box_xyxy", lambda m: bool(m.max() <= 1.5), "fractions of the image",
+     "multiply it by the image's width and height"),
+    ("confidence", lambda m: bool(m.max() > 2), "percentages", "divide it by 100"),
+    ("theta", lambda m: bool(m.max() > 4 * np.pi), "degrees", "convert it with numpy.deg2rad"),
+)  # fmt: skip
+"""Columns, whether the largest value of each row looks like another unit, its name, the remedy."""
 
 _METADATA: Final = b"hemlets.predictions"
 _REMEDY: Final = (
@@ -268,14 +280,18 @@ class Predictions:
         table = table.combine_chunks()
         for field in _SCHEMA:
             if field.name not in table.column_names:
-                raise DataError("a column is missing", where=f"{path}: {field.name}")
-            column = table.column(field.name)
-            if not _same_type(column.type, field.type):
                 raise DataError(
-                    f"a column has type {column.type}",
-                    where=f"{path}: {field.name}",
-                    expected=str(field.type),
+                    "a column is missing", where=f"{path}: {field.name}", remedy=_REMEDY
                 )
+            column = _converted(table.column(field.name), field.type)
+            if column is None:
+                raise DataError(
+                    f"a column has type {table.column(field.name).type}",
+                    where=f"{path}: {field.name}",
+                    expected=f"{field.type}, or lists of as many numbers",
+                    remedy=_REMEDY,
+                )
+            table = table.set_column(table.column_names.index(field.name), field.name, column)
             if column.null_count:
                 rows = np.flatnonzero(column.is_null().to_numpy()) + first_row
                 raise DataError(
@@ -290,17 +306,36 @@ class Predictions:
             return values.reshape(table.num_rows, *COLUMNS[name])
 
         try:
-            return cls(
+            found = cls(
                 info=info,
                 sample_id=np.array(table.column("sample_id").to_pylist(), object),
                 flags=tuple(tuple(flags) for flags in table.column("flags").to_pylist()),
                 **{name: array(name) for name in COLUMNS},
             )
+            found._require_units("predictions")
         except DataError as error:
             where = f"{path}: {(error.where or '').removeprefix('predictions: ')}"
             raise DataError(
                 error.what, where=where, expected=error.expected, remedy=error.remedy
             ) from None
+        return found
+
+    def _require_units(self, where: str) -> None:
+        """Refuse values in another unit; columns of zeros are absent ones.
+
+        Raises:
+            DataError: Names the column and the unit that it looks like.
+        """
+        for name, looks_so, unit, remedy in _UNITS:
+            values = np.abs(getattr(self, name))
+            given = values.reshape(len(values), -1).max(1, initial=0.0)
+            if name not in self.info.absent and given.any() and looks_so(given[given > 0]):
+                raise DataError(
+                    f"{name} looks like {unit}: its values reach {given.max():.4g}",
+                    where=f"{where}: {name}",
+                    expected=f"{name} as docs/howto/predictions.md has it",
+                    remedy=remedy,
+                )
 
 
 @contextlib.contextmanager
@@ -317,11 +352,25 @@ def _opened(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _same_type(found: pa.DataType, wanted: pa.DataType) -> bool:
-    # Parquet renames the inner field of a list ("item" or "element"), which changes nothing.
-    if pa.types.is_list(wanted):
-        return bool(pa.types.is_list(found) and found.value_type == wanted.value_type)
-    return bool(found == wanted)
+def _converted(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray | None:
+    """Convert text and lists as other libraries write them; None if they are of another kind."""
+    if _kind(column.type) != _kind(wanted):
+        return None
+    try:
+        return column.cast(wanted)
+    except pa.ArrowException:
+        return None
+
+
+def _kind(found: pa.DataType) -> str:
+    """Name what a column holds: text, numbers or lists of them."""
+    of = pa.types
+    if of.is_list(found) or of.is_large_list(found) or of.is_fixed_size_list(found):
+        return f"lists of {_kind(found.value_type)}"
+    # pandas writes empty lists as lists of null.
+    if of.is_string(found) or of.is_large_string(found) or of.is_null(found):
+        return "text"
+    return "numbers" if of.is_floating(found) or of.is_integer(found) else str(found)
 
 
 def _read_info(schema: pa.Schema, path: Path) -> PredictionsInfo:

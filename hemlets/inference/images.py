@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike, fsdecode, fspath
@@ -31,6 +32,7 @@ _UNREAD_SUFFIXES: Final = (
 
 _LARGEST_FILE: Final = 200_000_000
 _ADDRESS: Final = re.compile(r"[a-z][a-z0-9]+:/", re.IGNORECASE)
+_PATTERN: Final = re.compile(r"[*?[]")
 _FORM: Final = "a JPEG, PNG, WebP, BMP or TIFF file"
 
 
@@ -83,7 +85,9 @@ def read_photo(path: Path) -> Image:
             "the photo does not exist",
             where=path,
             expected=_FORM,
-            remedy="check the path; relative ones start at the folder that you are in",
+            remedy="name the photos, or in Python their folder: patterns are not expanded here"
+            if _PATTERN.search(str(path))
+            else "check the path; relative ones start at the folder that you are in",
         ) from None
     except IsADirectoryError:
         raise InputError(
@@ -110,7 +114,7 @@ def to_photo(source: object) -> Photo:
     from hemlets.data.images import decode_image
 
     if isinstance(source, str | PathLike):
-        path = Path(fsdecode(fspath(source)))
+        path = to_path(source)
         return Photo(read_photo(path), path.name)
     if isinstance(source, bytes | bytearray | memoryview):
         return Photo(decode_image(bytes(source)), "image")
@@ -129,7 +133,15 @@ def to_photo(source: object) -> Photo:
         where="image",
         expected="a path, a file's bytes, an RGB array or a PIL image, or a list, folder or "
         "generator of them",
+        remedy="OpenCV's imread gives None for a file that it can't read: give its path instead"
+        if source is None
+        else None,
     )
+
+
+def to_path(source: str | PathLike[str]) -> Path:
+    """Convert a path, with ``~`` expanded."""
+    return Path(os.path.expanduser(fsdecode(fspath(source))))  # noqa: PTH111 - it never raises
 
 
 def unread_photos(folder: Path) -> list[str]:
@@ -144,7 +156,7 @@ def several(source: object) -> Iterator[object] | None:
         InputError: A folder without photographs.
     """
     if isinstance(source, str | PathLike):
-        folder = Path(fsdecode(fspath(source)))
+        folder = to_path(source)
         if not folder.is_dir():
             return None
         known = (*SUFFIXES, *_UNREAD_SUFFIXES)

@@ -16,7 +16,7 @@ from hemlets.core.errors import ConfigError, InputError
 from hemlets.core.workspace import Workspace
 from hemlets.inference.champion import find_model
 from hemlets.inference.detector import MultiPoseDetector
-from hemlets.inference.images import Image, Readable, several, to_photo
+from hemlets.inference.images import Image, Readable, several, to_path, to_photo
 from hemlets.inference.people import Detection, PersonDetector, predict_people
 from hemlets.inference.predictor import Predictor, default_camera
 from hemlets.inference.request import ImageRequest
@@ -130,8 +130,8 @@ class Model:
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         device = _usable(device)
-        file = None if body is None else Path(body)
-        choice = find_model(None if model is None else Path(model), Workspace.from_env())
+        given, file = (None if p is None else to_path(p) for p in (model, body))
+        choice = find_model(given, Workspace.from_env())
         predictor = Predictor.load(
             choice.folder,
             device=device,
@@ -204,8 +204,10 @@ class Model:
             InputError: An image, box or camera that can't be used.
             SomeImagesError: Some images of a list can't be used; it has the others' results.
         """
+        # A table iterates over the names of its columns.
+        rows = getattr(boxes, "to_numpy", lambda: boxes)()
         asked = ImageRequest.parse(
-            {"boxes": None if boxes is None else list(boxes), "camera": camera}
+            {"boxes": None if rows is None else list(rows), "camera": camera}
         )
         many = several(image)
         if many is None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
 _ENDS_BYTES: Final = 4096
 _INPUT: Final = re.compile(rb'"(?:image|video)": \{[^{}]*?"name": ("(?:[^"\\]|\\.)*")')
+_WRITTEN: Final[dict[Path, dict[str, int]]] = {}
+"""Digest of the image behind each result of this process, by folder."""
+
 _NUMBERED: Final = r"(\.part\d+)?\.person\d+(\.frame\d+)?\.(npz|bvh|glb|obj|ply)|\.part\d+\.json"
 
 
@@ -27,6 +34,16 @@ def free_stem(folder: Path, name: str, taken: Iterable[str] = ()) -> str:
         number += 1
         found = f"{stem}-{number}"
     return found
+
+
+def stem_of_image(folder: Path, name: str, image: npt.NDArray[np.uint8]) -> str:
+    """Name an image's results like `free_stem`; another image of this process is another input."""
+    digest = zlib.crc32(np.ascontiguousarray(image).data)
+    written = _WRITTEN.setdefault(folder.resolve(), {})
+    others = (one for one, other in written.items() if other != digest)
+    stem = free_stem(folder, name, (one for one in others if (folder / f"{one}.json").exists()))
+    written[stem] = digest
+    return stem
 
 
 def remove_earlier(folder: Path, stem: str) -> None:

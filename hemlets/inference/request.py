@@ -180,6 +180,8 @@ def parse_box(value: Any, where: str = "box") -> Box:
 def _box_remedy(value: Any) -> str | None:
     if isinstance(value, int | float):
         return "give a list of boxes, also for one person: [[left, top, right, bottom]]"
+    if isinstance(value, list | tuple) and any(isinstance(v, list | tuple) for v in value):
+        return "give one list of boxes; for several images, call once for each of them"
     if isinstance(value, list | tuple) and len(value) > 4:
         return "leave out what follows the four numbers, such as a score"
     if isinstance(value, list | tuple) and len(value) == 4 and _is_reversed(value):

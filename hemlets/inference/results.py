@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from hemlets.core.files import atomic_path, write_json
 from hemlets.inference.images import Image
-from hemlets.inference.outputs import remove_earlier
+from hemlets.inference.outputs import remove_earlier, stem_of_image
 from hemlets.inference.types import BodyEstimate, Box, Camera
 
 if TYPE_CHECKING:
@@ -168,7 +168,8 @@ class People(Sequence[Person]):
 
         Args:
             folder: Target folder.
-            name: Prefix of the file names; the photograph's name by default.
+            name: Prefix of the file names; the photograph's name by default, numbered if the
+                folder has results of another photograph of the name.
             picture: Whether to draw ``NAME.overlay.png``.
             page: Whether to write the 3D page ``NAME.html``, if there are people.
             mesh_suffix: ``.glb``, ``.obj`` or ``.ply`` to write meshes, or None. Several people
@@ -180,7 +181,9 @@ class People(Sequence[Person]):
         Raises:
             WorkspaceError: The folder can't be written to.
         """
-        stem = Path(folder) / (Path(self.name).stem if name is None else name)
+        target = Path(folder)
+        own = stem_of_image(target, self.name, self.image_HW3) if name is None else name
+        stem = target / own
         remove_earlier(stem.parent, stem.name)
         written = [_with(stem, ".json")]
         write_json(written[0], self.to_json())

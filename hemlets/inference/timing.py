@@ -20,6 +20,12 @@ _MOST_OFF: Final = 2.0
 """Largest deviation from a constant rate, in frame intervals; the jitter of a camera's clock is
 below one."""
 
+_PAUSED: Final = 2.0
+"""Rate of most frames over the stated one from which the video has a pause."""
+
+_NEAR_MEAN: Final = 0.2
+"""Largest relative deviation of a stated rate that is the mean."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
@@ -62,7 +68,10 @@ class Timing:
                 source_frames=every_frame,
                 resampled=False,
             )
-        fps = min(stated or DEFAULT_FPS, 60.0)
+        usual, typical = stated or DEFAULT_FPS, float(1 / np.median(gaps))
+        # Some containers state the mean rate, which a pause lowers.
+        has_pause = typical > _PAUSED * usual and abs(usual * interval - 1) < _NEAR_MEAN
+        fps = min(typical if has_pause else usual, 60.0)
         moments = times[0] + np.arange(round((times[-1] - times[0]) * fps) + 1) / fps
         # Rounding may put a time just before the frame's time stamp.
         shown = np.searchsorted(times, moments + 1e-6, side="right") - 1

@@ -284,7 +284,9 @@ def load_model(folder: Path) -> tuple[HemletsPosh, ModelCard]:
     try:
         card = ModelCard.from_mapping(read_json(folder / CARD), where=str(folder / CARD))
     except DataError as error:
-        raise CheckpointError(error.what, where=folder / CARD) from error
+        raise CheckpointError(
+            error.what, where=folder / CARD, remedy="fetch the model again"
+        ) from error
     except ConfigError as error:
         raise CheckpointError(
             error.what,

@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from hemlets.cli import main
+from hemlets.cli.benchmark import _print
 from hemlets.data.table import Annotations, ShardWriter, encode_jpeg
+from hemlets.evaluation.scoring.summary import Summary
 
 from ..evaluation.layouts import (
     annotations_of,
@@ -160,6 +162,14 @@ def test_a_given_box_and_depth_are_told_in_red(scored, capsys):
 def test_a_detectors_box_and_a_bone_length_prior_give_nothing_away(scored):
     page = page_of(scored("human36m-p1", box_source="detector")[1])
     assert not given_in(page)
+
+
+def test_a_figure_of_fewer_samples_than_there_are_says_of_how_many(scored, capsys):
+    _, folder = scored("human36m-p1")
+    stored = json.loads((folder / "benchmark.json").read_text())
+    stored["metrics"][0]["figure"] |= {"mean": None, "low": None, "high": None, "samples": 0}
+    _print(Summary.from_mapping(stored, where="benchmark.json"))
+    assert f"0 of {stored['samples']} samples have what it needs" in capsys.readouterr().out
 
 
 def test_a_wrong_table_ends_with_a_message_and_no_report(scored, capsys):

@@ -177,3 +177,54 @@ def test_unknown_metadata_is_refused_by_name(path):
     pq.write_table(table.replace_schema_metadata(spoilt), path)
     with pytest.raises(DataError, match="model_verison"):
         Predictions.read(path)
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_lists_and_text_as_other_libraries_write_them_are_read(path, predictions, wide):
+    def loosen(columns):
+        for name in COLUMNS:
+            of, number = (pa.large_list, pa.float64()) if wide else (pa.list_, pa.float32())
+            columns[name] = columns[name].cast(of(number))
+        columns["sample_id"] = columns["sample_id"].cast(pa.large_string())
+        columns["flags"] = pa.array([[]] * len(predictions), pa.list_(pa.null()))
+
+    rewrite(path, loosen)
+    read = Predictions.read(path)
+    assert read.sample_id.tolist() == predictions.sample_id.tolist()
+    for name in COLUMNS:
+        np.testing.assert_array_equal(getattr(read, name), getattr(predictions, name))
+
+
+def test_a_list_of_another_length_is_refused_with_the_length(path, predictions):
+    def shorten(columns):
+        columns["root_mm"] = pa.array([[0.0, 1.0]] * len(predictions), pa.list_(pa.float64()))
+
+    rewrite(path, shorten)
+    with pytest.raises(DataError, match=r"root_mm[\s\S]*\[3\], or lists of as many numbers"):
+        Predictions.read(path)
+
+
+OTHER_UNITS = {
+    "joints3d_mm": (0.001, "metres"),
+    "root_mm": (0.001, "metres"),
+    "joints2d_px": (0.001, "fractions of the image"),
+    "box_xyxy": (0.001, "fractions of the image"),
+    "confidence": (100.0, "percentages"),
+    "theta": (180 / np.pi, "degrees"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_UNITS)
+def test_another_unit_is_refused_by_what_it_looks_like_unless_it_is_absent(
+    path, predictions, tmp_path, name
+):
+    factor, unit = OTHER_UNITS[name]
+    values = {name: (factor * getattr(predictions, name)).astype(np.float32)}
+    dataclasses.replace(predictions, **values).write(path)
+    with pytest.raises(DataError, match=f"{name} looks like {unit}"):
+        Predictions.read(path)
+    if name == "box_xyxy":
+        return
+    info = predictions.info.model_copy(update={"absent": (name,)})
+    dataclasses.replace(predictions, info=info, **values).write(path)
+    assert len(Predictions.read(path)) == len(predictions)

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image as Pil
 
 import hemlets
 from hemlets.body import BodyModel
-from hemlets.core.errors import ConfigError, InputError
+from hemlets.core.errors import ConfigError, InputError, WorkspaceError
 from hemlets.inference import Camera
-from hemlets.inference.images import Image, read_photo, to_photo
+from hemlets.inference.images import Image, read_photo, several, to_photo
 from hemlets.inference.model import Model, SomeImagesError
 from hemlets.inference.people import Detection
 from hemlets.inference.predictor import Predictor
@@ -211,6 +212,49 @@ def test_the_path_in_a_files_address_is_named(model: hemlets.Model) -> None:
 def test_what_is_no_image_is_refused(model: hemlets.Model, source: object) -> None:
     with pytest.raises(InputError, match="an image of type"):
         model(source)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("source", "remedy"),
+    [(None, "imread gives None"), ("photos/*.jpg", "patterns are not expanded")],
+)
+def test_what_users_of_other_libraries_pass_is_answered_with_what_to_pass(
+    model: hemlets.Model, source: object, remedy: str
+) -> None:
+    with pytest.raises(InputError) as raised:
+        model(source)  # type: ignore[call-overload]
+    assert remedy in str(raised.value.remedy)
+
+
+def test_a_tilde_is_the_home_folder_for_photos_folders_and_models(
+    folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(photos))
+    assert to_photo("~/a.JPG").name == "a.JPG"
+    shown = several("~")
+    assert shown is not None
+    assert len(list(shown)) == 2
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert hemlets.load(f"~/{folder.name}", device="cpu").predictor.version
+
+
+def test_boxes_are_taken_from_a_table(model: hemlets.Model, image: Image) -> None:
+    table = pd.DataFrame(list(TWO), columns=["left", "top", "right", "bottom"])
+    assert [person.box_xyxy for person in model(image, boxes=table)] == list(TWO)
+
+
+def test_boxes_of_several_images_are_answered_with_one_call_each(
+    model: hemlets.Model, image: Image
+) -> None:
+    with pytest.raises(InputError, match="call once for each"):
+        model([image, image], boxes=[[TWO[0]], [TWO[1]]])  # type: ignore[call-overload]
+
+
+def test_results_into_a_file_name_the_file(
+    model: hemlets.Model, image: Image, photos: Path
+) -> None:
+    with pytest.raises(WorkspaceError, match="there is a file of its name"):
+        model(image).save(photos / "a.JPG")
 
 
 def test_an_address_is_no_file_and_its_password_is_not_shown(model: hemlets.Model) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hemlets.core.files import write_json
-from hemlets.inference.outputs import free_stem, remove_earlier
+from hemlets.inference.outputs import free_stem, remove_earlier, stem_of_image
 
 
 def _result(folder: Path, stem: str, kind: str, name: str) -> None:
@@ -26,6 +27,15 @@ def test_another_inputs_results_are_not_overwritten_and_the_same_inputs_are(
     assert free_stem(tmp_path, "walk.png", taken=["walk-2"]) == "walk-3"
     _result(tmp_path, "walk", kind, "walk.png")
     assert free_stem(tmp_path, "walk.png") == "walk"
+
+
+def test_images_of_one_name_share_no_file_and_the_same_image_keeps_its_own(tmp_path: Path) -> None:
+    images = [np.full((4, 5, 3), value, np.uint8) for value in (7, 8)]
+    for stem, image in (("image", images[0]), ("image-2", images[1]), ("image", images[0])):
+        assert stem_of_image(tmp_path, "image", image) == stem
+        _result(tmp_path, stem, "image", "image")
+    (tmp_path / "image.json").unlink()
+    assert stem_of_image(tmp_path, "image", images[1]) == "image"
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"mine": 1}'])

@@ -40,6 +40,13 @@ def test_a_pause_shows_the_frame_before_it() -> None:
     assert timing.source_frames.count(2) == 50
 
 
+def test_a_pause_does_not_thin_the_frames_around_it_where_the_mean_rate_is_stated() -> None:
+    times = [k / 30 for k in range(30)] + [20 + k / 30 for k in range(30)]
+    timing = Timing.of(times, 59 / times[-1])
+    assert timing.fps == pytest.approx(30.0)
+    assert set(timing.source_frames) == set(range(60))
+
+
 @pytest.mark.parametrize(
     "times", [[0.0] * 10, [0.0, 0.1, 0.05, 0.2], [0.0, float("nan"), 0.2], [0.0], [0.0, 5.0]]
 )

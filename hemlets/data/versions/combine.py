@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from hemlets.core.errors import ConfigError, DataError
 from hemlets.core.files import atomic_path, content_hash, sha256_file
 from hemlets.data.table import ALL_SPLITS, Annotations
-from hemlets.data.versions.writer import SHARDS, TABLE, VersionWriter
+from hemlets.data.versions.writer import SHARDS, TABLE, VersionWriter, is_whole_shard
 
 COMBINE_VERSION: Final = 1
 """Increase it whenever the same parts give another table or other shards."""
@@ -85,6 +85,8 @@ def combine(parts: Sequence[Part], folder: Path) -> None:
                 source = part.folder / SHARDS / own
                 if own not in content:
                     raise DataError.missing("the image shard", source, remedy=_AGAIN)
+                if not is_whole_shard(source):
+                    raise DataError.damaged("the image shard is cut", source, remedy=_AGAIN)
                 shards[name] = content[own]
                 target = folder / SHARDS / name
                 if not target.exists() or sha256_file(target) != content[own]:

@@ -242,7 +242,7 @@ class VersionWriter:
             )
 
     def _is_stored(self, name: str) -> bool:
-        return _ends_with(self.folder / SHARDS / name, _SHARD_END)
+        return is_whole_shard(self.folder / SHARDS / name)
 
     def _is_done(self, shard: Shard) -> bool:
         rows = rows_file(self.staging, shard)
@@ -253,6 +253,11 @@ class VersionWriter:
         if not _ends_with(rows, _TABLE_END):
             return False
         return stored or pq.read_metadata(rows).num_rows == 0
+
+
+def is_whole_shard(path: Path) -> bool:
+    """Return whether a shard exists and ends as a shard does."""
+    return _ends_with(path, _SHARD_END)
 
 
 def _ends_with(path: Path, mark: bytes) -> bool:

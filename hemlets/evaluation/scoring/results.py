@@ -76,7 +76,7 @@ def read_summary(folder: Path) -> Summary:
         )
     try:
         return Summary.from_mapping(read_json(path), where=str(path))
-    except ConfigError as error:
+    except (ConfigError, DataError) as error:
         raise DataError(
             f"the benchmark's summary can't be used: {error.what}", where=path, remedy=_REMEDY
         ) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hemlets.core.errors import DataError
 from hemlets.core.files import sha256_file
 from hemlets.data.readers.open_rendered import DATASET
 from hemlets.data.synthetic import OpenDataConfig, SplitSizes, build_open_data
@@ -82,3 +83,10 @@ def test_a_cut_shard_of_a_union_is_taken_from_its_part_again(rendered, tmp_path)
     shard.write_bytes(b"")
     combine(parts, tmp_path / "union")
     assert contents(tmp_path / "union") == before
+
+
+def test_a_part_with_a_cut_shard_is_not_combined(copy: Path, tmp_path: Path) -> None:
+    cut(copy / "shards/train-00000.arrow", 0.5)
+    with pytest.raises(DataError, match=r"shard is cut[\s\S]*train-00000") as raised:
+        combine([Part(name="open", folder=copy)], tmp_path / "both")
+    assert "check out the data version again" in str(raised.value.remedy)
