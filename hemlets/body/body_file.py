@@ -66,8 +66,10 @@ def read_body_arrays(path: str | PathLike[str]) -> dict[str, Array]:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         pickled = file.suffix.lower() in (".pkl", ".pickle")
+        # NumPy's own message names an option that would run code of the file.
+        is_npz = isinstance(error, OSError | KeyError | zipfile.BadZipFile | zlib.error)
         raise AssetError(
-            f"the body file can't be read: {error}",
+            f"the body file can't be read: {error if is_npz else 'it is no .npz'}",
             where=file,
             expected="an .npz in SMPL's form, without Python objects",
             remedy=f"convert it: hemlets body convert {file} smpl.npz" if pickled else _ANOTHER,

@@ -53,10 +53,15 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: Absent or not TOML, with the line.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        # Editors of Windows put a byte order mark in front.
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError("the configuration file does not exist", where=path) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"the file is not TOML: {error}", where=path, remedy="save it as UTF-8 text"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"the file is not TOML: {error}", where=path) from None
 
 

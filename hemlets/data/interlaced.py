@@ -54,10 +54,23 @@ class InterlacedReader:
         return self.retrieve()
 
     def get(self, what: int) -> float:
-        """Frame rate of the file, or time stamp of the last frame in milliseconds."""
-        if what == cv2.CAP_PROP_FPS:
-            return float(self._stream.average_rate or 0.0)
-        return 1e3 * self._time_s if what == cv2.CAP_PROP_POS_MSEC else 0.0
+        """Rate and number of frames, shape of a pixel, or time of the last frame (ms); else 0."""
+        import av
+
+        shape = self._stream.sample_aspect_ratio or 1
+        match what:
+            case cv2.CAP_PROP_FPS:
+                return float(self._stream.average_rate or 0.0)
+            case cv2.CAP_PROP_FRAME_COUNT:
+                stated_s = (self._container.duration or 0) / av.time_base
+                return float(self._stream.frames or stated_s * (self._stream.average_rate or 0))
+            case cv2.CAP_PROP_SAR_NUM:
+                return float(shape.numerator)
+            case cv2.CAP_PROP_SAR_DEN:
+                return float(shape.denominator)
+            case cv2.CAP_PROP_POS_MSEC:
+                return 1e3 * self._time_s
+        return 0.0
 
     def release(self) -> None:
         """Close the file."""

@@ -146,6 +146,13 @@ def test_a_truncated_body_file_is_refused(tmp_path, lite_body):
         read_body_arrays(file)
 
 
+def test_what_is_no_archive_is_refused_without_numpys_advice_to_load_it_unsafely(tmp_path):
+    (tmp_path / "body.npz").write_bytes(b"\xff\xd8\xff" + bytes(500))
+    with pytest.raises(AssetError, match=r"it is no \.npz") as raised:
+        read_body_arrays(tmp_path / "body.npz")
+    assert "allow_pickle" not in str(raised.value)
+
+
 def test_a_pickle_given_as_a_body_file_is_told_how_to_convert(tmp_path):
     (tmp_path / "smpl.pkl").write_bytes(pickle.dumps({"v_template": 1}))
     with pytest.raises(AssetError, match="hemlets body convert"):

@@ -116,8 +116,9 @@ def test_maps_that_do_not_fit_the_crop_are_refused_by_their_section() -> None:
 
 def test_a_toml_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
-    path.write_text("[inner]\nrate = 2.0\n")
-    assert read_toml(path) == {"inner": {"rate": 2.0}}
+    for mark in ("", "\ufeff"):
+        path.write_text(f"{mark}[inner]\nrate = 2.0\n", encoding="utf-8")
+        assert read_toml(path) == {"inner": {"rate": 2.0}}
 
 
 @pytest.mark.parametrize("text", [b"rate = ", b"\xff\xfe"])
@@ -126,6 +127,12 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path, text: bytes) -> None:
     path.write_bytes(text)
     with pytest.raises(ConfigError, match=r"not TOML[\s\S]*a\.toml"):
         read_toml(path)
+
+
+def test_a_toml_file_of_another_encoding_is_to_be_saved_as_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("rate = 2.0", encoding="utf-16")
+    with pytest.raises(ConfigError, match="save it as UTF-8"):
+        read_toml(tmp_path / "a.toml")
 
 
 def test_an_absent_file_is_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,12 @@ import pytest
 
 from hemlets.core.errors import InputError
 from hemlets.inference import video_source
-from hemlets.inference.video_source import StoppedError, VideoSource
+from hemlets.inference.video_source import (
+    ENDS_EARLY,
+    NON_SQUARE_PIXELS,
+    StoppedError,
+    VideoSource,
+)
 
 
 def _jpegs(count: int) -> list[bytes]:
@@ -153,3 +159,24 @@ def test_an_interlaced_file_gives_its_pictures_and_times(cut: bool, interlaced_f
     )
     levels = [frame.image_HW3.mean() for frame in frames]
     assert levels == pytest.approx(20.0 * np.arange(len(frames)), abs=4.0)
+
+
+def test_an_interlaced_file_is_flagged_as_others_are(tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="PyAV of the extra video is not installed")
+    file = tmp_path / "fields.mkv"
+    with av.open(str(file), "w") as container:
+        options = {"flags": "+ildct+ilme", "g": "1"}
+        stream = container.add_stream("mpeg2video", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        for level in range(50):
+            picture = np.full((48, 64, 3), 4 * level, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    source = VideoSource.open(file)
+    assert source.stated_s == pytest.approx(2.0)
+    assert source.pixel_aspect == pytest.approx(4 / 3)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    source = VideoSource.open(file)
+    *_, end = source.frames()
+    assert set(source.flags_at(end.time_s)) == {ENDS_EARLY, NON_SQUARE_PIXELS}

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -215,6 +216,10 @@ class Dataset:
         yield from reader(root, options, or_refuse(quarantine))
 
 
+_LOOKED_AT: Final = 100
+"""Folders that are looked into for a dataset that lies deeper than its folder was given."""
+
+
 def missing_entries(dataset: Dataset, root: Path) -> list[LayoutEntry]:
     """Return the required entries of the layout that a folder lacks."""
     return [
@@ -236,6 +241,9 @@ def require_layout(dataset: Dataset, root: Path) -> None:
     missing = missing_entries(dataset, root) if root.is_dir() else list(dataset.layout)
     if not missing:
         return
+    below = (folder for depth in ("*/", "*/*/") for folder in sorted(root.glob(depth)))
+    fitting = (f for f in islice(below, _LOOKED_AT) if not missing_entries(dataset, f))
+    inner = next(fitting, None)
     found = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else []
     listed = ", ".join(found[:12]) + (f" and {len(found) - 12} more" if len(found) > 12 else "")
     raise DataError(
@@ -243,5 +251,7 @@ def require_layout(dataset: Dataset, root: Path) -> None:
         + "; ".join(f"{entry.pattern} ({entry.what})" for entry in missing),
         where=root,
         expected="; ".join(f"{entry.pattern} ({entry.what})" for entry in dataset.layout),
-        remedy=f"the folder holds: {listed or 'nothing'}",
+        remedy=f"the folder holds: {listed or 'nothing'}"
+        if inner is None
+        else f"give the folder in it that has this layout: {inner}",
     )

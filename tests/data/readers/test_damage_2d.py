@@ -285,3 +285,14 @@ def test_an_empty_folder_is_told_what_is_expected(tmp_path, dataset):
     with pytest.raises(DataError, match="missing") as caught:
         list(dataset.read(tmp_path))
     assert "the folder holds: nothing" in str(caught.value)
+
+
+def test_a_dataset_that_lies_deeper_is_named_with_its_folder(mpii_json):
+    root = mpii_json()
+    inner = root / "unpacked" / "mpii"
+    inner.mkdir(parents=True)
+    for name in ("images", "mpii.json"):
+        (root / name).rename(inner / name)
+    with pytest.raises(DataError, match="missing") as caught:
+        list(MPII.read(root))
+    assert str(caught.value.remedy).endswith(f"has this layout: {inner}")
