@@ -84,7 +84,7 @@ class _ShapeRecorder(fx.Interpreter):
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         module = self.fetch_attr(target)
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             return args[0].new_zeros(()).expand(_convolved_shape(module, args[0].shape))
         if isinstance(module, nn.BatchNorm2d) or type(module) in _ACTIVATIONS:
             return args[0]
@@ -102,8 +102,11 @@ class _ShapeRecorder(fx.Interpreter):
         return value
 
 
-def _convolved_shape(module: nn.Conv2d, shape: torch.Size) -> tuple[int, ...]:
+def _convolved_shape(module: nn.Conv2d | nn.ConvTranspose2d, shape: torch.Size) -> tuple[int, ...]:
     """Shape of a convolution's result from that of its input (B, C, H, W)."""
+    if isinstance(module, nn.ConvTranspose2d):
+        _require_doubling(module)
+        return (shape[0], module.out_channels, 2 * shape[2], 2 * shape[3])
     assert not isinstance(module.padding, str)
     if isinstance(module, PaddedConvolution):
         border = [sum(module.border[:2])] * 2
@@ -193,9 +196,7 @@ def _packed(
     activation: Activation,
 ) -> nn.Module:
     if isinstance(module, nn.ConvTranspose2d):
-        form = (module.kernel_size, module.stride, module.padding, module.output_padding)
-        assert form == _DOUBLING
-        assert module.groups == 1
+        _require_doubling(module)
         return PackedUpsampling(weight, bias_O, input_shape=input_shape, activation=activation)
     padding = module.padding
     if isinstance(module, PaddedConvolution):
@@ -213,6 +214,12 @@ def _packed(
         input_shape=input_shape,
         activation=activation,
     )
+
+
+def _require_doubling(module: nn.ConvTranspose2d) -> None:
+    form = (module.kernel_size, module.stride, module.padding, module.output_padding)
+    assert form == _DOUBLING
+    assert module.groups == 1
 
 
 def _module(traced: fx.GraphModule, node: fx.Node | None) -> nn.Module | None:
