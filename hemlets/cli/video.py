@@ -41,8 +41,9 @@ def video(
     openpose: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER",
-            help="OpenPose's JSON files of the frames: everybody in them is followed.",
+            metavar="FOLDER|FILE",
+            help="OpenPose's JSON files of the frames, or AlphaPose's one file: everybody in them "
+            "is followed.",
         ),
     ] = None,
     box: Annotated[
@@ -187,7 +188,7 @@ def _finder(
                 "taken to be in them",
                 err=True,
             )
-        return openpose_finder(paired.files, left_out)
+        return openpose_finder(paired.files, left_out, paired.contents)
     if box is None:
         return None
     return lambda number, frame: [Detection(box_xyxy=box)]

@@ -126,10 +126,34 @@ def read_openpose(path: Path, *, size: tuple[int, int] | None = None) -> OpenPos
         InputError: The file is absent, of another format or for several images, or its coordinates
             are normalised and can't be converted to pixels.
     """
+    return people_of(_read(path), path, size=size)
+
+
+def read_images(path: Path) -> dict[Path, Any]:
+    """Read one file of many images: the content of each by the name of the image.
+
+    Raises:
+        InputError: The file is absent or not JSON.
+    """
+    content = _read(path)
+    if isinstance(content, dict) and all(map(_openpose_people, content.values())):
+        return {Path(name): people for name, people in content.items()}
+    images: dict[Path, Any] = {}
+    for entry in content if isinstance(content, list) else ():
+        if _has(entry, "image_id"):
+            images.setdefault(Path(str(entry["image_id"])), []).append(entry)
+    return images
+
+
+def _read(path: Path) -> Any:
     try:
-        content = read_json(path)
+        return read_json(path)
     except DataError as error:
         raise InputError(error.what, where=path, expected=_FORMS) from error
+
+
+def people_of(content: Any, path: Path, *, size: tuple[int, int] | None = None) -> OpenPoseImage:
+    """Convert the content of a file; arguments and errors as of `read_openpose`."""
     usable: list[Detection] = []
     left_out: list[str] = []
     found: list[tuple[int, _Keypoints]] = []

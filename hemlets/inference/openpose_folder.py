@@ -1,20 +1,21 @@
-"""Match a folder of OpenPose files with the frames of a video.
+"""Match a folder of OpenPose files, or AlphaPose's one file, with the frames of a video.
 
-File names may differ in one number only, the frame number: from 0, as OpenPose counts, or from 1 if
-there are as many files as frames. Anything else is refused, since a shift by one frame or a person
-of another video would not be noticed in the result.
+Names of files, or of the images in one file, may differ in one number only, the frame number: from
+0, as OpenPose counts, or from 1 if there are as many files as frames. Anything else is refused,
+since a shift by one frame or a person of another video would not be noticed in the result.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from hemlets.core.errors import InputError
+from hemlets.inference.openpose import read_images
 
 _NUMBER: Final = re.compile(r"\d+")
 
@@ -27,21 +28,26 @@ class PairedFrames:
         files: File of each frame, by frame number from 0.
         without: Number of frames without a file, which are treated as empty.
         from_1: Whether the files count frames from 1.
+        contents: Content by file, where one file has all frames.
     """
 
     files: dict[int, Path]
     without: tuple[int, ...]
     from_1: bool = False
+    contents: Mapping[Path, Any] = field(default_factory=dict)
 
 
 def pair_frames(folder: Path, n_frames: int) -> PairedFrames:
-    """Match the files of a folder with the frames of a video.
+    """Match the files of a folder, or the images of one file, with the frames of a video.
 
     Raises:
         InputError: No JSON files, files of two series, or numbers that don't match the video's
             frames.
     """
-    numbers = _frame_numbers(sorted(folder.glob("*.json")) if folder.is_dir() else [], folder)
+    contents = read_images(folder) if folder.is_file() else {}
+    # macOS leaves a hidden file beside each on other disks.
+    files = [file for file in sorted(folder.glob("*.json")) if not file.name.startswith(".")]
+    numbers = _frame_numbers(list(contents) or files, folder)
     first, last = min(numbers), max(numbers)
     starts_at_1 = first == 1 and last == n_frames == len(numbers)
     shift = 1 if starts_at_1 else 0
@@ -52,9 +58,9 @@ def pair_frames(folder: Path, n_frames: int) -> PairedFrames:
             expected=f"numbers from 0 to {n_frames - 1}, as OpenPose writes them for this video",
             remedy="give the folder of this video, or number its files anew from 0",
         )
-    files = {number - shift: file for number, file in numbers.items()}
-    without = tuple(frame for frame in range(n_frames) if frame not in files)
-    return PairedFrames(files=files, without=without, from_1=starts_at_1)
+    paired = {number - shift: file for number, file in numbers.items()}
+    without = tuple(frame for frame in range(n_frames) if frame not in paired)
+    return PairedFrames(files=paired, without=without, from_1=starts_at_1, contents=contents)
 
 
 def _frame_numbers(files: Sequence[Path], folder: Path) -> dict[int, Path]:
@@ -71,7 +77,8 @@ def _frame_numbers(files: Sequence[Path], folder: Path) -> dict[int, Path]:
         raise InputError(
             "there is no file of OpenPose's",
             where=folder,
-            expected="NAME_000000000000_keypoints.json for each frame",
+            expected="NAME_000000000000_keypoints.json for each frame, or one file with the "
+            "image_id of each, as AlphaPose writes it",
         )
     if len(series) > 1:
         one, other = sorted(series.values(), key=len, reverse=True)[:2]

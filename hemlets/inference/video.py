@@ -10,12 +10,12 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hemlets.core.errors import InputError
-from hemlets.inference.openpose import read_openpose
+from hemlets.inference.openpose import people_of, read_openpose
 from hemlets.inference.people import Detection, Image, PeoplePredictor, flagged
 from hemlets.inference.smoothing import SmoothingConfig, smooth_estimates
 from hemlets.inference.timing import Timing
@@ -38,21 +38,30 @@ class Seen(NamedTuple):
     estimate: BodyEstimate
 
 
-def openpose_finder(files: Mapping[int, Path], left_out: list[str] | None = None) -> Finder:
+def openpose_finder(
+    files: Mapping[int, Path],
+    left_out: list[str] | None = None,
+    contents: Mapping[Path, Any] | None = None,
+) -> Finder:
     """Finder that reads OpenPose files; a frame without a file has no people.
 
     Args:
         files: File of each frame, as `hemlets.inference.openpose_folder.pair_frames` gives them.
+        contents: Contents that were read already, by file.
         left_out: Gets the reasons of people and files that can't be used.
     """
     reasons = [] if left_out is None else left_out
+    known = contents or {}
 
     def find(number: int, frame: Image) -> Sequence[Detection]:
         if number not in files:
             return ()
-        file = files[number]
+        file, size = files[number], (frame.shape[1], frame.shape[0])
         try:
-            found = read_openpose(file, size=(frame.shape[1], frame.shape[0]))
+            if file in known:
+                found = people_of(known[file], file, size=size)
+            else:
+                found = read_openpose(file, size=size)
         except InputError as error:
             reasons.append(f"{file.name}: {error.what}")
             return ()

@@ -1,11 +1,14 @@
 """Which of OpenPose's files belongs to which frame of a video."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hemlets.core.errors import InputError
 from hemlets.inference.openpose_folder import pair_frames
+from hemlets.inference.video import openpose_finder
 
 
 def _folder(tmp_path: Path, names: list[str]) -> Path:
@@ -91,3 +94,24 @@ def test_files_without_a_number_are_no_frames(tmp_path: Path) -> None:
 def test_whether_files_count_from_1_is_known(tmp_path: Path, first: int) -> None:
     folder = _folder(tmp_path, _series("a_{:012d}_keypoints.json", first, 6))
     assert pair_frames(folder, 6).from_1 == (first == 1)
+
+
+def test_hidden_files_beside_the_frames_are_no_other_video(tmp_path: Path) -> None:
+    names = _series("ok_{:012d}_keypoints.json", 0, 6)
+    folder = _folder(tmp_path, names + [f"._{name}" for name in names])
+    assert [file.name for _, file in sorted(pair_frames(folder, 6).files.items())] == names
+
+
+@pytest.mark.parametrize("form", ["list", "images"])
+def test_one_file_with_all_frames_is_paired_by_its_images(tmp_path: Path, form: str) -> None:
+    points = [value for k in range(17) for value in (20.0 + k, 10.0 + 2 * k, 0.9)]
+    people = [{"image_id": f"{frame}.jpg", "keypoints": points} for frame in (0, 2, 2, 3)]
+    bodies = {f"{f}.jpg": {"bodies": [{"joints": [*points, 1, 1, 1]}]} for f in (0, 2, 3)}
+    file = tmp_path / "alphapose-results.json"
+    file.write_text(json.dumps(people if form == "list" else bodies))
+    paired = pair_frames(file, 4)
+    assert paired.without == (1,)
+    find = openpose_finder(paired.files, contents=paired.contents)
+    frame_HW3 = np.zeros((64, 96, 3), np.uint8)
+    found = [len(find(number, frame_HW3)) for number in range(4)]
+    assert found == ([1, 0, 2, 1] if form == "list" else [1, 0, 1, 1])
