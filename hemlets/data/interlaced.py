@@ -103,6 +103,21 @@ class InterlacedReader:
             return
 
 
+def is_cover(path: str) -> bool:
+    """Whether a file's only pictures are those of a song's cover; False without PyAV."""
+    try:
+        import av
+    except ImportError:
+        return False
+    try:
+        with av.open(path) as container:
+            pictures = [bool(stream.disposition & av.stream.Disposition.attached_pic)
+                        for stream in container.streams.video]  # fmt: skip
+            return bool(pictures) and all(pictures)
+    except av.FFmpegError:
+        return False
+
+
 def is_interlaced(path: str) -> bool:
     """Whether one of the first frames is interlaced; False without PyAV."""
     try:

@@ -45,7 +45,7 @@ def open_video_file(path: Path, name: str) -> cv2.VideoCapture | InterlacedReade
     quiet_decoders()
     import cv2
 
-    from hemlets.data.interlaced import InterlacedReader, is_interlaced
+    from hemlets.data.interlaced import InterlacedReader, is_cover, is_interlaced
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     # Other backends read a '%' in a file name as a series of images.
@@ -63,6 +63,11 @@ def open_video_file(path: Path, name: str) -> cv2.VideoCapture | InterlacedReade
             f"the video has {width:.0f}×{height:.0f} pixels",
             where=name,
             expected=f"at most {MAX_PIXELS:,} pixels",
+        )
+    if is_cover(str(path)):
+        capture.release()
+        raise InputError(
+            "the file holds sound and a cover picture, no video", where=name, expected=VIDEO_FORM
         )
     if is_interlaced(str(path)):
         capture.release()

@@ -180,3 +180,20 @@ def test_an_interlaced_file_is_flagged_as_others_are(tmp_path: Path) -> None:
     source = VideoSource.open(file)
     *_, end = source.frames()
     assert set(source.flags_at(end.time_s)) == {ENDS_EARLY, NON_SQUARE_PIXELS}
+
+
+def test_the_cover_of_a_song_is_no_video(tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="PyAV of the extra video is not installed")
+    file = tmp_path / "song.mp4"
+    with av.open(str(file), "w") as container:
+        sound = container.add_stream("aac", rate=44_100)
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), format="rgb24")
+        container.mux([*cover.encode(picture), *cover.encode()])
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        samples.sample_rate = 44_100
+        container.mux([*sound.encode(samples), *sound.encode()])
+    with pytest.raises(InputError, match="a cover picture, no video"):
+        VideoSource.open(file)

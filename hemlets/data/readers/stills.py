@@ -309,9 +309,9 @@ def image_folder(root: Path, *candidates: str) -> str:
 
 
 def in_folder(folder: str, name: object) -> str:
-    """Prefix an image's name with its folder; a faulty name is unchanged, for the message."""
+    """Prefix an image's name with its folder, unless it has it; a faulty name is unchanged."""
     text = name if isinstance(name, str) else ""
-    return text if image_fault(text) else folder + text
+    return text if image_fault(text) or (folder and text.startswith(folder)) else folder + text
 
 
 def images_below(root: Path, folder: str) -> frozenset[str]:

@@ -56,7 +56,8 @@ class Matching:
             raise DataError(
                 _why_unknown(unknown, self._truth),
                 where=self._where,
-                expected="predictions of exactly the protocol's samples",
+                expected="predictions of exactly the protocol's samples, such as "
+                f"{self._truth.ids[0].as_py()}",
                 remedy="remove these rows, or name the annotations and the protocol that were "
                 "predicted",
             )

@@ -92,6 +92,14 @@ def test_the_file_of_validation_people_gives_that_split(mpii_json, name):
     assert set(rows.columns["split"]) == {"validation"}
 
 
+def test_an_image_may_be_named_with_its_folder(mpii_json):
+    def change(people):
+        people[0]["image"] = "images/" + people[0]["image"]
+
+    (rows,) = DATASET.read(mpii_json(change))
+    assert rows.images[0].path == "images/000000001.jpg"
+
+
 def test_a_file_of_two_splits_is_refused_with_both(mpii_json):
     with pytest.raises(DataError, match="train and validation"):
         list(DATASET.read(mpii_json(name="train_val")))
