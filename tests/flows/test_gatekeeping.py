@@ -119,7 +119,7 @@ class TestDamagedData:
 
 
 class TestWorseModels:
-    """Challengers against a champion, with real MLflow, bootstrap and TorchServe."""
+    """Challengers against a champion, with real MLflow and bootstrap."""
 
     @pytest.fixture(scope="class")
     def arena(self, finished, retrain, lend, tmp_path_factory):
@@ -166,6 +166,12 @@ class TestWorseModels:
         served = champion.folder / "model.safetensors"
         assert served.read_bytes() == (arena.champion / "model.safetensors").read_bytes()
 
+    @pytest.fixture
+    def untried(self, monkeypatch) -> None:
+        """No endpoint is started where the model is rejected for another reason."""
+        outcome = {"passed": True, "summary": "not tried"}
+        monkeypatch.setattr("flows.steps.canary.try_endpoint", lambda *_, **__: outcome)
+
     def rejected(self, arena, outcome) -> str:
         """The reasons in the rejected version's tags."""
         assert outcome["decision"] == "rejected"
@@ -176,6 +182,7 @@ class TestWorseModels:
         assert version.version > 1
         return version.tags["decision_reasons"]
 
+    @pytest.mark.usefixtures("untried")
     def test_one_below_the_floors_is_rejected(self, arena, finished) -> None:
         model = scaled(arena.base, arena.models / "collapsed", 0.0)
         assert gate_error(finished, model) > arena.floor
@@ -183,6 +190,7 @@ class TestWorseModels:
         assert "the mean joint error (MPJPE) is" in reasons
         assert "but must be at most" in reasons
 
+    @pytest.mark.usefixtures("untried")
     def test_one_that_is_five_percent_worse_is_rejected_though_it_passes_the_floors(
         self, arena, finished
     ) -> None:
@@ -196,6 +204,7 @@ class TestWorseModels:
         assert re.search(r"\(MPJPE\) is [45]\.\d % larger than that of champion version 1", reason)
         assert "but may be larger by 1.0 % at most" in reason
 
+    @pytest.mark.usefixtures("untried")
     @pytest.mark.parametrize("metric", ["pa_mpjpe_mm", "mpjpe_mm"])
     def test_one_with_a_missing_metric_is_rejected(self, arena, monkeypatch, metric) -> None:
         from hemlets import evaluation
@@ -213,6 +222,7 @@ class TestWorseModels:
         reasons = self.rejected(arena, arena.challenge(model))
         assert f"{metric_label(metric)} has no value" in reasons
 
+    @pytest.mark.usefixtures("untried")
     def test_one_whose_metric_is_missing_on_a_few_samples_is_rejected(
         self, arena, monkeypatch
     ) -> None:
@@ -232,6 +242,7 @@ class TestWorseModels:
         assert f"{metric_label('mpjpe_mm')} is missing on 3 of 32 samples" in reasons
         assert "version 1: 3 samples have a finite value from one" in reasons
 
+    @pytest.mark.usefixtures("untried")
     @pytest.mark.parametrize("damage", ["another architecture", "files that were changed"])
     def test_a_champion_that_can_t_be_loaded_rejects_with_the_reason_as_a_tag(
         self, arena, monkeypatch, tmp_path, damage
@@ -267,6 +278,7 @@ class TestWorseModels:
         yield "f" * 12
         registry.tag_version(arena.workspace, champion, registered)
 
+    @pytest.mark.usefixtures("untried")
     def test_another_gate_than_the_champions_is_named_in_reasons_and_report(
         self, arena, other_gate
     ) -> None:
