@@ -201,7 +201,11 @@ def to_rgb(image: Image.Image, where: str) -> npt.NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             upright = ImageOps.exif_transpose(image)
-            if "A" in upright.getbands() or "transparency" in upright.info:
+            alpha = upright.getchannel("A").getextrema() if "A" in upright.getbands() else None
+            if image.format == "BMP" and alpha == (0, 0):
+                # Windows leaves the fourth byte at 0, which its viewers ignore.
+                return np.asarray(upright.convert("RGB"), np.uint8)
+            if alpha is not None or "transparency" in upright.info:
                 return _on_white(upright, where)
             if upright.mode.startswith("I;16"):
                 # Pillow would cut off what is above 255.

@@ -293,6 +293,17 @@ def test_what_is_transparent_is_shown_on_white(picture: Image.Image) -> None:
         decode_image(_encoded(half, "PNG"))
 
 
+def test_a_bitmap_whose_fourth_byte_is_left_at_0_is_opaque() -> None:
+    pixels_HW4 = np.full((6, 8, 4), (10, 20, 30, 0), np.uint8)
+    masks = (0xFF0000, 0xFF00, 0xFF, 0xFF000000, 0x73524742)
+    head = struct.pack("<2sIHHI", b"BM", 14 + 124 + pixels_HW4.nbytes, 0, 0, 14 + 124)
+    head += struct.pack(
+        "<IiiHHIIiiIIIIIII", 124, 8, 6, 1, 32, 3, pixels_HW4.nbytes, 0, 0, 0, 0, *masks
+    )
+    image = decode_image(head + bytes(124 - 60) + pixels_HW4.tobytes())
+    assert (image == (30, 20, 10)).all()
+
+
 def test_the_preview_in_a_raw_image_is_not_taken_for_the_photo(picture: Image.Image) -> None:
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[0xC612] = b"\1\4\0\0"
