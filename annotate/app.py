@@ -1,4 +1,4 @@
-"""The server's requests: the page, tasks by position, images by position, answers."""
+"""HTTP endpoints: the page, tasks and images by position, answers."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ def make_app(
     """Make the server's application.
 
     Args:
-        tasks: What is labelled.
-        store: Gets the answers.
-        access: Whom it answers.
-        votes: Annotators who label each task; 0 for everybody.
-        leases: Who has which task on screen.
+        tasks: Tasks to label.
+        store: Log of answers.
+        access: Permitted hosts and token.
+        votes: Number of annotators per task; 0 for all.
+        leases: Tasks on the screens of annotators.
     """
     leases = leases or Leases()
     app = FastAPI(title="hemlets annotate", docs_url=None, redoc_url=None, openapi_url=None)

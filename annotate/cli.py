@@ -183,7 +183,7 @@ def export(
         Path | None, typer.Option(metavar="FILE", help="Gets the whole log as JSON lines.")
     ] = None,
     suspicious: Annotated[
-        bool, typer.Option("--suspicious", help="Export answers that nobody can have meant, too.")
+        bool, typer.Option("--suspicious", help="Export implausible answers, too.")
     ] = False,
 ) -> None:
     """Make a data version of the labels, which ingest reads as the dataset fbi."""
@@ -239,7 +239,7 @@ def choose_next_people(
         typer.Option(metavar="FOLDER", help="Another model: where the two disagree is useful."),
     ] = None,
 ) -> None:
-    """Choose what to label next: people of whom the model is unsure, unlike those labelled.
+    """Choose people to label next: uncertain for the model, and unlike those labelled.
 
     Of a data version, only the training split is chosen from. The model looks at new images only.
     """

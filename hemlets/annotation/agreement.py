@@ -68,7 +68,7 @@ def dawid_skene(votes: Mapping[Item, Mapping[str, str]]) -> dict[Item, str]:
     """
     items = list(votes)
     names = sorted({name for given in votes.values() for name in given})
-    item, who, said = (
+    item, who, label = (
         np.array(column, np.int64)
         for column in zip(
             *(
@@ -81,18 +81,18 @@ def dawid_skene(votes: Mapping[Item, Mapping[str, str]]) -> dict[Item, str]:
     )
     truth_N2 = np.full((len(items), 2), 0.5)
     for column in (0, 1):
-        np.add.at(truth_N2[:, column], item[said == column], 1.0)
+        np.add.at(truth_N2[:, column], item[label == column], 1.0)
     truth_N2 /= truth_N2.sum(1, keepdims=True)
     for _ in range(_ROUNDS):
         confusion_A23 = np.full((len(names), 2, len(LABELS)), _SMOOTHING)
         # Agreement is likelier than its opposite: else F and B could change places.
         confusion_A23[:, (0, 1), (0, 1)] += _SMOOTHING
         for column in (0, 1):
-            np.add.at(confusion_A23[:, column], (who, said), truth_N2[item, column])
+            np.add.at(confusion_A23[:, column], (who, label), truth_N2[item, column])
         confusion_A23 /= confusion_A23.sum(2, keepdims=True)
         prior_2 = (truth_N2.sum(0) + 1) / (len(items) + 2)
         log_N2 = np.tile(np.log(prior_2), (len(items), 1))
-        np.add.at(log_N2, item, np.log(confusion_A23[who, :, said]))
+        np.add.at(log_N2, item, np.log(confusion_A23[who, :, label]))
         new_N2 = np.exp(log_N2 - log_N2.max(1, keepdims=True))
         new_N2 /= new_N2.sum(1, keepdims=True)
         change = np.abs(new_N2 - truth_N2).max()
@@ -100,7 +100,7 @@ def dawid_skene(votes: Mapping[Item, Mapping[str, str]]) -> dict[Item, str]:
         if change < _CHANGE:
             break
     answered = np.zeros(len(items), bool)
-    answered[item[said < 2]] = True
+    answered[item[label < 2]] = True
     return {
         key: LABELS[int(p.argmax())] if known and p.max() >= _SURE else "U"
         for key, p, known in zip(items, truth_N2, answered, strict=True)

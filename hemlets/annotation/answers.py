@@ -1,6 +1,6 @@
 """Events of annotators and the state of a task that follows from them.
 
-Events are only ever added. Their order is that of the log, never that of a clock.
+Events are only added. Their order is the log's, not the clock's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Kind = Literal["answer", "joint", "flag", "done", "undo", "opinion"]
 
 LABELS: Final = ("F", "B", "U")
 FLAGS: Final = ("no_person", "cannot_tell", "swapped")
-"""Nobody is in the box; no part can be told; left and right of the skeleton are exchanged."""
+"""Nobody is in the box; no part is recognisable; the skeleton's left and right are exchanged."""
 ENDING: Final = frozenset(("no_person", "cannot_tell"))
 """Flags that end a task."""
 
@@ -147,7 +147,7 @@ def require_sound(event: Event, mode: Mode) -> None:
     """Refuse an event that the page cannot have sent.
 
     Raises:
-        InputError: A field is none of what it may be.
+        InputError: A field has a value that is not permitted.
     """
     names = [question.name for question in MODES[mode]]
     if not _KEY.fullmatch(event.key):

@@ -1,7 +1,7 @@
 """What an annotator is asked about a person: 14 parts (FBI), or 91 pairs of joints (Ordinal).
 
 Both have the same three answers. F: the second joint is nearer the camera than the first; B: it is
-farther; U: it can't be told. Sections 5 and 5.1 of the paper.
+farther; U: not recognisable. Sections 5 and 5.1 of the paper.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What to label next: people of whom the model is unsure and who are unlike those chosen before.
+"""Choose people to label next: uncertain for the model, and unlike those chosen before.
 
 The use of a label is the mean rank of the model's relation entropy, of its disagreement with itself
 on the mirrored and the wider crop, and with a second model where there is one. People are chosen

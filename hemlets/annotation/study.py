@@ -268,17 +268,17 @@ def _dominant(labelled: Sequence[Labelled], name: str) -> Share:
 
 def suspicions(found: Study) -> list[str]:
     """List signs that an annotator did not look at the images."""
-    said = []
+    signs = []
     for name, hasty in found.hasty.items():
         if hasty.of >= 28 and (hasty.mean or 0) > 0.2:
-            said.append(f"{name}: {hasty.mean:.0%} of the answers took less than {_HASTY_MS} ms")
+            signs.append(f"{name}: {hasty.mean:.0%} of the answers took less than {_HASTY_MS} ms")
         same = found.dominant[name]
         if same.of >= 56 and same.interval[0] > 0.9:
-            said.append(f"{name}: {same.mean:.0%} of the answers are the same")
+            signs.append(f"{name}: {same.mean:.0%} of the answers are the same")
         unknown = found.unknown[name]
         if unknown.of >= 56 and unknown.interval[0] > 0.9:
-            said.append(f"{name}: {unknown.mean:.0%} of the parts are Unknown")
-    return said
+            signs.append(f"{name}: {unknown.mean:.0%} of the parts are Unknown")
+    return signs
 
 
 def measured_rates(found: Study) -> str:

@@ -80,7 +80,7 @@ def read_table(folder: Path) -> Annotations:
 
 
 class VersionTasks:
-    """People of a data version, in its order or in that of a queue.
+    """People of a data version, in its order or a queue's.
 
     Args:
         folder: The data version.

@@ -1,4 +1,4 @@
-"""The page of an annotation study: figures beside the paper, by tilt, part and annotator."""
+"""The page of an annotation study: figures next to the paper's, by tilt, part and annotator."""
 
 from __future__ import annotations
 
