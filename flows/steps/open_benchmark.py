@@ -45,7 +45,7 @@ def write_open_benchmark(
     out, predictions = folder / "open", folder / "test" / "model" / "predictions.parquet"
     truth = Truth.read(annotations, protocol)
     found = scores.under(protocol, truth) or score(
-        predictions, truth, protocol, body=body, among_others=True
+        predictions, truth, protocol, body=body, among_others=True, known_units=True
     )
     summary = summarise(found, resamples=config.resamples)
     worst = worst_samples(summary, config.pictures)

@@ -120,7 +120,7 @@ def score_model(
             path = folder / split / name / "predictions.parquet"
             predictions.write(path)
             # Scored from the written file, like predictions of any other model.
-            scores = score(path, truth, protocol, body=body)
+            scores = score(path, truth, protocol, body=body, known_units=True)
             summary = summarise(scores, resamples=config.resamples)
             write_results(folder / split / name, scores, summary)
             figures[split][name] = _figures(summary)

@@ -306,22 +306,22 @@ class Predictions:
             return values.reshape(table.num_rows, *COLUMNS[name])
 
         try:
-            found = cls(
+            return cls(
                 info=info,
                 sample_id=np.array(table.column("sample_id").to_pylist(), object),
                 flags=tuple(tuple(flags) for flags in table.column("flags").to_pylist()),
                 **{name: array(name) for name in COLUMNS},
             )
-            found._require_units("predictions")
         except DataError as error:
             where = f"{path}: {(error.where or '').removeprefix('predictions: ')}"
             raise DataError(
                 error.what, where=where, expected=error.expected, remedy=error.remedy
             ) from None
-        return found
 
-    def _require_units(self, where: str) -> None:
+    def require_units(self, where: object) -> None:
         """Refuse values in another unit; columns of zeros are absent ones.
+
+        For files of others: joints of a network that has learnt nothing look like metres, too.
 
         Raises:
             DataError: Names the column and the unit that it looks like.

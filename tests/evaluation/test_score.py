@@ -19,6 +19,7 @@ from hemlets.evaluation import (
     load_protocol,
     read_run,
     score,
+    split_protocol,
     summarise,
     write_results,
 )
@@ -353,3 +354,17 @@ def test_scores_are_not_reused_for_other_samples_or_measures(predictions, annota
     assert whole.under(protocol, fewer) is None
     lsp = load_protocol("lsp-pck")
     assert whole.under(lsp, whole.truth) is None
+
+
+def test_a_file_of_others_is_checked_for_its_units_and_an_own_one_is_not(
+    predictions, annotations, tmp_path
+):
+    """A network that has learnt nothing has its joints in one point, and is scored."""
+    protocol = split_protocol(predictions.info.split)
+    truth = Truth.of(annotations, protocol)
+    file = tmp_path / "predictions.parquet"
+    tiny = (0.001 * predictions.joints2d_px).astype(np.float32)
+    dataclasses.replace(predictions, joints2d_px=tiny).write(file)
+    with pytest.raises(DataError, match="joints2d_px looks like fractions of the image"):
+        score(file, truth, protocol)
+    assert score(file, truth, protocol, known_units=True).values.shape[0] == len(truth)

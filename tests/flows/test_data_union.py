@@ -117,9 +117,10 @@ def test_a_row_that_was_mended_by_hand_is_in_the_next_union(united) -> None:
 def test_a_shard_that_was_replaced_makes_another_union(united) -> None:
     store, profile, _ = united
     (shard,) = (store.workspace.home / "ingested" / "lspet" / "shards").glob("*train*.arrow")
-    content = shard.read_bytes()
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
     shard.unlink()
-    shard.write_bytes(content + b" ")
+    shard.write_bytes(content)
     assert not step.ingest(store, profile).result.cached
 
 

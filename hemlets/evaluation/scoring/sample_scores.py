@@ -136,6 +136,7 @@ def score(
     body: BodyModel | None = None,
     true_bodies: Mapping[str, BodyModel] | None = None,
     among_others: bool = False,
+    known_units: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> SampleScores:
     """Score predictions of exactly a protocol's samples.
@@ -149,6 +150,7 @@ def score(
             ``body`` for other genders.
         among_others: Ignore predictions of annotated samples outside the protocol instead of
             refusing them; those of a training subject are refused all the same.
+        known_units: Do not check a file's units: this package's predictor wrote it.
         progress: Called with the number of scored samples and of all samples.
 
     Raises:
@@ -190,6 +192,8 @@ def score(
     calibration = Calibration.empty() if has_joints and "confidence" not in info.absent else None
     matching = Matching(truth, where=where, info=info, among_others=among_others)
     for batch in _batches(predictions):
+        if file is not None and not known_units:
+            batch.require_units(file)
         predicted, place = matching.match(batch)
         true = {name: column[place] for name, column in truth.columns.items()}
         errors = np.full((len(place), N_JOINTS), np.nan)
