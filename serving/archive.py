@@ -58,17 +58,36 @@ def require_own_handler(archive: Path) -> None:
         ServingError: Another handler, or none.
         AssetError: The file is absent or not a model archive.
     """
-    read_archive(archive)
-    with zipfile.ZipFile(archive) as mar:
-        code = [name for name in mar.namelist() if name.endswith((".py", ".zip", ".whl", ".tar"))]
-        own = code == [_HANDLER.name] and mar.read(_HANDLER.name) == _HANDLER.read_bytes()
-    if not own:
+    if not _has_own_handler(archive):
         raise ServingError(
             "the archive holds code that is not this installation's handler",
             where=archive,
             expected=f"{_HANDLER.name} as this version of hemlets packages it, and no other code",
             remedy="give the model's folder to --model instead: it is packaged anew",
         )
+
+
+def with_own_handler(archive: Path, model_folder: Path, out: Path) -> Path:
+    """Return an archive, or its model packaged anew if another version of hemlets packaged it.
+
+    The handler of another version calls code that this installation may not have.
+
+    Args:
+        archive: Model archive.
+        model_folder: Its model.
+        out: Gets the new archive.
+
+    Raises:
+        AssetError: The file is not a model archive, or the folder lacks a file.
+    """
+    return archive if _has_own_handler(archive) else build_archive(model_folder, out)
+
+
+def _has_own_handler(archive: Path) -> bool:
+    read_archive(archive)
+    with zipfile.ZipFile(archive) as mar:
+        code = [name for name in mar.namelist() if name.endswith((".py", ".zip", ".whl", ".tar"))]
+        return code == [_HANDLER.name] and mar.read(_HANDLER.name) == _HANDLER.read_bytes()
 
 
 def build_archive(

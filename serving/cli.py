@@ -79,7 +79,7 @@ def serve(
         champion: Champion | None = None
         if model is None:
             champion = _champion(workspace)
-            archive = champion.verified_archive()
+            archive = _archive_of(champion, Path(scratch))
         else:
             archive = _archive(model, Path(scratch))
         _end_like_ctrl_c_on_terminate()
@@ -123,6 +123,19 @@ def _champion(workspace: Workspace) -> Champion:
             remedy="make one with: make demo — or name a model with --model",
         )
     return found
+
+
+def _archive_of(champion: Champion, scratch: Path) -> Path:
+    from serving.archive import with_own_handler
+
+    tested = champion.verified_archive()
+    archive = with_own_handler(tested, champion.folder, scratch)
+    if archive != tested:
+        typer.echo(
+            f"champion version {champion.version} was packaged and tested by another version of "
+            "hemlets: it is packaged anew for this one"
+        )
+    return archive
 
 
 def _archive(source: Path, scratch: Path) -> Path:

@@ -6,14 +6,16 @@ If a step fails before that, the old one continues to serve.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from hemlets.core.errors import HemletsError, ServingError
 from hemlets.core.workspace import Workspace
 from hemlets.inference.champion import Champion, find_champion
-from serving.archive import read_archive
+from serving.archive import read_archive, with_own_handler
 from serving.management import ModelStatus
 from serving.torchserve import TorchServe
 
@@ -76,7 +78,11 @@ class Follower:
         return True
 
     def _switch(self, found: Champion) -> None:
-        archive = found.verified_archive()
+        with tempfile.TemporaryDirectory(prefix="hemlets-serve-") as scratch:
+            tested = found.verified_archive()
+            self._switch_to(found, with_own_handler(tested, found.folder, Path(scratch)))
+
+    def _switch_to(self, found: Champion, archive: Path) -> None:
         info, old = read_archive(archive), self.status
         if info.name != old.name or info.version == old.version:
             raise ServingError(

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from hemlets.core.errors import AssetError, ServingError
-from serving.archive import build_archive, content_version, read_archive, require_own_handler
+from serving.archive import (
+    build_archive,
+    content_version,
+    read_archive,
+    require_own_handler,
+    with_own_handler,
+)
 
 
 def test_the_same_contents_give_the_same_bytes(model_folder: Path, archive: Path, tmp_path: Path):
@@ -88,3 +94,18 @@ def test_an_archive_with_code_of_its_own_is_not_served(archive: Path, tmp_path: 
 
 def test_an_archive_of_this_installation_may_be_served(archive: Path):
     require_own_handler(archive)
+
+
+def test_an_archive_of_another_version_of_hemlets_is_packaged_anew_from_its_model(
+    archive: Path, model_folder: Path, tmp_path: Path
+):
+    old = tmp_path / "old.mar"
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(old, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, b"import gone" if name == "handler.py" else source.read(name))
+    assert with_own_handler(archive, model_folder, tmp_path) == archive
+    new = with_own_handler(old, model_folder, tmp_path)
+    assert new.parent == tmp_path
+    require_own_handler(new)
+    weights = (model_folder / "model.safetensors").read_bytes()
+    assert zipfile.ZipFile(new).read("model.safetensors") == weights

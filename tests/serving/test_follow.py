@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hemlets.core.errors import PromotionError
 from hemlets.core.files import sha256_file
 from hemlets.core.workspace import Workspace
 from hemlets.inference.champion import Champion, cache_champion, find_champion
-from serving.archive import build_archive
+from serving.archive import build_archive, content_version
 from serving.follow import Follower
 from serving.settings import ServerSettings
 from serving.torchserve import TorchServe
@@ -37,10 +38,11 @@ class Followed:
             server, workspace, champion, status, say=self.said.append, drain_s=0.5
         )
 
-    def promote(self, archive: Path, version: str) -> None:
-        folder = self.workspace.home / version
-        folder.mkdir()
-        (folder / "model.json").touch()
+    def promote(self, archive: Path, version: str, folder: Path | None = None) -> None:
+        if folder is None:
+            folder = self.workspace.home / version
+            folder.mkdir()
+            (folder / "model.json").touch()
         champion = Champion(
             version=version,
             folder=folder,
@@ -138,6 +140,18 @@ def test_a_model_whose_workers_don_t_start_leaves_the_old_one_serving(
     assert followed.versions() == ["1"]
     with followed.server.client("hemlets-posh") as client:
         client.predict(pictures[0], BOX)
+
+
+def test_a_champion_that_another_version_of_hemlets_packaged_is_packaged_anew(
+    followed: Followed, packaged: Callable[[str], Path], model_folder: Path, tmp_path: Path
+) -> None:
+    old = tmp_path / "hemlets-posh-old.mar"
+    with zipfile.ZipFile(packaged("5")) as source, zipfile.ZipFile(old, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, b"import gone" if name == "handler.py" else source.read(name))
+    followed.promote(old, "5", model_folder)
+    assert followed.follower.look(), followed.said
+    assert followed.versions() == [content_version(model_folder)]
 
 
 def test_a_registry_that_can_t_be_reached_is_said_and_changes_nothing(
