@@ -14,7 +14,7 @@ const [words, setup] = await Promise.all([
   fetch("static/strings.json").then((answer) => answer.json()), get("setup"),
 ]);
 
-whenSilent((silent) => notice(silent ? words.server_gone : null));
+whenSilent((silent) => notice(silent ? (pending().length ? words.unsaved : words.server_gone) : null));
 
 const text = (name, values = {}) => words[name].replace(/\{(\w+)\}/g, (_, key) => values[key]);
 const joint = (number) => words.joint_names[setup.joints[number]];

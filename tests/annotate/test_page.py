@@ -221,8 +221,7 @@ def test_labelling_resumes_in_another_tab_and_an_answer_of_a_closed_one_is_sent_
     page.part("left collarbone")
     server.kill()
     page.press("b")
-    page.page.wait_for_selector("#notice:not([hidden])")
-    assert "Not saved" in page.page.locator("#notice").inner_text()
+    page.page.wait_for_selector("#notice:not([hidden]):has-text('Not saved')")
     page.page.close()  # The answer was never acknowledged.
     server.start()
     again = Page(context, server)
