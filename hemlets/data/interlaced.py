@@ -7,7 +7,7 @@ where it is installed (extra ``video``), and FFmpeg's bwdif filter joins the fie
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
@@ -105,28 +105,34 @@ class InterlacedReader:
 
 def is_cover(path: str) -> bool:
     """Whether a file's only pictures are those of a song's cover; False without PyAV."""
-    try:
-        import av
-    except ImportError:
-        return False
-    try:
-        with av.open(path) as container:
-            pictures = [bool(stream.disposition & av.stream.Disposition.attached_pic)
-                        for stream in container.streams.video]  # fmt: skip
-            return bool(pictures) and all(pictures)
-    except av.FFmpegError:
-        return False
+
+    def only_attached(container: Any) -> bool:
+        from av.stream import Disposition
+
+        streams = container.streams.video
+        return bool(streams) and all(s.disposition & Disposition.attached_pic for s in streams)
+
+    return _examined(path, only_attached)
 
 
 def is_interlaced(path: str) -> bool:
     """Whether one of the first frames is interlaced; False without PyAV."""
+
+    def any_interlaced(container: Any) -> bool:
+        frames = container.decode(container.streams.video[0])
+        return any(f.interlaced_frame for f in itertools.islice(frames, _LOOKED_AT))
+
+    return _examined(path, any_interlaced)
+
+
+def _examined(path: str, question: Callable[[Any], bool]) -> bool:
+    """Answer to a question about an open file; False without PyAV, and if it can't be read."""
     try:
         import av
     except ImportError:
         return False
     try:
         with av.open(path) as container:
-            frames = container.decode(container.streams.video[0])
-            return any(f.interlaced_frame for f in itertools.islice(frames, _LOOKED_AT))
+            return question(container)
     except (av.FFmpegError, IndexError):
         return False

@@ -1,7 +1,7 @@
 """Read people from a JSON file of OpenPose (used by the paper), AlphaPose, MediaPipe and others.
 
 - OpenPose (Cao et al. 2019): ``{"people": [{"pose_keypoints_2d": [x, y, confidence, …]}]}`` with
-  25 (BODY_25) or 18 (COCO) keypoints, 0, 0, 0 for one that was not found; ``pose_keypoints`` in
+  25 (BODY_25) or 18 (COCO) keypoints; missing ones are 0, 0, 0. ``pose_keypoints`` in
   OpenPose 1.0, ``bodies`` and ``joints`` in AlphaPose's ``--format cmu``.
 - AlphaPose, and results in COCO's form: ``[{"image_id": …, "keypoints": [x, y, score, …]}]`` with
   17 (COCO), 133 (COCO-WholeBody), 26 or 136 (Halpe) keypoints, of one image. MMPose has
@@ -136,7 +136,7 @@ def read_images(path: Path) -> dict[Path, Any]:
         InputError: The file is absent or not JSON.
     """
     content = _read(path)
-    if isinstance(content, dict) and all(map(_openpose_people, content.values())):
+    if isinstance(content, dict) and all(map(_people_key, content.values())):
         return {Path(name): people for name, people in content.items()}
     images: dict[Path, Any] = {}
     for entry in content if isinstance(content, list) else ():
@@ -190,12 +190,12 @@ class _Keypoints:
 def _entries(content: Any, path: Path) -> tuple[list[Any], Callable[[Any], _Keypoints]]:
     """People of a file, and the function that reads one of them."""
     remedy = None
-    if isinstance(content, dict) and content and all(map(_openpose_people, content.values())):
+    if isinstance(content, dict) and content and all(map(_people_key, content.values())):
         _require_one_image(list(content), path)
         content = next(iter(content.values()))
     if isinstance(content, dict):
-        if (people := _openpose_people(content)) is not None:
-            return people[0], _of_openpose
+        if (people := _people_key(content)) is not None:
+            return content[people], _of_openpose
         key = next((key for key in _LANDMARK_KEYS if key in content), None)
         if key is None and any(key in content for key in _WORLD_KEYS):
             remedy = f"write pose_landmarks: {_WORLD}"
@@ -213,10 +213,10 @@ def _entries(content: Any, path: Path) -> tuple[list[Any], Callable[[Any], _Keyp
     raise InputError("the file has no list of people", where=path, expected=_FORMS, remedy=remedy)
 
 
-def _openpose_people(content: Any) -> tuple[list[Any]] | None:
-    """List of people under one of OpenPose's keys; None if there is none."""
-    lists = (content.get(key) for key in _PEOPLE_KEYS) if isinstance(content, dict) else ()
-    return next(((people,) for people in lists if isinstance(people, list)), None)
+def _people_key(content: Any) -> str | None:
+    """OpenPose's key with a list of people; None if there is none."""
+    values = content if isinstance(content, dict) else {}
+    return next((key for key in _PEOPLE_KEYS if isinstance(values.get(key), list)), None)
 
 
 def _has(entry: Any, key: str) -> bool:

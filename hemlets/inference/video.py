@@ -47,8 +47,8 @@ def openpose_finder(
 
     Args:
         files: File of each frame, as `hemlets.inference.openpose_folder.pair_frames` gives them.
-        contents: Contents that were read already, by file.
         left_out: Gets the reasons of people and files that can't be used.
+        contents: Contents that were read already, by file.
     """
     reasons = [] if left_out is None else left_out
     known = contents or {}

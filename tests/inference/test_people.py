@@ -307,11 +307,11 @@ def test_mediapipes_world_landmarks_are_refused_as_metres(tmp_path, named):
     if named:
         with pytest.raises(InputError) as caught:
             read_openpose(file, size=(640, 480))
-        told = str(caught.value.remedy)
+        remedy = str(caught.value.remedy)
     else:
-        (told,) = read_openpose(file, size=(640, 480)).left_out
-    assert "metres around the hips" in told
-    assert "write pose_landmarks" in told
+        (remedy,) = read_openpose(file, size=(640, 480)).left_out
+    assert "metres around the hips" in remedy
+    assert "write pose_landmarks" in remedy
 
 
 @pytest.mark.parametrize("form", ["alone", "people", "landmarks", "pose_landmarks"])

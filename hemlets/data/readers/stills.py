@@ -188,9 +188,11 @@ class _Check:
             s.joints_field,
             "give joints in pixels of the image",
         )
-        is_tiny = np.zeros(len(joints)) if s.size_N2 is None else (s.size_N2 <= _TINY_PX).any(1)
+        is_tiny = (
+            np.zeros(len(joints), bool) if s.size_N2 is None else (s.size_N2 <= _TINY_PX).any(1)
+        )
         self._refuse(
-            (joints <= _NORMALISED).all((1, 2)) & (is_tiny == 0),
+            (joints <= _NORMALISED).all((1, 2)) & ~is_tiny,
             "all joints lie in the first pixel: they look normalised by the image size",
             s.joints_field,
             "give joints in pixels of the image",
