@@ -35,19 +35,12 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from hemlets.body.kinematics import world_rotations
 from hemlets.body.limits import LOWER_J3_RAD, UPPER_J3_RAD
-from hemlets.body.model import BodyModel
-from hemlets.body.posed_joints import PosedJoints
-from hemlets.body.rotations import (
-    axis_angles,
-    cross_matrices,
-    nearest_rotations,
-    rotation_matrices,
-)
+from hemlets.body.rotations import axis_angles, nearest_axis_angles, rotation_matrices
+from hemlets.core.arrays import Float, Floating
 from hemlets.core.skeleton import SMPL_JOINTS, Joint
 
 SURE: Final = 0.65
@@ -68,166 +61,127 @@ _LOWER: Final = [
     SMPL_JOINTS.index(name) for name in ("left_knee", "right_knee", "left_elbow", "right_elbow")
 ]
 _COLLARS: Final = [SMPL_JOINTS.index(name) for name in ("left_collar", "right_collar")]
-_CHEST: Final = SMPL_JOINTS.index("spine3")
-_NECK: Final = SMPL_JOINTS.index("neck")
+_SPINE: Final = [SMPL_JOINTS.index(name) for name in ("spine1", "spine2", "spine3")]
+_NECK: Final = [SMPL_JOINTS.index("neck")]
 _BASE: Final = [Joint.LEFT_HIP, Joint.RIGHT_HIP, Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER]
 _MIDDLE: Final = [Joint.LEFT_KNEE, Joint.RIGHT_KNEE, Joint.LEFT_ELBOW, Joint.RIGHT_ELBOW]
 _END: Final = [Joint.LEFT_ANKLE, Joint.RIGHT_ANKLE, Joint.LEFT_WRIST, Joint.RIGHT_WRIST]
 _SHOULDERS: Final = _BASE[2:]
 _TORSO: Final = [*_BASE, Joint.SPINE, Joint.NECK, Joint.THORAX]
 _HEAD: Final = [Joint.NOSE, Joint.HEAD_TOP]
-_LIMITED: Final = [_NECK, *_COLLARS, *_LOWER]
-_RANGE: Final = tuple(torch.from_numpy(bound[_LIMITED]) for bound in (LOWER_J3_RAD, UPPER_J3_RAD))
+_LIMITED: Final = [*_NECK, *_COLLARS, *_LOWER]
+_RANGE: Final = (LOWER_J3_RAD[_LIMITED], UPPER_J3_RAD[_LIMITED])
 _SCALES: Final = (0.8, 1.25)
 """Smallest and largest scale of the joints."""
 _TILTS: Final = 2
 """Gauss-Newton steps of a tilt, after which angles change by a degree."""
 _TINY: Final = 1e-6
 _OPPOSITE: Final = 1e-3
-"""1 + cos of the angle from which on directions are opposite; single precision needs it."""
-
-
-class JointFollower:
-    """Turns bodies onto joints.
-
-    Args:
-        body: The body that θ and β belong to.
-    """
-
-    def __init__(self, body: BodyModel) -> None:
-        self._posed = PosedJoints(body)
-
-    def posed_mm(self, rotation_BJ33: Tensor, betas_BK: Tensor) -> Tensor:
-        """Return the bodies' joints (B, 18, 3) in the camera frame, relative to the pelvis."""
-        posed: Tensor = 1000 * self._posed(rotation_BJ33, betas_BK)
-        return posed
-
-    def __call__(
-        self, rotation_BJ33: Tensor, betas_BK: Tensor, joints_BJ3_mm: Tensor, confidence_BJ: Tensor
-    ) -> Tensor:
-        """Return θ (B, 24, 3, 3) of the bodies turned onto the joints.
-
-        Args:
-            rotation_BJ33: θ (B, 24, 3, 3); the root's turns into the camera frame.
-            betas_BK: β.
-            joints_BJ3_mm: (B, 18, 3) in the camera frame, relative to the pelvis.
-            confidence_BJ: (B, 18) in 0–1; not finite counts as 1.
-        """
-        posed = self.posed_mm(rotation_BJ33, betas_BK)
-        return turn_onto(rotation_BJ33, posed, joints_BJ3_mm, confidence_BJ)
+"""1 + cos of the angle from which on directions are opposite."""
 
 
 def turn_onto(
-    rotation_BJ33: Tensor, posed_BJ3_mm: Tensor, joints_BJ3_mm: Tensor, confidence_BJ: Tensor
-) -> Tensor:
-    """Do what :class:`JointFollower` does, for bodies whose joints are known.
+    rotation_BJ33: Floating, posed_BJ3_mm: Float, joints_BJ3_mm: Float, confidence_BJ: Floating
+) -> Float:
+    """Return θ (B, 24, 3), axis-angles, of bodies turned onto joints.
 
     Args:
-        rotation_BJ33: θ (B, 24, 3, 3).
-        posed_BJ3_mm: The bodies' joints, see `JointFollower.posed_mm`.
+        rotation_BJ33: θ (B, 24, 3, 3); the root's turns into the camera frame.
+        posed_BJ3_mm: The bodies' joints (B, 18, 3) in the camera frame, relative to the pelvis.
         joints_BJ3_mm: Likewise of the targets.
         confidence_BJ: (B, 18) in 0–1; not finite counts as 1.
     """
-    sure_BJ1 = confidence_BJ.nan_to_num(1.0)[..., None].clamp(0, 1)
-    image_BJ1 = (sure_BJ1 / SURE).clamp(max=1)
-    weight_BJ3 = torch.cat([image_BJ1, image_BJ1, DEPTH_SHARE * sure_BJ1], -1)
+    sure_BJ1 = np.where(np.isfinite(confidence_BJ), confidence_BJ, 1.0)[..., None].clip(0, 1)
+    image_BJ1 = np.minimum(sure_BJ1 / SURE, 1)
+    weight_BJ3 = np.concatenate([image_BJ1, image_BJ1, DEPTH_SHARE * sure_BJ1], -1)
+    theirs_B11 = _size(joints_BJ3_mm, image_BJ1)
 
-    def targets(body_BJ3: Tensor) -> Tensor:
-        """Targets from joints that are scaled to a body."""
-        scale_B11 = _scale(body_BJ3, joints_BJ3_mm, image_BJ1)
-        return posed_BJ3_mm + weight_BJ3 * (scale_B11 * joints_BJ3_mm - posed_BJ3_mm)
+    def targets(body_BJ3: Float) -> Float:
+        """Targets from joints whose torso is scaled to be as large in the image as a body's."""
+        scale_B11 = (_size(body_BJ3, image_BJ1) / theirs_B11).clip(*_SCALES)
+        result: Float = posed_BJ3_mm + weight_BJ3 * (scale_B11 * joints_BJ3_mm - posed_BJ3_mm)
+        return result
 
     # A torso that is turned out of the image looks small, so that the turned one scales the limbs.
-    torso_B133 = _torso_rotation(posed_BJ3_mm, targets(posed_BJ3_mm))[:, None]
-    target = targets(_apply(torso_B133, posed_BJ3_mm))
-    return _turned(rotation_BJ33, posed_BJ3_mm, torso_B133, target, image_BJ1)
+    torso_B33 = _torso_rotation(posed_BJ3_mm, targets(posed_BJ3_mm))
+    turned_BJ3 = posed_BJ3_mm @ torso_B33.mT
+    rotation = rotation_BJ33.astype(np.float64)
+    rotation[:, 0] = torso_B33 @ rotation[:, 0]
+    theta_BJ3 = axis_angles(_turned(rotation, turned_BJ3, targets(turned_BJ3), image_BJ1))
+    theta_BJ3[:, _LIMITED] = theta_BJ3[:, _LIMITED].clip(*_RANGE)
+    return theta_BJ3
 
 
-def _scale(posed_BJ3: Tensor, joints_BJ3: Tensor, weight_BJ1: Tensor) -> Tensor:
-    """Scale (B, 1, 1) at which the joints' torsos are as large in the image as the body's."""
+def _size(joints_BJ3: Float, weight_BJ1: Floating) -> Float:
+    """Size (B, 1, 1) of torsos in the image, in millimetres."""
     weight_BN1 = weight_BJ1[:, _TORSO]
-    weight_BN1 = weight_BN1 / weight_BN1.sum(1, keepdim=True).clamp_min(_TINY)
-
-    def size(joints_BJ3: Tensor) -> Tensor:
-        flat = joints_BJ3[:, _TORSO, :2]
-        middle = (weight_BN1 * flat).sum(1, keepdim=True)
-        return (weight_BN1 * (flat - middle).square()).sum((1, 2)).sqrt()
-
+    weight_BN1 = weight_BN1 / np.maximum(weight_BN1.sum(1, keepdims=True), _TINY)
+    flat = joints_BJ3[:, _TORSO, :2]
+    off = flat - (weight_BN1 * flat).sum(1, keepdims=True)
     # A millimetre keeps joints of no weight, and those in one point, as they are.
-    scale_B = (size(posed_BJ3) + 1) / (size(joints_BJ3) + 1)
-    return scale_B.clamp(*_SCALES)[:, None, None]
+    size: Float = np.sqrt((weight_BN1 * off**2).sum((1, 2), keepdims=True)) + 1
+    return size
 
 
 def _turned(
-    rotation_BJ33: Tensor,
-    posed_BJ3: Tensor,
-    torso_B133: Tensor,
-    target_BJ3: Tensor,
-    weight_BJ1: Tensor,
-) -> Tensor:
-    """Return rotations against the parents of bodies turned onto targets."""
-    world = world_rotations(rotation_BJ33)
+    rotation_BJ33: Float, body_BJ3: Float, target_BJ3: Float, weight_BJ1: Floating
+) -> Float:
+    """Turn bodies, whose torso is turned already, onto targets; return θ as matrices."""
+    neck, thorax = body_BJ3[:, [Joint.NECK]], body_BJ3[:, [Joint.THORAX]]
+    nod = swing(
+        *(joints[:, _HEAD].mean(1, keepdims=True) - neck for joints in (body_BJ3, target_BJ3))
+    )
 
-    def bones(ends: list[Joint], starts: list[Joint]) -> tuple[Tensor, Tensor]:
-        """Bones of the body, carried by the torso, and of the targets."""
-        ours, theirs = (joints[:, ends] - joints[:, starts] for joints in (posed_BJ3, target_BJ3))
-        return _apply(torso_B133, ours), theirs
-
-    clavicle, wanted = bones(_SHOULDERS, [Joint.THORAX])
-    half_way = _unit(clavicle) + _unit(wanted)
-    collar_B233 = swing(clavicle, half_way)
-    upper, upper_target = bones(_MIDDLE, _BASE)
-    lower, lower_target = bones(_END, _MIDDLE)
+    clavicle = body_BJ3[:, _SHOULDERS] - thorax
+    wanted = target_BJ3[:, _SHOULDERS] - target_BJ3[:, [Joint.THORAX]]
+    collar_B233 = swing(clavicle, _unit(clavicle) + _unit(wanted))
     # What the parents of the four limbs add to the torso's rotation.
-    carried = torch.cat([torch.eye(3).to(collar_B233).expand_as(collar_B233), collar_B233], 1)
-    base = _apply(torso_B133, posed_BJ3[:, _BASE])
-    base[:, 2:] += _apply(collar_B233, clavicle) - clavicle
+    carried = np.concatenate([np.broadcast_to(np.eye(3), collar_B233.shape), collar_B233], 1)
+    base = body_BJ3[:, _BASE]
+    upper = _apply(carried, body_BJ3[:, _MIDDLE] - base)
+    lower = _apply(carried, body_BJ3[:, _END] - body_BJ3[:, _MIDDLE])
+    base[:, 2:] = thorax + _apply(collar_B233, clavicle)
+    weight_BL1 = weight_BJ1[:, _MIDDLE]
     upper_target = _tilted(
-        (upper_target + target_BJ3[:, _MIDDLE] - base) / 2,
-        upper.norm(dim=-1, keepdim=True),
-        weight_BJ1[:, _MIDDLE] * weight_BJ1[:, _BASE],
+        target_BJ3[:, _MIDDLE] - (target_BJ3[:, _BASE] + base) / 2,
+        _length(upper),
+        weight_BL1 * weight_BJ1[:, _BASE],
     )
-    first = swing(_apply(carried, upper), upper_target)
-    middle = base + _apply(first @ carried, upper)
+    first = swing(upper, upper_target)
+    upper = _apply(first, upper)
     lower_target = _tilted(
-        (lower_target + target_BJ3[:, _END] - middle) / 2,
-        lower.norm(dim=-1, keepdim=True),
-        weight_BJ1[:, _END] * weight_BJ1[:, _MIDDLE],
+        target_BJ3[:, _END] - (target_BJ3[:, _MIDDLE] + base + upper) / 2,
+        _length(lower),
+        weight_BJ1[:, _END] * weight_BL1,
     )
-    bent = _apply(first @ carried, lower)
-    axis = _unit(_apply(first @ carried, upper))
-    first = _twist(axis, bent, lower_target) @ first
-    second = swing(_apply(first @ carried, lower), lower_target)
-    neck = _apply(torso_B133, posed_BJ3[:, [Joint.NECK]])
-    head = _apply(torso_B133, posed_BJ3[:, _HEAD]).mean(1, keepdim=True) - neck
-    nod = swing(head, target_BJ3[:, _HEAD].mean(1, keepdim=True) - neck)
+    first = _twist(_unit(upper), _apply(first, lower), lower_target) @ first
+    second = swing(_apply(first, lower), lower_target)
 
-    result = rotation_BJ33.clone()
-    result[:, 0] = torso_B133[:, 0] @ rotation_BJ33[:, 0]
     # Each turn is the camera frame's; its parents' world rotation takes it to theirs.
-    chest = torso_B133 @ world[:, [_CHEST]]
-    collars = collar_B233 @ torso_B133 @ world[:, _COLLARS]
-    above = torch.cat([(torso_B133 @ world[:, [0]]).expand(-1, 2, -1, -1), collars], 1)
-    thighs = first @ carried @ torso_B133 @ world[:, _UPPER]
-    shins = second @ first @ carried @ torso_B133 @ world[:, _LOWER]
+    root = chest = rotation_BJ33[:, [0]]
+    for joint in _SPINE:
+        chest = chest @ rotation_BJ33[:, [joint]]
+    collars = collar_B233 @ chest @ rotation_BJ33[:, _COLLARS]
+    above = np.concatenate([root, root, collars], 1)
+    thighs = first @ above @ rotation_BJ33[:, _UPPER]
+    result = rotation_BJ33.copy()
     result[:, _COLLARS] = chest.mT @ collars
-    result[:, [_NECK]] = chest.mT @ nod @ torso_B133 @ world[:, [_NECK]]
+    result[:, _NECK] = chest.mT @ nod @ chest @ rotation_BJ33[:, _NECK]
     result[:, _UPPER] = above.mT @ thighs
-    result[:, _LOWER] = thighs.mT @ shins
-    low, high = (bound.to(result) for bound in _RANGE)
-    result[:, _LIMITED] = rotation_matrices(axis_angles(result[:, _LIMITED]).clamp(low, high))
+    result[:, _LOWER] = thighs.mT @ second @ thighs @ rotation_BJ33[:, _LOWER]
     return result
 
 
-def _torso_rotation(posed_BJ3: Tensor, target_BJ3: Tensor) -> Tensor:
+def _torso_rotation(posed_BJ3: Float, target_BJ3: Float) -> Float:
     """Rotation (B, 3, 3) about the pelvis, faded out where it is too large to be true."""
-    turn_B3 = axis_angles(nearest_rotations(target_BJ3[:, _TORSO].mT @ posed_BJ3[:, _TORSO]))
+    turn_B3 = nearest_axis_angles(target_BJ3[:, _TORSO].mT @ posed_BJ3[:, _TORSO])
     full, none = TORSO_RAD
-    share_B1 = ((none - turn_B3.norm(dim=-1, keepdim=True)) / (none - full)).clamp(0, 1)
-    return rotation_matrices(turn_B3 * share_B1)
+    share_B1 = ((none - _length(turn_B3)) / (none - full)).clip(0, 1)
+    rotation: Float = rotation_matrices(torch.from_numpy(turn_B3 * share_B1)).numpy()
+    return rotation
 
 
-def _tilted(target_BL3: Tensor, length_BL1: Tensor, weight_BL1: Tensor) -> Tensor:
+def _tilted(target_BL3: Float, length_BL1: Float, weight_BL1: Floating) -> Float:
     """Directions in which bones of given lengths look most like their targets.
 
     With the target's length r in the image and its depth z, a bone of length L at an angle φ to the
@@ -235,53 +189,62 @@ def _tilted(target_BL3: Tensor, length_BL1: Tensor, weight_BL1: Tensor) -> Tenso
     weight. From the target's own angle, Gauss-Newton.
     """
     depth_share = 1 - (1 - TILT_SHARE) * weight_BL1
-    across = target_BL3[..., :2].norm(dim=-1, keepdim=True)
+    across = _length(target_BL3[..., :2])
     image, depth = across / length_BL1, target_BL3[..., 2:] / length_BL1
-    angle = torch.atan2(depth, image)
+    angle = np.arctan2(depth, image)
     for _ in range(_TILTS):
-        sine, cosine = angle.sin(), angle.cos()
+        sine, cosine = np.sin(angle), np.cos(angle)
         step = sine * (cosine - image) - depth_share * cosine * (sine - depth)
-        angle = angle + step / (sine.square() + depth_share * cosine.square())
-    angle = angle.clamp(-torch.pi / 2, torch.pi / 2)
-    flat = target_BL3[..., :2] / across.clamp_min(_TINY)
-    return torch.cat([flat * angle.cos(), angle.sin()], -1)
+        angle = angle + step / (sine**2 + depth_share * cosine**2)
+    angle = angle.clip(-np.pi / 2, np.pi / 2)
+    flat = target_BL3[..., :2] / np.maximum(across, _TINY)
+    return np.concatenate([flat * np.cos(angle), np.sin(angle)], -1)
 
 
-def swing(start_BL3: Tensor, end_BL3: Tensor) -> Tensor:
+def swing(start_BL3: Float, end_BL3: Float) -> Float:
     """Smallest rotations (B, L, 3, 3) from directions to directions; none where one has no length.
 
-    With unit vectors a, b and v = a × b it is I + [v] + [v]² / (1 + a·b) (Rodrigues' formula).
+    With unit vectors a, b and s = a + b it is I + 2 b aᵀ − s sᵀ / (1 + a·b), two reflections.
     Opposite directions, to within 2.5°, have no smallest rotation and stay.
     """
     a, b = _unit(start_BL3), _unit(end_BL3)
-    cross = cross_matrices(a.cross(b, dim=-1))
-    cosine = (a * b).sum(-1)[..., None, None]
-    eye = torch.eye(3).to(cross)
-    rotation = eye + cross + cross @ cross / (1 + cosine).clamp_min(_OPPOSITE)
-    long = (a.square().sum(-1) > 0.5) & (b.square().sum(-1) > 0.5)
-    known = long & (cosine[..., 0, 0] > _OPPOSITE - 1)
-    return torch.where(known[..., None, None], rotation, eye)
+    both = a + b
+    nearness = 1 + (a * b).sum(-1)[..., None, None]
+    turned = 2 * b[..., None] * a[..., None, :]
+    turned -= both[..., None] * both[..., None, :] / np.maximum(nearness, _OPPOSITE)
+    known = a.any(-1) & b.any(-1) & (nearness[..., 0, 0] > _OPPOSITE)
+    rotation: Float = np.eye(3) + turned * known[..., None, None]
+    return rotation
 
 
-def _twist(axis_BL3: Tensor, lower_BL3: Tensor, target_BL3: Tensor) -> Tensor:
+def _twist(axis_BL3: Float, lower_BL3: Float, target_BL3: Float) -> Float:
     """Rotations about the upper bones that turn the lower bones towards their targets' planes."""
 
-    def across(bone_BL3: Tensor) -> Tensor:
+    def across(bone_BL3: Float) -> Float:
         unit = _unit(bone_BL3)
-        return unit - axis_BL3 * (unit * axis_BL3).sum(-1, keepdim=True)
+        orthogonal: Float = unit - axis_BL3 * (unit * axis_BL3).sum(-1, keepdims=True)
+        return orthogonal
 
     ours, theirs = across(lower_BL3), across(target_BL3)
-    sine = (ours.cross(theirs, dim=-1) * axis_BL3).sum(-1, keepdim=True)
-    angle = torch.atan2(sine, (ours * theirs).sum(-1, keepdim=True))
-    bend = ours.norm(dim=-1, keepdim=True) * theirs.norm(dim=-1, keepdim=True)
-    return rotation_matrices(axis_BL3 * angle * bend / (bend + STRAIGHT))
+    bend = _length(ours) * _length(theirs)
+    ours, theirs = _unit(ours), _unit(theirs)
+    angle = np.arccos((ours * theirs).sum(-1, keepdims=True).clip(-1, 1))
+    share = bend / (bend + STRAIGHT)
+    # To the direction at that share of the angle between both.
+    return swing(ours, np.sin((1 - share) * angle) * ours + np.sin(share * angle) * theirs)
 
 
-def _apply(rotation: Tensor, vector_BL3: Tensor) -> Tensor:
-    return (rotation @ vector_BL3[..., None])[..., 0]
+def _apply(rotation: Float, vector_BL3: Float) -> Float:
+    turned: Float = (rotation @ vector_BL3[..., None])[..., 0]
+    return turned
 
 
-def _unit(vector: Tensor) -> Tensor:
+def _length(vector: Float) -> Float:
+    length: Float = np.sqrt((vector * vector).sum(-1, keepdims=True))
+    return length
+
+
+def _unit(vector: Float) -> Float:
     """Vectors of length 1; a vector that has hardly any becomes 0."""
-    length = vector.norm(dim=-1, keepdim=True)
-    return torch.where(length > _TINY, vector / length.clamp_min(_TINY), 0.0)
+    length = _length(vector)
+    return vector / np.where(length > _TINY, length, np.inf)

@@ -5,7 +5,6 @@ Shape suffixes: B batch, J = 24 kinematic joints.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Final
 
 import torch
@@ -14,20 +13,18 @@ from torch import Tensor
 from hemlets.core.skeleton import SMPL_PARENTS
 
 
-def _generations() -> tuple[tuple[int, ...], ...]:
-    """Group the kinematic joints by their distance from the root, root first."""
-    depth: list[int] = []
-    for parent in SMPL_PARENTS:
-        depth.append(0 if parent < 0 else depth[parent] + 1)
-    return tuple(
-        tuple(joint for joint, own in enumerate(depth) if own == level)
-        for level in range(max(depth) + 1)
-    )
+def _parents_by_level() -> list[Tensor]:
+    """Number the parents of each level's joints within the level above; SMPL is sorted by level."""
+    levels, above = [], [0]
+    while above:
+        own = [joint for joint, parent in enumerate(SMPL_PARENTS) if parent in above]
+        levels.append(torch.tensor([above.index(SMPL_PARENTS[joint]) for joint in own]))
+        above = own
+    return levels[:-1]
 
 
-_GENERATIONS: Final = _generations()
-_BY_GENERATION: Final = [joint for generation in _GENERATIONS for joint in generation]
-_IN_ORDER: Final = [_BY_GENERATION.index(joint) for joint in range(len(_BY_GENERATION))]
+_PARENTS: Final = _parents_by_level()
+_SIZES: Final = [1, *map(len, _PARENTS)]
 _PARENTS_BELOW_ROOT: Final = list(SMPL_PARENTS[1:])
 
 
@@ -40,11 +37,11 @@ def world_rotations(rotation_BJ33: Tensor) -> Tensor:
     Returns:
         Rotations (B, 24, 3, 3).
     """
-    levels = [rotation_BJ33[:, :1]]
-    for above, generation in pairwise(_GENERATIONS):
-        parents = [above.index(SMPL_PARENTS[joint]) for joint in generation]
-        levels.append(levels[-1][:, parents] @ rotation_BJ33[:, list(generation)])
-    return torch.cat(levels, 1)[:, _IN_ORDER]
+    root, *below = torch.split(rotation_BJ33, _SIZES, 1)
+    levels = [root]
+    for parents, own in zip(_PARENTS, below, strict=True):
+        levels.append(levels[-1][:, parents] @ own)
+    return torch.cat(levels, 1)
 
 
 def pose_skeleton(rotation_BJ33: Tensor, rest_BJ3: Tensor) -> tuple[Tensor, Tensor, Tensor]:

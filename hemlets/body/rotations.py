@@ -8,8 +8,11 @@ Shape suffix: R rotations; leading dimensions are free.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from hemlets.core.arrays import Float, Floating
 
 
 def rotation_matrices(axis_angle_R3: Tensor) -> Tensor:
@@ -61,34 +64,42 @@ def nearest_rotations(matrix_R33: Tensor) -> Tensor:
     return rotation.to(matrix_R33.dtype)
 
 
-def axis_angles(rotation_R33: Tensor) -> Tensor:
+def axis_angles(rotation_R33: Floating) -> Float:
     """Convert rotations (..., 3, 3) to axis-angles (..., 3), at most π radians long.
 
-    Exact at every angle; not meant for derivatives.
+    Exact at every angle.
     """
-    rotation = rotation_R33.double()
-    trace = rotation.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-    identity = torch.eye(3, dtype=torch.float64, device=rotation.device)
-    twice_sine_R33 = rotation - rotation.mT
-    axis_R31 = twice_sine_R33[..., [2, 0, 1], [1, 2, 0]][..., None]
     # Four times the outer product of the quaternion (x, y, z, w) with itself. Each row is a
     # multiple of the quaternion; the one of the largest diagonal element is the most precise.
-    outer_R44 = torch.cat(
-        [
-            torch.cat([rotation + rotation.mT + (1 - trace) * identity, axis_R31], -1),
-            torch.cat([axis_R31.mT, 1 + trace], -1),
-        ],
-        -2,
-    )
-    best = outer_R44.diagonal(dim1=-2, dim2=-1).argmax(-1)
-    quaternion_R4 = outer_R44.take_along_dim(best[..., None, None], -2)[..., 0, :]
+    outer_R44 = _quaternion_form(rotation_R33) + np.eye(4)
+    best = outer_R44.diagonal(axis1=-2, axis2=-1).argmax(-1)
+    return _from_quaternions(np.take_along_axis(outer_R44, best[..., None, None], -2)[..., 0, :])
+
+
+def nearest_axis_angles(matrix_R33: Floating) -> Float:
+    """Return the axis-angles (..., 3) of :func:`nearest_rotations` (Davenport's q method)."""
+    return _from_quaternions(np.linalg.eigh(_quaternion_form(matrix_R33))[1][..., -1])
+
+
+def _quaternion_form(matrix_R33: Floating) -> Float:
+    """Matrices (..., 4, 4) of the quadratic form tr(Rᵀ M) of R's quaternion (x, y, z, w)."""
+    matrix = matrix_R33.astype(np.float64)
+    form_R44 = np.empty((*matrix.shape[:-2], 4, 4))
+    form_R44[..., 3, 3] = trace_R = matrix.trace(axis1=-2, axis2=-1)
+    form_R44[..., :3, :3] = matrix + matrix.mT - trace_R[..., None, None] * np.eye(3)
+    axis_R3 = (matrix - matrix.mT)[..., [2, 0, 1], [1, 2, 0]]
+    form_R44[..., :3, 3] = form_R44[..., 3, :3] = axis_R3
+    return form_R44
+
+
+def _from_quaternions(quaternion_R4: Float) -> Float:
+    """Convert quaternions (x, y, z, w) of any length to axis-angles."""
     imaginary_R3, real_R1 = quaternion_R4[..., :3], quaternion_R4[..., 3:]
-    length_R1 = imaginary_R3.norm(dim=-1, keepdim=True)
-    angle_R1 = 2 * torch.atan2(length_R1, real_R1.abs())
-    direction_R3 = imaginary_R3 * torch.where(real_R1 < 0, -1.0, 1.0)
-    shares_R1 = angle_R1 / length_R1.clamp(min=torch.finfo(torch.float64).tiny)
-    turned: Tensor = direction_R3 * shares_R1
-    return turned.to(rotation_R33.dtype)
+    length_R1 = np.linalg.norm(imaginary_R3, axis=-1, keepdims=True)
+    angle_R1 = 2 * np.arctan2(length_R1, np.abs(real_R1))
+    shares_R1 = np.copysign(angle_R1, real_R1) / np.maximum(length_R1, np.finfo(np.float64).tiny)
+    turned: Float = imaginary_R3 * shares_R1
+    return turned
 
 
 def left_jacobian(theta_BJ3: Tensor) -> Tensor:

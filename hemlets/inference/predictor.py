@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hemlets.body.follow import JointFollower, turn_onto
+from hemlets.body.follow import turn_onto
 from hemlets.body.model import BodyModel
+from hemlets.body.posed_joints import PosedJoints
 from hemlets.body.rotations import axis_angles
 from hemlets.core.errors import InputError
 from hemlets.core.intrinsics import intrinsics_fault
@@ -131,11 +132,9 @@ class Predictor:
         return cls(model, card, device=device, body=body)
 
     @cached_property
-    def _follower(self) -> JointFollower | None:
-        """What turns bodies onto joints, where the card wants it."""
-        if not self.card.follow_joints:
-            return None
-        return JointFollower(BodyModel.named(self.card.body, self._body))
+    def _posed(self) -> PosedJoints:
+        """Joints of the card's body."""
+        return PosedJoints(BodyModel.named(self.card.body, self._body))
 
     @property
     def version(self) -> str:
@@ -208,33 +207,32 @@ class Predictor:
             found = joints_in_images(answer.voxel_BJ3, self.card.pose.volume, crops)
             view_B33 = crop_views(np.array([crop.centre_px for crop in crops]), cameras)
             rotation = from_view(upright(answer, crops), view_B33).cpu()
+            betas = answer.betas_BS.cpu()
         joints, roots = metric_joints(
             found.image_px_BJ2, found.depth_mm_BJ, cameras, self.card.bones
         )
         pixels = found.image_px_BJ2.copy()
         confidence = answer.confidence_BJ.cpu().numpy().astype(np.float32)
-        if self._follower is not None:
-            posed = self._follower.posed_mm(rotation, answer.betas_BS.cpu())
-            posed_np = posed.numpy().astype(np.float64)
-            joints, moved = with_head_of_body(joints, posed_np)
-            network = torch.from_numpy(joints.astype(np.float32))
-            rotation = turn_onto(rotation, posed, network, torch.from_numpy(confidence))
-            joints, roots = with_depth_of_body(joints, roots, posed_np)
+        if self.card.follow_joints:
+            posed = 1000 * self._posed(rotation, betas).numpy().astype(np.float64)
+            joints, moved = with_head_of_body(joints, posed)
+            theta = turn_onto(rotation.numpy(), posed, joints, confidence)
+            joints, roots = with_depth_of_body(joints, roots, posed)
             top = (joints[:, Joint.HEAD_TOP] + roots)[moved]
             pixels[moved, Joint.HEAD_TOP] = (
                 cameras[moved, :2] * top[:, :2] / top[:, 2:] + cameras[moved, 2:]
             )
-        theta = axis_angles(rotation)
+        else:
+            theta = axis_angles(rotation.numpy())
         persons = [self.shows_person(float(sure)) for sure in person_confidence(confidence)]
-        theta_np, betas_np = theta.numpy(), answer.betas_BS.cpu().numpy()
         return [
             BodyEstimate(
                 joints3d_mm=joints[i].astype(np.float32),
                 root_mm=roots[i].astype(np.float32),
                 joints2d_px=pixels[i].astype(np.float32),
                 confidence=confidence[i],
-                theta=theta_np[i],
-                betas=betas_np[i],
+                theta=theta[i].astype(np.float32),
+                betas=betas.numpy()[i],
                 box_xyxy=_box(requests[i]),
                 camera=camera,
                 flags=(*flags, *([Flag.NO_SECOND_LOOK] if omitted[i] else [])),

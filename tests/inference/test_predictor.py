@@ -14,7 +14,8 @@ import torch
 
 from hemlets.assets import asset_path
 from hemlets.body import BodyModel
-from hemlets.body.follow import JointFollower
+from hemlets.body.follow import turn_onto
+from hemlets.body.posed_joints import PosedJoints
 from hemlets.core.errors import AssetError, InputError
 from hemlets.core.skeleton import Joint
 from hemlets.inference import BodyEstimate, Camera, Flag, PredictionRequest, Predictor
@@ -88,25 +89,12 @@ def test_joints_and_bodies_correct_each_other_where_the_card_says_so(
     (plain,), (turned,) = predictor.predict([request]), following.predict([request])
     np.testing.assert_array_equal(turned.betas, plain.betas)
     np.testing.assert_array_equal(turned.confidence, plain.confidence)
-    follower = JointFollower(BodyModel.load())
-    expected = follower(
-        *(
-            torch.from_numpy(value)[None]
-            for value in (
-                roma.rotvec_to_rotmat(torch.from_numpy(plain.theta)).numpy(),
-                plain.betas,
-                plain.joints3d_mm,
-                plain.confidence,
-            )
-        )
-    )[0]
-    found = roma.rotvec_to_rotmat(torch.from_numpy(turned.theta))
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    rotation = roma.rotvec_to_rotmat(torch.from_numpy(plain.theta))[None]
+    posed = 1000 * PosedJoints(BodyModel.load())(rotation, torch.from_numpy(plain.betas)[None])
+    given = (rotation.numpy(), posed.numpy(), plain.joints3d_mm[None], plain.confidence[None])
+    expected = turn_onto(*(value.astype(np.float64) for value in given))
+    np.testing.assert_allclose(turned.theta, expected[0], atol=1e-4)
     assert np.abs(turned.theta - plain.theta).max() > 0.01
-    posed = follower.posed_mm(
-        roma.rotvec_to_rotmat(torch.from_numpy(plain.theta))[None],
-        torch.from_numpy(plain.betas)[None],
-    )
     combined = with_depth_of_body(
         *(
             value[None].astype(np.float64)

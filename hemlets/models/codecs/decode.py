@@ -9,10 +9,21 @@ from hemlets.core.skeleton import PART_CHILD, PART_PARENT, Joint
 from hemlets.models.codecs.bones import BoneLengths, part_lengths
 
 _NEAREST_MM, _FARTHEST_MM = 300.0, 1e5
-_STEPS = 160
-"""Steps of the search for the minimum, each 3.7 % farther than the last."""
-_SECTIONS = 36
-_GOLDEN = (5**0.5 - 1) / 2
+_GRIDS = (160, *(33,) * 6)
+"""Distances of the search's grids. The first is in steps of 3.7 %; each of the others spans the two
+cells around the best distance of the one before."""
+
+
+def _factors() -> list[Float]:
+    """Distances of each grid relative to its middle."""
+    reach, factors = (_FARTHEST_MM / _NEAREST_MM) ** 0.5, []
+    for count in _GRIDS:
+        factors.append(np.geomspace(1 / reach, reach, count))
+        reach **= 2 / (count - 1)
+    return factors
+
+
+_FACTORS = _factors()
 
 
 def root_depth(
@@ -42,27 +53,19 @@ def root_depth(
     offset = a[:, child] * z[:, child, None] - a[:, parent] * z[:, parent, None]
     along_BK = z[:, child] - z[:, parent]
     mean_K, spread_K = np.array(bones.mean_mm), np.array(bones.spread_mm)
-
-    def cost(at_mm_BN: Float) -> Float:
-        plane = slope[:, None] * at_mm_BN[..., None, None] + offset[:, None]
-        length_BNK = np.sqrt((plane**2).sum(-1) + along_BK[:, None] ** 2)
-        off: Float = (((length_BNK - mean_K) / spread_K) ** 2).sum(-1)
-        return off
-
-    grid_N = np.geomspace(_NEAREST_MM, _FARTHEST_MM, _STEPS)
-    best_B = cost(np.broadcast_to(grid_N, (len(a), _STEPS))).argmin(-1)
-    low_B = grid_N[np.maximum(best_B - 1, 0)]
-    high_B = grid_N[np.minimum(best_B + 1, _STEPS - 1)]
-    # Between its neighbours the least value is bracketed; golden sections close in on it.
-    for _ in range(_SECTIONS):
-        width_B = _GOLDEN * (high_B - low_B)
-        both_B2 = np.stack([high_B - width_B, low_B + width_B], -1)
-        left_B, right_B = cost(both_B2).T
-        low_B, high_B = (
-            np.where(left_B <= right_B, low_B, both_B2[:, 0]),
-            np.where(left_B <= right_B, both_B2[:, 1], high_B),
-        )
-    distance_B: Float = (low_B + high_B) / 2
+    # Squared length in spreads: (quadratic · Z + linear) · Z + constant.
+    quadratic_B1K = ((slope**2).sum(-1) / spread_K**2)[:, None]
+    linear_B1K = (2 * (slope * offset).sum(-1) / spread_K**2)[:, None]
+    constant_B1K = (((offset**2).sum(-1) + along_BK**2) / spread_K**2)[:, None]
+    rows_B = np.arange(len(a))
+    best_B = np.full(len(a), (_NEAREST_MM * _FARTHEST_MM) ** 0.5)
+    for factors_N in _FACTORS:
+        at_BN = best_B[:, None] * factors_N
+        at_BN1 = at_BN[..., None]
+        square_BNK = (quadratic_B1K * at_BN1 + linear_B1K) * at_BN1 + constant_B1K
+        off_BNK = np.sqrt(np.maximum(square_BNK, 0)) - mean_K / spread_K
+        best_B = at_BN[rows_B, (off_BNK**2).sum(-1).argmin(-1)]
+    distance_B: Float = best_B.clip(_NEAREST_MM, _FARTHEST_MM)
     return distance_B
 
 
