@@ -10,6 +10,7 @@ Shape suffixes: B crops, J 18 joints.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from hemlets.core.skeleton import Joint
 from hemlets.data.transforms import Crop
-from hemlets.models.codecs import VolumeSpec, person_confidence
+from hemlets.models.codecs import VolumeSpec, from_view, person_confidence
 from hemlets.models.crops import joints_in_images
 
 _LIMBS: Final = [
@@ -94,13 +95,14 @@ def look_again(
         allowed: Whether each person may be looked at again; everybody by default.
     """
     look = _in_groups(look, max(len(crops), _SMALLEST_GROUP))
-    sure_B, seen_B = _mean_confidence(first), _surer_half(first)
+    sure_B = _mean_confidence(first)
     again = [
-        number for number in np.flatnonzero(unsure(first)).tolist()
+        number for number in np.flatnonzero(sure_B < SURE).tolist()
         if allowed is None or allowed[number]
     ]  # fmt: skip
     if not again:
         return list(crops), first
+    seen_B = _surer_half(first)
     seen = {number: (crops[number], first.rows([number])) for number in again}
     turned = [number for number in again if sure_B[number] < _UNSURE]
     if turned:
@@ -144,12 +146,9 @@ def _in_groups(look: Look, size: int) -> Look:
 
 def upright(answer: NetworkAnswer, crops: Sequence[Crop]) -> Tensor:
     """Rotations (B, 24, 3, 3) with the crop's rotation removed from the root."""
-    angle_B = torch.tensor([crop.angle_rad for crop in crops])
-    cos, sin, zero, one = angle_B.cos(), angle_B.sin(), 0 * angle_B, 0 * angle_B + 1
-    rows = (cos, sin, zero), (-sin, cos, zero), (zero, zero, one)
-    back_B33 = torch.stack([torch.stack(row, -1) for row in rows], -2).to(answer.rotation_BR33)
-    root = back_B33[:, None] @ answer.rotation_BR33[:, :1]
-    return torch.cat([root, answer.rotation_BR33[:, 1:]], 1)
+    cos_sin = [(math.cos(crop.angle_rad), math.sin(crop.angle_rad)) for crop in crops]
+    back_B33 = torch.tensor([[[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]] for cos, sin in cos_sin])
+    return from_view(answer.rotation_BR33, back_B33)
 
 
 def _mean_confidence(answer: NetworkAnswer) -> npt.NDArray[np.floating]:

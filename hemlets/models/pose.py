@@ -17,7 +17,6 @@ from hemlets.models.backbones import BackboneName, MoveNetThunder, build_backbon
 from hemlets.models.codecs import (
     States,
     VolumeSpec,
-    decode_heatmaps,
     expectation,
     layers,
     marginals,
@@ -344,7 +343,7 @@ def joint_confidence(output: PoseOutput) -> Tensor | None:
     """
     if output.heatmap_BJHW is None:
         return output.score_BJ
-    peak_BJ = decode_heatmaps(output.heatmap_BJHW)[1].clamp(0, 1)
+    peak_BJ = output.heatmap_BJHW.float().amax((2, 3)).clamp(0, 1)
     if output.score_BJ is None:
         return peak_BJ
     return torch.where(output.score_BJ.isnan(), peak_BJ, output.score_BJ)

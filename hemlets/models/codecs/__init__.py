@@ -5,7 +5,7 @@ crop coordinates convert by scale alone.
 """
 
 from hemlets.models.codecs.confidence import PERSON_STATISTIC, person_confidence
-from hemlets.models.codecs.heatmaps import decode_heatmaps, encode_heatmaps
+from hemlets.models.codecs.heatmaps import encode_heatmaps
 from hemlets.models.codecs.triplets import States, encode_triplets, known_layers, layers, steepness
 from hemlets.models.codecs.view import crop_views, from_view, into_view
 from hemlets.models.codecs.volume import VolumeSpec, cell_centres, expectation, marginals
@@ -16,7 +16,6 @@ __all__ = [
     "VolumeSpec",
     "cell_centres",
     "crop_views",
-    "decode_heatmaps",
     "encode_heatmaps",
     "encode_triplets",
     "expectation",

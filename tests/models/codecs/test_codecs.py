@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ import torch
 from hemlets.core.skeleton import PARTS
 from hemlets.models.codecs import (
     VolumeSpec,
-    decode_heatmaps,
     encode_heatmaps,
     encode_triplets,
     expectation,
@@ -38,20 +36,6 @@ def test_a_point_at_a_cell_centre_has_a_peak_of_one() -> None:
     heatmap = encode_heatmaps(torch.tensor([[[3.5, 7.5]]]), 12, 2.0)
     assert heatmap[0, 0, 7, 3] == 1.0
     assert heatmap.max() == 1.0
-
-
-def test_decoding_finds_an_encoded_point_to_a_quarter_cell() -> None:
-    points = torch.rand(4, 18, 2, generator=torch.Generator().manual_seed(1)) * 10 + 1
-    found, peak = decode_heatmaps(encode_heatmaps(points, 12, 2.0))
-    assert (found - points).abs().max() <= 0.25 + 1e-5
-    assert peak.min() > 0.9
-
-
-@pytest.mark.parametrize("corner", [(0.5, 0.5), (11.5, 11.5), (0.5, 11.5)])
-def test_decoding_stays_inside_at_the_border(corner: Any) -> None:
-    found, _ = decode_heatmaps(encode_heatmaps(torch.tensor([[corner]]), 12, 2.0))
-    assert (found >= 0).all()
-    assert (found <= 12).all()
 
 
 def test_triplets_equal_a_plain_loop() -> None:
