@@ -14,7 +14,7 @@ CameraOption = Annotated[
     typer.Option(
         metavar="FX,FY,CX,CY",
         help="Focal lengths and principal point in pixels, or a JSON file with them. "
-        "A field of view of 40° when omitted.",
+        "A field of view of 25° when omitted.",
     ),
 ]
 HomeOption = Annotated[

@@ -192,7 +192,7 @@ class Model:
                 image; or a list, a folder or a generator of them.
             boxes: People's boxes in pixels: left, top, right, bottom. People are returned in this
                 order. By default people are detected and returned by size, largest first.
-            camera: fx, fy, cx, cy in pixels; by default a field of view of 40°.
+            camera: fx, fy, cx, cy in pixels; by default a field of view of 25°.
 
         Returns:
             The people of an image; a list of them for a list of images, and an iterator for a

@@ -92,7 +92,7 @@ def test_the_translation_puts_the_bodys_pelvis_at_the_root(run: Run, photo: Path
 def test_what_was_assumed_is_said_and_flagged(run: Run, photo: Path) -> None:
     _, out, _ = run(photo, *BOX)
 
-    assert "field of view of 40°" in out
+    assert "field of view of 25°" in out
     assert read("photo")["flags"] == ["default-field-of-view"]
 
 

@@ -384,7 +384,8 @@ def test_a_fast_model_does_without_the_flip_test_in_bfloat16_and_says_so(
         )
     )
     np.testing.assert_allclose(fast[0].joints3d_mm, plain[0].joints3d_mm, atol=1e-3)
-    assert np.abs(exact[0].joints3d_mm - plain[0].joints3d_mm).max() > 0.1
+    unlike = np.abs(exact[0].joints3d_mm - plain[0].joints3d_mm).max()
+    assert unlike > 0.1 * np.abs(plain[0].joints3d_mm).max()
     assert exact.model_version != fast.model_version
 
 
