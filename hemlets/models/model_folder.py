@@ -147,7 +147,9 @@ class ModelCard(Config):
         for name in ("flip_test", "second_look", "follow_joints"):
             if not described[name]:
                 del described[name]
-        for name in ("depth_cells", "keypoints", "quarter_level", "refinement_layers"):
+        for name in (
+            "depth_cells", "keypoints", "quarter_level", "refinement_layers", "refinement_context",
+        ):  # fmt: skip
             if not described["pose"][name]:
                 del described["pose"][name]
         return content_hash(described)[:12]

@@ -23,10 +23,12 @@ from hemlets.models.codecs import (
 )
 from hemlets.models.codecs.volume import marginals_under, spreads
 from hemlets.models.evidence import KeypointEvidence
-from hemlets.models.refinement import JointRefinement
+from hemlets.models.refinement import CONTEXT_CHANNELS, CropContext, Evidence, JointRefinement
 
 _LEVELS_FROM: Final = {4: 4, 8: 3}
 """Levels of a backbone from a stride on."""
+_COARSEST: Final = 32
+"""Stride of a backbone's last level."""
 
 
 class PoseNetworkConfig(Config):
@@ -48,6 +50,7 @@ class PoseNetworkConfig(Config):
         quarter_level: Join the backbone's pyramid at a quarter of the resolution, averaged, into
             the finest level. MoveNet's only, with maps of an eighth of the crop.
         refinement_layers: Of attention over the joints (`hemlets.models.refinement`).
+        refinement_context: Let the refinement attend to the whole crop, too. Only with keypoints.
     """
 
     backbone: BackboneName = "resnet18"
@@ -62,6 +65,7 @@ class PoseNetworkConfig(Config):
     keypoints: bool = False
     quarter_level: bool = False
     refinement_layers: int = Field(0, ge=0)
+    refinement_context: bool = False
 
     @model_validator(mode="after")
     def _maps_fit_the_crop(self) -> Self:
@@ -78,6 +82,11 @@ class PoseNetworkConfig(Config):
             raise ValueError(
                 f"{self.backbone} gives no keypoints; set keypoints = false, or backbone to "
                 "movenet_thunder"
+            )
+        if self.refinement_context and not (self.refinement_layers and self.keypoints):
+            raise ValueError(
+                "refinement_context needs refinement_layers and keypoints; set both, or "
+                "refinement_context = false"
             )
         fits = self.backbone == "movenet_thunder" and self.crop_px == 8 * self.volume_cells
         if self.quarter_level and not fits:
@@ -131,6 +140,8 @@ class PoseOutput(NamedTuple):
         score_BJ: How sure the backbone is of each joint's keypoints, 0-1; NaN for a joint without
             keypoints; None from a network without.
         map_BCHW: Features that the volume is made from, for the refinement; None without one.
+        context_BCHW: Features of the whole crop for a refinement with context.
+        keypoints_BK3: The backbone's keypoints for a refinement with context.
     """
 
     volume_BJDHW: Tensor
@@ -140,6 +151,8 @@ class PoseOutput(NamedTuple):
     evidence_BJHW: Tensor | None = None
     score_BJ: Tensor | None = None
     map_BCHW: Tensor | None = None
+    context_BCHW: Tensor | None = None
+    keypoints_BK3: Tensor | None = None
 
 
 class DecodedVolume(NamedTuple):
@@ -149,10 +162,12 @@ class DecodedVolume(NamedTuple):
         marginals_xyz: Softmax of each joint's volume, summed onto the axes.
         voxel_BJ3: Their means: joints in continuous voxels, equation (5); refined, where the
             network has a refinement.
+        body_BC: Features of the body from a refinement with context; None without.
     """
 
     marginals_xyz: tuple[Tensor, Tensor, Tensor]
     voxel_BJ3: Tensor
+    body_BC: Tensor | None = None
 
 
 class _Upsampling(nn.Module):
@@ -230,15 +245,22 @@ class PoseNetwork(nn.Module):
         else:
             self.volume_head = nn.Conv2d(width, volume_channels, 1)
         self.refinement: JointRefinement | None = None
+        self.context = CropContext(levels) if config.refinement_context else None
         if config.refinement_layers:
             self.refinement = JointRefinement(
                 config.refinement_layers,
                 self.volume_head.in_channels,
                 self.backbone.channels,
                 config.volume.shape_xyz,
+                config.crop_px // _COARSEST if config.refinement_context else None,
             )
         nn.init.normal_(self.volume_head.weight, std=1e-2)
         nn.init.zeros_(self.volume_head.bias)  # type: ignore[arg-type]
+
+    @property
+    def body_channels(self) -> int:
+        """Channels of the features for the shape network."""
+        return CONTEXT_CHANNELS if self.config.refinement_context else self.backbone.channels
 
     def forward(self, image_B3HW: Tensor) -> PoseOutput:
         """Run the network on normalised crops; see :class:`PoseOutput`."""
@@ -277,7 +299,10 @@ class PoseNetwork(nn.Module):
         volume = self.volume_head(up).unflatten(1, (N_JOINTS, self.config.volume.shape_xyz[2]))
         feature = levels[-1].float().mean((2, 3))
         seen = up if self.refinement is not None else None
-        return PoseOutput(volume, heatmap, triplet, feature, evidence, score, seen)
+        out = PoseOutput(volume, heatmap, triplet, feature, evidence, score, seen)
+        if self.context is None:
+            return out
+        return out._replace(context_BCHW=self.context(levels), keypoints_BK3=encoded.keypoints_BK3)
 
     def decode(self, output: PoseOutput) -> DecodedVolume:
         """Joints in voxels of the configured volume, from crops of any size."""
@@ -320,15 +345,18 @@ def _decode_refined(
         p_xyz, both_xyz = marginals_under(output.volume_BJDHW, output.evidence_BJHW)
         alone = _located(p_xyz, volume)
         both = _located(both_xyz, volume)
-        joints_BJ3 = refinement(
+        evidence = Evidence(
             both.voxel_BJ3,
+            both_xyz[2],
             spreads(both_xyz, volume.shape_xyz),
             alone.voxel_BJ3.detach(),
             None if output.score_BJ is None else output.score_BJ.detach(),
             output.map_BCHW.detach(),
             output.feature_BC.detach(),
+            output.context_BCHW,
+            None if output.keypoints_BK3 is None else output.keypoints_BK3.detach(),
         )
-        return alone, both._replace(voxel_BJ3=joints_BJ3)
+        return alone, both._replace(**refinement(evidence)._asdict())
 
 
 def _located(p_xyz: tuple[Tensor, Tensor, Tensor], volume: VolumeSpec) -> DecodedVolume:

@@ -26,7 +26,7 @@ PLAIN: dict[str, object] = {"crop_px": 64}
 # On noise it is unsure of everybody, so that second looks are taken.
 REFINED: dict[str, object] = {
     "backbone": "movenet_thunder", "crop_px": 128, "keypoints": True, "quarter_level": True,
-    "refinement_layers": 2,
+    "refinement_layers": 2, "refinement_context": True,
 }  # fmt: skip
 
 

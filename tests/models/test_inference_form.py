@@ -36,6 +36,15 @@ FORMS: dict[str, dict[str, object]] = {
         "quarter_level": True,
         "refinement_layers": 2,
     },
+    "movenet_thunder, quarter level, refinement with context": {
+        "backbone": "movenet_thunder",
+        "crop_px": 128,
+        "lateral": True,
+        "keypoints": True,
+        "quarter_level": True,
+        "refinement_layers": 2,
+        "refinement_context": True,
+    },
 }
 SIZE = {"crop_px": 64, "volume_cells": 16, "branch_channels": 16, "fusion_channels": 32}
 MM_A_VOXEL = 2000 / 16

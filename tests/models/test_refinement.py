@@ -11,26 +11,43 @@ from hemlets.core.skeleton import Joint
 from hemlets.models.codecs import expectation, marginals
 from hemlets.models.codecs.volume import marginals_under, spreads
 from hemlets.models.pose import PoseNetwork, PoseNetworkConfig
-from hemlets.models.refinement import JointRefinement
+from hemlets.models.refinement import (
+    CONTEXT_CHANNELS,
+    CropContext,
+    Evidence,
+    JointRefinement,
+)
 from hemlets.training.config import LossConfig
 from hemlets.training.objectives import PoseObjective
 
 
-@pytest.fixture
-def refinement() -> JointRefinement:
+@pytest.fixture(params=[None, 4], ids=["joints", "context"])
+def refinement(request: pytest.FixtureRequest) -> JointRefinement:
     torch.manual_seed(0)
-    return JointRefinement(2, 8, 12, (32, 32, 64))
+    return JointRefinement(2, 8, 12, (32, 32, 64), request.param)
 
 
-def refined(refinement: JointRefinement, score_BJ: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Joints of two bodies before and after."""
+def evidence(context_side: int | None, **changes: Tensor) -> Evidence:
+    """Evidence of two bodies."""
     torch.manual_seed(1)
     voxel = 30 * torch.rand(2, 18, 3)
-    seen, feature = torch.randn(2, 8, 32, 32), torch.randn(2, 12)
-    with torch.no_grad():
-        return voxel, refinement(
-            voxel, torch.rand(2, 18, 3), voxel + 1, score_BJ, seen, feature
-        )  # fmt: skip
+    known = Evidence(
+        voxel, torch.rand(2, 18, 64), torch.rand(2, 18, 3), voxel + 1, None,
+        torch.randn(2, 8, 32, 32), torch.randn(2, 12),
+    )  # fmt: skip
+    if context_side is not None:
+        known = known._replace(
+            context_BCHW=torch.randn(2, CONTEXT_CHANNELS, context_side, context_side),
+            keypoints_BK3=torch.rand(2, 17, 3),
+        )
+    return known._replace(**changes)
+
+
+@torch.no_grad()
+def refined(refinement: JointRefinement, **changes: Tensor) -> tuple[Tensor, Tensor]:
+    """Joints of two bodies before and after."""
+    given = evidence(refinement.context_side, **changes)
+    return given.voxel_BJ3, refinement(given).voxel_BJ3
 
 
 def test_it_changes_nothing_before_it_has_learnt(refinement: JointRefinement) -> None:
@@ -42,7 +59,7 @@ def test_a_joint_whose_keypoint_is_sure_moves_in_depth_alone(refinement: JointRe
     nn.init.normal_(refinement.correction.bias, 5.0)
     score = torch.full((2, 18), torch.nan)
     score[:, Joint.LEFT_WRIST] = 1.0
-    before, after = refined(refinement, score)
+    before, after = refined(refinement, score_BJ=score)
     moved = (after - before).abs()
     assert not moved[:, Joint.LEFT_WRIST, :2].any()
     assert moved[:, Joint.LEFT_WRIST, 2].min() > 1
@@ -51,13 +68,56 @@ def test_a_joint_whose_keypoint_is_sure_moves_in_depth_alone(refinement: JointRe
 
 def test_each_joint_depends_on_the_others(refinement: JointRefinement) -> None:
     nn.init.normal_(refinement.correction.weight)
-    args = torch.rand(1, 18, 3), torch.rand(1, 18, 3)
-    seen, feature = torch.randn(1, 8, 32, 32), torch.randn(1, 12)
-    voxel = (30 * args[0]).requires_grad_()
-    out = refinement(voxel, args[1], voxel.detach(), None, seen, feature)
-    out[0, Joint.LEFT_KNEE].sum().backward()
-    assert voxel.grad is not None
-    assert (voxel.grad[0].abs().sum(-1) > 0).all()
+    given = evidence(refinement.context_side)
+    given.voxel_BJ3.requires_grad_()
+    refinement(given).voxel_BJ3[0, Joint.LEFT_KNEE].sum().backward()
+    assert given.voxel_BJ3.grad is not None
+    assert (given.voxel_BJ3.grad[0].abs().sum(-1) > 0).all()
+
+
+def test_with_context_each_place_of_the_crop_counts_and_where_it_is() -> None:
+    torch.manual_seed(0)
+    refinement = JointRefinement(2, 8, 12, (32, 32, 64), 4)
+    nn.init.normal_(refinement.correction.weight)
+    given = evidence(4)
+    assert given.context_BCHW is not None
+    given.context_BCHW.requires_grad_()
+    found = refinement(given)
+    assert found.body_BC is not None
+    (found.voxel_BJ3[0].sum() + found.body_BC[0].sum()).backward()
+    assert given.context_BCHW.grad is not None
+    assert (given.context_BCHW.grad[0].abs().sum(0) > 0).all()
+    assert not given.context_BCHW.grad[1].any()
+    moved = refined(refinement, context_BCHW=given.context_BCHW.detach().flip(-1))[1]
+    assert (moved - found.voxel_BJ3).abs().max() > 1e-3
+
+
+def test_an_unsure_keypoint_says_nothing_of_its_position() -> None:
+    torch.manual_seed(0)
+    refinement = JointRefinement(2, 8, 12, (32, 32, 64), 4)
+    nn.init.normal_(refinement.correction.weight)
+    keypoints = torch.full((2, 17, 3), 0.05)
+    moved = keypoints.clone()
+    moved[..., :2] += 0.5
+    results = [refined(refinement, keypoints_BK3=points)[1] for points in (keypoints, moved)]
+    assert torch.equal(*results)
+    for points in (keypoints, moved):
+        points[..., 2] = 0.5
+    results = [refined(refinement, keypoints_BK3=points)[1] for points in (keypoints, moved)]
+    assert not torch.allclose(*results)
+
+
+def test_context_is_every_level_at_its_place() -> None:
+    torch.manual_seed(0)
+    context = CropContext((3, 5, 7))
+    levels = [torch.randn(1, 3, 8, 8), torch.randn(1, 5, 4, 4), torch.randn(1, 7, 2, 2)]
+    before = context(levels)
+    assert before.shape == (1, CONTEXT_CHANNELS, 2, 2)
+    for number, last in enumerate((7, 3, 1)):
+        changed = [level.clone() for level in levels]
+        changed[number][..., last, last] += 1
+        moved = (context(changed) - before).abs().sum(1)[0] > 1e-4
+        assert moved.tolist() == [[False, False], [False, True]]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -92,8 +152,9 @@ def network(**changes: object) -> PoseNetwork:
     return PoseNetwork(config)
 
 
-def test_the_refinements_error_teaches_the_refinement_alone() -> None:
-    net = network(refinement_layers=1)
+@pytest.mark.parametrize("context", [False, True])
+def test_the_refinements_error_teaches_the_refinement_alone(context: bool) -> None:
+    net = network(refinement_layers=1, refinement_context=context)
     nn.init.normal_(net.refinement.correction.weight)  # type: ignore[union-attr, arg-type]
     output = net(torch.randn(2, 3, 128, 128))
     alone, final = net.decode_both(output)
@@ -103,7 +164,19 @@ def test_the_refinements_error_teaches_the_refinement_alone() -> None:
     )
     final.voxel_BJ3.sum().backward()
     taught = {name.split(".")[0] for name, p in net.named_parameters() if p.grad is not None}
-    assert taught == {"refinement"}
+    assert taught == {"refinement"} | ({"context"} if context else set())
+
+
+def test_context_works_on_crops_of_another_size() -> None:
+    net = network(refinement_layers=1, refinement_context=True).eval()
+    with torch.no_grad():
+        assert net.decode(net(torch.randn(1, 3, 96, 96))).voxel_BJ3.isfinite().all()
+
+
+@pytest.mark.parametrize("changes", [{"refinement_layers": 0}, {"keypoints": False}])
+def test_context_without_what_it_needs_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="refinement_context needs"):
+        network(**{"refinement_layers": 1, "refinement_context": True, **changes})
 
 
 def test_a_network_with_a_refinement_has_its_loss_beside_the_others() -> None:

@@ -53,6 +53,7 @@ def computed(network: PoseNetwork, samples: Samples, folder: Path, crops: int) -
 
 NEWER = {
     "backbone": "movenet_thunder", "keypoints": True, "quarter_level": True, "refinement_layers": 1,
+    "refinement_context": True,
 }  # fmt: skip
 
 
