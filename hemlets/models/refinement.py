@@ -47,11 +47,9 @@ class CropContext(nn.Module):
 
     def forward(self, levels: list[Tensor]) -> Tensor:
         """Embed the levels: (B, C, H, W) of the coarsest. No gradient reaches the levels."""
-        *finer, x = (
-            patches(level.detach()) for patches, level in zip(self.patches, levels, strict=True)
-        )
-        for level in finer:
-            x = x + level
+        x: Tensor = self.patches[-1](levels[-1].detach())
+        for patches, level in zip(self.patches[:-1], levels[:-1], strict=True):
+            x = x + patches(level.detach())
         return x
 
 
@@ -179,15 +177,17 @@ class JointRefinement(nn.Module):
         )[..., 0].transpose(1, 2)
         tokens: Tensor = self.opinions(opinions) + self.seen(seen_BJC) + self.joint_JC
         if self.context_side is None:
-            return tokens + self.crop(evidence.feature_BC.float())[:, None]
-        return tokens + self.depth(8 * evidence.depth_BJD)
+            crop_BC: Tensor = self.crop(evidence.feature_BC.float())
+            return tokens + crop_BC[:, None]
+        deeper: Tensor = self.depth(8 * evidence.depth_BJD)
+        return tokens + deeper
 
     def _context_tokens(self, evidence: Evidence) -> Tensor:
         """Return a token of the body, and one of each position: (B, 1 + H·W, C)."""
         context_BCHW, keypoints_BK3 = evidence.context_BCHW, evidence.keypoints_BK3
         assert context_BCHW is not None
         assert keypoints_BK3 is not None
-        place_CHW = self.place_CHW
+        place_CHW: Tensor = self.place_CHW
         if context_BCHW.shape[-2:] != place_CHW.shape[-2:]:
             place_CHW = nn.functional.interpolate(
                 place_CHW[None], context_BCHW.shape[-2:], mode="bilinear"
