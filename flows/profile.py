@@ -19,7 +19,7 @@ from hemlets.data.synthetic.stream import StreamSettings
 from hemlets.data.transforms import AugmentationConfig
 from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.model_folder import InferenceConfig
-from hemlets.training.config import LossConfig, TrainingConfig, require_body_features
+from hemlets.training.config import LossConfig, TrainingConfig
 
 FLOOR_METRICS: Final = (
     "mpjpe_mm",
@@ -108,11 +108,6 @@ class Profile(Config):
                 f"stream would leave out the training rows of {', '.join(names)}: only "
                 "rendered people can be streamed; remove [stream], or datasets and sources"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _body_features_are_kept(self) -> Self:
-        require_body_features(self.pose, self.train_posh)
         return self
 
     @model_validator(mode="after")

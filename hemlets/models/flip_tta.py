@@ -10,7 +10,7 @@ from hemlets.body.rotations import nearest_rotations
 from hemlets.core.skeleton import FLIP_JOINTS
 from hemlets.models.fused import FusedModel
 from hemlets.models.pose import DecodedVolume
-from hemlets.models.posh import HemletsPosh, PoshOutput, body_features, body_from
+from hemlets.models.posh import HemletsPosh, PoshOutput, body_from
 from hemlets.models.shape import ShapeOutput
 
 
@@ -63,8 +63,7 @@ def flip_sum(model: HemletsPosh | FusedModel, image_B3HW: Tensor) -> PoshOutput:
         score_BJ=None if score is None else (score[:B] + score[B:, joints]) / 2,
     )
     seen_BJ3 = torch.cat([mean_BJ3, _mirrored(mean_BJ3[:, joints], volume.cells)])
-    features = body_features(out.pose, out.decoded)
-    rotation, betas = body_from(seen_BJ3, features, model.shape, volume)
+    rotation, betas = body_from(seen_BJ3, out.pose.feature_BC, model.shape, volume)
     both = rotation[:B] + mirror_theta(rotation[B:])
     shape = ShapeOutput(both, (betas[:B] + betas[B:]) / 2)
     return PoshOutput(pose, decoded, shape)

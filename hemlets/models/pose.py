@@ -23,7 +23,7 @@ from hemlets.models.codecs import (
 )
 from hemlets.models.codecs.volume import marginals_under, spreads
 from hemlets.models.evidence import KeypointEvidence
-from hemlets.models.refinement import CONTEXT_CHANNELS, CropContext, Evidence, JointRefinement
+from hemlets.models.refinement import CropContext, Evidence, JointRefinement
 
 _LEVELS_FROM: Final = {4: 4, 8: 3}
 """Levels of a backbone from a stride on."""
@@ -162,12 +162,10 @@ class DecodedVolume(NamedTuple):
         marginals_xyz: Softmax of each joint's volume, summed onto the axes.
         voxel_BJ3: Their means: joints in continuous voxels, equation (5); refined, where the
             network has a refinement.
-        body_BC: Features of the body from a refinement with context; None without.
     """
 
     marginals_xyz: tuple[Tensor, Tensor, Tensor]
     voxel_BJ3: Tensor
-    body_BC: Tensor | None = None
 
 
 class _Upsampling(nn.Module):
@@ -256,11 +254,6 @@ class PoseNetwork(nn.Module):
             )
         nn.init.normal_(self.volume_head.weight, std=1e-2)
         nn.init.zeros_(self.volume_head.bias)  # type: ignore[arg-type]
-
-    @property
-    def body_channels(self) -> int:
-        """Channels of the features for the shape network."""
-        return CONTEXT_CHANNELS if self.config.refinement_context else self.backbone.channels
 
     def forward(self, image_B3HW: Tensor) -> PoseOutput:
         """Run the network on normalised crops; see :class:`PoseOutput`."""
@@ -356,7 +349,7 @@ def _decode_refined(
             output.context_BCHW,
             None if output.keypoints_BK3 is None else output.keypoints_BK3.detach(),
         )
-        return alone, both._replace(**refinement(evidence)._asdict())
+        return alone, both._replace(voxel_BJ3=refinement(evidence))
 
 
 def _located(p_xyz: tuple[Tensor, Tensor, Tensor], volume: VolumeSpec) -> DecodedVolume:

@@ -47,7 +47,7 @@ class HemletsPosh(nn.Module):
     def __init__(self, pose: PoseNetworkConfig, shape: ShapeNetworkConfig) -> None:
         super().__init__()
         self.pose = PoseNetwork(pose)
-        self.shape = ShapeNetwork(shape, self.pose.body_channels)
+        self.shape = ShapeNetwork(shape, self.pose.backbone.channels)
 
     @property
     def volume(self) -> VolumeSpec:
@@ -68,13 +68,8 @@ def with_body(
 ) -> PoshOutput:
     """Decode what the pose network gave and regress the body from it, in float32."""
     decoded = decode(pose, volume, refinement)
-    body = body_from(decoded.voxel_BJ3, body_features(pose, decoded), shape, volume)
+    body = body_from(decoded.voxel_BJ3, pose.feature_BC, shape, volume)
     return PoshOutput(pose, decoded, body)
-
-
-def body_features(pose: PoseOutput, decoded: DecodedVolume) -> Tensor:
-    """Return the shape network's features: the refinement's, or the backbone's pooled ones."""
-    return pose.feature_BC if decoded.body_BC is None else decoded.body_BC
 
 
 def body_from(

@@ -26,6 +26,9 @@ _OPINIONS: Final = 3 + 3 + 3 + 2
 """Inputs per joint: positions from volume and keypoints, their spread, position from the volume
 alone, score, and whether there is a score."""
 _KEYPOINTS: Final = 17
+_STAY: Final = 2
+"""Exponent of a keypoint's doubt in how far its joint may move in the image: above 1, correct joints
+of photographs stay in place."""
 _UNSURE: Final = 0.1
 """Score up to which a keypoint's position says nothing."""
 
@@ -80,18 +83,6 @@ class Evidence(NamedTuple):
     keypoints_BK3: Tensor | None = None
 
 
-class Refined(NamedTuple):
-    """What the refinement predicts.
-
-    Attributes:
-        voxel_BJ3: Corrected joints in voxels.
-        body_BC: Features of the body for the shape network; None without context.
-    """
-
-    voxel_BJ3: Tensor
-    body_BC: Tensor | None
-
-
 class JointRefinement(nn.Module):
     """Predicts corrections of decoded joints.
 
@@ -123,7 +114,6 @@ class JointRefinement(nn.Module):
         else:
             self.depth = nn.Linear(cells_xyz[2], channels)
             self.keypoints = nn.Linear(3 * _KEYPOINTS, channels)
-            self.body_C = nn.Parameter(0.02 * torch.randn(channels))
             self.place_CHW = nn.Parameter(0.02 * torch.randn(channels, context_side, context_side))
             self.layers = nn.Sequential(
                 *(AttentionLayer(channels, head_channels=64, widening=2) for _ in range(layers))
@@ -135,8 +125,8 @@ class JointRefinement(nn.Module):
         self.register_buffer("cells_3", torch.tensor(cells_xyz).float(), persistent=False)
         self.cells_3: Tensor
 
-    def forward(self, evidence: Evidence) -> Refined:
-        """Correct joints.
+    def forward(self, evidence: Evidence) -> Tensor:
+        """Return corrected joints in voxels.
 
         A joint with a sure keypoint keeps its image position: the correction is trained on
         renderings, the keypoints on photographs.
@@ -151,13 +141,12 @@ class JointRefinement(nn.Module):
             tokens_BNC = self._joint_tokens(evidence, score_BJ, sure_BJ1)
             if evidence.context_BCHW is not None:
                 tokens_BNC = torch.cat([tokens_BNC, self._context_tokens(evidence)], 1)
-            tokens_BNC = self.norm(self.layers(tokens_BNC)[:, : N_JOINTS + 1]).float()
-        moved_BJ3 = self.correction(tokens_BNC[:, :N_JOINTS])
-        # Squaring the score keeps correct joints of photographs in place.
-        free_BJ1 = (1 - sure_BJ1) ** 2
+            tokens_BJC = self.norm(self.layers(tokens_BNC)[:, :N_JOINTS])
+        moved_BJ3 = self.correction(tokens_BJC.float())
+        free_BJ1 = (1 - sure_BJ1) ** _STAY
         free_BJ3 = torch.cat([free_BJ1, free_BJ1, torch.ones_like(free_BJ1)], -1)
-        body_BC = None if evidence.context_BCHW is None else tokens_BNC[:, N_JOINTS]
-        return Refined(voxel_BJ3 + moved_BJ3 * free_BJ3, body_BC)
+        refined: Tensor = voxel_BJ3 + moved_BJ3 * free_BJ3
+        return refined
 
     def _joint_tokens(self, evidence: Evidence, score_BJ: Tensor, sure_BJ1: Tensor) -> Tensor:
         voxel_BJ3 = evidence.voxel_BJ3
@@ -183,7 +172,7 @@ class JointRefinement(nn.Module):
         return tokens + deeper
 
     def _context_tokens(self, evidence: Evidence) -> Tensor:
-        """Return a token of the body, and one of each position: (B, 1 + H·W, C)."""
+        """Return a token of the keypoints, and one of each position: (B, 1 + H·W, C)."""
         context_BCHW, keypoints_BK3 = evidence.context_BCHW, evidence.keypoints_BK3
         assert context_BCHW is not None
         assert keypoints_BK3 is not None
@@ -194,6 +183,6 @@ class JointRefinement(nn.Module):
             )[0]
         score_BK1 = keypoints_BK3[..., 2:].float()
         position_BK2 = (2 * keypoints_BK3[..., :2].float() - 1) * (score_BK1 > _UNSURE)
-        body_BC = self.keypoints(torch.cat([position_BK2, score_BK1], -1).flatten(1))
+        keypoints_BC = self.keypoints(torch.cat([position_BK2, score_BK1], -1).flatten(1))
         places_BNC = (context_BCHW.float() + place_CHW).flatten(2).transpose(1, 2)
-        return torch.cat([(body_BC + self.body_C)[:, None], places_BNC], 1)
+        return torch.cat([keypoints_BC[:, None], places_BNC], 1)

@@ -140,16 +140,6 @@ class TrainingConfig(Config):
         return self
 
 
-def require_body_features(pose: PoseNetworkConfig, training: TrainingConfig) -> None:
-    """Refuse to teach a shape network that has features of the body from joints alone."""
-    if pose.refinement_context and training.predictions:
-        raise ValueError(
-            "refinement_context and predictions exclude each other: the body is learnt with "
-            "features of the crop, not from predicted joints alone; set predictions = 0 and "
-            "shape_tuning = 0"
-        )
-
-
 class StageJob(Config):
     """Everything that the training process of one stage needs, as one JSON file.
 
@@ -181,11 +171,6 @@ class StageJob(Config):
     stream: StreamConfig | None = None
     features: Path | None = None
     render_workers: int = Field(1, ge=0)
-
-    @model_validator(mode="after")
-    def _body_features_are_kept(self) -> Self:
-        require_body_features(self.pose, self.training)
-        return self
 
     @model_validator(mode="after")
     def _features_are_of_stored_rows(self) -> Self:

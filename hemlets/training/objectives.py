@@ -25,7 +25,7 @@ from hemlets.models.losses import (
     marginal_loss,
     rotation_loss,
 )
-from hemlets.models.posh import body_features, body_from
+from hemlets.models.posh import body_from
 from hemlets.training.batches import Batch
 from hemlets.training.config import LossConfig
 from hemlets.training.features import FeatureBatch, unflatten_features
@@ -197,10 +197,7 @@ class PoshObjective(nn.Module):
             alone, refined = _decoded(self.network.pose, pose)
             decoded = refined or self.network.pose.decode(pose)
             shape = body_from(
-                decoded.voxel_BJ3,
-                body_features(pose, decoded),
-                self.network.shape,
-                self.network.volume,
+                decoded.voxel_BJ3, pose.feature_BC, self.network.shape, self.network.volume
             )
             terms = self._pose.terms(pose, alone, batch, refined)
             body = self._body(shape, batch.rotation_BR33, batch.betas_BS, batch.smpl_known_B)

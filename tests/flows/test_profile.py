@@ -157,14 +157,6 @@ def test_a_stream_that_can_t_be_is_refused_by_name(tiny, overrides, message) -> 
         load_profile(str(tiny), overrides)
 
 
-def test_a_body_with_features_of_the_crop_is_not_taught_from_joints_alone(tiny) -> None:
-    context = ("pose.backbone=movenet_thunder", "pose.keypoints=true", "pose.refinement_layers=1",
-               "pose.refinement_context=true")  # fmt: skip
-    assert load_profile(str(tiny), context).pose.refinement_context
-    with pytest.raises(ConfigError, match="set predictions = 0"):
-        load_profile(str(tiny), (*context, "train_posh.predictions=100"))
-
-
 @pytest.mark.parametrize(
     ("name", "mix"),
     [

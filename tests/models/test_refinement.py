@@ -47,7 +47,7 @@ def evidence(context_side: int | None, **changes: Tensor) -> Evidence:
 def refined(refinement: JointRefinement, **changes: Tensor) -> tuple[Tensor, Tensor]:
     """Joints of two bodies before and after."""
     given = evidence(refinement.context_side, **changes)
-    return given.voxel_BJ3, refinement(given).voxel_BJ3
+    return given.voxel_BJ3, refinement(given)
 
 
 def test_it_changes_nothing_before_it_has_learnt(refinement: JointRefinement) -> None:
@@ -70,7 +70,7 @@ def test_each_joint_depends_on_the_others(refinement: JointRefinement) -> None:
     nn.init.normal_(refinement.correction.weight)
     given = evidence(refinement.context_side)
     given.voxel_BJ3.requires_grad_()
-    refinement(given).voxel_BJ3[0, Joint.LEFT_KNEE].sum().backward()
+    refinement(given)[0, Joint.LEFT_KNEE].sum().backward()
     assert given.voxel_BJ3.grad is not None
     assert (given.voxel_BJ3.grad[0].abs().sum(-1) > 0).all()
 
@@ -83,13 +83,12 @@ def test_with_context_each_place_of_the_crop_counts_and_where_it_is() -> None:
     assert given.context_BCHW is not None
     given.context_BCHW.requires_grad_()
     found = refinement(given)
-    assert found.body_BC is not None
-    (found.voxel_BJ3[0].sum() + found.body_BC[0].sum()).backward()
+    found[0].sum().backward()
     assert given.context_BCHW.grad is not None
     assert (given.context_BCHW.grad[0].abs().sum(0) > 0).all()
     assert not given.context_BCHW.grad[1].any()
     moved = refined(refinement, context_BCHW=given.context_BCHW.detach().flip(-1))[1]
-    assert (moved - found.voxel_BJ3).abs().max() > 1e-3
+    assert (moved - found).abs().max() > 1e-3
 
 
 def test_an_unsure_keypoint_says_nothing_of_its_position() -> None:
