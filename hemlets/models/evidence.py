@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hemlets.core.skeleton import N_JOINTS, Joint
 
-_NAMES: Final = (
+KEYPOINT_NAMES: Final = (
     "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
     "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip",
     "left_knee", "right_knee", "left_ankle", "right_ankle",
@@ -48,13 +48,13 @@ class KeypointEvidence(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        weights_JK = torch.zeros(N_JOINTS, len(_NAMES))
+        weights_JK = torch.zeros(N_JOINTS, len(KEYPOINT_NAMES))
         spread_J = torch.zeros(N_JOINTS)
         for joint in Joint:
             own = {joint.name.lower(): 1.0}, _SPREAD
             weights, spread_J[joint] = _COMBINED.get(joint, own)
             for name, weight in weights.items():
-                weights_JK[joint, _NAMES.index(name)] = weight
+                weights_JK[joint, KEYPOINT_NAMES.index(name)] = weight
         self.register_buffer("weights_JK", weights_JK, persistent=False)
         self.register_buffer("spread_J", spread_J, persistent=False)
         self.weights_JK: Tensor

@@ -19,16 +19,16 @@ from torch import Tensor, nn
 
 from hemlets.core.skeleton import N_JOINTS
 from hemlets.models.attention import AttentionLayer
+from hemlets.models.evidence import KEYPOINT_NAMES
 
 CONTEXT_CHANNELS: Final = 256
 _CHANNELS: Final = 128
 _OPINIONS: Final = 3 + 3 + 3 + 2
 """Inputs per joint: positions from volume and keypoints, their spread, position from the volume
 alone, score, and whether there is a score."""
-_KEYPOINTS: Final = 17
 _STAY: Final = 2
-"""Exponent of a keypoint's doubt in how far its joint may move in the image: above 1, correct joints
-of photographs stay in place."""
+"""Exponent of a keypoint's doubt in how far its joint may move in the image; above 1, correct
+joints of photographs stay in place."""
 _UNSURE: Final = 0.1
 """Score up to which a keypoint's position says nothing."""
 
@@ -113,7 +113,7 @@ class JointRefinement(nn.Module):
             self.layers = nn.Sequential(*(AttentionLayer(channels) for _ in range(layers)))
         else:
             self.depth = nn.Linear(cells_xyz[2], channels)
-            self.keypoints = nn.Linear(3 * _KEYPOINTS, channels)
+            self.keypoints = nn.Linear(3 * len(KEYPOINT_NAMES), channels)
             self.place_CHW = nn.Parameter(0.02 * torch.randn(channels, context_side, context_side))
             self.layers = nn.Sequential(
                 *(AttentionLayer(channels, head_channels=64, widening=2) for _ in range(layers))

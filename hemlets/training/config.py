@@ -89,6 +89,10 @@ class TrainingConfig(Config):
             weights are then updated by AdamW without weight decay.
         feature_crops: Augmented crops per sample whose features are computed once, if the whole
             backbone is frozen; the epochs cycle through them. 0 augments and encodes at each step.
+        simulated_keypoints: Share of the people whose keypoints are true joints with noise, not the
+            backbone's (`hemlets.training.simulated_keypoints`). Only with ``feature_crops``.
+        refinement_only: Train the refinement of a ``pose`` stage alone, below a network that stays
+            as it is: four times as fast.
         frozen_levels: Number of backbone levels, with the stem, whose weights and statistics are
             frozen: cheaper steps for a trained backbone.
         threads: CPU threads; runs are bit-equal only with equal numbers.
@@ -118,6 +122,8 @@ class TrainingConfig(Config):
     backbone_rate: float = Field(1.0, gt=0, le=1)
     frozen_levels: int = Field(0, ge=0, le=4)
     feature_crops: int = Field(0, ge=0)
+    simulated_keypoints: float = Field(0.0, ge=0, le=1)
+    refinement_only: bool = False
     seed: int = Field(0, ge=0)
     log_every: int = Field(20, ge=1)
     validate_every: int = Field(200, ge=1)
@@ -137,6 +143,14 @@ class TrainingConfig(Config):
                 f"feature_crops = {self.feature_crops} needs frozen_levels = 4 and shrink = 1: "
                 "features of a backbone that learns change with it"
             )
+        if self.simulated_keypoints and not self.feature_crops:
+            raise ValueError("simulated_keypoints needs feature_crops: set it, to 1 say")
+        return self
+
+    @model_validator(mode="after")
+    def _the_rest_stays_as_it_is(self) -> Self:
+        if self.refinement_only and not self.freeze_batch_norm:
+            raise ValueError("refinement_only needs freeze_batch_norm = true")
         return self
 
 
@@ -171,6 +185,18 @@ class StageJob(Config):
     stream: StreamConfig | None = None
     features: Path | None = None
     render_workers: int = Field(1, ge=0)
+
+    @model_validator(mode="after")
+    def _has_what_is_trained(self) -> Self:
+        if self.training.refinement_only and not (
+            self.stage == "pose" and self.pose.refinement_layers
+        ):
+            raise ValueError(
+                "training.refinement_only needs a pose stage of a network with refinement_layers"
+            )
+        if self.training.simulated_keypoints and not self.pose.keypoints:
+            raise ValueError("training.simulated_keypoints needs pose.keypoints = true")
+        return self
 
     @model_validator(mode="after")
     def _features_are_of_stored_rows(self) -> Self:

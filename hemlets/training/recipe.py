@@ -7,6 +7,7 @@ model in half precision. The same command resumes after any end.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from hemlets.models.model_folder import load_model, load_weights, save_model, sa
 from hemlets.models.resize import resized, with_depth_cells
 from hemlets.training.config import LossConfig, StageJob, StageName, TrainingConfig
 from hemlets.training.reporting import Rows
+
+_FEATURES = "features"
+"""Folder of the features that the phases share."""
 
 
 class Phase(Config):
@@ -70,9 +74,11 @@ def run(recipe: Recipe, folder: Path, *, workers: int = 2) -> Path:
             data=data,
             out=out,
             initial=weights,
+            features=folder / _FEATURES,
         )
         train(job, reporter=Rows(lambda row: print(json.dumps(row), flush=True)))
         weights = out / "model" / "model.safetensors"
+    shutil.rmtree(folder / _FEATURES, ignore_errors=True)
     model, card = load_model(folder / recipe.phases[-1].name / "model")
     save_model(
         folder / "starter",

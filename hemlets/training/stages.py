@@ -30,6 +30,7 @@ from hemlets.training.predicted_samples import PredictedSamples
 from hemlets.training.predictions import predict_bodies
 from hemlets.training.reporting import PROGRESS
 from hemlets.training.shape_samples import ShapeSamples, has_body_and_joints, no_bodies
+from hemlets.training.simulated_keypoints import SimulatedKeypoints
 from hemlets.training.validation import validate, validate_shape
 
 BEFORE_TUNING, PREDICTIONS, FEATURES = "initial.safetensors", "predictions", "features"
@@ -93,9 +94,15 @@ class _FromImages(Stage):
             seed=self.job.training.seed,
             augmentation=self.job.augmentation,
         )
-        if self.job.training.feature_crops:
-            return _encoded(self.job, crops, self.group)
-        return crops
+        training = self.job.training
+        if not training.feature_crops:
+            return crops
+        features = _encoded(self.job, crops, self.group)
+        if not training.simulated_keypoints:
+            return features
+        return SimulatedKeypoints(
+            features, training.simulated_keypoints, self.job.pose.volume_cells, training.seed
+        )
 
     def validate(self, model: HemletsPosh, rows: Annotations) -> dict[str, float]:
         part = model.pose if self.prefix else model
@@ -345,6 +352,11 @@ def initial_model(job: StageJob) -> HemletsPosh:
         file = backbone_file(job.training.backbone_weights, job.pose.backbone)
         load_backbone(model.pose.backbone, file)
     freeze_levels(model.pose.backbone, job.training.frozen_levels)
+    if job.training.refinement_only:
+        model.requires_grad_(False)
+        for part in (model.pose.refinement, model.pose.context):
+            if part is not None:
+                part.requires_grad_(True)
     if job.training.freeze_batch_norm:
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
