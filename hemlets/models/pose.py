@@ -27,7 +27,7 @@ from hemlets.models.refinement import CropContext, Evidence, JointRefinement
 
 _LEVELS_FROM: Final = {4: 4, 8: 3}
 """Levels of a backbone from a stride on."""
-_COARSEST: Final = 32
+COARSEST: Final = 32
 """Stride of a backbone's last level."""
 
 
@@ -250,7 +250,7 @@ class PoseNetwork(nn.Module):
                 self.volume_head.in_channels,
                 self.backbone.channels,
                 config.volume.shape_xyz,
-                config.crop_px // _COARSEST if config.refinement_context else None,
+                config.crop_px // COARSEST if config.refinement_context else None,
             )
         nn.init.normal_(self.volume_head.weight, std=1e-2)
         nn.init.zeros_(self.volume_head.bias)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from hemlets.data.synthetic.config import OpenDataConfig
 from hemlets.data.transforms import AugmentationConfig
 from hemlets.models import PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.model_folder import load_model, load_weights, save_model, save_tensors
-from hemlets.models.resize import resized, with_depth_cells
+from hemlets.models.resize import fitted, resized
 from hemlets.training.config import LossConfig, StageJob, StageName, TrainingConfig
 from hemlets.training.reporting import Rows
 
@@ -106,7 +106,7 @@ def _keeps_bundled_encoder(recipe: Recipe) -> bool:
 
 def _transfer_weights(weights: Path, to: Path, pose: PoseNetworkConfig) -> Path:
     """Convert weights for a network with another crop size."""
-    state = with_depth_cells(load_weights(weights), pose.volume.shape_xyz[2])
+    state = fitted(load_weights(weights), pose)
     save_tensors(to, state)
     return to
 
