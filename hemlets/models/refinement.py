@@ -26,7 +26,7 @@ _CHANNELS: Final = 128
 _OPINIONS: Final = 3 + 3 + 3 + 2
 """Inputs per joint: positions from volume and keypoints, their spread, position from the volume
 alone, score, and whether there is a score."""
-_STAY: Final = 2
+_STAY: Final = 6
 """Exponent of a keypoint's doubt in how far its joint may move in the image; above 1, correct
 joints of photographs stay in place."""
 _UNSURE: Final = 0.1
