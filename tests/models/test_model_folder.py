@@ -103,8 +103,10 @@ def test_a_card_from_before_thresholds_loads_and_keeps_its_version(tmp_path: Pat
     card = json.loads(path.read_text())
     assert card.pop("person") is None
     assert not any(card.pop(name) for name in ("flip_test", "second_look", "follow_joints"))
-    newer = ("depth_cells", "keypoints", "quarter_level", "refinement_layers")
-    assert [card["pose"].pop(name) for name in newer] == [None, False, False, 0]
+    newer = (
+        "depth_cells", "keypoints", "quarter_level", "refinement_layers", "refinement_context",
+    )  # fmt: skip
+    assert [card["pose"].pop(name) for name in newer] == [None, False, False, 0, False]
     before = content_hash({k: v for k, v in card.items() if k != "training"})[:12]
     path.write_text(json.dumps(card))
     assert load_model(tmp_path / "model")[1].version == before
