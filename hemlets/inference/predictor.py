@@ -44,7 +44,7 @@ People are mostly photographed with longer lenses, or are cut out of larger pict
 is too wide puts them too close and enlarges what is nearer the camera, the head of a person who
 leans forward above all. At 25° most of LSPET 1-250 stand 3 to 7.5 m away; networks are trained on
 2.5 to 7 m (`OpenDataConfig.distance_m`). At 40° a quarter stand nearer than 2.9 m, and people who
-fill the photograph at 1 to 1.8 m.
+fill the photograph at 1.1 to 1.8 m.
 """
 
 

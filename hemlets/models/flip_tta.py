@@ -53,7 +53,8 @@ def flip_sum(model: HemletsPosh | FusedModel, image_B3HW: Tensor) -> PoshOutput:
     decoded = DecodedVolume((marginals[0], marginals[1], marginals[2]), mean_BJ3)
 
     heatmap, evidence = out.pose.heatmap_BJHW, out.pose.evidence_BJHW
-    score = out.pose.score_BJ
+    score, seen, context = out.pose.score_BJ, out.pose.map_BCHW, out.pose.context_BCHW
+    keypoints = out.pose.keypoints_BK3
     pose = out.pose._replace(
         volume_BJDHW=out.pose.volume_BJDHW[:B],
         heatmap_BJHW=None if heatmap is None else (heatmap[:B] + heatmap[B:, joints].flip(-1)) / 2,
@@ -61,6 +62,9 @@ def flip_sum(model: HemletsPosh | FusedModel, image_B3HW: Tensor) -> PoshOutput:
         feature_BC=out.pose.feature_BC[:B],
         evidence_BJHW=None if evidence is None else evidence[:B],
         score_BJ=None if score is None else (score[:B] + score[B:, joints]) / 2,
+        map_BCHW=None if seen is None else seen[:B],
+        context_BCHW=None if context is None else context[:B],
+        keypoints_BK3=None if keypoints is None else keypoints[:B],
     )
     seen_BJ3 = torch.cat([mean_BJ3, _mirrored(mean_BJ3[:, joints], volume.cells)])
     rotation, betas = body_from(seen_BJ3, out.pose.feature_BC, model.shape, volume)

@@ -50,7 +50,7 @@ class PoseNetworkConfig(Config):
         quarter_level: Join the backbone's pyramid at a quarter of the resolution, averaged, into
             the finest level. MoveNet's only, with maps of an eighth of the crop.
         refinement_layers: Of attention over the joints (`hemlets.models.refinement`).
-        refinement_context: Let the refinement attend to the whole crop, too. Only with keypoints.
+        refinement_context: Let the refinement attend to the whole crop, too; needs ``keypoints``.
     """
 
     backbone: BackboneName = "resnet18"

@@ -40,7 +40,9 @@ def fitted(state: dict[str, Tensor], config: PoseNetworkConfig) -> dict[str, Ten
             new_JCD = interpolate(old_JCD, size=cells, mode="linear")
             out[name] = new_JCD.mT.reshape(N_JOINTS * cells, *value.shape[1:]).to(value.dtype)
         elif name.endswith(_DEPTH) and value.shape[1] != cells:
-            out[name] = interpolate(value.float()[None], size=cells, mode="linear")[0]
+            wider = interpolate(value.float()[None], size=cells, mode="linear")[0]
+            out[name] = wider.to(value.dtype)
         elif name.endswith(_PLACES) and value.shape[1] != side:
-            out[name] = interpolate(value.float()[None], size=side, mode="bilinear")[0]
+            wider = interpolate(value.float()[None], size=side, mode="bilinear")[0]
+            out[name] = wider.to(value.dtype)
     return out

@@ -91,8 +91,8 @@ class TrainingConfig(Config):
             backbone is frozen; the epochs cycle through them. 0 augments and encodes at each step.
         simulated_keypoints: Share of the people whose keypoints are true joints with noise, not the
             backbone's (`hemlets.training.simulated_keypoints`). Only with ``feature_crops``.
-        refinement_only: Train the refinement of a ``pose`` stage alone, below a network that stays
-            as it is: four times as fast.
+        refinement_only: Train the refinement of a ``pose`` stage alone; the rest of the network
+            stays as it is. Steps take half of the time or less.
         frozen_levels: Number of backbone levels, with the stem, whose weights and statistics are
             frozen: cheaper steps for a trained backbone.
         threads: CPU threads; runs are bit-equal only with equal numbers.
@@ -194,6 +194,8 @@ class StageJob(Config):
             raise ValueError(
                 "training.refinement_only needs a pose stage of a network with refinement_layers"
             )
+        if self.training.refinement_only and self.initial is None and self.initial_pose is None:
+            raise ValueError("training.refinement_only needs initial weights of the network below")
         if self.training.simulated_keypoints and not self.pose.keypoints:
             raise ValueError("training.simulated_keypoints needs pose.keypoints = true")
         return self

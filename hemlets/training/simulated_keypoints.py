@@ -1,7 +1,7 @@
 """Replace a backbone's keypoints by simulated ones for a share of the training people.
 
 A backbone trained on photographs finds keypoints worse on renderings. True joints with noise are as
-good as its keypoints on photographs, so that what reads them learns how far to rely on them there.
+good as its keypoints on photographs, so that the refinement learns how far to rely on those.
 
 Shape suffixes: B batch, K keypoints.
 """
@@ -29,7 +29,7 @@ _JOINT_OF: Final = {
     for joint in Joint
     if joint.name.lower() in KEYPOINT_NAMES
 }
-"""Our joint of each keypoint that is a joint: nose and limbs."""
+"""Skeleton joint of each keypoint; eyes and ears have none."""
 _KEYPOINTS: Final = list(_JOINT_OF)
 _JOINTS: Final = list(_JOINT_OF.values())
 
@@ -54,7 +54,8 @@ class SimulatedKeypoints:
         """Load the batch of some indices in an epoch."""
         batch = self._samples.batch(indices, epoch)
         size = len(_JOINTS)
-        draws = [np.random.default_rng((self._seed, epoch, int(index))) for index in indices]
+        # Apart from the augmentation's draws, which have the same key.
+        draws = [np.random.default_rng((self._seed, epoch, int(index), 1)) for index in indices]
         chosen_B = torch.tensor([rng.random() < self._share for rng in draws])
         shown_BK = torch.tensor(np.array([rng.random(size) < _SHOWN for rng in draws]))
         noise_BK2 = torch.tensor(np.array([rng.normal(0, _NOISE, (size, 2)) for rng in draws]))

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from flows.profile import load_profile, profile_names
+from hemlets.assets import ASSETS_FOLDER
 from hemlets.core.errors import ConfigError
+from hemlets.models.model_folder import load_model
 
 
 @pytest.fixture
@@ -27,6 +29,14 @@ def changed(tiny, tmp_path):
 @pytest.mark.parametrize("name", profile_names())
 def test_every_bundled_profile_can_be_read_and_is_called_as_its_file(name) -> None:
     assert load_profile(name).name == name
+
+
+@pytest.mark.parametrize("name", ["demo", "small"])
+def test_a_profile_that_starts_from_the_starter_weights_has_their_network(name: str) -> None:
+    profile = load_profile(name)
+    card = load_model(ASSETS_FOLDER / "starter")[1]
+    assert (profile.start, profile.pose, profile.shape) == ("starter", card.pose, card.shape)
+    assert profile.inference == card.inference
 
 
 def test_demo_goes_on_from_the_starter_weights_and_scratch_from_random_ones() -> None:

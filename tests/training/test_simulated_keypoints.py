@@ -12,6 +12,8 @@ import torch
 
 from hemlets.core.errors import ConfigError
 from hemlets.core.skeleton import Joint
+from hemlets.data.transforms import AugmentationConfig, draw_augmentation
+from hemlets.models import HemletsPosh, PoseNetworkConfig
 from hemlets.models.evidence import KEYPOINT_NAMES
 from hemlets.training.config import StageJob
 from hemlets.training.engine import train
@@ -83,6 +85,12 @@ def test_what_is_not_there_or_not_known_is_not_simulated(changes: dict[str, torc
     assert not simulated(Features(**changes)).any()
 
 
+def test_who_is_chosen_does_not_depend_on_the_augmentations_draw() -> None:
+    chosen = (simulated(Features(), 0.5)[..., 2] > 0).any(1).numpy()
+    angles = [draw_augmentation(AugmentationConfig(), (0, 0, n)).angle_rad for n in range(COUNT)]
+    assert 0.4 < chosen[np.array(angles) < 0].mean() < 0.6
+
+
 def test_a_draw_depends_on_epoch_and_index_alone() -> None:
     features = Features()
     source = SimulatedKeypoints(features, 0.5, CELLS, 0)  # type: ignore[arg-type]
@@ -105,12 +113,15 @@ def refinement_job(job_for: JobFor, out: Path, **changes: Any) -> StageJob:
 
 
 def test_a_refinement_is_trained_alone(job_for: JobFor, tmp_path: Path) -> None:
-    from safetensors.torch import load_file
+    from safetensors.torch import load_file, save_file
 
     pose = job_for(tmp_path).pose.model_dump() | REFINED
-    job = refinement_job(job_for, tmp_path, pose=pose)
+    below = tmp_path / "below.safetensors"
+    torch.manual_seed(0)
+    network = HemletsPosh(PoseNetworkConfig(**pose), job_for(tmp_path).shape)
+    save_file(network.state_dict(), below)
+    job = refinement_job(job_for, tmp_path, pose=pose, initial=str(below))
     train(job)
-    torch.manual_seed(job.training.seed)
     before = initial_model(job).state_dict()
     after = load_file(tmp_path / "model" / "model.safetensors")
     changed = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
@@ -123,7 +134,8 @@ def test_a_refinement_is_trained_alone(job_for: JobFor, tmp_path: Path) -> None:
         (REFINED, {"freeze_batch_norm": False}, "freeze_batch_norm = true"),
         (REFINED, {"feature_crops": 0}, "needs feature_crops"),
         (REFINED | {"refinement_layers": 0, "refinement_context": False}, {}, "refinement_layers"),
-        ({"refinement_layers": 1}, {}, "needs pose.keypoints"),
+        (REFINED, {}, "needs initial weights"),
+        ({"refinement_layers": 1}, {"refinement_only": False}, "needs pose.keypoints"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(
@@ -134,5 +146,6 @@ def test_settings_that_do_not_fit_are_refused(
     message: str,
 ) -> None:
     whole = job_for(tmp_path).pose.model_dump() | pose
+    initial = None if "initial" in message else "below.safetensors"
     with pytest.raises(ConfigError, match=message):
-        refinement_job(job_for, tmp_path, pose=whole, training=training)
+        refinement_job(job_for, tmp_path, pose=whole, training=training, initial=initial)

@@ -10,8 +10,8 @@ from hemlets.models.codecs.bones import BoneLengths, part_lengths
 
 _NEAREST_MM, _FARTHEST_MM = 300.0, 1e5
 _GRIDS = (160, *(33,) * 6)
-"""Distances of the search's grids. The first is in steps of 3.7 %; each of the others spans the two
-cells around the best distance of the one before."""
+"""Numbers of distances in the search's grids. The first is in steps of 3.7 %; each of the others
+spans the two cells around the best distance of the one before."""
 
 
 def _factors() -> list[Float]:
