@@ -138,6 +138,9 @@ class Study(Config):
         own: dict[str, Any] = self.model_dump(
             mode="json", exclude={"data", "annotators", "threads"}
         )
+        if not own["pose"]["refinement_context"]:
+            # A setting from after the committed runs.
+            del own["pose"]["refinement_context"]
         rates = {}
         if arm.rest not in ("absent", "2d"):
             found = read_annotators(*([self.annotators] if self.annotators else []))
