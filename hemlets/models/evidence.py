@@ -60,6 +60,11 @@ class KeypointEvidence(nn.Module):
         self.weights_JK: Tensor
         self.spread_J: Tensor
 
+    def lowest_scores(self, keypoints_BK3: Tensor) -> Tensor:
+        """Return the lowest score (B, 18) of the keypoints that each joint is expected by."""
+        scores_B1K = keypoints_BK3[:, None, :, 2].float()
+        return torch.where(self.weights_JK != 0, scores_B1K, 1.0).amin(-1)
+
     def forward(self, keypoints_BK3: Tensor, maps_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Log-likelihoods (B, 18, H, W) up to a constant, and scores (B, 18), in float32.
 
@@ -72,7 +77,7 @@ class KeypointEvidence(nn.Module):
         H, W = maps_BCHW.shape[-2:]
         keypoints_BK3 = keypoints_BK3.float()
         place_BJ2 = torch.einsum("jk,bkc->bjc", self.weights_JK, keypoints_BK3[..., :2])
-        lowest_BJ = torch.where(self.weights_JK != 0, keypoints_BK3[:, None, :, 2], 1.0).amin(-1)
+        lowest_BJ = self.lowest_scores(keypoints_BK3)
         x_W = (torch.arange(W, device=place_BJ2.device) + 0.5) / W
         y_H = (torch.arange(H, device=place_BJ2.device) + 0.5) / H
         scale_J1 = -0.5 / self.spread_J[:, None] ** 2

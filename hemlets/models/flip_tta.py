@@ -54,7 +54,7 @@ def flip_sum(model: HemletsPosh | FusedModel, image_B3HW: Tensor) -> PoshOutput:
 
     heatmap, evidence = out.pose.heatmap_BJHW, out.pose.evidence_BJHW
     score, seen, context = out.pose.score_BJ, out.pose.map_BCHW, out.pose.context_BCHW
-    keypoints = out.pose.keypoints_BK3
+    keypoints, lowest = out.pose.keypoints_BK3, out.pose.lowest_BJ
     pose = out.pose._replace(
         volume_BJDHW=out.pose.volume_BJDHW[:B],
         heatmap_BJHW=None if heatmap is None else (heatmap[:B] + heatmap[B:, joints].flip(-1)) / 2,
@@ -65,6 +65,7 @@ def flip_sum(model: HemletsPosh | FusedModel, image_B3HW: Tensor) -> PoshOutput:
         map_BCHW=None if seen is None else seen[:B],
         context_BCHW=None if context is None else context[:B],
         keypoints_BK3=None if keypoints is None else keypoints[:B],
+        lowest_BJ=None if lowest is None else lowest[:B],
     )
     seen_BJ3 = torch.cat([mean_BJ3, _mirrored(mean_BJ3[:, joints], volume.cells)])
     rotation, betas = body_from(seen_BJ3, out.pose.feature_BC, model.shape, volume)

@@ -142,6 +142,7 @@ class PoseOutput(NamedTuple):
         map_BCHW: Features that the volume is made from, for the refinement; None without one.
         context_BCHW: Features of the whole crop for a refinement with context.
         keypoints_BK3: The backbone's keypoints for a refinement with context.
+        lowest_BJ: Lowest score of the keypoints that each joint is expected by, likewise.
     """
 
     volume_BJDHW: Tensor
@@ -153,6 +154,7 @@ class PoseOutput(NamedTuple):
     map_BCHW: Tensor | None = None
     context_BCHW: Tensor | None = None
     keypoints_BK3: Tensor | None = None
+    lowest_BJ: Tensor | None = None
 
 
 class DecodedVolume(NamedTuple):
@@ -295,7 +297,12 @@ class PoseNetwork(nn.Module):
         out = PoseOutput(volume, heatmap, triplet, feature, evidence, score, seen)
         if self.context is None:
             return out
-        return out._replace(context_BCHW=self.context(levels), keypoints_BK3=encoded.keypoints_BK3)
+        assert self.evidence is not None
+        return out._replace(
+            context_BCHW=self.context(levels),
+            keypoints_BK3=encoded.keypoints_BK3,
+            lowest_BJ=self.evidence.lowest_scores(encoded.keypoints_BK3),
+        )
 
     def decode(self, output: PoseOutput) -> DecodedVolume:
         """Joints in voxels of the configured volume, from crops of any size."""
@@ -348,6 +355,7 @@ def _decode_refined(
             output.feature_BC.detach(),
             output.context_BCHW,
             None if output.keypoints_BK3 is None else output.keypoints_BK3.detach(),
+            None if output.lowest_BJ is None else output.lowest_BJ.detach(),
         )
         return alone, both._replace(voxel_BJ3=refinement(evidence))
 

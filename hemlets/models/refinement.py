@@ -72,6 +72,8 @@ class Evidence(NamedTuple):
         feature_BC: Pooled features of the crop.
         context_BCHW: Result of `CropContext`; None without context.
         keypoints_BK3: All keypoints of the backbone, x and y as fractions of the crop, and score.
+        lowest_BJ: Lowest score of the keypoints that each joint is expected by, also roughly; with
+            context.
     """
 
     voxel_BJ3: Tensor
@@ -83,6 +85,7 @@ class Evidence(NamedTuple):
     feature_BC: Tensor
     context_BCHW: Tensor | None = None
     keypoints_BK3: Tensor | None = None
+    lowest_BJ: Tensor | None = None
 
 
 class JointRefinement(nn.Module):
@@ -145,7 +148,10 @@ class JointRefinement(nn.Module):
                 tokens_BNC = torch.cat([tokens_BNC, self._context_tokens(evidence)], 1)
             tokens_BJC = self.norm(self.layers(tokens_BNC)[:, :N_JOINTS])
         moved_BJ3 = self.correction(tokens_BJC.float())
-        free_BJ1 = (1 - sure_BJ1) ** (_STAY if self.context_side is None else _STAY_IN_CONTEXT)
+        stay = _STAY
+        if evidence.lowest_BJ is not None:
+            stay, sure_BJ1 = _STAY_IN_CONTEXT, evidence.lowest_BJ[..., None]
+        free_BJ1 = (1 - sure_BJ1) ** stay
         free_BJ3 = torch.cat([free_BJ1, free_BJ1, torch.ones_like(free_BJ1)], -1)
         refined: Tensor = voxel_BJ3 + moved_BJ3 * free_BJ3
         return refined

@@ -134,3 +134,11 @@ def test_a_joints_confidence_is_its_keypoints_score_and_else_its_heatmaps_peak()
     assert found[0, Joint.HEAD_TOP] == pytest.approx(0.4)
     assert found[0, Joint.RIGHT_ANKLE] == 0
     assert joint_confidence(output._replace(heatmap_BJHW=None)) is None
+
+
+def test_a_joint_is_as_sure_as_the_least_sure_keypoint_that_it_is_expected_by() -> None:
+    hips = keypoints(left_hip=(0.6, 0.5, 0.9), right_hip=(0.4, 0.4, 0.3))
+    lowest = KeypointEvidence().lowest_scores(hips)[0]
+    assert lowest[Joint.PELVIS] == pytest.approx(0.3)
+    assert lowest[Joint.LEFT_HIP] == pytest.approx(0.9)
+    assert lowest[Joint.SPINE] == lowest[Joint.NECK] == 0

@@ -39,6 +39,7 @@ def evidence(context_side: int | None, **changes: Tensor) -> Evidence:
         known = known._replace(
             context_BCHW=torch.randn(2, CONTEXT_CHANNELS, context_side, context_side),
             keypoints_BK3=torch.rand(2, 17, 3),
+            lowest_BJ=torch.zeros(2, 18),
         )
     return known._replace(**changes)
 
@@ -59,7 +60,10 @@ def test_a_joint_whose_keypoint_is_sure_moves_in_depth_alone(refinement: JointRe
     nn.init.normal_(refinement.correction.bias, 5.0)
     score = torch.full((2, 18), torch.nan)
     score[:, Joint.LEFT_WRIST] = 1.0
-    before, after = refined(refinement, score_BJ=score)
+    changes = {"score_BJ": score}
+    if refinement.context_side is not None:
+        changes["lowest_BJ"] = score.nan_to_num(0.0)
+    before, after = refined(refinement, **changes)
     moved = (after - before).abs()
     assert not moved[:, Joint.LEFT_WRIST, :2].any()
     assert moved[:, Joint.LEFT_WRIST, 2].min() > 1
@@ -89,6 +93,19 @@ def test_with_context_each_place_of_the_crop_counts_and_where_it_is() -> None:
     assert not given.context_BCHW.grad[1].any()
     moved = refined(refinement, context_BCHW=given.context_BCHW.detach().flip(-1))[1]
     assert (moved - found).abs().max() > 1e-3
+
+
+def test_with_context_a_neck_between_sure_shoulders_keeps_its_place_in_the_image() -> None:
+    torch.manual_seed(0)
+    refinement = JointRefinement(2, 8, 12, (32, 32, 64), 4)
+    nn.init.normal_(refinement.correction.bias, 5.0)
+    score = torch.full((2, 18), torch.nan)
+    lowest = torch.zeros(2, 18)
+    lowest[:, Joint.NECK] = 0.8
+    before, after = refined(refinement, score_BJ=score, lowest_BJ=lowest)
+    moved = (after - before).abs()[..., :2]
+    assert moved[:, Joint.NECK].max() < 0.001
+    assert moved[:, Joint.LEFT_WRIST].min() > 1
 
 
 def test_an_unsure_keypoint_says_nothing_of_its_position() -> None:
