@@ -298,6 +298,7 @@ class PoseNetwork(nn.Module):
         if self.context is None:
             return out
         assert self.evidence is not None
+        assert encoded.keypoints_BK3 is not None
         return out._replace(
             context_BCHW=self.context(levels),
             keypoints_BK3=encoded.keypoints_BK3,
