@@ -16,7 +16,8 @@ import torch
 from hemlets.core.arrays import Integers
 from hemlets.core.skeleton import Joint
 from hemlets.models.evidence import KEYPOINT_NAMES
-from hemlets.training.features import FeatureBatch, FeatureSamples
+from hemlets.training.batches import Source
+from hemlets.training.features import FeatureBatch
 
 _NOISE: Final = 0.012
 """Standard deviation of a simulated keypoint, as a fraction of the crop's side."""
@@ -44,7 +45,7 @@ class SimulatedKeypoints:
         seed: Of the draws.
     """
 
-    def __init__(self, samples: FeatureSamples, share: float, cells: int, seed: int) -> None:
+    def __init__(self, samples: Source[FeatureBatch], share: float, cells: int, seed: int) -> None:
         self._samples, self._share, self._cells, self._seed = samples, share, cells, seed
 
     def __len__(self) -> int:

@@ -16,6 +16,14 @@ from hemlets.models import (
 from hemlets.models.fused import FusedModel, can_prepare
 from hemlets.models.packed import PackedConvolution, PackedUpsampling
 
+REFINED: dict[str, object] = {
+    "backbone": "movenet_thunder",
+    "crop_px": 128,
+    "lateral": True,
+    "keypoints": True,
+    "quarter_level": True,
+    "refinement_layers": 2,
+}
 FORMS: dict[str, dict[str, object]] = {
     "resnet18": {},
     "resnet50": {"backbone": "resnet50"},
@@ -28,23 +36,9 @@ FORMS: dict[str, dict[str, object]] = {
         "keypoints": True,
         "depth_cells": 32,
     },
-    "movenet_thunder, quarter level, refinement": {
-        "backbone": "movenet_thunder",
-        "crop_px": 128,
-        "lateral": True,
-        "keypoints": True,
-        "quarter_level": True,
-        "refinement_layers": 2,
-    },
-    "movenet_thunder, quarter level, refinement with context": {
-        "backbone": "movenet_thunder",
-        "crop_px": 128,
-        "lateral": True,
-        "keypoints": True,
-        "quarter_level": True,
-        "refinement_layers": 2,
-        "refinement_context": True,
-    },
+    "movenet_thunder, quarter level, refinement": REFINED,
+    "movenet_thunder, quarter level, refinement with context": REFINED
+    | {"refinement_context": True},
 }
 SIZE = {"crop_px": 64, "volume_cells": 16, "branch_channels": 16, "fusion_channels": 32}
 MM_A_VOXEL = 2000 / 16

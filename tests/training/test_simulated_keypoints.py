@@ -49,7 +49,7 @@ class Features:
 
 
 def simulated(features: Features, share: float = 1.0, epoch: int = 0) -> torch.Tensor:
-    source = SimulatedKeypoints(features, share, CELLS, 0)  # type: ignore[arg-type]
+    source = SimulatedKeypoints(features, share, CELLS, 0)
     return source.batch(np.arange(COUNT), epoch).keypoints_BK3
 
 
@@ -93,7 +93,7 @@ def test_who_is_chosen_does_not_depend_on_the_augmentations_draw() -> None:
 
 def test_a_draw_depends_on_epoch_and_index_alone() -> None:
     features = Features()
-    source = SimulatedKeypoints(features, 0.5, CELLS, 0)  # type: ignore[arg-type]
+    source = SimulatedKeypoints(features, 0.5, CELLS, 0)
     whole = simulated(features, 0.5, epoch=3)
     assert torch.equal(source.batch(np.array([7, 2]), 3).keypoints_BK3, whole[[7, 2]])
     assert not torch.equal(simulated(features, 0.5, epoch=4), whole)
