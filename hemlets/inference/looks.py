@@ -1,11 +1,13 @@
 """Second looks: predict people again, from rotated and tighter crops, if the network is unsure.
 
-The encoder was trained on upright, tightly cropped people. A rotated crop improves predictions of
-people lying or upside down, and a crop around the predicted joints those of people who fill little
-of their box. The result with the highest keypoint scores is used. On LSPET 1-250, which the
-constants were chosen on, PCK rises by 4 to 5 points.
+The encoder was trained on upright, tightly cropped people, and takes left for right where it sees
+little of a face. An unsure person is therefore predicted in four more crops, each turned by another
+quarter and tighter than the first. Every pass of the network, those over mirror images included,
+votes for where a joint is, and the place that most of the confidence agrees on is taken. On LSPET
+1-250, which the constants were chosen on, PCK rises from 68.3 to 78.4 %; the surest of as many
+looks has 73.4 %.
 
-Shape suffixes: B crops, J 18 joints.
+Shape suffixes: B crops, H passes of a crop, P passes of a person, J 18 joints.
 """
 
 from __future__ import annotations
@@ -20,25 +22,27 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hemlets.core.skeleton import Joint
+from hemlets.core.skeleton import N_JOINTS, Joint
 from hemlets.data.transforms import Crop
-from hemlets.models.codecs import VolumeSpec, from_view, person_confidence
+from hemlets.models.codecs import VolumeSpec, from_view
 from hemlets.models.crops import joints_in_images
 
 _LIMBS: Final = [
     joint for joint in Joint
     if joint.name.endswith(("HIP", "KNEE", "ANKLE", "SHOULDER", "ELBOW", "WRIST"))
 ]  # fmt: skip
-SURE: Final = 0.6
+SURE: Final = 0.7
 """Mean confidence of the limb joints above which no second look is needed."""
-_UNSURE: Final = 0.5
-"""Mean confidence below which rotated crops are tried."""
-_CLEARLY: Final = 0.05
-"""Least gain of confidence for a rotated crop to replace the upright one."""
-_MARGIN: Final = 1.35
-"""Side of the new crop, relative to the longer side of the box around the joints."""
-_SIDES: Final = (0.6, 1.3)
-"""Smallest and largest side of the new crop, relative to the old side."""
+_TURNS_RAD: Final = (0.0, np.pi / 2, np.pi, -np.pi / 2)
+_TIGHTER: Final = 0.8
+"""Side of the second crops, relative to that of the first."""
+_NEAR: Final = 0.05
+"""Standard deviation of places that agree, as a fraction of the first crop's side."""
+_TRUST: Final = 8
+"""Exponent of the limbs' mean confidence in the weight of a pass' votes and of a look's depth."""
+
+_LEAST: Final = 1e-3
+"""Confidence of a pass that has none, so that some place wins."""
 
 
 class NetworkAnswer(NamedTuple):
@@ -49,21 +53,17 @@ class NetworkAnswer(NamedTuple):
         rotation_BR33: SMPL rotations in the frame of each crop.
         betas_BS: SMPL β.
         confidence_BJ: Confidence of each joint, 0–1; NaN from a network without heatmaps.
+        passes_BHJ4: Joints in voxels and their confidence by each pass of the network: that over
+            the crop and, with the flip test, that over its mirror image, mirrored back.
     """
 
     voxel_BJ3: Tensor
     rotation_BR33: Tensor
     betas_BS: Tensor
     confidence_BJ: Tensor
-
-    def rows(self, numbers: Sequence[int]) -> NetworkAnswer:
-        """Select crops by number."""
-        return NetworkAnswer(*(value[list(numbers)] for value in self))
+    passes_BHJ4: Tensor
 
 
-_STEPS: Final = 40
-"""Centre and side of a new crop are rounded to this fraction of the old side. The batch composition
-changes the last digits of the first prediction, and rounding keeps the second crop the same."""
 _SMALLEST_GROUP: Final = 8
 """Least batch size of second looks."""
 
@@ -73,7 +73,8 @@ Look = Callable[[Sequence[int], Sequence[Crop]], NetworkAnswer]
 
 def unsure(answer: NetworkAnswer) -> npt.NDArray[np.bool_]:
     """Mark (B,) the people whom one look is not enough for."""
-    return _mean_confidence(answer) < SURE
+    sure_B = answer.confidence_BJ[:, _LIMBS].float().mean(1)
+    return (sure_B < SURE).cpu().numpy()
 
 
 def look_again(
@@ -84,7 +85,9 @@ def look_again(
     *,
     allowed: Sequence[bool] | None = None,
 ) -> tuple[list[Crop], NetworkAnswer]:
-    """Return the best crops and predictions; the first prediction if it was sure.
+    """Return crops and predictions in which the looks at unsure people are united.
+
+    Rotations, β and the crop are those of the look that agrees best with the others.
 
     Args:
         crops: Of the first look.
@@ -94,43 +97,68 @@ def look_again(
             people, so that a second look needs no more memory than the first.
         allowed: Whether each person may be looked at again; everybody by default.
     """
-    look = _in_groups(look, max(len(crops), _SMALLEST_GROUP))
-    sure_B = _mean_confidence(first)
     again = [
-        number for number in np.flatnonzero(sure_B < SURE).tolist()
+        number for number in np.flatnonzero(unsure(first)).tolist()
         if allowed is None or allowed[number]
     ]  # fmt: skip
     if not again:
         return list(crops), first
-    seen_B = _surer_half(first)
-    seen = {number: (crops[number], first.rows([number])) for number in again}
-    turned = [number for number in again if sure_B[number] < _UNSURE]
-    if turned:
-        asked = [
-            (number, replace(crops[number], angle_rad=crops[number].angle_rad + quarter))
-            for number in turned
-            for quarter in (np.pi / 2, np.pi, -np.pi / 2)
-        ]
-        glances = look([number for number, _ in asked], [crop for _, crop in asked])
-        best = {number: sure_B[number] + _CLEARLY for number in turned}
-        halves = _surer_half(glances)
-        for row, ((number, crop), sure) in enumerate(
-            zip(asked, _mean_confidence(glances), strict=True)
-        ):
-            if sure > best[number] and halves[row] > seen_B[number]:
-                best[number], seen[number] = sure, (crop, glances.rows([row]))
-    closer = [_around_joints(*seen[number], volume) for number in again]
-    second = look(again, closer)
+    asked = [
+        (number, replace(crop, side_px=_TIGHTER * crop.side_px, angle_rad=crop.angle_rad + turn))
+        for number in again
+        for crop in [crops[number]]
+        for turn in _TURNS_RAD
+    ]
+    look = _in_groups(look, max(len(crops), _SMALLEST_GROUP))
+    second = look([number for number, _ in asked], [crop for _, crop in asked])
     chosen = list(crops)
     values = [value.clone() for value in first]
-    halves = _surer_half(second)
-    for row, sure in enumerate(_mean_confidence(second)):
-        number = again[row]
-        if sure > sure_B[number] and halves[row] > seen_B[number]:
-            chosen[number] = closer[row]
-            for value, better in zip(values, second, strict=True):
-                value[number] = better[row]
+    for row, number in enumerate(again):
+        rows = slice(row * len(_TURNS_RAD), (row + 1) * len(_TURNS_RAD))
+        views = [crops[number], *(crop for _, crop in asked[rows])]
+        answers = NetworkAnswer(
+            *(torch.cat([a[number, None], b[rows]]) for a, b in zip(first, second, strict=True))
+        )
+        best, voxel_J3, confidence_J = _united(views, answers, volume)
+        chosen[number] = views[best]
+        for value, better in zip(values, answers, strict=True):
+            value[number] = better[best]
+        values[0][number], values[3][number] = voxel_J3, confidence_J
     return chosen, NetworkAnswer(*values)
+
+
+def _united(
+    crops: Sequence[Crop], answers: NetworkAnswer, volume: VolumeSpec
+) -> tuple[int, Tensor, Tensor]:
+    """Unite the looks at one person.
+
+    Returns:
+        Number of the look that agrees best with the others; joints (18, 3) in its voxels; their
+        confidence (18,): the geometric mean of the passes' confidence there and of the share of
+        all votes that are for the place.
+    """
+    passes_PJ4 = answers.passes_BHJ4.flatten(0, 1).cpu().double()
+    look_P = np.arange(len(passes_PJ4)) // answers.passes_BHJ4.shape[1]
+    found = joints_in_images(passes_PJ4[..., :3], volume, [crops[look] for look in look_P.tolist()])
+    sure_PJ = passes_PJ4[..., 3].clamp(_LEAST).numpy()
+    vote_PJ = sure_PJ * sure_PJ[:, _LIMBS].mean(1, keepdims=True) ** _TRUST
+    place_PJ2 = found.image_px_BJ2 / (_NEAR * crops[0].side_px)
+    near_PPJ = np.exp(-0.5 * ((place_PJ2[:, None] - place_PJ2) ** 2).sum(-1))
+    agreed_PJ = (near_PPJ * vote_PJ).sum(1)
+    best = int(look_P[agreed_PJ[:, _LIMBS].sum(1).argmax()])
+    for_PJ = near_PPJ[agreed_PJ.argmax(0), :, np.arange(N_JOINTS)].T * vote_PJ
+    share_PJ = for_PJ / for_PJ.sum(0)
+    image_px_J2 = (share_PJ[..., None] * found.image_px_BJ2).sum(0)
+    trust_L = answers.confidence_BJ[:, _LIMBS].cpu().double().mean(1).clamp(_LEAST).numpy()
+    trust_P = trust_L[look_P] ** _TRUST
+    depth_mm_J = trust_P @ found.depth_mm_BJ / trust_P.sum()
+    voxel_1J3 = volume.to_voxels(
+        torch.from_numpy(crops[best].to_crop(image_px_J2))[None],
+        torch.from_numpy(depth_mm_J)[None],
+    )
+    agreement_J = for_PJ.sum(0) / vote_PJ.sum(0)
+    confidence_J = np.sqrt((share_PJ * sure_PJ).sum(0) * agreement_J)
+    return best, voxel_1J3[0], torch.from_numpy(confidence_J)
 
 
 def _in_groups(look: Look, size: int) -> Look:
@@ -149,32 +177,3 @@ def upright(answer: NetworkAnswer, crops: Sequence[Crop]) -> Tensor:
     cos_sin = [(math.cos(crop.angle_rad), math.sin(crop.angle_rad)) for crop in crops]
     back_B33 = torch.tensor([[[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]] for cos, sin in cos_sin])
     return from_view(answer.rotation_BR33, back_B33)
-
-
-def _mean_confidence(answer: NetworkAnswer) -> npt.NDArray[np.floating]:
-    return answer.confidence_BJ[:, _LIMBS].float().mean(1).cpu().numpy()
-
-
-def _surer_half(answer: NetworkAnswer) -> npt.NDArray[np.floating]:
-    """Mean confidence of the surer half of the joints.
-
-    In a portrait the limbs that are outside of the picture have none in any crop, and a turned
-    crop of it may be a little surer of them, and of nothing else.
-    """
-    return person_confidence(answer.confidence_BJ.float().cpu().numpy())
-
-
-def _around_joints(crop: Crop, answer: NetworkAnswer, volume: VolumeSpec) -> Crop:
-    """Crop with the same rotation around the predicted joints."""
-    points = joints_in_images(answer.voxel_BJ3, volume, [crop]).crop_px_BJ2[0]
-    low, high = points.min(0), points.max(0)
-    side = _MARGIN * float((high - low).max()) * crop.side_px / crop.size_px
-    x, y = crop.to_image((low + high) / 2)
-    smallest, largest = (share * crop.side_px for share in _SIDES)
-    step = crop.side_px / _STEPS
-    side = step * round(min(max(side, smallest), largest) / step)
-    centre = [
-        old + step * round((float(new) - old) / step)
-        for new, old in zip((x, y), crop.centre_px, strict=True)
-    ]
-    return replace(crop, centre_px=(centre[0], centre[1]), side_px=side)

@@ -104,6 +104,11 @@ class OnnxPredictor(Predictor):
             raise CheckpointError(
                 f"the ONNX file can't be loaded: {error}", where=path, remedy="export it again"
             ) from error
+        if [output.name for output in self._session.get_outputs()] != list(NetworkAnswer._fields):
+            raise CheckpointError(
+                "the ONNX file is of another version of hemlets", where=path,
+                remedy="export the model again",
+            )  # fmt: skip
         self.device = torch.device("cpu")
         self.precision = "float32"
         self._body = None

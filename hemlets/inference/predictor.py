@@ -59,7 +59,10 @@ def read_out(out: PoshOutput) -> NetworkAnswer:
     voxel, confidence = out.decoded.voxel_BJ3, joint_confidence(out.pose)
     if confidence is None:
         confidence = torch.full_like(voxel[..., 0], float("nan"))
-    return NetworkAnswer(voxel, out.shape.rotation_BR33, out.shape.betas_BS, confidence)
+    passes = out.passes_BHJ4
+    if passes is None:
+        passes = torch.cat([voxel, confidence[..., None]], -1)[:, None]
+    return NetworkAnswer(voxel, out.shape.rotation_BR33, out.shape.betas_BS, confidence, passes)
 
 
 class Predictor:
@@ -143,12 +146,13 @@ class Predictor:
         """Version of the model."""
         return self.card.version
 
-    def shows_person(self, person_confidence: float) -> bool | None:
+    def shows_person(self, person_confidence: float, *, looked_again: bool) -> bool | None:
         """Whether a confidence reaches the person threshold; None if the model has none."""
         known = self.card.person
         if known is None or known.statistic != PERSON_STATISTIC or np.isnan(person_confidence):
             return None
-        return person_confidence >= known.threshold
+        one_look = known.threshold if known.one_look is None else known.one_look
+        return person_confidence >= (known.threshold if looked_again else one_look)
 
     def predict(
         self, requests: Sequence[PredictionRequest], *, batch_size: int = 32
@@ -178,10 +182,10 @@ class Predictor:
 
     def _look(
         self, requests: Sequence[PredictionRequest], crops: list[Crop]
-    ) -> tuple[list[Crop], NetworkAnswer, npt.NDArray[np.bool_]]:
+    ) -> tuple[list[Crop], NetworkAnswer, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """Predict crops, with second looks if the model card enables them and a request allows it.
 
-        The mask (B,) marks second looks that were omitted.
+        The masks (B,) mark second looks that were taken, and that were omitted.
         """
 
         def look(numbers: Sequence[int], crops: Sequence[Crop]) -> NetworkAnswer:
@@ -190,10 +194,12 @@ class Predictor:
 
         first = look(range(len(crops)), crops)
         if not (self.card.second_look and self.card.pose.keypoints):
-            return crops, first, np.zeros(len(crops), bool)
+            nobody = np.zeros(len(crops), bool)
+            return crops, first, nobody, nobody
         allowed = [request.second_look for request in requests]
-        best = look_again(crops, first, self.card.pose.volume, look, allowed=allowed)
-        return *best, unsure(first) & ~np.array(allowed)
+        united = look_again(crops, first, self.card.pose.volume, look, allowed=allowed)
+        asked = unsure(first)
+        return *united, asked & np.array(allowed), asked & ~np.array(allowed)
 
     def _batch(self, requests: Sequence[PredictionRequest], first: int) -> list[BodyEstimate]:
         prepared = [
@@ -205,7 +211,7 @@ class Predictor:
         crops = [crop for crop, _, _ in prepared]
         cameras = np.array([(c.fx, c.fy, c.cx, c.cy) for _, c, _ in prepared])
         with torch.inference_mode():
-            crops, answer, omitted = self._look(requests, crops)
+            crops, answer, looked_again, omitted = self._look(requests, crops)
             found = joints_in_images(answer.voxel_BJ3, self.card.pose.volume, crops)
             view_B33 = crop_views(np.array([crop.centre_px for crop in crops]), cameras)
             rotation = from_view(upright(answer, crops), view_B33).cpu()
@@ -226,7 +232,10 @@ class Predictor:
             )
         else:
             theta = axis_angles(rotation.numpy())
-        persons = [self.shows_person(float(sure)) for sure in person_confidence(confidence)]
+        persons = [
+            self.shows_person(float(sure), looked_again=bool(again))
+            for sure, again in zip(person_confidence(confidence), looked_again, strict=True)
+        ]
         return [
             BodyEstimate(
                 joints3d_mm=joints[i].astype(np.float32),

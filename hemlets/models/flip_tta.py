@@ -9,7 +9,7 @@ from hemlets.body import mirror_theta
 from hemlets.body.rotations import nearest_rotations
 from hemlets.core.skeleton import FLIP_JOINTS
 from hemlets.models.fused import FusedModel
-from hemlets.models.pose import DecodedVolume
+from hemlets.models.pose import DecodedVolume, joint_confidence
 from hemlets.models.posh import HemletsPosh, PoshOutput, body_from
 from hemlets.models.shape import ShapeOutput
 
@@ -49,6 +49,16 @@ def flip_sum(model: HemletsPosh | FusedModel, image_B3HW: Tensor) -> PoshOutput:
     voxel = out.decoded.voxel_BJ3
     back = _mirrored(voxel[B:, joints], volume.cells)
     mean_BJ3 = (voxel[:B] + back) / 2
+    confidence = joint_confidence(out.pose)
+    if confidence is None:
+        confidence = torch.full_like(voxel[..., 0], float("nan"))
+    passes_BHJ4 = torch.stack(
+        [
+            torch.cat([voxel[:B], confidence[:B, :, None]], -1),
+            torch.cat([back, confidence[B:, joints, None]], -1),
+        ],
+        1,
+    )
     marginals = tuple(axis[:B] for axis in out.decoded.marginals_xyz)
     decoded = DecodedVolume((marginals[0], marginals[1], marginals[2]), mean_BJ3)
 
@@ -71,7 +81,7 @@ def flip_sum(model: HemletsPosh | FusedModel, image_B3HW: Tensor) -> PoshOutput:
     rotation, betas = body_from(seen_BJ3, out.pose.feature_BC, model.shape, volume)
     both = rotation[:B] + mirror_theta(rotation[B:])
     shape = ShapeOutput(both, (betas[:B] + betas[B:]) / 2)
-    return PoshOutput(pose, decoded, shape)
+    return PoshOutput(pose, decoded, shape, passes_BHJ4)
 
 
 def _mirrored(voxel_BJ3: Tensor, cells: int) -> Tensor:

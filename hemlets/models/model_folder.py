@@ -45,6 +45,8 @@ class PersonThreshold(Config):
     Attributes:
         statistic: What the confidence is: `hemlets.models.codecs.PERSON_STATISTIC`.
         threshold: Below it there is probably nobody.
+        one_look: The threshold for people whom a model with second looks has looked at once; None
+            where it is ``threshold``.
         missed: Share of the images of people below it.
         false_alarms: Share of the images without a person that reach it.
         people: Images of people that this was measured on.
@@ -57,6 +59,7 @@ class PersonThreshold(Config):
     false_alarms: float = Field(ge=0, le=1)
     people: int = Field(ge=1)
     backgrounds: int = Field(ge=1)
+    one_look: float | None = Field(None, ge=0, le=1)
 
     @classmethod
     def measured(
@@ -66,6 +69,7 @@ class PersonThreshold(Config):
         of_backgrounds: Sequence[float] | Floating,
         *,
         statistic: str,
+        one_look: float | None = None,
     ) -> PersonThreshold:
         """A threshold with its error rates on some confidences, at least one of each kind."""
         return cls(
@@ -75,6 +79,7 @@ class PersonThreshold(Config):
             false_alarms=float((np.asarray(of_backgrounds) >= threshold).mean()),
             people=len(of_people),
             backgrounds=len(of_backgrounds),
+            one_look=one_look,
         )
 
 
@@ -143,6 +148,8 @@ class ModelCard(Config):
         if self.person is None:
             # A model that was never asked about empty scenes is the same as before one could ask.
             del described["person"]
+        elif self.person.one_look is None:
+            del described["person"]["one_look"]
         # Settings that did not exist once.
         for name in ("flip_test", "second_look", "follow_joints"):
             if not described[name]:

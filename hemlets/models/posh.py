@@ -27,11 +27,14 @@ class PoshOutput(NamedTuple):
         pose: The pose network's maps.
         decoded: The joints that its volume says.
         shape: SMPL parameters.
+        passes_BHJ4: With the flip test: joints in voxels and their confidence by the crop and by
+            its mirror image, mirrored back.
     """
 
     pose: PoseOutput
     decoded: DecodedVolume
     shape: ShapeOutput
+    passes_BHJ4: Tensor | None = None
 
 
 def nominal_metres(voxel_BJ3: Tensor, volume: VolumeSpec) -> Tensor:

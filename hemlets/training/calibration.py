@@ -93,6 +93,7 @@ class CalibrationRows:
 class _Predicted(NamedTuple):
     joints: ImageJoints
     confidence_N: Floating | None
+    one_look_N: Floating | None
 
 
 def calibrate(
@@ -133,11 +134,15 @@ def calibrate(
     if seen is not None and empty is not None:
         of_people, of_backgrounds = seen.confidence_N, empty.confidence_N
         if of_people is not None and of_backgrounds is not None:
+            one_look = None
+            if seen.one_look_N is not None and empty.one_look_N is not None:
+                one_look = best_threshold(seen.one_look_N, empty.one_look_N)
             person = PersonThreshold.measured(
                 best_threshold(of_people, of_backgrounds),
                 of_people,
                 of_backgrounds,
                 statistic=PERSON_STATISTIC,
+                one_look=one_look,
             )
     return Calibration(bones, person, used)
 
@@ -240,6 +245,7 @@ def _look(
     volume = model.pose.config.volume
     joints: list[ImageJoints] = []
     confidences: list[Floating] = []
+    of_one_look: list[Floating] = []
     reader = ShardReader(shards)
 
     @torch.inference_mode()
@@ -252,6 +258,7 @@ def _look(
     for batch in batches:
         crops, seen = batch.crops, answer(batch.image_B3HW)
         if second_look and model.pose.config.keypoints:
+            of_one_look.append(person_confidence(seen.confidence_BJ.cpu().numpy()))
 
             def look(numbers: Sequence[int], crops: Sequence[Crop], start: int) -> NetworkAnswer:
                 images = stored_images(rows, (start + number for number in numbers), reader)
@@ -265,4 +272,5 @@ def _look(
     return _Predicted(
         ImageJoints(*(np.concatenate(parts) for parts in zip(*joints, strict=True))),
         np.concatenate(confidences) if confidences else None,
+        np.concatenate(of_one_look) if of_one_look else None,
     )

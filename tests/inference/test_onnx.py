@@ -94,3 +94,16 @@ def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"x\.onnx"):
         OnnxPredictor(path)
+
+
+def test_a_file_with_other_outputs_is_refused(files: list[Path], tmp_path: Path) -> None:
+    import onnx
+
+    from hemlets.inference.onnx import OnnxPredictor
+
+    proto = onnx.load(files[1])
+    del proto.graph.output[-1]
+    onnx.save(proto, tmp_path / "older.onnx")
+    with pytest.raises(CheckpointError, match="another version") as caught:
+        OnnxPredictor(tmp_path / "older.onnx")
+    assert caught.value.where == str(tmp_path / "older.onnx")

@@ -10,6 +10,7 @@ from hemlets.body import mirror_theta
 from hemlets.core.skeleton import FLIP_JOINTS
 from hemlets.models import HemletsPosh, PoseNetworkConfig, PoshOutput, ShapeNetworkConfig
 from hemlets.models.flip_tta import flip_tta
+from hemlets.models.pose import joint_confidence
 from hemlets.models.posh import body_from
 
 POSE = PoseNetworkConfig(crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=32)
@@ -65,6 +66,25 @@ def test_the_average_lies_between_both_looks(model: HemletsPosh, image: Tensor) 
     eye = torch.eye(3).expand(2, 24, 3, 3)
     rotation = plain.shape.rotation_BR33
     torch.testing.assert_close(rotation @ rotation.mT, eye, atol=1e-4, rtol=0)
+
+
+def test_what_crop_and_mirror_image_gave_is_kept(model: HemletsPosh, image: Tensor) -> None:
+    plain, _ = _answers(model, image)
+    assert plain.passes_BHJ4 is not None
+    with torch.inference_mode():
+        for number, (out, mirrored) in enumerate(
+            [(model(image), False), (model(image.flip(-1)), True)]
+        ):
+            joints, confidence = out.decoded.voxel_BJ3, joint_confidence(out.pose)
+            assert confidence is not None
+            if mirrored:
+                joints, confidence = joints[:, list(FLIP_JOINTS)], confidence[:, list(FLIP_JOINTS)]
+                joints = joints * torch.tensor([-1.0, 1, 1]) + torch.tensor(
+                    [float(POSE.volume_cells), 0, 0]
+                )
+            seen = plain.passes_BHJ4[:, number]
+            torch.testing.assert_close(seen[..., :3], joints, atol=1e-4, rtol=0)
+            torch.testing.assert_close(seen[..., 3], confidence, atol=1e-5, rtol=0)
 
 
 def test_the_body_is_that_of_the_averaged_joints(model: HemletsPosh, image: Tensor) -> None:

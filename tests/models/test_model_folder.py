@@ -118,7 +118,13 @@ def test_a_threshold_is_part_of_what_a_model_is(tmp_path: Path) -> None:
     person = PersonThreshold.measured(0.5, [0.9, 0.4, 0.8, 0.7], [0.1, 0.5], statistic="mean")
     assert (person.missed, person.false_alarms) == (0.25, 0.5)
     assert (person.people, person.backgrounds) == (4, 2)
-    assert card.model_copy(update={"person": person}).version != card.version
+    of_person = card.model_copy(update={"person": person}).version
+    assert of_person != card.version
+    # As it was before second looks had a threshold of their own.
+    described = card.model_copy(update={"person": person}).model_dump(mode="json")
+    assert described["person"].pop("one_look") is None
+    apart = person.model_copy(update={"one_look": 0.3})
+    assert card.model_copy(update={"person": apart}).version != of_person
 
 
 def _thunder(encoder: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -185,13 +185,38 @@ def test_the_model_is_read_by_its_second_looks_where_it_will_take_them(
         return read_out(out)
 
     monkeypatch.setattr("hemlets.training.calibration.read_out", counted)
-    for second_look, expected in ((False, [3]), (True, [3, 8, 1, 3])):
+    for second_look, expected in ((False, [3]), (True, [3, 8, 4])):
         looked.clear()
         calibrate(
             model, rows, mixed / "shards", flip_test=False, shrink=1, device=CPU,
             second_look=second_look,
         )  # fmt: skip
         assert looked == expected
+
+
+def test_who_is_looked_at_once_has_the_threshold_of_one_look(mixed: Path) -> None:
+    torch.manual_seed(0)
+    config = PoseNetworkConfig(
+        backbone="movenet_thunder", crop_px=128, volume_cells=16, branch_channels=16,
+        fusion_channels=16, keypoints=True,
+    )  # fmt: skip
+    model = HemletsPosh(config, ShapeNetworkConfig(hidden=32, blocks=0)).eval()
+    table = Annotations.read(mixed / "annotations.parquet")
+    rows = CalibrationRows(
+        people=table.split("validation").take(np.arange(3)),
+        backgrounds=table.split("validation-background"),
+        other_sources=table.split("nowhere"), shares={},
+    )  # fmt: skip
+    once, again = (
+        calibrate(
+            model, rows, mixed / "shards", flip_test=False, shrink=1, device=CPU, second_look=both
+        ).person
+        for both in (False, True)
+    )
+    assert once is not None
+    assert again is not None
+    assert (once.one_look, again.one_look) == (None, once.threshold)
+    assert again.threshold != once.threshold
 
 
 def test_no_more_crops_are_predicted_at_once_than_fit_into_a_training_steps_memory(
