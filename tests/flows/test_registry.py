@@ -266,9 +266,10 @@ def real_version(workspace, real_model):
 
 
 @pytest.fixture(scope="module")
-def loaded(real_version):
+def loaded(real_version, workspace):
     import mlflow
 
+    connect(workspace)  # another test may have been connected to a server since
     return mlflow.pyfunc.load_model(f"models:/{registry.MODEL_NAME}/{real_version.version}")
 
 
