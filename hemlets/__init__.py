@@ -40,7 +40,8 @@ def load(
         model: A model folder; the workspace's champion when omitted, else the starter weights.
         body: A body file, for a model that wasn't trained on the open body.
         device: Where to run: a GPU where there is one, when omitted.
-        fast: Without the flip test and the second look, and in bfloat16, for a third of the time.
+        fast: Without the flip test and the second look, and in bfloat16, for a third of the time,
+            and a tenth of people whom a second look would be taken at.
         second_look: Whether to look again at people whom the network is unsure of; as the model
             was made when omitted.
         follow_joints: Whether joints and bodies correct each other, or are the networks' own;

@@ -46,8 +46,8 @@ SecondLookOption = Annotated[
     bool | None,
     typer.Option(
         "--second-look/--no-second-look",
-        help="Look again at people whom the network is unsure of, in turned and closer crops; as "
-        "the model was made when omitted.",
+        help="Look again at people whom the network is unsure of, in four crops, turned and "
+        "closer; as the model was made when omitted.",
     ),
 ]
 FollowOption = Annotated[

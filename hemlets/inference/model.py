@@ -115,8 +115,8 @@ class Model:
             model: Model folder; by default as `hemlets.inference.champion` chooses.
             body: Body file, for a model that wasn't trained on the open body.
             device: Device; by default a GPU if there is one.
-            fast: Run in bfloat16 without flip test and second look, in a third of the time; the
-                benchmark of photographs measures the loss of accuracy.
+            fast: Run in bfloat16 without flip test and second look, in a third to a tenth of the
+                time; the benchmark of photographs measures the loss of accuracy.
             second_look: Whether to predict unsure people again (`hemlets.inference.looks`); by
                 default as in the model card.
             follow_joints: Whether joints and bodies correct each other (`hemlets.body.follow`,

@@ -36,11 +36,11 @@ class _Exported(nn.Module):
         self.model = model
         self.flip_test = flip_test
 
-    def forward(self, crop_B3HW: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, crop_B3HW: Tensor) -> tuple[Tensor, ...]:
         model = self.model
         out = flip_sum(model, crop_B3HW) if self.flip_test else model(crop_B3HW)
         answer = read_out(out)
-        return tuple(value.float() for value in answer)  # type: ignore[return-value]
+        return tuple(value.float() for value in answer)
 
 
 def export_onnx(folder: Path, path: Path) -> None:

@@ -57,8 +57,6 @@ def default_camera(width: int, height: int) -> Camera:
 def read_out(out: PoshOutput) -> NetworkAnswer:
     """Extract the answer from a network's outputs."""
     voxel, confidence = out.decoded.voxel_BJ3, joint_confidence(out.pose)
-    if confidence is None:
-        confidence = torch.full_like(voxel[..., 0], float("nan"))
     passes = out.passes_BHJ4
     if passes is None:
         passes = torch.cat([voxel, confidence[..., None]], -1)[:, None]

@@ -77,8 +77,8 @@ class BodyEstimate:
         root_mm: (3,) pelvis in the camera frame, at the distance where the skeleton has the mean
             bone length of predictions.
         joints2d_px: (18, 2) joints in the image.
-        confidence: (18,) in 0–1, see `hemlets.models.pose.joint_confidence`; NaN (null in JSON)
-            from a network without heatmaps.
+        confidence: (18,) in 0–1, see `hemlets.models.pose.joint_confidence`, after a second look
+            `hemlets.inference.looks`; NaN (null in JSON) where the network gives none.
         theta: (24, 3) SMPL θ as axis-angles; the root rotates the body into the camera frame.
         betas: (10,) SMPL β.
         box_xyxy: The box used.

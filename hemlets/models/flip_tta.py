@@ -28,7 +28,8 @@ def flip_tta(model: HemletsPosh | FusedModel, image_B3HW: Tensor) -> PoshOutput:
         image_B3HW: Normalised crops.
 
     Returns:
-        The averages; volumes, marginals, HEMlets and features are those of the crop itself.
+        The averages, and what either pass gave (``passes_BHJ4``); volumes, marginals, HEMlets and
+        features are those of the crop itself.
     """
     out = flip_sum(model, image_B3HW)
     return out._replace(
@@ -50,8 +51,6 @@ def flip_sum(model: HemletsPosh | FusedModel, image_B3HW: Tensor) -> PoshOutput:
     back = _mirrored(voxel[B:, joints], volume.cells)
     mean_BJ3 = (voxel[:B] + back) / 2
     confidence = joint_confidence(out.pose)
-    if confidence is None:
-        confidence = torch.full_like(voxel[..., 0], float("nan"))
     passes_BHJ4 = torch.stack(
         [
             torch.cat([voxel[:B], confidence[:B, :, None]], -1),

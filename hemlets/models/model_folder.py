@@ -89,8 +89,8 @@ class InferenceConfig(Config):
     Attributes:
         precision: On a processor that lacks it, float32.
         flip_test: Average with the prediction of the mirrored crop, at twice the cost.
-        second_look: Look again at people whom the network is unsure of, in turned and in closer
-            crops; only a network with keypoints can tell.
+        second_look: Look again at people whom the network is unsure of, in four crops, turned and
+            closer; only a network with keypoints can tell.
         follow_joints: Turn the body onto the joints (`hemlets.body.follow`), and give the joints
             the body's depth (`hemlets.inference.body_joints`); θ and joints are the networks' own
             otherwise, as in the paper.

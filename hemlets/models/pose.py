@@ -365,14 +365,16 @@ def _located(p_xyz: tuple[Tensor, Tensor, Tensor], volume: VolumeSpec) -> Decode
     return DecodedVolume(p_xyz, expectation(p_xyz, volume.shape_xyz))
 
 
-def joint_confidence(output: PoseOutput) -> Tensor | None:
-    """Confidence of each joint, 0–1: (B, 18); None without heatmaps and keypoints.
+def joint_confidence(output: PoseOutput) -> Tensor:
+    """Confidence of each joint, 0–1: (B, 18); NaN of joints without heatmap and keypoint.
 
     The score of its keypoints where the backbone has some: learnt from photographs, it is the
     share of joints that are right there. Of other joints the height of the 2D heatmap's peak.
     """
     if output.heatmap_BJHW is None:
-        return output.score_BJ
+        if output.score_BJ is not None:
+            return output.score_BJ
+        return torch.full_like(output.volume_BJDHW[..., 0, 0, 0], torch.nan)
     peak_BJ = output.heatmap_BJHW.float().amax((2, 3)).clamp(0, 1)
     if output.score_BJ is None:
         return peak_BJ

@@ -258,7 +258,8 @@ def _look(
     for batch in batches:
         crops, seen = batch.crops, answer(batch.image_B3HW)
         if second_look and model.pose.config.keypoints:
-            of_one_look.append(person_confidence(seen.confidence_BJ.cpu().numpy()))
+            if not seen.confidence_BJ.isnan().any():
+                of_one_look.append(person_confidence(seen.confidence_BJ.cpu().numpy()))
 
             def look(numbers: Sequence[int], crops: Sequence[Crop], start: int) -> NetworkAnswer:
                 images = stored_images(rows, (start + number for number in numbers), reader)
@@ -267,7 +268,7 @@ def _look(
             again = partial(look, start=batch.rows.start)
             crops, seen = look_again(crops, seen, volume, again)
         joints.append(joints_in_images(seen.voxel_BJ3, volume, crops))
-        if not seen.confidence_BJ.isnan().all():
+        if not seen.confidence_BJ.isnan().any():
             confidences.append(person_confidence(seen.confidence_BJ.cpu().numpy()))
     return _Predicted(
         ImageJoints(*(np.concatenate(parts) for parts in zip(*joints, strict=True))),

@@ -86,7 +86,7 @@ HERE, THERE = (40.0, 60.0), (70.0, 130.0)
 
 
 def test_who_is_sure_is_looked_at_once() -> None:
-    look, first = Looker(seen_at(THERE, 1.0)), saw(places(CROP, HERE)[None], [0.75])
+    look, first = Looker(seen_at(THERE, 1.0)), saw(places(CROP, HERE)[None], [0.71])
     assert look_again([CROP], first, VOLUME, look) == ([CROP], first)
     assert look.asked == []
 
@@ -102,7 +102,7 @@ def test_who_may_not_be_looked_at_again_is_not() -> None:
 
 def test_who_is_unsure_is_looked_at_from_four_sides_and_closer() -> None:
     look = Looker(seen_at(HERE, 0.5))
-    sure, first = saw(places(CROP, HERE)[None], [0.75]), saw(places(CROP, HERE)[None], [0.6])
+    sure, first = saw(places(CROP, HERE)[None], [0.71]), saw(places(CROP, HERE)[None], [0.69])
     (same, _), _ = look_again([CROP] * 2, together([sure, first]), VOLUME, look)
     assert same == CROP
     (pairs,) = look.asked
@@ -136,15 +136,18 @@ def test_a_sure_look_outvotes_four_that_are_much_less_sure() -> None:
     np.testing.assert_allclose(seen.confidence_BJ, np.sqrt(0.65 * share), atol=1e-3)
 
 
-def test_crop_and_mirror_image_vote_apart() -> None:
+@pytest.mark.parametrize(("sure", "there"), [((0.6, 0.5), HERE), ((0.5, 0.6), THERE)])
+def test_crop_and_mirror_image_vote_apart(
+    sure: tuple[float, float], there: tuple[float, float]
+) -> None:
     """With left and right exchanged in one of them, their mean would be where nothing is."""
 
     def both(crop: Crop, sure: tuple[float, float]) -> NetworkAnswer:
         return saw(torch.stack([places(crop, HERE), places(crop, THERE)]), sure)
 
-    look = Looker(lambda _, crop: both(crop, (0.6, 0.5)))
-    (crop,), seen = look_again([CROP], both(CROP, (0.6, 0.5)), VOLUME, look)
-    np.testing.assert_allclose(found_in_image(crop, seen)[0], [HERE] * 18, atol=0.01)
+    look = Looker(lambda _, crop: both(crop, sure))
+    (crop,), seen = look_again([CROP], both(CROP, sure), VOLUME, look)
+    np.testing.assert_allclose(found_in_image(crop, seen)[0], [there] * 18, atol=0.01)
 
 
 def test_joints_are_decided_one_by_one() -> None:
@@ -159,14 +162,32 @@ def test_joints_are_decided_one_by_one() -> None:
         seen.passes_BHJ4[:, :, astray, 3] = 0.3
         return seen
 
-    (crop,), seen = look_again([CROP], saw(places(CROP, HERE)[None], [0.6]), VOLUME, Looker(see))
+    voxel = places(CROP, HERE)
+    voxel[Joint.LEFT_WRIST] = places(CROP, THERE)[0]
+    (crop,), seen = look_again([CROP], saw(voxel[None], [0.6]), VOLUME, Looker(see))
     np.testing.assert_allclose(found_in_image(crop, seen)[0], [HERE] * 18, atol=0.01)
 
 
+def test_the_place_is_the_weighted_mean_of_the_passes_around_it() -> None:
+    apart_px = 0.05 * CROP.side_px
+    beside = (HERE[0] + apart_px, HERE[1])
+    first = saw(places(CROP, HERE)[None], [0.55])
+    (crop,), seen = look_again([CROP], first, VOLUME, Looker(seen_at(beside, 0.5)))
+    votes = np.array([0.55**9, *[0.5**9] * 4])
+    for_place = votes * [np.exp(-0.5), 1, 1, 1, 1]
+    share = for_place / for_place.sum()
+    place, _ = found_in_image(crop, seen)
+    np.testing.assert_allclose(place[:, 0], beside[0] - apart_px * share[0], atol=0.01)
+    sure = share @ [0.55, 0.5, 0.5, 0.5, 0.5]
+    np.testing.assert_allclose(
+        seen.confidence_BJ, np.sqrt(sure * for_place.sum() / votes.sum()), atol=1e-4
+    )
+
+
 def test_depth_is_the_mean_over_the_looks_by_their_confidence() -> None:
-    first = saw(places(CROP, HERE, 100.0)[None], [0.6])
+    first = saw(places(CROP, HERE, 100.0)[None], [0.55])
     (crop,), seen = look_again([CROP], first, VOLUME, Looker(seen_at(HERE, 0.5, -20.0)))
-    weight = 0.6**8 / (0.6**8 + 4 * 0.5**8)
+    weight = 0.55**8 / (0.55**8 + 4 * 0.5**8)
     _, depth = found_in_image(crop, seen)
     np.testing.assert_allclose(depth, 100 * weight - 20 * (1 - weight), atol=0.01)
 
@@ -179,6 +200,31 @@ def test_joints_that_no_pass_is_sure_of_are_somewhere_without_confidence() -> No
     np.testing.assert_allclose(place, [HERE] * 18, atol=0.01)
     np.testing.assert_allclose(depth, 7, atol=0.01)
     assert (seen.confidence_BJ < 0.05).all()
+
+
+def test_both_passes_of_a_look_count_the_same_for_depth() -> None:
+    def both(crop: Crop) -> NetworkAnswer:
+        return saw(torch.stack([places(crop, HERE, 90.0), places(crop, HERE, 10.0)]), [0.6, 0.4])
+
+    (crop,), seen = look_again([CROP], both(CROP), VOLUME, Looker(lambda _, crop: both(crop)))
+    np.testing.assert_allclose(found_in_image(crop, seen)[1], 50, atol=0.01)
+
+
+def test_joints_without_confidence_are_found_and_stay_without() -> None:
+    """Of a network with keypoints and without heatmaps spine, neck and head top have none."""
+    rough = [Joint.SPINE, Joint.NECK, Joint.HEAD_TOP]
+
+    def see(_: int, crop: Crop) -> NetworkAnswer:
+        seen = saw(places(crop, HERE)[None], [0.5])
+        seen.confidence_BJ[:, rough] = torch.nan
+        seen.passes_BHJ4[:, :, rough, 3] = torch.nan
+        return seen
+
+    (crop,), seen = look_again([CROP], see(0, CROP), VOLUME, Looker(see))
+    place, depth = found_in_image(crop, seen)
+    np.testing.assert_allclose(place, [HERE] * 18, atol=0.01)
+    assert np.isfinite(depth).all()
+    assert seen.confidence_BJ[0].isnan().nonzero()[:, 0].tolist() == sorted(rough)
 
 
 def test_the_body_is_that_of_the_look_that_agrees_best() -> None:
@@ -226,6 +272,40 @@ def test_the_root_is_turned_back_by_the_crops_turn() -> None:
     np.testing.assert_allclose(turned.matrix_23[:, :2] @ left, up, atol=1e-9)
     np.testing.assert_allclose(root[:2, :2].numpy() @ up, left, atol=1e-6)
     assert torch.equal(elbow, torch.eye(3))
+
+
+def test_only_limbs_tell_whether_somebody_is_unsure() -> None:
+    ends = ("HIP", "KNEE", "ANKLE", "SHOULDER", "ELBOW", "WRIST")
+    limbs = [joint for joint in Joint if joint.name.endswith(ends)]
+    first = saw(places(CROP, HERE)[None], [0.0])
+    first.confidence_BJ[:, limbs] = 0.71
+    look = Looker(seen_at(HERE, 0.5))
+    look_again([CROP], first, VOLUME, look)
+    assert look.asked == []
+
+
+def test_turns_add_to_the_crops_own() -> None:
+    turned = Crop(centre_px=CROP.centre_px, side_px=CROP.side_px, size_px=256, angle_rad=0.2)
+    look = Looker(seen_at(HERE, 0.5))
+    look_again([turned], saw(places(turned, HERE)[None], [0.5]), VOLUME, look)
+    assert [c.angle_rad for _, c in look.asked[0]] == pytest.approx(
+        [0.2, 0.2 + np.pi / 2, 0.2 + np.pi, 0.2 - np.pi / 2]
+    )
+
+
+def test_what_is_not_a_limb_has_no_say_in_a_pass_weight() -> None:
+    """The first look is as sure of the limbs as the others and surer of the trunk."""
+    trunk = [Joint.PELVIS, Joint.SPINE, Joint.NECK, Joint.NOSE, Joint.HEAD_TOP, Joint.THORAX]
+    first = saw(places(CROP, HERE)[None], [0.5])
+    first.passes_BHJ4[:, :, trunk, 3] = 1.0
+
+    def see(_: int, crop: Crop) -> NetworkAnswer:
+        return saw(places(crop, HERE if turn_of(crop) == 0 else THERE)[None], [0.5])
+
+    (crop,), seen = look_again([CROP], first, VOLUME, Looker(see))
+    place, _ = found_in_image(crop, seen)
+    np.testing.assert_allclose(place[Joint.LEFT_KNEE], THERE, atol=0.01)
+    assert turn_of(crop) != 0
 
 
 NOISE = np.random.default_rng(0).integers(0, 256, (100, 120, 3), np.uint8)
@@ -292,16 +372,17 @@ def test_who_is_looked_at_once_has_another_threshold(
     assert (again.person, once.person) == (threshold == 0, one_look == 0)
 
 
-def test_second_looks_are_at_no_more_crops_at_a_time_than_the_first() -> None:
-    people = 20
-
+@pytest.mark.parametrize(("people", "groups"), [(20, [20] * 4), (3, [8, 4])])
+def test_second_looks_are_at_as_many_crops_at_a_time_as_the_first_or_eight(
+    people: int, groups: list[int]
+) -> None:
     def see(number: int, crop: Crop) -> NetworkAnswer:
         return saw(places(crop, (20.0 + number, 60.0))[None], [0.5])
 
     look = Looker(see)
     first = together([see(number, CROP) for number in range(people)])
     crops, seen = look_again([CROP] * people, first, VOLUME, look)
-    assert [len(pairs) for pairs in look.asked] == [20, 20, 20, 20]
+    assert [len(pairs) for pairs in look.asked] == groups
     asked = [number for pairs in look.asked for number, _ in pairs]
     assert asked == sorted([*range(people)] * 4)
     place = joints_in_images(seen.voxel_BJ3, VOLUME, crops).image_px_BJ2[:, 5]
