@@ -68,7 +68,7 @@ def person_sentence(found: PersonThreshold) -> str:
         "Images without a person are scenes drawn like the others in which nobody stands; the "
         "model is given a box there, too, where a person who was left out would be. "
         f"The confidence that there is a person is the {_words(found.statistic)}; that of a "
-        "joint is its keypoint's score or the height of its heatmap's peak, 0 to 1, averaged with "
+        "joint is the score of its keypoint or the peak of its heatmap, 0 to 1, averaged with "
         "that of the mirrored image where this is predicted too, and after a second look also the "
         "share of votes that agree. Below "
         f"{found.threshold:.3f}, where the mean of both error rates was least on the validation "

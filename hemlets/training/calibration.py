@@ -93,7 +93,7 @@ class CalibrationRows:
 class _Predicted(NamedTuple):
     joints: ImageJoints
     confidence_N: Floating | None
-    one_look_N: Floating | None
+    one_look_N: Floating | None = None
 
 
 def calibrate(
