@@ -40,7 +40,6 @@ _NEAR: Final = 0.05
 """Standard deviation of places that agree, as a fraction of the first crop's side."""
 _TRUST: Final = 8
 """Exponent of the limbs' mean confidence in the weight of a pass' votes and of a look's depth."""
-
 _LEAST: Final = 1e-3
 """Confidence of a pass that has none, so that some place wins."""
 _SMALLEST_GROUP: Final = 8

@@ -258,8 +258,7 @@ def _look(
     for batch in batches:
         crops, seen = batch.crops, answer(batch.image_B3HW)
         if second_look and model.pose.config.keypoints:
-            if not seen.confidence_BJ.isnan().any():
-                of_one_look.append(person_confidence(seen.confidence_BJ.cpu().numpy()))
+            of_one_look += _person_confidences(seen)
 
             def look(numbers: Sequence[int], crops: Sequence[Crop], start: int) -> NetworkAnswer:
                 images = stored_images(rows, (start + number for number in numbers), reader)
@@ -268,10 +267,16 @@ def _look(
             again = partial(look, start=batch.rows.start)
             crops, seen = look_again(crops, seen, volume, again)
         joints.append(joints_in_images(seen.voxel_BJ3, volume, crops))
-        if not seen.confidence_BJ.isnan().any():
-            confidences.append(person_confidence(seen.confidence_BJ.cpu().numpy()))
+        confidences += _person_confidences(seen)
     return _Predicted(
         ImageJoints(*(np.concatenate(parts) for parts in zip(*joints, strict=True))),
         np.concatenate(confidences) if confidences else None,
         np.concatenate(of_one_look) if of_one_look else None,
     )
+
+
+def _person_confidences(answer: NetworkAnswer) -> list[Floating]:
+    """The batch's confidences (B,) in a list; none where joints have no confidence."""
+    if answer.confidence_BJ.isnan().any():
+        return []
+    return [person_confidence(answer.confidence_BJ.cpu().numpy())]

@@ -164,20 +164,27 @@ def look_at(
     )
 
 
-def test_the_model_is_read_by_its_second_looks_where_it_will_take_them(
-    mixed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def with_keypoints(folder: Path, empty: str) -> tuple[HemletsPosh, CalibrationRows]:
+    """A model that can look again, with three people and the empty scenes of a split."""
     torch.manual_seed(0)
     config = PoseNetworkConfig(
         backbone="movenet_thunder", crop_px=128, volume_cells=16, branch_channels=16,
         fusion_channels=16, keypoints=True,
     )  # fmt: skip
     model = HemletsPosh(config, ShapeNetworkConfig(hidden=32, blocks=0)).eval()
-    table = Annotations.read(mixed / "annotations.parquet")
+    table = Annotations.read(folder / "annotations.parquet")
     rows = CalibrationRows(
         people=table.split("validation").take(np.arange(3)),
-        backgrounds=table.split("nowhere"), other_sources=table.split("nowhere"), shares={},
+        backgrounds=table.split(empty),
+        other_sources=table.split("nowhere"), shares={},
     )  # fmt: skip
+    return model, rows
+
+
+def test_the_model_is_read_by_its_second_looks_where_it_will_take_them(
+    mixed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, rows = with_keypoints(mixed, "nowhere")
     looked: list[int] = []
 
     def counted(out: PoshOutput) -> NetworkAnswer:
@@ -195,18 +202,7 @@ def test_the_model_is_read_by_its_second_looks_where_it_will_take_them(
 
 
 def test_who_is_looked_at_once_has_the_threshold_of_one_look(mixed: Path) -> None:
-    torch.manual_seed(0)
-    config = PoseNetworkConfig(
-        backbone="movenet_thunder", crop_px=128, volume_cells=16, branch_channels=16,
-        fusion_channels=16, keypoints=True,
-    )  # fmt: skip
-    model = HemletsPosh(config, ShapeNetworkConfig(hidden=32, blocks=0)).eval()
-    table = Annotations.read(mixed / "annotations.parquet")
-    rows = CalibrationRows(
-        people=table.split("validation").take(np.arange(3)),
-        backgrounds=table.split("validation-background"),
-        other_sources=table.split("nowhere"), shares={},
-    )  # fmt: skip
+    model, rows = with_keypoints(mixed, "validation-background")
     once, again = (
         calibrate(
             model, rows, mixed / "shards", flip_test=False, shrink=1, device=CPU, second_look=both

@@ -10,8 +10,11 @@ from hemlets.models.codecs.bones import BoneLengths, part_lengths
 
 _NEAREST_MM, _FARTHEST_MM = 300.0, 1e5
 _GRIDS = (160, *(33,) * 6)
-"""Numbers of distances in the search's grids. The first is in steps of 3.7 %; each of the others
-spans the two cells around the best distance of the one before."""
+"""Number of distances in each grid of the search.
+
+The first grid has steps of 3.7 %; each later one covers the two intervals next to the best distance
+of the grid before.
+"""
 
 
 def _factors() -> list[Float]:
