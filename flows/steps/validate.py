@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from flows.storage.stage_cache import StageResult, StageStore
 from hemlets.core.code_hash import code_hash
 from hemlets.core.errors import ConfigError, ValidationFailed
 from hemlets.core.files import sha256_file
+from hemlets.core.worker_pool import WorkerPool
 
 if TYPE_CHECKING:
     from flows.tracking.run import Run
@@ -36,15 +39,18 @@ def validate_data(
     """
 
     def build(folder: Path) -> None:
-        from data_checks.validate import validate
-
-        validate(
+        prepare = partial(
+            _validator,
             data.folder,
-            folder,
             previous=None if previous is None else previous.folder,
             compared_with=NO_PREVIOUS if previous is None else str(previous),
             overlay=overlay,
         )
+        # In a process of its own: what Great Expectations imports and keeps, 0.4 GB, would
+        # otherwise stay with the flow while models train.
+        with WorkerPool(prepare, 1, what="validation") as pool:
+            pool.submit(folder)
+            pool.next_result()
 
     key = store.key(
         "validate",
@@ -54,6 +60,15 @@ def validate_data(
         code=code_hash("data_checks.validate"),
     )
     return store.run("validate", key, build, counts="result.json")
+
+
+def _validator(
+    data: Path, *, previous: Path | None, compared_with: str, overlay: Path | None
+) -> Callable[[Path], object]:
+    """Return the function that validates a data version into a folder."""
+    from data_checks.validate import validate
+
+    return partial(validate, data, previous=previous, compared_with=compared_with, overlay=overlay)
 
 
 def overlay_hash(overlay: Path | None) -> str | None:
