@@ -5,7 +5,6 @@ Several are started by ``torchrun``. No child outlives this process.
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -16,7 +15,6 @@ from typing import Any
 
 from hemlets.core.errors import DataError, TrainingError
 from hemlets.core.files import read_json, write_json
-from hemlets.core.process_setup import return_unused_memory
 from hemlets.core.supervisor import SupervisedProcess, last_lines
 from hemlets.training.config import TUNING, StageJob
 from hemlets.training.reporting import PROGRESS
@@ -54,9 +52,6 @@ def run_training(
     command += ["-m", "hemlets.training", str(job_file)]
     environment = os.environ | {"OMP_NUM_THREADS": str(job.training.threads)}
     start = log.stat().st_size if log.exists() else 0
-    # The training needs the memory that earlier steps have freed.
-    gc.collect()
-    return_unused_memory(0)
     process = SupervisedProcess.start(command, log=log, environment=environment, grace_s=_GRACE_S)
     try:
         seen: dict[Path, dict[str, Any]] = {}

@@ -9,6 +9,7 @@ which a resumable step continues. ``stages/.runs`` lists which results each run 
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import time
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 from hemlets.core.errors import DataError
 from hemlets.core.files import content_hash, lock, read_json, sha256_file, write_json
+from hemlets.core.process_setup import return_unused_memory
 from hemlets.core.workspace import Workspace
 
 MANIFEST: Final = "manifest.json"
@@ -132,6 +134,9 @@ class StageStore:
             partial = folder.with_name(f"{key}{PARTIAL}")
             partial.mkdir(parents=True, exist_ok=True)
             build(partial)
+            # What this step has freed is for the processes of the next.
+            gc.collect()
+            return_unused_memory(0)
             digests = _digests(partial)
             content = content_hash({k: v for k, v in digests.items() if k.startswith(counts)})
             write_json(

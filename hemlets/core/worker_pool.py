@@ -51,6 +51,10 @@ class WorkerPool(Generic[Task, Result]):
 
     def close(self) -> None:
         """End the workers without waiting for their tasks."""
+        if not self._tasks:
+            # By themselves: a library's semaphores are then cleaned up.
+            self._executor.shutdown()
+            return
         # `terminate_workers` exists from Python 3.14 on.
         workers = list((self._executor._processes or {}).values())
         self._executor.shutdown(wait=False, cancel_futures=True)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +16,25 @@ from hemlets.core.worker_pool import WorkerPool
 
 def prepare() -> Callable[[int], bytes]:
     return bytes
+
+
+def prepare_slow() -> Callable[[int], None]:
+    return time.sleep
+
+
+LOCKED = """
+import multiprocessing
+from hemlets.core.worker_pool import WorkerPool
+
+def prepare():
+    prepare.lock = multiprocessing.get_context("spawn").RLock()  # as tqdm's, until the worker ends
+    return bytes
+
+if __name__ == "__main__":
+    with WorkerPool(prepare, 1) as pool:
+        pool.submit(1)
+        pool.next_result()
+"""
 
 
 def _work_for_ever(pool: WorkerPool[int, bytes]) -> None:
@@ -42,3 +65,20 @@ def test_a_dead_worker_is_reported_and_none_is_left(own_children) -> None:
 def test_a_pool_can_be_closed_twice() -> None:
     with WorkerPool(prepare, 2) as pool:
         pool.close()
+
+
+def test_closing_does_not_wait_for_tasks(own_children) -> None:
+    with WorkerPool(prepare_slow, 1) as pool:
+        pool.submit(0)
+        pool.next_result()
+        pool.submit(600)
+        start = time.monotonic()
+    assert not own_children()
+    assert time.monotonic() - start < 300
+
+
+def test_an_idle_worker_cleans_up_its_semaphores(tmp_path: Path) -> None:
+    script = tmp_path / "locked.py"
+    script.write_text(LOCKED)
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert ended.stderr == ""
