@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -192,9 +193,8 @@ def save_model(
 
     Raises:
         CheckpointError: The backbone's weights are not the bundled ones.
+        WorkspaceError: It could not be written.
     """
-    from safetensors.torch import save_file
-
     metadata = {}
     if bundled_encoder:
         state = _without_encoder(state, folder)
@@ -203,7 +203,7 @@ def save_model(
         tensors = {k: v.contiguous() for k, v in state.items()}
         if half:
             tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
-        save_file(tensors, scratch / WEIGHTS, metadata)
+        _write(scratch / WEIGHTS, tensors, metadata)
         # safetensors writes for its owner alone; a server may run as another user.
         (scratch / WEIGHTS).chmod(0o644)
         card = ModelCard(
@@ -245,11 +245,26 @@ def _tensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write a safetensors file atomically."""
+    """Write a safetensors file atomically.
+
+    Raises:
+        WorkspaceError: It could not be written.
+    """
+    with atomic_path(path) as scratch:
+        _write(scratch, {name: value.contiguous() for name, value in tensors.items()})
+
+
+def _write(
+    path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    with atomic_path(path) as scratch:
-        save_file({name: value.contiguous() for name, value in tensors.items()}, scratch)
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:
+        # It hides the system's error, such as that of a full disk, in its message.
+        raise OSError(errno.EIO, str(error)) from error
 
 
 def load_weights(path: Path) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import pytest
 import torch
 
 from hemlets.assets import asset_path
-from hemlets.core.errors import CheckpointError
+from hemlets.core.errors import CheckpointError, WorkspaceError
 from hemlets.core.files import content_hash
 from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
 from hemlets.models.codecs.bones import BoneLengths
@@ -21,6 +24,7 @@ from hemlets.models.model_folder import (
     load_strictly,
     load_weights,
     save_model,
+    save_tensors,
 )
 
 BONES = BoneLengths(mean_mm=(320.0,) * 14, spread_mm=(40.0,) * 14)
@@ -51,6 +55,35 @@ def test_a_model_survives_its_folder(folder: Path) -> None:
     assert card.bones == BONES
     for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """The system refuses to write more into a file, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_the_disk_refuses_is_said_and_the_model_before_stays(
+    folder: Path, tmp_path: Path
+) -> None:
+    _save(tmp_path / "model")
+    tensors = tmp_path / "some.safetensors"
+    save_tensors(tensors, {"a": torch.zeros(1)})
+    for path, write in (
+        (tmp_path / "model", lambda: _save(tmp_path / "model", intermediate="none")),
+        (tensors, lambda: save_tensors(tensors, {"a": torch.zeros(100_000)})),
+    ):
+        with files_of_at_most(20_000), pytest.raises(WorkspaceError, match="too large") as raised:
+            write()
+        assert raised.value.where == str(path)
+    assert load_model(tmp_path / "model")[1].version == load_model(folder)[1].version
+    assert len(load_weights(tensors)["a"]) == 1
+    assert not list(tmp_path.rglob(".*"))
 
 
 def test_the_version_is_that_of_the_content(folder: Path, tmp_path: Path) -> None:
