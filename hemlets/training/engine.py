@@ -23,7 +23,6 @@ import torch.distributed as dist
 from hemlets.core.arrays import Image
 from hemlets.core.errors import ConfigError, HemletsError
 from hemlets.core.files import lock, read_json, write_bytes, write_json
-from hemlets.core.process_setup import return_unused_memory
 from hemlets.core.processes import die_with_parent
 from hemlets.data.synthetic.stream import RenderStream
 from hemlets.data.table import Annotations
@@ -204,7 +203,6 @@ def _loop(
     job, group, standing = run.job, run.group, run.standing
     config = job.training
     history = History(job.out / HISTORY, resume_step=start) if group.rank == 0 else None
-    shadow = run.copy_model()
     clock, clocked = time.perf_counter(), 0
     for step, batch in enumerate(loader.batches(start, config.steps), start):
         run.advance(batch.to(group.device), step)
@@ -221,13 +219,11 @@ def _loop(
                 "samples_per_s": clocked / (time.perf_counter() - clock),
             }
             if validated:
-                # Steps and validation need blocks of other sizes: the heap would grow by both.
-                return_unused_memory(0)
                 with group.lend_threads(config.threads):
-                    stage.part(shadow).load_state_dict(run.average.state)
+                    shadow = run.averaged_model(stage.prefix)
                     _validate(run, stage, shadow, rows, calibrated=last)
                     _show(job, done, stage.picture(shadow, rows.validation), reporter)
-                return_unused_memory(0)
+                    del shadow
                 row |= {f"validation/{k}": v for k, v in standing.figures.items()}
             history.add(done, row)
             write_json(job.out / PROGRESS, {"step": done, "steps": config.steps, **row})

@@ -129,9 +129,11 @@ class Group:
         if self.size == 1:
             return objective
         if self.device.type != "cuda":
-            return nn.parallel.DistributedDataParallel(objective)
+            return nn.parallel.DistributedDataParallel(objective, gradient_as_bucket_view=True)
         return nn.parallel.DistributedDataParallel(
-            with_global_statistics(objective), device_ids=[self.device.index]
+            with_global_statistics(objective),
+            device_ids=[self.device.index],
+            gradient_as_bucket_view=True,
         )
 
 

@@ -145,11 +145,11 @@ class Run:
         self.average.update(self.network, step)
         self.standing.add(values, config.batch_size, step)
 
-    def copy_model(self) -> HemletsPosh:
-        """Copy the model with its present weights."""
+    def averaged_model(self, prefix: str) -> HemletsPosh:
+        """Return a copy of the model with `weights`."""
         with torch.random.fork_rng(devices=[]):
             copy = _on_device(HemletsPosh(self.job.pose, self.job.shape), self.group.device)
-        copy.load_state_dict(self.model.state_dict())
+        copy.load_state_dict(self.weights(prefix))
         return copy
 
     def weights(self, prefix: str) -> dict[str, Tensor]:
