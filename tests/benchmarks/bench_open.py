@@ -13,6 +13,7 @@ from conditions import machine
 
 import argparse
 import csv
+from functools import partial
 from pathlib import Path
 
 from flows.profile import load_profile
@@ -43,7 +44,7 @@ def measure(folder: Path) -> list[dict[str, object]]:
             profile.data,
             data,
             workers=profile.render_workers,
-            progress=lambda done, total: bars("images", done, total),
+            progress=partial(bars, "images"),
         )
         version = sha256_file(data / "annotations.parquet")[:16]
         score_model(
@@ -54,7 +55,7 @@ def measure(folder: Path) -> list[dict[str, object]]:
             model_folder=STARTER,
             judges={},
             code_version=__version__,
-            progress=lambda done, total: bars("predictions", done, total),
+            progress=partial(bars, "predictions"),
         )
     rows: list[dict[str, object]] = []
     for split in ("gate", "test"):
