@@ -202,6 +202,7 @@ def photo_figures(
     figures = {
         name: Figure(100 * float(np.concatenate(hits).mean()), sum(len(h) > 0 for h in hits))
         for name, hits in shares.items()
+        if any(map(len, hits))
     }
     return figures | {
         name: Figure(float(np.mean(values)), len(values)) for name, values in errors.items()

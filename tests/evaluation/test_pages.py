@@ -235,13 +235,13 @@ def test_errors_by_tilt_stand_apart_and_say_that_they_are_of_bones(rows, tmp_pat
     assert "tilt" not in page.split("Where it is worst")[1].split("<h2>")[0]
 
 
-def test_the_page_says_what_a_confidence_is_and_that_nothing_was_fitted_to_the_samples(
+def test_the_page_says_what_a_confidence_is_and_that_no_parameter_was_fitted_to_the_samples(
     rows, tmp_path
 ) -> None:
     said = benchmark_html(summarised(tmp_path, rows)).split("<h2>Confidence")[1].split("<svg")[0]
     assert "the score of the joint's keypoint, or the height of its 2D heatmap's peak" in said
     assert "the share of votes that agree" in said
-    assert "nothing was fitted to these samples" in said
+    assert "no parameter was fitted to these samples" in said
 
 
 def test_the_split_is_called_by_its_name_and_the_word_of_full_names_is_explained(

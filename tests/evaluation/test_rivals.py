@@ -55,6 +55,8 @@ def test_landmarks_become_joints_of_the_photograph_and_whoever_is_missed_is_nan(
     assert np.isnan(answers.joints2d_px[1]).all()
     figures = answers.figures([person, person])
     assert figures["missed_in_crop"].value == 1
+    # The torso has no length, so that no joint can be right or wrong.
+    assert "lspet_pck_torso_pct" not in figures
     assert (figures["crop_wall_ms"].value, figures["crop_busy_ms"].value) == (15.0, 20.0)
     rows = [{"figure": "missed_in_crop", "value": "1.0", "model": answers.name}]
     write_photos_page(tmp_path / "page.html", [person, person], [answers], rows)

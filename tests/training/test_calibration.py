@@ -90,11 +90,11 @@ def test_an_empty_image_wants_heatmaps_without_a_peak_and_nothing_else(
     terms = objective.terms(output, network.decode(output), batch)
     assert output.heatmap_BJHW is not None
     assert output.triplet_BKLHW is not None
-    assert float(terms["heatmaps"]) == pytest.approx(float((output.heatmap_BJHW**2).sum()))
-    assert float(terms["hemlets"]) == pytest.approx(float((output.triplet_BKLHW**2).sum()))
-    assert float(terms["joints"]) == float(terms["marginal"]) == 0.0
+    assert terms["heatmaps"].item() == pytest.approx((output.heatmap_BJHW**2).sum().item())
+    assert terms["hemlets"].item() == pytest.approx((output.triplet_BKLHW**2).sum().item())
+    assert terms["joints"].item() == terms["marginal"].item() == 0.0
     expected = 0.5 * (terms["heatmaps"] + terms["hemlets"])
-    assert float(terms["total"]) == pytest.approx(float(expected))
+    assert terms["total"].item() == pytest.approx(expected.item())
 
 
 def test_a_person_in_the_same_batch_keeps_their_own_targets(mixed: Path) -> None:

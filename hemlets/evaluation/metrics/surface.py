@@ -68,7 +68,7 @@ def mesh_errors_mm(
         )
 
     def pose(model: BodyModel, shape: Shape, part: slice) -> Body:
-        theta, betas = (torch.from_numpy(np.ascontiguousarray(x[part], np.float32)) for x in shape)
+        theta, betas = (torch.tensor(x[part], dtype=torch.float32) for x in shape)
         posed: Body = model(theta, betas[:, : model.n_betas])
         return posed
 

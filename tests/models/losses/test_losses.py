@@ -226,4 +226,4 @@ def test_a_sample_without_any_known_joint_teaches_nothing(draw: torch.Generator)
         known3d_BJ=torch.zeros(2, N_JOINTS),
         relation_known_BK=torch.zeros(2, 14),
     )
-    assert float(PoseObjective(PoseNetwork(TINY), LossConfig())(batch)["total"]) == 0.0
+    assert PoseObjective(PoseNetwork(TINY), LossConfig())(batch)["total"].item() == 0.0
