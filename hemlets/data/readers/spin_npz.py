@@ -54,7 +54,7 @@ class Naming:
     Attributes:
         split, subject, clip, action, camera_id: Fields of the table.
         frame: Frame number within the clip.
-        person: Distinguishes people in one image.
+        person: Distinguishes rows of one clip and frame.
         camera: The calibrated camera, if known.
     """
 
@@ -106,8 +106,8 @@ def camera_from_pickle(entry: Any, *, transposed: bool, where: str) -> Camera:
     ).require_sane(where=where)
 
 
-def _map_of(points: Array, default: JointMap | None, where: str) -> JointMap:
-    if points.shape[1] == SPIN_24.size:
+def _map_of(points: Array | None, default: JointMap | None, where: str) -> JointMap:
+    if points is None or points.shape[1] == SPIN_24.size:
         return SPIN_24
     if points.shape[1] == 17 and default is not None:
         return default
@@ -196,9 +196,10 @@ class _People:
 
     path: Path
     names: Array
-    joint_map: JointMap
     part_NJ3: Array | None
+    part_map: JointMap
     spatial_NJ4: Array | None
+    spatial_map: JointMap
     box_N4_px: Array
     pose_N72: Array | None
     shape_N10: Array | None
@@ -217,7 +218,6 @@ def _people(path: Path, map17: JointMap | None) -> _People:
     pose = _optional(fields, "pose", (rows, 72), path)
     if part is None and spatial is None and pose is None:
         require(fields, ("part",), where=path)
-    points = [values for values in (part, spatial) if values is not None]
     centre = numbers(fields["center"], (rows, 2), where=f"{path}: center")
     scale = numbers(np.ravel(fields["scale"]), (rows,), where=f"{path}: scale")
     known = None
@@ -226,9 +226,10 @@ def _people(path: Path, map17: JointMap | None) -> _People:
     return _People(
         path=path,
         names=names.astype(str),
-        joint_map=_map_of(points[0], map17, str(path)) if points else SPIN_24,
         part_NJ3=part,
+        part_map=_map_of(part, map17, f"{path}: part"),
         spatial_NJ4=spatial,
+        spatial_map=_map_of(spatial, map17, f"{path}: S"),
         box_N4_px=from_centre_scale(centre, scale),
         pose_N72=pose,
         shape_N10=_optional(fields, "shape", (rows, 10), path),
@@ -240,8 +241,8 @@ def _sequence(people: _People, batch: list[_Member], source: str, shift: float) 
     at = np.array([member.row for member in batch])
     known = batch[0].naming
     camera = known.camera
-    joints2d, valid2d = _joints(people.part_NJ3, at, people.joint_map)
-    joints3d, valid3d = _joints(people.spatial_NJ4, at, people.joint_map)
+    joints2d, valid2d = _joints(people.part_NJ3, at, people.part_map)
+    joints3d, valid3d = _joints(people.spatial_NJ4, at, people.spatial_map)
     joints3d = joints3d * MM_PER_M
     # Joints relative to the pelvis are not in a camera frame, so the table can't hold them.
     has_3d = people.spatial_NJ4 is not None and not _is_relative(joints3d, valid3d)
@@ -292,7 +293,7 @@ def _is_relative(joints_FJ3_mm: Array, valid_FJ: Array) -> bool:
     return bool(len(pelvis) and (np.linalg.norm(pelvis, axis=1) < _ROOT_AT_ORIGIN_MM).all())
 
 
-def _plain_naming(path: Path, people: Counter[str]) -> Any:
+def _plain_naming(path: Path, people: Counter[tuple[str, int]]) -> Any:
     splits = named_splits(path.stem)
     if len(splits) > 1:
         raise DataError(
@@ -304,16 +305,18 @@ def _plain_naming(path: Path, people: Counter[str]) -> Any:
 
     def naming(name: str) -> Naming:
         file = PurePosixPath(name.removeprefix("images/"))
-        before = people[name]
-        people[name] += 1
         digits = re.search(r"(\d+)$", file.stem)
         folder = str(file.parent)
         clip = file.stem if folder == "." else folder.replace("/", "_")
+        # The table's frames have 32 bits; photographs may be numbered beyond.
+        frame = int(digits[1]) % 2**31 if digits else 0
+        before = people[clip, frame]
+        people[clip, frame] += 1
         return Naming(
             split=split,
             subject="",
             clip=clip,
-            frame=int(digits[1]) if digits else 0,
+            frame=frame,
             person=str(before) if before else "",
         )
 
@@ -327,7 +330,7 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[S
     names the order of files with 17 joints.
     """
     map17 = _MAPS17.get(options.settings.get("joints", ""))
-    people: Counter[str] = Counter()
+    people: Counter[tuple[str, int]] = Counter()
     finder = ImageFinder(root)
     for path in sorted(root.glob("*.npz")):
         with quarantine.guard(path):

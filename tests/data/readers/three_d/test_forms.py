@@ -12,6 +12,7 @@ import pytest
 from hemlets.core.skeleton import Joint, depth_relations
 from hemlets.data.readers import amass, human36m, humaneva, mpi_inf_3dhp, spin_npz, threedpw, up3d
 from hemlets.data.readers.contract import ReadOptions, SourceRows
+from hemlets.data.readers.maps3d import SPIN_24
 from hemlets.data.readers.quarantine import Quarantine
 from hemlets.data.table import FIELDS, Annotations
 
@@ -290,6 +291,36 @@ def test_spin_files_name_images_without_their_folders_and_several_people_of_one(
     assert images == ["deep/folder/two_people_7.jpg"] * len(names)
     assert len(set(column(rows, "sample_id"))) == len(names) > 1
     assert set(column(rows, "clip")) == {"deep_folder"}
+
+
+def test_spin_files_may_have_other_joints_in_2d_than_in_3d(
+    tmp_path: Path, written: SimpleNamespace
+) -> None:
+    joints, one = written.standing_body(), np.ones((written.FRAMES, 24, 1))
+    pixels = written.spread(SPIN_24, written.pixels(joints))
+    metres = written.spread(SPIN_24, joints) / 1000
+    for changes in (
+        {"part": np.concatenate([pixels, one], 2)},
+        {"S": np.concatenate([metres, one], 2)},
+    ):
+        written.spin(tmp_path / "set_train.npz", **changes)
+        rows = written.read_all(spin_npz.DATASET, tmp_path, settings={"joints": "human36m"})
+        known = column(rows, "valid3d")[0]
+        assert known.sum() >= 17
+        for name, wanted in (("joints2d_px", written.pixels(joints)), ("joints3d_mm", joints)):
+            assert np.allclose(column(rows, name)[:, known], wanted[:, known])
+
+
+@pytest.mark.parametrize("name", ["train/{}_1.jpg", "train/{}.jpg", "train/{}_5034987654.jpg",
+                                  "train/{}_50349876540000000000000.jpg"])  # fmt: skip
+def test_spin_rows_of_one_folder_have_names_of_their_own(
+    tmp_path: Path, written: SimpleNamespace, name: str
+) -> None:
+    names = np.array([name.format(letter) for letter in "abcdefghijkl"])
+    written.spin(tmp_path / "set_train.npz", imgname=names)
+    rows = written.read_all(spin_npz.DATASET, tmp_path, settings={"joints": "human36m"})
+    assert len(set(column(rows, "sample_id"))) == len(names)
+    assert column(rows, "frame").max() < 2**31
 
 
 def test_spin_rows_whose_image_could_be_one_of_two_are_left_out(
