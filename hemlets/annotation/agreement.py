@@ -66,6 +66,8 @@ def dawid_skene(votes: Mapping[Item, Mapping[str, str]]) -> dict[Item, str]:
     The truth is F or B; an annotator answers F, B or U with probabilities of their own for each.
     A label whose probability is below `_SURE` is Unknown.
     """
+    if not votes:
+        return {}
     items = list(votes)
     names = sorted({name for given in votes.values() for name in given})
     item, who, label = (
@@ -108,7 +110,7 @@ def dawid_skene(votes: Mapping[Item, Mapping[str, str]]) -> dict[Item, str]:
 
 
 def krippendorff_alpha(units: Iterable[Sequence[str]]) -> float:
-    """Compute Krippendorff's α of nominal labels; NaN if no item has two labels.
+    """Compute Krippendorff's α of nominal labels; NaN if no counted label differs from another.
 
     Args:
         units: Labels of each item; items with fewer than two are left out.

@@ -137,6 +137,8 @@ def test_people_who_are_not_there_are_left_out(log: Log, version: Path, tmp_path
 def test_an_export_without_a_label_or_into_a_folder_that_exists_is_refused(
     log: Log, version: Path, tmp_path: Path
 ) -> None:
+    with pytest.raises(ConfigError, match="no part is labelled"):
+        export_version(log.tasks, version, [], tmp_path / "out", method="dawid-skene")
     log.say("anna", "sample/1", "answer", "head", "U")
     with pytest.raises(ConfigError, match="no part is labelled"):
         export_version(log.tasks, version, log.read(), tmp_path / "out")
