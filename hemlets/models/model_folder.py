@@ -348,11 +348,11 @@ def load_strictly(
     """
     own = module.state_dict()
     for name in [*own, *state]:
-        shapes = [tuple(d[name].shape) if name in d else None for d in (state, own)]
-        if shapes[0] != shapes[1]:
+        found, wanted = (tuple(d[name].shape) if name in d else None for d in (state, own))
+        if found != wanted:
             raise CheckpointError(
-                f"tensor {name!r} has shape {shapes[0]}" if shapes[0] else f"no tensor {name!r}",
+                f"no tensor {name!r}" if found is None else f"tensor {name!r} has shape {found}",
                 where=where,
-                expected=f"shape {shapes[1]}" if shapes[1] else "no such tensor",
+                expected="no such tensor" if wanted is None else f"shape {wanted}",
             )
     module.load_state_dict(state, assign=assign)

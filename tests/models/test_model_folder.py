@@ -130,6 +130,17 @@ def test_the_first_tensor_that_does_not_fit_is_named() -> None:
         load_strictly(layer, {"weight": torch.zeros(3, 2)}, where=Path("w"))
 
 
+def test_a_tensor_without_dimensions_is_not_taken_for_an_absent_one() -> None:
+    norm = torch.nn.BatchNorm2d(2)
+    state = norm.state_dict()
+    counter = state.pop("num_batches_tracked")
+    with pytest.raises(CheckpointError, match=r"no tensor 'num_b[\s\S]*expected: shape \(\)"):
+        load_strictly(norm, state, where=Path("w"))
+    state |= {"num_batches_tracked": counter, "steps": counter}
+    with pytest.raises(CheckpointError, match=r"'steps' has shape \(\)[\s\S]*no such tensor"):
+        load_strictly(norm, state, where=Path("w"))
+
+
 def test_a_card_from_before_thresholds_loads_and_keeps_its_version(tmp_path: Path) -> None:
     _save(tmp_path / "model")
     path = tmp_path / "model/model.json"
