@@ -87,19 +87,17 @@ class PoseObjective(nn.Module):
         units_3 = decoded.voxel_BJ3.new_ones(3)
         if self.weights.joint_units == "normalised":
             units_3 = units_3 / units_3.new_tensor(config.volume.shape_xyz)
-        terms = {
-            "joints": joint_loss(
-                decoded.voxel_BJ3 * units_3,
-                batch.voxel_BJ3 * units_3,
-                batch.known2d_BJ,
-                batch.known3d_BJ,
+
+        def joints(found: DecodedVolume) -> Tensor:
+            true_BJ3 = batch.voxel_BJ3 * units_3
+            return joint_loss(
+                found.voxel_BJ3 * units_3, true_BJ3, batch.known2d_BJ, batch.known3d_BJ
             )
-        }
+
+        terms = {"joints": joints(decoded)}
         total = terms["joints"]
         if refined is not None:
-            terms["refined"] = joint_loss(
-                refined.voxel_BJ3, batch.voxel_BJ3, batch.known2d_BJ, batch.known3d_BJ
-            )
+            terms["refined"] = joints(refined)
             total = total + terms["refined"]
         if self.weights.marginal:
             terms["marginal"] = marginal_loss(

@@ -208,6 +208,10 @@ def test_a_network_with_a_refinement_has_its_loss_beside_the_others() -> None:
     )  # fmt: skip
     terms = PoseObjective(net, LossConfig(alpha=0.0, marginal=0.0))(batch)
     torch.testing.assert_close(terms["total"], terms["joints"] + terms["refined"])
+    normalised = LossConfig(alpha=0.0, marginal=0.0, joint_units="normalised")
+    fewer = PoseObjective(net, normalised)(batch)
+    for name in ("joints", "refined"):
+        torch.testing.assert_close(fewer[name] * net.config.volume_cells, terms[name])
     assert "refined" not in PoseObjective(network(), LossConfig())(batch)
 
 
