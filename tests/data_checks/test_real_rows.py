@@ -6,6 +6,7 @@ They are rendered people with what a dataset lacks taken away: 3D, bodies, camer
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -387,6 +388,21 @@ def test_no_source_is_known_that_no_reader_writes():
     from hemlets.data.readers.catalogue import datasets
 
     assert set(DATASETS) <= {dataset.name for dataset in datasets()}
+
+
+@pytest.mark.parametrize(
+    ("source", "known", "unknown"),
+    [
+        ("human36m", ("54138969", "S1/55011271", "ca_01", "0"), ("12345670", "13", "ca_04")),
+        ("humaneva", ("C1", "BW4", "camera 7"), ("C8", "11")),
+        ("mpi_inf_3dhp", ("0", "13", "video_07", "TS1/test"), ("14", "57", "video_99")),
+    ],
+)
+def test_a_camera_s_number_is_one_of_its_dataset(
+    source: str, known: tuple[str, ...], unknown: tuple[str, ...]
+):
+    fits = {name: re.fullmatch(DATASETS[source].cameras or "", name) for name in known + unknown}
+    assert [name for name, match in fits.items() if match] == list(known)
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"no real samples in {SAMPLES}")
