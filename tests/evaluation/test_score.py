@@ -24,6 +24,7 @@ from hemlets.evaluation import (
     write_results,
 )
 from hemlets.evaluation.metrics.surface import mesh_errors_mm
+from hemlets.evaluation.scoring import results
 
 from .layouts import scored, summarised
 
@@ -41,6 +42,19 @@ def summary(scores) -> Summary:
 def stored(folder, scores: SampleScores) -> Run:
     write_results(folder, scores, summarise(scores, resamples=100))
     return read_run(folder)
+
+
+def test_figures_that_are_replaced_have_no_earlier_summary(scores, tmp_path, monkeypatch):
+    stored(tmp_path, scores)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(results, "write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        stored(tmp_path, scores)
+    with pytest.raises(DataError, match="no benchmark"):
+        read_run(tmp_path)
 
 
 def changed(annotations: Annotations, **columns) -> Annotations:

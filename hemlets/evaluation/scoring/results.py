@@ -37,7 +37,7 @@ class SampleFigures:
 
 
 def write_results(folder: Path, scores: SampleScores, summary: Summary) -> None:
-    """Write both files atomically."""
+    """Write both files atomically; a summary is never beside figures that it is not of."""
     truth = scores.truth
     words = {"sequence": truth.sequence} | {
         name: truth.facets[name] for name in ("subject", "action", "camera_id")
@@ -57,6 +57,7 @@ def write_results(folder: Path, scores: SampleScores, summary: Summary) -> None:
             row_group_size=65_536,
             write_page_checksum=True,
         )
+        (folder / SUMMARY_FILE).unlink(missing_ok=True)
     write_json(folder / SUMMARY_FILE, summary.model_dump(mode="json"))
 
 
