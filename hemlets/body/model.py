@@ -30,7 +30,7 @@ from hemlets.body.kinematics import pose_skeleton
 from hemlets.body.rotations import rotation_matrices
 from hemlets.core.arrays import Array, Float32
 from hemlets.core.errors import AssetError, InputError
-from hemlets.core.skeleton import N_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
+from hemlets.core.skeleton import N_JOINTS, SMPL_JOINTS, Joint
 
 Resolution = Literal["full", "lite"]
 
@@ -181,11 +181,6 @@ class BodyModel(nn.Module):
         if self._posedirs_P3V is None:
             return None
         return self._posedirs_P3V.view(-1, self.n_vertices, 3)
-
-    @property
-    def parents(self) -> tuple[int, ...]:
-        """Parent of each of the 24 joints; −1 for the root."""
-        return SMPL_PARENTS
 
     def forward(self, pose: Tensor, betas_BK: Tensor) -> Body:
         """Pose a batch of bodies.

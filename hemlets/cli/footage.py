@@ -62,6 +62,7 @@ class VideoPart:
         tracks: People, by number.
         body: What θ and β belong to.
         stem: What the files' names begin with.
+        flags: Doubts about the file, see `VideoSource.flags_at`.
     """
 
     name: str
@@ -137,6 +138,7 @@ class FollowResult:
         encoder: Of the annotated video; None without one.
         took_s: For each frame, from its decoding to its picture or, without, its prediction.
         stopped: Why a live source ended; None at a file's end.
+        flags: Those of the last part.
     """
 
     parts: list[VideoPart] = field(default_factory=list)
@@ -299,7 +301,6 @@ class _Parts:
         """Write the rest; ``whole`` if the source was read to its end."""
         self._whole = whole
         if self._times_s:
-            self._result.flags = tuple(self._source.flags_at(self._times_s[-1] if whole else None))
             self._write()
 
     def _write(self) -> None:
@@ -326,6 +327,7 @@ class _Parts:
         result = self._result
         result.n_frames += part.n_frames
         result.resampled |= timing.resampled
+        result.flags = part.flags
         for track in tracks:
             result.seen[track.number] += len(track.frames)
             result.nobody[track.number] += sum(e.person is False for e in track.estimates)

@@ -93,10 +93,7 @@ SMPL_JOINTS: tuple[str, ...] = (
 """The 24 joints whose rotations are SMPL's θ (Loper et al. 2015)."""
 
 MIRROR_SMPL_JOINTS: tuple[int, ...] = tuple(
-    SMPL_JOINTS.index(
-        name.replace("left_", "right_") if "left_" in name else name.replace("right_", "left_")
-    )
-    for name in SMPL_JOINTS
+    SMPL_JOINTS.index(_mirrored(name)) for name in SMPL_JOINTS
 )
 """The 24 kinematic joints with left and right exchanged."""
 

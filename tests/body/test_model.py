@@ -7,7 +7,7 @@ import torch
 from hemlets.assets.clips import load_clips
 from hemlets.body import BodyModel, mirror_theta, read_body_arrays
 from hemlets.core.errors import AssetError, InputError
-from hemlets.core.skeleton import FLIP_JOINTS, MIRROR_SMPL_JOINTS, SMPL_JOINTS, Joint
+from hemlets.core.skeleton import FLIP_JOINTS, MIRROR_SMPL_JOINTS, SMPL_JOINTS, SMPL_PARENTS, Joint
 
 MIRROR_X = torch.tensor((-1.0, 1.0, 1.0))
 
@@ -114,7 +114,7 @@ def read_body_arrays_of(model):
         "J_regressor": model.J_regressor_JV.numpy(),
         "weights": model.weights_VJ.numpy(),
         "joint_regressor_18": model.joint_regressor_NV.numpy(),
-        "kintree_table": np.array([model.parents, range(24)]),
+        "kintree_table": np.array([SMPL_PARENTS, range(24)]),
         "f": model.faces_F3.numpy(),
         "face_vertex_ids": np.arange(5),
     }

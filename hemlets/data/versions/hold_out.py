@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from hemlets.core.errors import ConfigError, DataError
-from hemlets.core.files import content_hash, read_json, sha256_file
+from hemlets.core.files import read_json, sha256_file
 from hemlets.data.table import FIELDS, Annotations, ShardReader
 from hemlets.data.versions.writer import SHARDS, TABLE, VERSION, VersionWriter, store_shard
 
@@ -107,6 +107,7 @@ def _splits(groups: list[str], gate: float, test: float, seed: str) -> dict[str,
             f"{held} of {len(order)} groups would be held out",
             where="--gate, --test",
             expected="at least one that is held out and one that is trained on",
+            remedy="choose other shares; or hold out by clip, of which there are more",
         )
     names = [name for name, count in counts.items() for _ in range(count)]
     return dict(zip(order, names, strict=False))
@@ -155,11 +156,6 @@ class HeldOut:
     def kinds(self) -> tuple[str, ...]:
         """Fields whose values training may not share with these rows."""
         return ("subject", "clip") if self.by == "subject" else ("clip",)
-
-    @property
-    def identity(self) -> str:
-        """Hash of the rows."""
-        return content_hash(sha256_file(self.folder / TABLE))
 
     def left_for_training(self, table: Annotations) -> frozenset[str]:
         """List a dataset's samples that share no subject, clip or image with the held-out rows."""
