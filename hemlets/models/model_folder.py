@@ -41,7 +41,7 @@ _BACKBONE: Final = "pose.backbone."
 
 
 class PersonThreshold(Config):
-    """From which confidence on a prediction is taken for a person.
+    """Confidence threshold of person presence, with its error rates.
 
     Attributes:
         statistic: What the confidence is: `hemlets.models.codecs.PERSON_STATISTIC`.
@@ -108,9 +108,8 @@ class ModelCard(Config):
 
     Attributes:
         format: 3 since the root's rotation is learnt in the crop's view.
-        bones: Lengths of the 14 parts of predicted skeletons at known distance, measured on the
-            rows that ``training`` tells under ``bones_measured_on``; give the metric scale of
-            predictions.
+        bones: Lengths of the 14 parts of predicted skeletons at known distance, which give
+            predictions their metric scale; ``training["bones_measured_on"]`` counts the rows.
         precision: See `InferenceConfig`.
         flip_test: See `InferenceConfig`.
         second_look: See `InferenceConfig`.
@@ -278,9 +277,9 @@ def load_weights(path: Path) -> dict[str, Any]:
     try:
         state, metadata = _tensors(path)
     except FileNotFoundError as error:
-        raise CheckpointError("the weights file does not exist", where=path) from error
+        raise CheckpointError.missing("the weights file", path) from error
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"the weights can't be read: {error}", where=path) from error
+        raise CheckpointError.damaged(f"the weights can't be read: {error}", path) from error
     if ENCODER in metadata:
         found = asset_sha256(BUNDLED)
         if found != metadata[ENCODER]:

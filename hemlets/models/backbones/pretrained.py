@@ -102,9 +102,9 @@ def _saved(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise CheckpointError("the weights file does not exist", where=path) from error
+        raise CheckpointError.missing("the weights file", path) from error
     except Exception as error:
-        raise CheckpointError(f"the weights can't be read: {error}", where=path) from error
+        raise CheckpointError.damaged(f"the weights can't be read: {error}", path) from error
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise CheckpointError(
             "the file holds no state dict",
