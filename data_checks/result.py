@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from data_checks.rule import Severity
 from hemlets.core.errors import DataError
 from hemlets.core.files import content_hash, read_json, write_json
+from hemlets.core.wording import counted
 
 RESULT_FILE = "result.json"
 
@@ -111,10 +112,10 @@ class ValidationResult(_Value):
         """Summarise expectations, fields and rows, with the pages' addresses."""
         if self.passed:
             head = f"{self.rows:,} rows passed {self.expectations} expectations"
-            head += f", with {len(self.warnings)} warnings" if self.warnings else ""
+            head += f", with {counted(len(self.warnings), 'warning')}" if self.warnings else ""
         else:
-            count = len(self.blocking)
-            head = f"the data version broke {count} blocking expectation" + "s" * (count > 1)
+            broken = counted(len(self.blocking), "blocking expectation")
+            head = f"the data version broke {broken}"
         lines = [head]
         for finding in (*self.blocking, *self.warnings):
             kind = "" if finding.severity is Severity.BLOCK else "warning: "

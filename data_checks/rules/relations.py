@@ -55,9 +55,10 @@ def compared(rows: Rows) -> Compared:
 
 @once
 def opposed_labels(rows: Rows) -> tuple[Array, Array]:
-    """Labels of people (N, 14) that are Forward or Backward where depth is, and the opposite ones.
+    """Mark people's labels (N, 14) that depth can confirm or contradict, and those it contradicts.
 
-    Labels beside a level part do not count: people see slight tilts that equation (1) leaves out.
+    Both label and depth must be Forward or Backward: people see slight tilts that equation (1)
+    leaves out.
     """
     both = compared(rows)
     product_NP = rows.table.relations.astype(int) * both.expected

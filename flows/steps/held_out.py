@@ -40,7 +40,7 @@ def split_of(name: str) -> str:
 def held_out_sets(
     table: Annotations, datasets: Iterable[str], splits: Iterable[str] = SPLITS
 ) -> dict[str, Annotations]:
-    """Rows of every non-empty set by name, rendered people first."""
+    """Rows by set: every split of rendered people, then the user's own sets that have rows."""
     shard = table.shard.astype(str)
     owner = {name: np.char.startswith(shard, f"{name}{SUFFIX}-") for name in datasets}
     split_N = table.column("split").astype(str)

@@ -21,12 +21,12 @@ from hemlets.models.codecs.decode import place_joints
 BODY_SHARE: Final = 0.75
 """Share of the body's depth, chosen on the gate split."""
 HEAD_LENGTHS: Final = (1.0, 1.2)
-"""Distance from nose to head top in the image, in the body's own, from which on the body's head top
-counts, and from which on no other."""
+"""Distances from nose to head top in the image, relative to the body's, between which the head top
+moves from where the network has it to where the body has it."""
 
 
 def with_head_of_body(joints_BJ3_mm: Float, posed_BJ3_mm: Float) -> tuple[Float, Bool]:
-    """Return joints whose head top is no farther from the nose than a head is long, and (B,) whose.
+    """Move head tops that are too far from the nose to where the body has them.
 
     A head top that is hardly seen may be found on somebody else's head. What the image shows of
     the body's head is never longer than the head, so a longer distance is wrong, and the direction
@@ -35,6 +35,9 @@ def with_head_of_body(joints_BJ3_mm: Float, posed_BJ3_mm: Float) -> tuple[Float,
     Args:
         joints_BJ3_mm: The network's joints in the camera frame, pelvis-relative.
         posed_BJ3_mm: The body's joints, likewise.
+
+    Returns:
+        Joints (B, 18, 3), and a mask (B,) of the people whose head top was moved.
     """
     ours_B3, theirs_B3 = (
         joints[:, Joint.HEAD_TOP] - joints[:, Joint.NOSE]
@@ -51,14 +54,15 @@ def with_head_of_body(joints_BJ3_mm: Float, posed_BJ3_mm: Float) -> tuple[Float,
 def with_depth_of_body(
     joints_BJ3_mm: Float, roots_B3_mm: Float, posed_BJ3_mm: Float
 ) -> tuple[Float, Float]:
-    """Return pelvis-relative joints, and pelvises: at the same pixels, in combined depths.
-
-    The pelvis' distance stays.
+    """Combine the joints' depths with the body's; pixels and the pelvis' distance stay.
 
     Args:
         joints_BJ3_mm: The network's joints in the camera frame, pelvis-relative.
         roots_B3_mm: The pelvises in the camera frame.
         posed_BJ3_mm: The body's joints in the camera frame, pelvis-relative.
+
+    Returns:
+        Pelvis-relative joints (B, 18, 3) and pelvises (B, 3).
     """
     placed_BJ3 = joints_BJ3_mm + roots_B3_mm[:, None]
     rays_BJ2 = placed_BJ3[..., :2] / placed_BJ3[..., 2:]

@@ -30,7 +30,7 @@ class Group:
     by its own share of the batch, and process 0's running statistics are saved; set
     ``training.freeze_batch_norm`` where that matters.
 
-    All processes must call every method but `parallel` and `lend_threads` at the same point.
+    All processes must call every method but `lend_threads` at the same point.
 
     Attributes:
         rank: Number of this process; 0 writes.

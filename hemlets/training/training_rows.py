@@ -28,7 +28,8 @@ class TrainingRows(NamedTuple):
         train: People to train on.
         scenes: Images without a person to train on; empty if the stage can't use them.
         calibration: Rows to validate and calibrate on.
-        true_bones: Part lengths of whole skeletons of ``train``.
+        true_bones: Part lengths of whole skeletons: those of ``train``, or of all training rows
+            where it has none.
     """
 
     train: Annotations
