@@ -27,15 +27,14 @@ def has_parts(mask_HW: Array) -> bool:
 def as_mask(image: Array) -> Image:
     """Convert a picture (H, W) or (H, W, C) to a mask (H, W).
 
-    A picture with four white corners is a body rendered on white, like UP-3D's
-    ``*_render_light.png``: every other colour is the person. Any other picture is a label mask, or
-    a silhouette on black.
+    A grey picture of part labels is a label mask. Any other one with four white corners is a body
+    rendered on white, like UP-3D's ``*_render_light.png``: every other colour is the person. The
+    rest are silhouettes on black.
     """
     pixels = np.asarray(image, np.uint8).reshape(*image.shape[:2], -1)[..., :3]
-    corners = pixels[[0, 0, -1, -1], [0, -1, 0, -1]]
-    if (corners == 255).all():
-        return np.where((pixels < 255).any(-1), np.uint8(PERSON), np.uint8(0))
     first = pixels[..., 0]
     if (pixels == first[..., None]).all() and has_parts(first):
         return np.ascontiguousarray(first)
-    return np.where(pixels.any(-1), np.uint8(PERSON), np.uint8(0))
+    corners = pixels[[0, 0, -1, -1], [0, -1, 0, -1]]
+    person = (pixels < 255).any(-1) if (corners == 255).all() else pixels.any(-1)
+    return np.where(person, np.uint8(PERSON), np.uint8(0))

@@ -18,6 +18,12 @@ def test_part_labels_stay_and_255_among_them_is_to_be_ignored() -> None:
         assert has_parts(as_mask(image))
 
 
+def test_part_labels_with_ignored_corners_are_no_body_on_white() -> None:
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:4], mask[4:6], mask[[0, -1]] = 1, 6, 255
+    np.testing.assert_array_equal(as_mask(mask), mask)
+
+
 def test_a_silhouette_of_any_value_is_the_person() -> None:
     mask = np.zeros((8, 8), np.uint8)
     mask[2:5] = 1
