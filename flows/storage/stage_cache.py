@@ -9,6 +9,7 @@ which a resumable step continues. ``stages/.runs`` lists which results each run 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import shutil
@@ -74,12 +75,14 @@ class StageStore:
         try:
             manifest = read_json(folder / MANIFEST)
             whole = _digests(folder) == manifest["files"]
-        except (DataError, KeyError, TypeError):
+        except (DataError, KeyError, TypeError, FileNotFoundError):
             whole = False
         if not whole:
             aside = folder.with_name(f"{key}{DAMAGED}")
             shutil.rmtree(aside, ignore_errors=True)
-            folder.replace(aside)
+            # Whoever removes old results may have been faster.
+            with contextlib.suppress(FileNotFoundError):
+                folder.replace(aside)
             return None
         return StageResult(
             stage=stage, key=key, folder=folder, content=manifest["content"], cached=True

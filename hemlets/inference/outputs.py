@@ -21,7 +21,7 @@ _NUMBERED: Final = r"(\.part\d+)?\.person\d+(\.frame\d+)?\.(npz|bvh|glb|obj|ply)
 
 
 def free_stem(folder: Path, name: str, taken: Iterable[str] = ()) -> str:
-    """Name an input's results: its stem, numbered if another input's results have it.
+    """Name an input's results: its stem, numbered if another input's results or other JSON have it.
 
     Args:
         folder: Folder of the results.
@@ -57,7 +57,10 @@ def remove_earlier(folder: Path, stem: str) -> None:
 
 
 def _input_of(result: Path) -> str | None:
-    """Input's name in a result's JSON, near its start or its end; None if it is no result."""
+    """Input's name in a result's JSON, near its start or its end.
+
+    None where there is no file or an empty one; "" where the file is none of ours.
+    """
     try:
         with result.open("rb") as stream:
             ends = stream.read(_ENDS_BYTES)
@@ -66,4 +69,7 @@ def _input_of(result: Path) -> str | None:
     except OSError:
         return None
     found = _INPUT.search(ends)
-    return None if found is None else str(json.loads(found[1]))
+    try:
+        return str(json.loads(found[1])) if found else "" if ends else None
+    except ValueError:
+        return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.storage import stage_cache
 from flows.storage.stage_cache import RUNS, StageStore
 from hemlets.core.errors import WorkspaceError
 from hemlets.core.files import read_json
@@ -132,6 +134,21 @@ def test_a_whole_result_is_found_by_its_content_whatever_it_was_made_from(store)
     (one.folder / "model" / "a.bin").write_text("changed")
     assert store.holding("ingest", one.content) is None
     # Nor is it taken for whole under the name that it was put aside by.
+    assert store.holding("ingest", one.content) is None
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_result_that_is_removed_while_it_is_verified_is_absent(store, monkeypatch, left) -> None:
+    one = store.run("ingest", "a", Builds())
+    digest = stage_cache.sha256_file
+
+    def removed_first(path: Path) -> str:
+        shutil.rmtree(one.folder)
+        if left:
+            one.folder.mkdir()
+        return digest(path)
+
+    monkeypatch.setattr(stage_cache, "sha256_file", removed_first)
     assert store.holding("ingest", one.content) is None
 
 

@@ -38,9 +38,14 @@ def test_images_of_one_name_share_no_file_and_the_same_image_keeps_its_own(tmp_p
     assert stem_of_image(tmp_path, "image", images[1]) == "image"
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"mine": 1}'])
-def test_a_file_that_is_no_result_is_not_another_inputs(tmp_path: Path, content: str) -> None:
-    (tmp_path / "walk.json").write_text(content)
+@pytest.mark.parametrize("content", [b"{}", b'{"mine": 1}', b'{"image": {"name": "\xff"}}'])
+def test_a_file_that_is_no_result_is_not_overwritten(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "walk.json").write_bytes(content)
+    assert free_stem(tmp_path, "walk.png") == "walk-2"
+
+
+def test_an_empty_file_and_an_absent_folder_leave_the_stem_free(tmp_path: Path) -> None:
+    (tmp_path / "walk.json").touch()
     assert free_stem(tmp_path, "walk.png") == "walk"
     assert free_stem(tmp_path / "absent", "walk.png") == "walk"
 
