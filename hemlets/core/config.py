@@ -61,8 +61,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"the file is not TOML: {error}", where=path, remedy="save it as UTF-8 text"
         ) from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"the file is not TOML: {error}", where=path) from None
+    except OSError as error:
+        raise ConfigError(f"the file can't be read: {error.strerror}", where=path) from None
 
 
 def set_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -126,4 +128,4 @@ def explain(model: type[BaseModel], item: ErrorDetails) -> str:
     message = message[:1].lower() + message[1:]
     if item["type"] in ("value_error", "json_invalid"):
         return f"{name}: {message}" if name else message
-    return f"{name} = {item.get('input')!r}: {message}"
+    return f"{name and f'{name} = '}{item.get('input')!r}: {message}"

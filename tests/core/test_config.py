@@ -135,6 +135,12 @@ def test_a_toml_file_of_another_encoding_is_to_be_saved_as_utf_8(tmp_path: Path)
         read_toml(tmp_path / "a.toml")
 
 
+def test_a_folder_in_place_of_a_toml_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="can't be read") as caught:
+        read_toml(tmp_path)
+    assert caught.value.where == str(tmp_path)
+
+
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.toml"):
         read_toml(tmp_path / "absent.toml")

@@ -219,6 +219,9 @@ def test_json_survives_and_its_faults_are_named(tmp_path: Path) -> None:
     path.write_text('{"a": ')
     with pytest.raises(DataError, match=r"not JSON[\s\S]*a\.json"):
         read_json(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(DataError, match=r"too deeply[\s\S]*a\.json"):
+        read_json(path)
     with pytest.raises(DataError, match="does not exist"):
         read_json(tmp_path / "b.json")
     with pytest.raises(DataError, match="can't be read"):
