@@ -30,7 +30,7 @@ class Workspace:
     @classmethod
     def from_env(cls) -> Workspace:
         """Workspace of ``HEMLETS_HOME``, by default ``./workspace``."""
-        return cls(home=_resolved(Path(os.environ.get("HEMLETS_HOME") or "workspace").expanduser()))
+        return cls(home=_resolved(Path(os.environ.get("HEMLETS_HOME") or "workspace")))
 
     @classmethod
     def at(cls, home: Path | str | None) -> Workspace:
@@ -41,7 +41,7 @@ class Workspace:
     def exported(cls, home: Path | None) -> Workspace:
         """As `at`; a given folder becomes ``HEMLETS_HOME``, which started processes read."""
         if home is not None:
-            os.environ["HEMLETS_HOME"] = str(home.resolve())
+            os.environ["HEMLETS_HOME"] = str(_resolved(home))
         return cls.from_env()
 
     @property
@@ -91,11 +91,16 @@ class Workspace:
 
 
 def _resolved(home: Path) -> Path:
+    what = "this machine knows no such user"
     try:
+        home = home.expanduser()
+        what = "the workspace is a symbolic link that leads to itself"
         return home.resolve()
     except (OSError, RuntimeError) as error:  # A loop is a RuntimeError until Python 3.12.
+        if isinstance(error, FileNotFoundError):
+            what = "the current folder does not exist any more"
         raise WorkspaceError(
-            "the workspace is a symbolic link that leads to itself",
+            what,
             where=home,
             expected="a folder, which may be new",
             remedy="name a folder with HEMLETS_HOME or --home",

@@ -20,6 +20,24 @@ def test_links_that_lead_to_each_other_are_no_workspace(tmp_path: Path) -> None:
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(WorkspaceError, match="leads to itself"):
         Workspace.at(tmp_path / "a")
+    with pytest.raises(WorkspaceError, match="leads to itself"):
+        Workspace.exported(tmp_path / "a")
+
+
+def test_the_home_of_an_unknown_user_is_no_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEMLETS_HOME", "~nobody-of-this-name/w")
+    with pytest.raises(WorkspaceError, match=r"no such user[\s\S]*nobody-of-this-name"):
+        Workspace.from_env()
+
+
+def test_a_current_folder_that_was_removed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(WorkspaceError, match="does not exist any more"):
+        Workspace.at("w")
 
 
 def test_a_folder_that_is_not_there_yet_is_one(tmp_path: Path) -> None:
