@@ -283,17 +283,18 @@ def _read(path: Path) -> tuple[_File, Any]:
 
     try:
         text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text) or {}
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         for key in _repeated(node):
             line = key.start_mark.line + 1
             raise ConfigError(f"{key.value!r} is given twice", where=f"{path}, line {line}",
                               remedy="join the two entries")  # fmt: skip
-        values = yaml.safe_load(text) or {}
     except FileNotFoundError:
         raise ConfigError.missing("the suite file", path) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the suite file can't be read: {error}", where=path) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # A date that does not exist is a ValueError; an entry within itself recurs without end.
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or error
@@ -311,7 +312,10 @@ def _read(path: Path) -> tuple[_File, Any]:
 
 
 def _repeated(node: Any) -> Iterator[Any]:
-    """Return repeated keys of a mapping."""
+    """Return repeated keys of mappings."""
+    if node is not None and node.id == "sequence":
+        for item in node.value:
+            yield from _repeated(item)
     pairs = node.value if node is not None and node.id == "mapping" else ()
     seen: set[str] = set()
     for key, value in pairs:

@@ -208,7 +208,10 @@ WRONG = {
         "holds no text"),
     "a key twice": (
         "switch_off:\n  betas_plausible: r\n  betas_plausible: s\n", 3, "given twice"),
+    "a key twice in a list": (
+        "notify:\n  - type: webhook\n    url: a\n    url: b\n", 4, "given twice"),
     "no YAML": ("add: [\n", 2, "not YAML"),
+    "a list for a key": ("switch_off:\n  ? [a]\n  : b\n", 2, "unhashable key"),
     "an unknown notification": ("notify:\n  - {type: pigeon}\n", 2, "webhook, slack"),
     "a notification without an address": ("notify:\n  - {type: webhook}\n", 2, "url"),
 }  # fmt: skip
@@ -226,6 +229,14 @@ def test_a_wrong_file_is_refused_with_line_and_choices(
 
     assert refused.value.where == f"{path}, line {line}"
     assert told in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["add: &a {x: *a}\n", "add: 2024-13-45\n"])
+def test_yaml_without_a_value_is_refused_by_name(tmp_path: Path, text: str):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"not YAML[\s\S]*wrong\.yaml"):
+        Overlay.read(path)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path):
