@@ -224,7 +224,8 @@ def report(
 ) -> None:
     """Compare what the endpoint saw with the champion's benchmark, and write a page."""
     workspace = Workspace.at(home)
-    found = drift(workspace, DriftSettings(log=log, hours=hours))
+    given = {"log": log, "hours": hours}
+    found = drift(workspace, DriftSettings.from_mapping(given, where="--log, --hours"))
     for shift in found.shifts:
         mark = "  alarm" if shift.alarm and found.enough else ""
         typer.echo(f"{shift.feature:<18} PSI {shift.psi:5.2f}  p {shift.p_value:.1e}{mark}")

@@ -91,7 +91,7 @@ def plan(workspace: Workspace, keep: int, days: float = 0) -> Plan:
         WorkspaceError: The model registry, which knows the champion, can't be reached.
     """
     records = list(_run_records(workspace))
-    newest = _newest(records, keep, time.time_ns() - int(days * _DAY_NS))
+    newest = _newest(records, keep, time.time_ns() - days * _DAY_NS)
     models = _champions(workspace)
     manifests = dict(_manifests(workspace))
     retained = set().union(*newest, *(_lineage(model, records, manifests) for model in models))
@@ -159,7 +159,7 @@ def _run_records(workspace: Workspace) -> Iterator[tuple[Path, frozenset[Place]]
 
 
 def _newest(
-    records: Iterable[tuple[Path, frozenset[Place]]], keep: int, since_ns: int
+    records: Iterable[tuple[Path, frozenset[Place]]], keep: int, since_ns: float
 ) -> list[frozenset[Place]]:
     newest: list[frozenset[Place]] = []
     for path, used in records:

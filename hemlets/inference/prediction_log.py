@@ -227,7 +227,7 @@ def read_log(folder: Path, *, since: float = 0.0) -> dict[str, npt.NDArray[Any]]
     if not folder.is_dir():
         raise DataError.missing("the prediction log", folder, remedy=f"set {LOG_VARIABLE}")
     names = ["time", "version", "people", *FEATURES]
-    first_hour = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d/%H")
+    first_hour = datetime.fromtimestamp(max(since, 0.0), UTC).strftime("%Y-%m-%d/%H")
     tables = []
     for path in log_files(folder):
         if path.parent.relative_to(folder).as_posix() < first_hour:

@@ -108,6 +108,7 @@ def test_a_window_of_the_log_is_read(tmp_path) -> None:
     log.flush()
     assert len(read_log(tmp_path, since=time.time() - 60)["time"]) == 1
     assert len(read_log(tmp_path, since=time.time() + 7200)["time"]) == 0
+    assert len(read_log(tmp_path, since=-4e10)["time"]) == 1, "1,300 years"
     assert set(FEATURES) <= read_log(tmp_path).keys()
     with pytest.raises(DataError, match="does not exist"):
         read_log(tmp_path / "other")
