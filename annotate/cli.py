@@ -192,9 +192,11 @@ def export(
     from hemlets.annotation.study import study, suspicions
     from hemlets.core.wording import counted
     from hemlets.core.workspace import Workspace
-    from hemlets.data.versions.committed import version_store
+    from hemlets.data.versions.committed import require_name, version_store
 
     workspace = Workspace.from_env()
+    if commit is not None:
+        require_name(commit)
     if out is None:
         if commit is None:
             raise ConfigError(

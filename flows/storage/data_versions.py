@@ -12,7 +12,6 @@ import contextlib
 import io
 import logging
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,13 +24,13 @@ from hemlets.core.files import lock, write_text
 from hemlets.core.workspace import Workspace
 from hemlets.data.locations import DataSettings
 from hemlets.data.remote import is_s3_url
+from hemlets.data.versions.committed import require_name
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
 OPEN_RENDERED: Final = "open-rendered"
 _REMOTE: Final = "versions"
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _MD5_DIGITS: Final = 12
 _IGNORED: Final = "/versions\n"
 _CONFIG: Final = "[core]\n    no_scm = True\n    analytics = False\n"
@@ -78,11 +77,7 @@ def commit(
         ConfigError: The name can't be a folder name.
         WorkspaceError: The remote can't be written.
     """
-    if not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"{name!r} can't be the name of a dataset",
-            expected="letters, digits, '-', '_' and '.'",
-        )
+    require_name(name)
     known = workspace.data / "versions" / f"{name}-{content}.txt"
     if content is not None and known.exists():
         version = known.read_text(encoding="utf-8").strip()

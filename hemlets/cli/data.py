@@ -232,16 +232,11 @@ def render(
 
 def _motions(name: str, folder: Path) -> Motions:
     """Read the motions of a folder; print which files were left out, and why."""
-    import re
-
     from hemlets.data.readers.quarantine import Quarantine
     from hemlets.data.synthetic.motions import read_motions
+    from hemlets.data.versions.committed import require_name
 
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
-        raise ConfigError(
-            f"{name!r} can't be the name of a data version",
-            expected="letters, digits, '-', '_' and '.'",
-        )
+    require_name(name)
     if folder.is_file():
         raise ConfigError(
             "this is a file, not a folder", where=f"--motions {folder}",
@@ -505,11 +500,12 @@ def hold_out_rows(
     """
     import shutil
 
-    from hemlets.data.versions.committed import find_version, version_store
+    from hemlets.data.versions.committed import find_version, require_name, version_store
     from hemlets.data.versions.hold_out import SUFFIX, Group, hold_out
 
     if by not in ("subject", "clip"):
         raise ConfigError(f"{by!r} can't be held out", where="--by", expected="subject or clip")
+    require_name(dataset)
     workspace, store = _workspace(home), version_store()
     name = f"{dataset}{SUFFIX}"
     known = [text for text in store.versions(workspace) if text.rpartition("-")[0] == name]

@@ -122,6 +122,7 @@ def test_a_queue_is_chosen_and_labelled_people_are_not_in_it(labelled: Path) -> 
         (["annotate", "nowhere"], "no data version"),
         (["annotate", "report", "."], "there are no photos"),
         (["annotate", "export", "nowhere", "--out", "x"], "no data version"),
+        (["annotate", "export", ".", "--commit", "../x"], "can't be the name"),
     ],
 )
 def test_a_wrong_source_is_named(

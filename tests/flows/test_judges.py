@@ -115,6 +115,15 @@ def test_rows_without_a_subject_are_not_held_out_by_subject(home, capsys) -> Non
     assert "have no subject" in capsys.readouterr().err
 
 
+def test_rows_of_a_folder_are_not_held_out_and_nothing_beside_it_is_removed(home, capsys) -> None:
+    folder = home.home / "ingested" / "street"
+    beside = folder.with_name("street.held-out")
+    beside.mkdir()
+    assert main(["data", "hold-out", str(folder), "--by", "clip", "--home", str(home.home)]) == 2
+    assert "can't be the name" in capsys.readouterr().err
+    assert beside.exists()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

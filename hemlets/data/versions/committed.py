@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from hemlets.core.errors import ConfigError
 from hemlets.core.plugins import load_plugin
 from hemlets.core.workspace import Workspace
 from hemlets.data.versions.writer import TABLE
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 class VersionStore(Protocol):
@@ -47,6 +50,19 @@ def version_store() -> VersionStore:
     """
     store: VersionStore = load_plugin("data-versions")
     return store
+
+
+def require_name(name: str) -> None:
+    """Refuse a name that can't be that of a dataset, and so of a folder.
+
+    Raises:
+        ConfigError: It has other characters, or is too long.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} can't be the name of a dataset",
+            expected="letters, digits, '-', '_' and '.'",
+        )
 
 
 def find_version(text: str, workspace: Workspace) -> Path:
