@@ -603,6 +603,8 @@ def _dataset_name(folder: Path) -> str:
 
     path = folder / VERSION
     found = read_json(path) if path.exists() else {}
+    if not isinstance(found, dict):
+        raise DataError.damaged("it is no object of JSON", path, remedy="make this version anew")
     return str(found.get("dataset") or found.get("kind") or folder.name)
 
 

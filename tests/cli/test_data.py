@@ -162,6 +162,15 @@ def test_combine_names_a_version_that_is_not_given(run, open_data) -> None:
     assert "'another' is not among the versions" in err
 
 
+@pytest.mark.parametrize("content", ["[]", "null", ""])
+def test_a_version_whose_provenance_is_damaged_is_named(run, open_data, tmp_path, content) -> None:
+    damaged = shutil.copytree(open_data, tmp_path / "damaged")
+    (damaged / "version.json").write_text(content)
+    code, _, err = run("combine", damaged, "--out", tmp_path / "union")
+    assert code == 1
+    assert str(damaged / "version.json") in err
+
+
 def test_diff_names_exactly_the_100_relabelled_rows(run, open_data, tmp_path) -> None:
     other, names = relabelled(open_data, tmp_path / "other", 100)
     code, out, _ = run("diff", open_data, other)
