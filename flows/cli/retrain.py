@@ -120,8 +120,12 @@ def rollback(
 
 
 def ui(
-    mlflow_port: Annotated[int, typer.Option(help="Port of the MLflow pages.")] = 5000,
-    prefect_port: Annotated[int, typer.Option(help="Port of the Prefect pages.")] = 4200,
+    mlflow_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the MLflow pages; 0 chooses a free one.")
+    ] = 5000,
+    prefect_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the Prefect pages; 0 chooses a free one.")
+    ] = 4200,
     home: HomeOption = None,
 ) -> None:
     """Show the MLflow and Prefect pages on loopback until Ctrl-C."""

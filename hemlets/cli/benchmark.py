@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hemlets.evaluation.scoring.truth import Truth
 
 _Resamples = Annotated[int, typer.Option(min=100, help="Draws of sequences behind each interval.")]
-_Seed = Annotated[int, typer.Option(help="Of the draws.")]
+_Seed = Annotated[int, typer.Option(min=0, help="Of the draws.")]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no table.")]
 
 benchmark = typer.Typer(

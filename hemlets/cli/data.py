@@ -313,7 +313,7 @@ def show(
     version: Annotated[str, typer.Argument(help="Folder or name of a data version.")],
     split: Annotated[str | None, typer.Option("--split", help="Only this split.")] = None,
     count: Annotated[int, typer.Option("--count", min=1, max=400, help="Samples drawn.")] = 24,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the draw.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw.")] = 0,
     where: Annotated[
         list[str] | None,
         typer.Option("--where", metavar="FIELD=VALUE", help="Only such rows; may be repeated."),

@@ -91,7 +91,12 @@ def video(
     ] = None,
     timeout: Annotated[
         float,
-        typer.Option(min=0.1, metavar="S", help="Longest wait for a camera's or stream's picture."),
+        typer.Option(
+            min=0.1,
+            max=86_400,
+            metavar="S",
+            help="Longest wait for a camera's or stream's picture.",
+        ),
     ] = 10.0,
     quiet: QuietOption = False,
 ) -> None:

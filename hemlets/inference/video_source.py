@@ -33,6 +33,9 @@ ENDS_EARLY: Final = "ends-early"
 NON_SQUARE_PIXELS: Final = "non-square-pixels"
 """Flag of a file whose pictures are stretched when shown; they are predicted as stored."""
 
+_LARGEST_CAMERA: Final = 2**31 - 1
+"""OpenCV's largest number of a camera."""
+
 _MISSING_S: Final = 0.5
 _MISSING_SHARE: Final = 0.05
 _SQUARE: Final = (0.98, 1.02)
@@ -245,7 +248,7 @@ class _Newest:
 
 def _reader(text: str, *, stream: bool, timeout_s: float) -> Any:
     if text.isdecimal():
-        return cv2.VideoCapture(int(text))
+        return cv2.VideoCapture(min(int(text), _LARGEST_CAMERA))
     if not stream:
         return open_video_file(Path(text), text)
     wait_ms = round(1e3 * timeout_s)

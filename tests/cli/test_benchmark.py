@@ -277,6 +277,7 @@ def test_the_protocols_are_listed(capsys):
         (("rows.parquet", "."), "name annotations.parquet"),
         (("rows.parquet", "rows.parquet", "--shards", "none"), "without --shards"),
         (("rows.parquet", "rows.parquet", "--out", "rows.parquet"), "--out rows.parquet"),
+        (("rows.parquet", "rows.parquet", "--seed", "-1"), "'--seed'"),
     ],
 )
 def test_a_path_that_is_wrong_is_told_by_its_argument(given, said, tmp_path, monkeypatch, capsys):

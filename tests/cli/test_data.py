@@ -219,6 +219,7 @@ def test_versions_are_committed_compared_and_checked_out(
         (("ingest", "mpii", "--from", ".", "--setting", "box"), "KEY=VALUE"),
         (("ingest", "mpii", "--from", "."), "the folder holds: nothing"),
         (("show", "nothing"), "is no data version"),
+        (("show", "nothing", "--seed", "-1"), "'--seed'"),
         (("diff", "nothing", "else"), "is no data version"),
         (("list", "--root", "nowhere"), "this is no folder"),
     ],

@@ -69,6 +69,12 @@ def test_a_box_and_openposes_files_exclude_each_other(footage, tmp_path):
     assert isinstance(result.exception, ConfigError)
 
 
+def test_a_wait_without_end_is_refused_by_its_option():
+    result = run("rtsp://127.0.0.1:9/x", "--timeout", "inf")
+    assert result.exit_code == 2
+    assert "'--timeout'" in result.output
+
+
 def test_a_video_that_is_not_there_is_named(tmp_path):
     result = run(tmp_path / "none.mp4")
     assert isinstance(result.exception, InputError)

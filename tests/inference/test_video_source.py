@@ -83,9 +83,10 @@ def test_a_stream_that_says_nothing_is_given_up_in_time() -> None:
     assert "secret" not in str(error.value)
 
 
-def test_a_camera_that_is_not_there_is_named() -> None:
+@pytest.mark.parametrize("number", ["97", "9" * 20])
+def test_a_camera_that_is_not_there_is_named(number: str) -> None:
     with pytest.raises(InputError, match="the camera gives no picture"):
-        VideoSource.open("97")
+        VideoSource.open(number)
 
 
 class _Camera:
