@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hemlets.cli.options import HomeOption
+from hemlets.cli.terminal import plain_console
 
 
 def ablate(
@@ -83,8 +84,6 @@ def _run(
     most: int | None,
     workspace: object,
 ) -> None:
-    from rich.console import Console
-
     from flows.ablation.flow import ablate as flow
     from flows.ablation.runs import Bench
     from flows.ablation.study import Study
@@ -117,7 +116,7 @@ def _run(
         if known is None:
             raise
         raise known from None
-    console = Console(highlight=False)
+    console = plain_console()
     console.print(f"{outcome.done} runs done, {outcome.left} left, {len(outcome.rows)} rows")
     for path in outcome.report:
-        console.print(f"  {path}", soft_wrap=True)
+        console.print(f"  {path}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from hemlets.cli.options import HomeOption
+from hemlets.cli.terminal import plain_console
 
 if TYPE_CHECKING:
     from hemlets.core.workspace import Workspace
@@ -71,7 +72,7 @@ def _retrain(
     workspace: Workspace,
     number: int | Literal["date"],
 ) -> None:
-    from rich.console import Console
+    from rich.text import Text
 
     from flows.retrain import retrain as flow
     from flows.services.user_errors import find_user_error
@@ -83,15 +84,16 @@ def _retrain(
         if known is None:
             raise
         raise known from None
-    console = Console(highlight=False)
+    console = plain_console()
     console.print()
-    console.print(f"[bold]{outcome['decision']}[/bold]: {'; '.join(outcome['reasons'])}")
-    console.print(f"  report     {outcome['report']}", soft_wrap=True)
+    decision = (outcome["decision"], "bold")
+    console.print(Text.assemble(decision, f": {'; '.join(outcome['reasons'])}"))
+    console.print(f"  report     {outcome['report']}")
     program = Path(sys.argv[0])
     command = str(program) if program.name == "hemlets" else "hemlets"
-    console.print(f"  runs       {command} ui", soft_wrap=True)
-    console.print(f"  predict    {command} predict PHOTO.jpg", soft_wrap=True)
-    console.print(f"  serve      {command} serve", soft_wrap=True)
+    console.print(f"  runs       {command} ui")
+    console.print(f"  predict    {command} predict PHOTO.jpg")
+    console.print(f"  serve      {command} serve")
 
 
 def rollback(

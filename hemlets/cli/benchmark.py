@@ -10,6 +10,7 @@ import typer
 from hemlets.cli.benchmark_photos import photos
 from hemlets.cli.benchmark_predict import predict
 from hemlets.cli.options import require_folder
+from hemlets.cli.terminal import plain_console
 from hemlets.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -299,17 +300,15 @@ def _true_bodies(given: list[str]) -> dict[str, BodyModel]:
 
 
 def _print(summary: Summary) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from hemlets.core.wording import counted
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = plain_console()
     console.print(
         f"{summary.protocol.title}: {counted(summary.samples, 'sample')} of "
         f"{counted(summary.sequences, 'sequence')}, "
         f"model {summary.predictions.model_version}",
-        markup=False,
     )
     table = Table(box=None, pad_edge=False)
     table.add_column("figure")
@@ -327,24 +326,22 @@ def _print(summary: Summary) -> None:
     console.print(table)
     # In a table a narrow terminal would cut them off.
     for *_, name in lines:
-        console.print(name, markup=False)
+        console.print(name)
     for metric in summary.metrics:
         if (some := metric.figure.samples) < summary.samples:
             console.print(
                 f"note: {metric.title}: {some:,} of {summary.samples:,} samples have what it needs",
-                markup=False,
             )
     for sentence in summary.privileges:
-        console.print(f"given: {sentence}", style="red", markup=False)
+        console.print(f"given: {sentence}", style="red")
 
 
 def _print_table(made: WrittenTable) -> None:
     """The table on its side, so that a terminal is wide enough."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"Table {made.paper.number}: {made.paper.title}", markup=False)
+    console = plain_console()
+    console.print(f"Table {made.paper.number}: {made.paper.title}")
     shown = tuple(row.method for row in made.paper.printed if row.own)
     for section in made.sections:
         # Rivals' rows are in the files: a terminal has room for the paper's own and ours.
@@ -360,4 +357,4 @@ def _print_table(made: WrittenTable) -> None:
             turned.add_row(title, *(row.cells[place].text for row in rows))
         console.print(turned)
     for title, sentences in made.privileges.items():
-        console.print(f"given to {title}: {' '.join(sentences)}", style="red", markup=False)
+        console.print(f"given to {title}: {' '.join(sentences)}", style="red")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hemlets.cli.terminal import plain_console
 from hemlets.core.errors import ConfigError
 from hemlets.core.plugins import load_plugin
 
@@ -101,7 +102,6 @@ def _labelled(runs: list[Run]) -> list[Run]:
 
 
 def _print(found: Comparison) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -117,4 +117,4 @@ def _print(found: Comparison) -> None:
                 text += f" ({100 * change.ratio:+.1f} %)"
             cells.append(text)
         table.add_row(row.title, *cells)
-    Console(highlight=False, soft_wrap=True).print(table)
+    plain_console().print(table)

@@ -706,10 +706,10 @@ def _print_ingested(result: IngestResult) -> None:
     if result.refused:
         screen.print(f"\n{sum(result.refused.values()):,} rows were left out:")
         for reason, count in list(result.refused.items())[:10]:
-            screen.print(f"  {count:,} × {reason}", markup=False)
-        screen.print(f"  each is in {result.folder / 'quarantine.jsonl'}", markup=False)
+            screen.print(f"  {count:,} × {reason}")
+        screen.print(f"  each is in {result.folder / 'quarantine.jsonl'}")
     if result.skipped:
         screen.print(f"\n{sum(result.skipped.values()):,} rows teach nothing and were skipped:")
         for reason, count in result.skipped.items():
-            screen.print(f"  {count:,} × {reason}", markup=False)
-    screen.print(f"\nwrote {result.folder}", markup=False)
+            screen.print(f"  {count:,} × {reason}")
+    screen.print(f"\nwrote {result.folder}")

@@ -15,6 +15,7 @@ from hemlets.cli.options import (
     RefineOption,
     require_folder,
 )
+from hemlets.cli.terminal import plain_console
 from hemlets.core.errors import ConfigError, HemletsError, InputError
 from hemlets.core.process_setup import paused_collection
 
@@ -156,13 +157,12 @@ def _names(photos: list[Path], folder: Path) -> list[str]:
 
 
 def _print_summary(results: list[People], written: list[Path], origin: str, *, err: bool) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from hemlets.cli.prediction import notes, summary_rows
 
-    console = Console(stderr=err, highlight=False, soft_wrap=True)
-    console.print(f"model: {results[0].model_version} — {origin}", markup=False)
+    console = plain_console(stderr=err)
+    console.print(f"model: {results[0].model_version} — {origin}")
     table = Table(box=None, pad_edge=False)
     table.add_column("photo", overflow="fold")
     table.add_column("pelvis x, y, z (m)", justify="right")
@@ -171,6 +171,6 @@ def _print_summary(results: list[People], written: list[Path], origin: str, *, e
         table.add_row(*row)
     console.print(table)
     for file in written:
-        console.print(f"wrote {file}", markup=False)
+        console.print(f"wrote {file}")
     for line in notes(results):
-        console.print(f"note: {line}", markup=False)
+        console.print(f"note: {line}")

@@ -11,10 +11,17 @@ _PIPE_WIDTH: Final = 160
 
 def console() -> Any:
     """Make a console of the terminal's width; in a pipe, paths are not wrapped."""
+    found = plain_console(soft_wrap=False)
+    return found if found.is_terminal else plain_console(soft_wrap=False, width=_PIPE_WIDTH)
+
+
+def plain_console(*, stderr: bool = False, soft_wrap: bool = True, width: int | None = None) -> Any:
+    """Make a console that prints names as they are, with brackets and colons; it wraps no line."""
     from rich.console import Console
 
-    found = Console(highlight=False, soft_wrap=False)
-    return found if found.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
+    return Console(
+        stderr=stderr, soft_wrap=soft_wrap, width=width, highlight=False, markup=False, emoji=False
+    )
 
 
 def print_json(value: object, indent: int | None = 2) -> None:

@@ -92,10 +92,9 @@ def locate(dataset: Dataset, settings: DataSettings) -> Location:
     """
     candidates = []
     if dataset.name in settings.folders:
-        candidates.append(Path(settings.folders[dataset.name]).expanduser())
+        candidates.append(_with_home(settings.folders[dataset.name]))
     names = {_plain(dataset.name), _plain(dataset.title)}
-    for root in map(Path, settings.roots):
-        base = root.expanduser()
+    for base in map(_with_home, settings.roots):
         if base.is_dir():
             children = sorted(child for child in base.iterdir() if child.is_dir())
             candidates += [child for child in children if _plain(child.name) in names]
@@ -106,6 +105,10 @@ def locate(dataset: Dataset, settings: DataSettings) -> Location:
     ]
     nothing = Location(folder=None, missing=())
     return next((place for place in found if place.is_complete), (found or [nothing])[0])
+
+
+def _with_home(path: str) -> Path:
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - it never raises
 
 
 def _plain(name: str) -> str:

@@ -84,6 +84,21 @@ def test_list_takes_folders_from_the_workspace_s_file(run, open_data, workspace)
     assert "did you mean 'roots'" in err
 
 
+def test_brackets_and_colons_of_a_path_are_printed_as_they_are(run, open_data, tmp_path) -> None:
+    root = tmp_path / "a[" / "b]:100:"
+    shutil.copytree(open_data, root / "open-rendered")
+    code, out, _ = run("list", "--root", root)
+    assert code == 0
+    assert "/a[/b]:100:/" in "".join(out.split())
+
+
+def test_a_folder_of_a_user_who_is_not_there_is_not_found(run, workspace) -> None:
+    workspace.mkdir(exist_ok=True)
+    (workspace / "data.toml").write_text('[folders]\nmpii = "~nobody-of-this-name/mpii"\n')
+    code, _, err = run("list")
+    assert code == 0, err
+
+
 def test_ingest_then_show_then_diff(run, open_data, workspace, tmp_path) -> None:
     code, out, err = run("ingest", "open-rendered", "--from", open_data, "--workers", 1)
     assert code == 0, err
