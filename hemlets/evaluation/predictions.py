@@ -19,7 +19,7 @@ from pydantic import Field
 from hemlets.core.arrays import Float32, Integers, Objects
 from hemlets.core.config import Config
 from hemlets.core.errors import ConfigError, DataError
-from hemlets.core.files import atomic_path
+from hemlets.core.files import atomic_path, parse_json
 from hemlets.core.skeleton import N_JOINTS
 from hemlets.core.wording import counted, truncate_list
 from hemlets.inference.types import BodyEstimate
@@ -279,9 +279,11 @@ class Predictions:
     ) -> Predictions:
         table = table.combine_chunks()
         for field in _SCHEMA:
-            if field.name not in table.column_names:
+            if (count := table.column_names.count(field.name)) != 1:
                 raise DataError(
-                    "a column is missing", where=f"{path}: {field.name}", remedy=_REMEDY
+                    "a column is there twice" if count else "a column is missing",
+                    where=f"{path}: {field.name}",
+                    remedy=_REMEDY,
                 )
             column = _converted(table.column(field.name), field.type)
             if column is None:
@@ -328,7 +330,7 @@ class Predictions:
         """
         for name, looks_so, unit, remedy in _UNITS:
             values = np.abs(getattr(self, name))
-            given = values.reshape(len(values), -1).max(1, initial=0.0)
+            given = values.max(axis=tuple(range(1, values.ndim)), initial=0.0)
             if name not in self.info.absent and given.any() and looks_so(given[given > 0]):
                 raise DataError(
                     f"{name} looks like {unit}: its values reach {given.max():.4g}",
@@ -374,8 +376,6 @@ def _kind(found: pa.DataType) -> str:
 
 
 def _read_info(schema: pa.Schema, path: Path) -> PredictionsInfo:
-    import json
-
     text = (schema.metadata or {}).get(_METADATA)
     if text is None:
         raise DataError(
@@ -385,8 +385,9 @@ def _read_info(schema: pa.Schema, path: Path) -> PredictionsInfo:
             remedy=_REMEDY,
         )
     try:
-        return PredictionsInfo.from_mapping(json.loads(text), where=str(path))
-    except (ConfigError, ValueError, TypeError) as error:
+        return PredictionsInfo.from_mapping(parse_json(text), where=str(path))
+    except (ConfigError, ValueError, TypeError, RecursionError) as error:
+        reason = error.what if isinstance(error, ConfigError) else error
         raise DataError(
-            f"the file's metadata can't be used: {error}", where=path, remedy=_REMEDY
+            f"the file's metadata can't be used: {reason}", where=path, remedy=_REMEDY
         ) from error

@@ -170,6 +170,27 @@ def test_a_file_that_does_not_say_where_it_is_from_is_refused(path):
         Predictions.read(path)
 
 
+@pytest.mark.parametrize("text", ["[]", "[" * 100_000, '{"split": "test", "split": "train"}'])
+def test_metadata_that_cant_be_used_names_its_file_once(path, text):
+    about = {b"hemlets.predictions": text.encode()}
+    pq.write_table(pq.read_table(path).replace_schema_metadata(about), path)
+    with pytest.raises(DataError, match="metadata can't be used") as caught:
+        Predictions.read(path)
+    assert str(caught.value).count(str(path)) == 1
+
+
+def test_a_column_twice_is_refused_by_name(path):
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("root_mm", table.column("root_mm")), path)
+    with pytest.raises(DataError, match=r"twice[\s\S]*root_mm"):
+        list(Predictions.batches(path))
+
+
+def test_a_file_without_rows_has_no_other_unit(path):
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    Predictions.read(path).require_units(path)
+
+
 def test_unknown_metadata_is_refused_by_name(path):
     table = pq.read_table(path)
     about = json.loads(table.schema.metadata[b"hemlets.predictions"]) | {"model_verison": "x"}
