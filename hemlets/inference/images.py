@@ -96,9 +96,9 @@ def read_photo(path: Path) -> Image:
             expected=f"{_FORM}, or several",
             remedy=f"name the photos in it, e.g. {path}/*.jpg",
         ) from None
-    except OSError as error:
+    except (OSError, ValueError) as error:  # A null byte in a path is a ValueError.
         raise InputError(
-            f"the photo can't be read: {error.strerror or error}",
+            f"the photo can't be read: {getattr(error, 'strerror', None) or error}",
             where=path,
             expected="a file that you may read",
         ) from error
@@ -123,7 +123,9 @@ def to_photo(source: object) -> Photo:
     if _is_pil(source):
         name = Path(getattr(source, "filename", "") or "image").name
         require_few_pixels(*source.size, name)
-        return Photo(to_rgb(source, name), name)
+        rgb_HW3 = to_rgb(source, name)
+        _require_rgb(rgb_HW3)
+        return Photo(rgb_HW3, name)
     if hasattr(source, "__array__"):
         array = np.asarray(source)
         _require_rgb(array)
@@ -157,7 +159,7 @@ def several(source: object) -> Iterator[object] | None:
     """
     if isinstance(source, str | PathLike):
         folder = to_path(source)
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # noqa: PTH112 - too long a name raises no error
             return None
         known = (*SUFFIXES, *_UNREAD_SUFFIXES)
         photos = sorted(p for p in folder.iterdir() if p.suffix.lower() in known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import zlib
 from collections.abc import Iterable
@@ -48,7 +49,7 @@ def stem_of_image(folder: Path, name: str, image: npt.NDArray[np.uint8]) -> str:
 
 def remove_earlier(folder: Path, stem: str) -> None:
     """Remove an earlier run's files of people and parts, whose number may have been larger."""
-    if not (folder / f"{stem}.json").is_file():
+    if not os.path.isfile(folder / f"{stem}.json"):  # noqa: PTH113 - too long a name is no error
         return
     numbered = re.compile(re.escape(stem) + f"({_NUMBERED})")
     for file in folder.iterdir():

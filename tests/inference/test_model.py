@@ -167,6 +167,12 @@ def test_results_are_drawn_and_written_with_everybody(
     np.testing.assert_array_equal(drawn, people.plot())
 
 
+@pytest.mark.parametrize("source", ["a\0b.jpg", "x" * 5000], ids=["null byte", "long"])
+def test_a_path_that_no_file_can_have_is_refused(model: hemlets.Model, source: str) -> None:
+    with pytest.raises(InputError, match="can't be read"):
+        model(source)
+
+
 @pytest.mark.parametrize(
     ("source", "remedy"),
     [
@@ -216,7 +222,11 @@ def test_what_is_no_image_is_refused(model: hemlets.Model, source: object) -> No
 
 @pytest.mark.parametrize(
     ("source", "remedy"),
-    [(None, "imread gives None"), ("photos/*.jpg", "patterns are not expanded")],
+    [
+        (None, "imread gives None"),
+        ("photos/*.jpg", "patterns are not expanded"),
+        (Pil.new("RGB", (0, 0)), "an image that has pixels"),
+    ],
 )
 def test_what_users_of_other_libraries_pass_is_answered_with_what_to_pass(
     model: hemlets.Model, source: object, remedy: str

@@ -50,6 +50,12 @@ def test_an_empty_file_and_an_absent_folder_leave_the_stem_free(tmp_path: Path) 
     assert free_stem(tmp_path / "absent", "walk.png") == "walk"
 
 
+def test_a_name_that_is_too_long_has_no_earlier_results(tmp_path: Path) -> None:
+    name = "n" * 251
+    assert free_stem(tmp_path, f"{name}.png") == name
+    remove_earlier(tmp_path, name)
+
+
 def test_an_earlier_runs_people_go_and_other_files_stay(tmp_path: Path) -> None:
     gone = ["walk.person3.frame0.npz", "walk.part1.json", "walk.part1.person0.frame9.bvh",
             "walk.person11.glb"]  # fmt: skip
