@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 
 from hemlets.core.errors import HemletsError
@@ -19,7 +20,7 @@ def free_ports(count: int, *, host: str = LOOPBACK) -> list[int]:
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket(_family(host))) for _ in range(count)]
         for probe in probes:
-            probe.bind((host, 0))
+            _bind(probe, host, 0)
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
@@ -40,13 +41,14 @@ def require_free_port(
         host: Address of the interface.
 
     Raises:
-        BusyPortError: The port is taken, needs other rights or does not exist.
+        BusyPortError: The port is taken, needs other rights or does not exist, or the host is not
+            this machine.
     """
     with socket.socket(_family(host)) as probe:
         # As servers do: a connection that lingers from the last run does not count as busy.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            _bind(probe, host, port)
             probe.listen(1)
         except PermissionError as error:
             raise BusyPortError(
@@ -62,6 +64,19 @@ def require_free_port(
                 expected="a free port",
                 remedy=f"stop the program that listens there, or choose another with {option}",
             ) from error
+
+
+def _bind(probe: socket.socket, host: str, port: int) -> None:
+    try:
+        probe.bind((host, port))
+    except OSError as error:
+        if not isinstance(error, socket.gaierror) and error.errno != errno.EADDRNOTAVAIL:
+            raise
+        raise BusyPortError(
+            f"{host!r} is no address of this machine: {error.strerror}",
+            where="--host",
+            expected="e.g. 127.0.0.1, or 0.0.0.0 for all of its addresses",
+        ) from error
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -25,6 +25,16 @@ def test_a_busy_port_is_named_with_who_needs_it_and_the_option_that_helps() -> N
     assert "--test-port" in (caught.value.remedy or "")
 
 
+@pytest.mark.parametrize("host", ["256.1.1.1", "192.0.2.1"])
+def test_an_address_of_no_machine_or_of_another_is_refused(host: str) -> None:
+    for look in (
+        lambda: free_port(host=host),
+        lambda: require_free_port(1, needed_by="", host=host),
+    ):
+        with pytest.raises(BusyPortError, match="no address of this machine"):
+            look()
+
+
 def test_a_port_that_does_not_exist_is_refused() -> None:
     with pytest.raises(BusyPortError, match="70000"):
         require_free_port(70000, needed_by="the test")
