@@ -125,6 +125,12 @@ def test_quiet_prints_nothing(run: Run, photo: Path) -> None:
     assert run(photo, "--quiet") == (0, "", "")
 
 
+def test_brackets_and_colons_of_a_name_are_printed_as_they_are(run: Run, photo: Path) -> None:
+    _, out, _ = run(photo.rename(photo.with_name("a[b]:100:.jpg")), *BOX, "--no-picture")
+
+    assert "\na[b]:100:.jpg " in out
+
+
 def test_no_picture_is_drawn_where_none_is_wanted(run: Run, photo: Path) -> None:
     run(photo, "--no-picture")
 
