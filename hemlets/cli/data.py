@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hemlets.cli.options import HomeOption, JsonOption
+from hemlets.cli.options import HomeOption, JsonOption, require_folder
 from hemlets.cli.terminal import ProgressBars, console, print_json
 from hemlets.core.errors import ConfigError, DataError, ValidationFailed
 
@@ -430,6 +430,8 @@ def validate(
                 expected=TABLE,
                 remedy="name a folder that `hemlets data ingest` or `hemlets data render` wrote",
             )
+    if docs is not None:
+        require_folder(docs, "--docs")
     where = folder.resolve()
     out = docs or where.with_name(f"{where.name}.validation")
     result = load_plugin("validate-data")(folder, out, previous=previous, overlay=suite)

@@ -62,11 +62,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No summary.")]
 
 
-def require_folder(out: Path) -> None:
+def require_folder(out: Path, option: str = "--out") -> None:
     """Refuse results into a file before anything is computed.
 
     Raises:
         ConfigError: There is such a file.
     """
     if out.exists() and not out.is_dir():
-        raise ConfigError("this is a file", where=f"--out {out}", expected="a folder")
+        raise ConfigError("this is a file", where=f"{option} {out}", expected="a folder")

@@ -73,9 +73,7 @@ def parse_s3_url(url: str) -> tuple[str, str]:
     """
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     if not is_s3_url(url) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", bucket):
-        raise ConfigError(
-            f"{url!r} is no place in a bucket", where="--from", expected="s3://bucket/prefix"
-        )
+        raise ConfigError("this is no place in a bucket", where=url, expected="s3://bucket/prefix")
     prefix = prefix.strip("/")
     return bucket, f"{prefix}/" if prefix else ""
 

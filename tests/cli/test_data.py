@@ -223,6 +223,20 @@ def test_versions_are_committed_compared_and_checked_out(
     assert committed[1] in err
 
 
+def test_a_file_in_place_of_the_folder_of_pages_is_refused(run, open_data) -> None:
+    file = open_data / "version.json"
+    code, _, err = run("validate", open_data, "--docs", file)
+    assert code == 2
+    assert f"--docs {file}" in err
+
+
+def test_a_remote_that_is_no_place_in_a_bucket_is_named(run, monkeypatch) -> None:
+    monkeypatch.setenv("HEMLETS_DATA_REMOTE", "s3://no_bucket!/versions")
+    code, _, err = run("versions", "--remote")
+    assert code == 2
+    assert "where: s3://no_bucket!/versions" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
