@@ -518,8 +518,8 @@ def hold_out_rows(
             remedy="keep them; or add --move, and scores can't be compared with earlier ones",
         )
     out = workspace.home / "ingested" / name
-    shutil.rmtree(out, ignore_errors=True)
     found = find_version(dataset, workspace)
+    shutil.rmtree(out, ignore_errors=True)
     group: Group = "subject" if by == "subject" else "clip"
     samples = hold_out(found, out, by=group, gate=gate, test=test, seed=seed)
     version = store.commit(workspace, out, name=name)
