@@ -9,7 +9,7 @@ the lengths, because lengths differ between datasets.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,13 +24,14 @@ from hemlets.core.skeleton import Joint
 from hemlets.data.table import Annotations, ShardReader, stored_images
 from hemlets.data.transforms import Crop
 from hemlets.inference.looks import NetworkAnswer, look_again
-from hemlets.inference.predictor import read_out
-from hemlets.models import HemletsPosh
+from hemlets.inference.predictor import answer_of
+from hemlets.models import HemletsPosh, PoseNetworkConfig
 from hemlets.models.codecs import PERSON_STATISTIC, person_confidence
 from hemlets.models.codecs.bones import BoneLengths
 from hemlets.models.codecs.decode import lengths_at_depth, undistorted_px
 from hemlets.models.crops import ImageJoints, joints_in_images, network_input
 from hemlets.models.flip_tta import flip_tta
+from hemlets.models.fused import FusedModel, can_prepare
 from hemlets.models.model_folder import PersonThreshold
 from hemlets.training.objectives import downscale
 from hemlets.training.row_crops import row_crops
@@ -122,12 +123,21 @@ def calibrate(
     """
     was_training = model.training
     model.eval()
+    prepared = device.type == "cpu" and can_prepare("float32")
+    network = FusedModel(model) if prepared else model
     predict = partial(
-        _look, model, shards=shards, flip_test=flip_test, shrink=shrink, device=device,
-        batch_size=batch_size, second_look=second_look,
-    )  # fmt: skip
-    seen, empty = predict(rows.people), predict(rows.backgrounds)
-    predicted_rows = [(rows.people, seen), (rows.other_sources, predict(rows.other_sources))]
+        _look,
+        model.pose.config,
+        partial(answer_of, partial(flip_tta, network) if flip_test else network),
+        shards=shards,
+        shrink=shrink,
+        device=device,
+        batch_size=batch_size,
+        second_look=second_look,
+    )
+    with torch.inference_mode():
+        seen, empty = predict(rows.people), predict(rows.backgrounds)
+        predicted_rows = [(rows.people, seen), (rows.other_sources, predict(rows.other_sources))]
     model.train(was_training)
     bones, used = _bones(predicted_rows, rows.shares)
     person = None
@@ -229,11 +239,11 @@ def best_threshold(of_people_N: Floating, of_backgrounds_M: Floating) -> float:
 
 
 def _look(
-    model: HemletsPosh,
+    config: PoseNetworkConfig,
+    answer: Callable[[Tensor], NetworkAnswer],
     rows: Annotations,
     *,
     shards: Path,
-    flip_test: bool,
     shrink: int,
     device: torch.device,
     batch_size: int,
@@ -242,22 +252,17 @@ def _look(
     """Predict joints and, with heatmaps, person confidences of all rows."""
     if not len(rows):
         return None
-    volume = model.pose.config.volume
+    volume = config.volume
     joints: list[ImageJoints] = []
     confidences: list[Floating] = []
     of_one_look: list[Floating] = []
     reader = ShardReader(shards)
-
-    @torch.inference_mode()
-    def answer(image_B3HW: Tensor) -> NetworkAnswer:
-        return read_out(flip_tta(model, image_B3HW) if flip_test else model(image_B3HW))
-
     batches = row_crops(
         rows, shards, crop_px=volume.crop_px, device=device, shrink=shrink, batch_size=batch_size
     )
     for batch in batches:
         crops, seen = batch.crops, answer(batch.image_B3HW)
-        if second_look and model.pose.config.keypoints:
+        if second_look and config.keypoints:
             of_one_look += _person_confidences(seen)
 
             def look(numbers: Sequence[int], crops: Sequence[Crop], start: int) -> NetworkAnswer:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 import roma
 import torch
+from torch import Tensor
 
 from hemlets.assets import asset_path
 from hemlets.body import BodyModel
@@ -20,8 +21,8 @@ from hemlets.core.errors import AssetError, InputError
 from hemlets.core.skeleton import Joint
 from hemlets.inference import BodyEstimate, Camera, Flag, PredictionRequest, Predictor
 from hemlets.inference.body_joints import with_depth_of_body
-from hemlets.inference.predictor import DEFAULT_FOV_DEG, default_camera
-from hemlets.models import HemletsPosh, PoseNetworkConfig, ShapeNetworkConfig
+from hemlets.inference.predictor import DEFAULT_FOV_DEG, answer_of, default_camera, read_out
+from hemlets.models import HemletsPosh, PoseNetworkConfig, PoshOutput, ShapeNetworkConfig
 from hemlets.models.codecs import PERSON_STATISTIC
 from hemlets.models.codecs.bones import BoneLengths
 from hemlets.models.model_folder import PersonThreshold, load_model, save_model
@@ -178,6 +179,26 @@ def test_a_batch_gives_what_single_requests_give(
     ):
         np.testing.assert_allclose(alone.joints3d_mm, together.joints3d_mm, atol=0.5)
         np.testing.assert_allclose(alone.theta, together.theta, atol=1e-3)
+
+
+@pytest.mark.parametrize(("threads", "sizes"), [(1, [1] * 5), (2, [1] * 5), (4, [2, 2, 1])])
+def test_a_cpu_predicts_few_crops_at_a_time(
+    predictor: Predictor, threads: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crops = torch.randn(5, 3, 64, 64)
+    seen: list[int] = []
+
+    def network(crop_B3HW: Tensor) -> PoshOutput:
+        seen.append(len(crop_B3HW))
+        return predictor.outputs(crop_B3HW)
+
+    with torch.inference_mode():
+        whole = read_out(predictor.outputs(crops))
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+        answer = answer_of(network, crops)
+    assert seen == sizes
+    for ours, theirs in zip(answer, whole, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-4)
 
 
 def test_no_requests_give_no_estimates(predictor: Predictor) -> None:

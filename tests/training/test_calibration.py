@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from hemlets.data.table import Annotations, ShardReader, ShardWriter, stored_images
 from hemlets.data.transforms import AugmentationConfig, normalise, square_crop
 from hemlets.inference.looks import NetworkAnswer
-from hemlets.inference.predictor import read_out
+from hemlets.inference.predictor import answer_of
 from hemlets.models import (
     HemletsPosh,
     PoseNetwork,
@@ -187,11 +188,11 @@ def test_the_model_is_read_by_its_second_looks_where_it_will_take_them(
     model, rows = with_keypoints(mixed, "nowhere")
     looked: list[int] = []
 
-    def counted(out: PoshOutput) -> NetworkAnswer:
-        looked.append(len(out.decoded.voxel_BJ3))
-        return read_out(out)
+    def counted(network: Callable[[Tensor], PoshOutput], crop_B3HW: Tensor) -> NetworkAnswer:
+        looked.append(len(crop_B3HW))
+        return answer_of(network, crop_B3HW)
 
-    monkeypatch.setattr("hemlets.training.calibration.read_out", counted)
+    monkeypatch.setattr("hemlets.training.calibration.answer_of", counted)
     for second_look, expected in ((False, [3]), (True, [3, 8, 4])):
         looked.clear()
         calibrate(
@@ -216,7 +217,7 @@ def test_who_is_looked_at_once_has_the_threshold_of_one_look(mixed: Path) -> Non
 
 
 def test_no_more_crops_are_predicted_at_once_than_fit_into_a_training_steps_memory(
-    mixed: Path,
+    mixed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The demo trains on 32 crops a process in bfloat16; calibration mirrors them, in float32."""
     config = PoseNetworkConfig(crop_px=64, volume_cells=16, branch_channels=16, fusion_channels=16)
@@ -225,6 +226,8 @@ def test_no_more_crops_are_predicted_at_once_than_fit_into_a_training_steps_memo
     none = rows.take(np.zeros(0, np.int64))
     seen: list[int] = []
     model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    monkeypatch.setattr("hemlets.training.calibration.can_prepare", lambda precision: False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     calibrate(
         model, CalibrationRows(people=rows, backgrounds=none, other_sources=none, shares={}),
         mixed / "shards", flip_test=True, shrink=1, device=CPU,
@@ -382,8 +385,9 @@ class TestTheRowsThatLengthsAreMeasuredOn:
         assert photos.sum_mm > 1.2 * sticks.sum_mm
 
     def test_one_source_is_measured_to_the_bit_as_if_there_were_no_others_to_think_of(
-        self, mixed: Path
+        self, mixed: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr("hemlets.training.calibration.can_prepare", lambda precision: False)
         torch.manual_seed(0)
         model = HemletsPosh(CONFIG, ShapeNetworkConfig(hidden=32, blocks=0)).eval()
         table = Annotations.read(mixed / "annotations.parquet")
@@ -396,7 +400,7 @@ class TestTheRowsThatLengthsAreMeasuredOn:
             own = crops[part.start : part.stop]
             images = stored_images(people, part, ShardReader(mixed / "shards"))
             with torch.inference_mode():
-                voxels = model(network_input(images, own, CPU)).decoded.voxel_BJ3
+                voxels = answer_of(model, network_input(images, own, CPU)).voxel_BJ3
             found.append(joints_in_images(voxels, VOLUME, own))
         pixels = np.concatenate([joints.image_px_BJ2 for joints in found])
         depth_mm = np.concatenate([joints.depth_mm_BJ for joints in found])
