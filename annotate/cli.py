@@ -196,7 +196,7 @@ def export(
 
     workspace = Workspace.from_env()
     if commit is not None:
-        require_name(commit)
+        require_name(commit, "--commit")
     if out is None:
         if commit is None:
             raise ConfigError(

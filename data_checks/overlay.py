@@ -285,7 +285,7 @@ def _read(path: Path) -> tuple[_File, Any]:
         text = path.read_text(encoding="utf-8")
         values = yaml.safe_load(text) or {}
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        for key in _repeated(node):
+        for key in _repeated(node, set()):
             line = key.start_mark.line + 1
             raise ConfigError(f"{key.value!r} is given twice", where=f"{path}, line {line}",
                               remedy="join the two entries")  # fmt: skip
@@ -293,8 +293,10 @@ def _read(path: Path) -> tuple[_File, Any]:
         raise ConfigError.missing("the suite file", path) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the suite file can't be read: {error}", where=path) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # A date that does not exist is a ValueError; an entry within itself recurs without end.
+    except RecursionError:
+        raise ConfigError("the file is nested too deeply", where=path) from None
+    except (yaml.YAMLError, ValueError) as error:
+        # A date that does not exist is a ValueError.
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or error
@@ -311,18 +313,21 @@ def _read(path: Path) -> tuple[_File, Any]:
         ) from None
 
 
-def _repeated(node: Any) -> Iterator[Any]:
-    """Return repeated keys of mappings."""
+def _repeated(node: Any, visited: set[int]) -> Iterator[Any]:
+    """Return repeated keys of mappings; aliases of visited nodes are left out."""
+    if id(node) in visited:
+        return
+    visited.add(id(node))
     if node is not None and node.id == "sequence":
         for item in node.value:
-            yield from _repeated(item)
+            yield from _repeated(item, visited)
     pairs = node.value if node is not None and node.id == "mapping" else ()
     seen: set[str] = set()
     for key, value in pairs:
         if key.value in seen:
             yield key
         seen.add(key.value)
-        yield from _repeated(value)
+        yield from _repeated(value, visited)
 
 
 def _line(node: Any, location: tuple[int | str, ...]) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 _QUIET_S = 15.0
 
@@ -113,4 +114,5 @@ class Progress:
         if shown.cached:
             self.cached.append(name)
         when = "cached" if shown.cached else f"{took:.0f} s"
-        self.console.print(f"[bold]{name:<12}[/bold] {when:>7}  {shown.summary}", soft_wrap=True)
+        line = Text.assemble((f"{name:<12}", "bold"), f" {when:>7}  {shown.summary}")
+        self.console.print(line, soft_wrap=True)

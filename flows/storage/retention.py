@@ -163,7 +163,7 @@ def _newest(
 ) -> list[frozenset[Place]]:
     newest: list[frozenset[Place]] = []
     for path, used in records:
-        young = int(path.stem.partition("-")[0]) > since_ns
+        young = not int(path.stem.partition("-")[0]) <= since_ns  # all, where it is NaN
         interrupted = [other for other in newest if other < used]
         if any(used <= other for other in newest):
             continue

@@ -236,7 +236,7 @@ def _motions(name: str, folder: Path) -> Motions:
     from hemlets.data.synthetic.motions import read_motions
     from hemlets.data.versions.committed import require_name
 
-    require_name(name)
+    require_name(name, f"--motions {name}=")
     if folder.is_file():
         raise ConfigError(
             "this is a file, not a folder", where=f"--motions {folder}",
@@ -507,9 +507,9 @@ def hold_out_rows(
 
     if by not in ("subject", "clip"):
         raise ConfigError(f"{by!r} can't be held out", where="--by", expected="subject or clip")
-    require_name(dataset)
-    workspace, store = _workspace(home), version_store()
     name = f"{dataset}{SUFFIX}"
+    require_name(name)
+    workspace, store = _workspace(home), version_store()
     known = [text for text in store.versions(workspace) if text.rpartition("-")[0] == name]
     if known and not move:
         raise ConfigError(

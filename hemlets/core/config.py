@@ -61,8 +61,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"the file is not TOML: {error}", where=path, remedy="save it as UTF-8 text"
         ) from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"the file is not TOML: {error}", where=path) from None
+    except RecursionError:
+        raise ConfigError("the file is nested too deeply", where=path) from None
     except OSError as error:
         raise ConfigError(f"the file can't be read: {error.strerror}", where=path) from None
 

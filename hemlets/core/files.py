@@ -200,7 +200,7 @@ def read_json(path: Path, parse: Callable[[str], Any] = json.loads) -> Any:
     except ValueError as error:
         raise DataError(f"the file is not JSON: {error}", where=path) from error
     except RecursionError as error:
-        raise DataError("the file is not JSON: it is nested too deeply", where=path) from error
+        raise DataError("the file is nested too deeply", where=path) from error
     except OSError as error:
         raise DataError(f"the file can't be read: {error.strerror}", where=path) from error
 

@@ -71,7 +71,7 @@ def answer_of(network: Callable[[Tensor], PoshOutput], crop_B3HW: Tensor) -> Net
     """
     on_cpu = crop_B3HW.device.type == "cpu"
     size = max(torch.get_num_threads() // 2, 1) if on_cpu else len(crop_B3HW)
-    answers = [read_out(network(part)) for part in crop_B3HW.split(size)]
+    answers = [read_out(network(part)) for part in torch.split(crop_B3HW, size)]
     return NetworkAnswer(*map(torch.cat, zip(*answers, strict=True)))
 
 

@@ -117,8 +117,8 @@ def calibrate(
         flip_test: Whether the model will be used with the flip test.
         shrink: Downscaling factor of crops in training.
         device: The model's device.
-        batch_size: Crops per forward pass, twice as many with the flip test. 8 need no more memory
-            in float32 than a training step on 32.
+        batch_size: Largest number of crops per forward pass, twice as many with the flip test. 8
+            need no more memory in float32 than a training step on 32.
         second_look: Whether uncertain people will be predicted a second time.
     """
     was_training = model.training

@@ -1,5 +1,6 @@
 """A port that can't be used is found before a server is started on it."""
 
+import errno
 import socket
 
 import pytest
@@ -25,11 +26,20 @@ def test_a_busy_port_is_named_with_who_needs_it_and_the_option_that_helps() -> N
     assert "--test-port" in (caught.value.remedy or "")
 
 
-@pytest.mark.parametrize("host", ["256.1.1.1", "192.0.2.1"])
-def test_an_address_of_no_machine_or_of_another_is_refused(host: str) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [socket.gaierror(socket.EAI_NONAME, "unknown"), OSError(errno.EADDRNOTAVAIL, "not here")],
+)
+def test_an_address_of_no_machine_or_of_another_is_refused(
+    error: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bind(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(socket.socket, "bind", bind)
     for look in (
-        lambda: free_port(host=host),
-        lambda: require_free_port(1, needed_by="", host=host),
+        lambda: free_port(host="192.0.2.1"),
+        lambda: require_free_port(1, needed_by="", host="192.0.2.1"),
     ):
         with pytest.raises(BusyPortError, match="no address of this machine"):
             look()

@@ -231,11 +231,20 @@ def test_a_wrong_file_is_refused_with_line_and_choices(
     assert told in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["add: &a {x: *a}\n", "add: 2024-13-45\n"])
-def test_yaml_without_a_value_is_refused_by_name(tmp_path: Path, text: str):
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("add: &a {x: *a}\n", "missing key"),
+        ("add: 2024-13-45\n", "not YAML"),
+        ("[" * 100_000, "nested too deeply"),
+        ("a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 30)),
+         "unknown"),
+    ],
+)  # fmt: skip
+def test_yaml_without_a_value_is_refused_by_name(tmp_path: Path, text: str, told: str):
     path = tmp_path / "wrong.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=r"not YAML[\s\S]*wrong\.yaml"):
+    with pytest.raises(ConfigError, match=rf"{told}[\s\S]*wrong\.yaml"):
         Overlay.read(path)
 
 

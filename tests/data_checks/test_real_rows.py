@@ -393,8 +393,8 @@ def test_no_source_is_known_that_no_reader_writes():
 @pytest.mark.parametrize(
     ("source", "known", "unknown"),
     [
-        ("human36m", ("54138969", "S1/55011271", "ca_01", "0"), ("12345670", "13", "ca_04")),
-        ("humaneva", ("C1", "BW4", "camera 7"), ("C8", "11")),
+        ("human36m", ("54138969", "S1/55011271", "ca_04", "0"), ("12345670", "13", "ca_05")),
+        ("humaneva", ("C1", "S1_BW4", "camera 7"), ("C5", "BW5", "C8", "11")),
         ("mpi_inf_3dhp", ("0", "13", "video_07", "TS1/test"), ("14", "57", "video_99")),
     ],
 )

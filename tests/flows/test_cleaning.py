@@ -141,8 +141,9 @@ class TestStages:
         (oldest, *_) = sorted((workspace.stages / RUNS).iterdir())
         long_ago = time.time_ns() - 3 * 86_400 * 10**9
         oldest.rename(oldest.with_name(f"{long_ago}-1.json"))
-        clean(workspace, keep=1, days=float("inf"))
-        assert results(workspace) == of("one") | of("two") | of("three")
+        for days in (float("inf"), float("nan")):
+            clean(workspace, keep=1, days=days)
+            assert results(workspace) == of("one") | of("two") | of("three")
         clean(workspace, keep=1, days=2)
         assert results(workspace) == of("two") | of("three")
 

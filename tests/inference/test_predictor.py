@@ -185,6 +185,7 @@ def test_a_batch_gives_what_single_requests_give(
 def test_a_cpu_predicts_few_crops_at_a_time(
     predictor: Predictor, threads: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    torch.manual_seed(0)
     crops = torch.randn(5, 3, 64, 64)
     seen: list[int] = []
 

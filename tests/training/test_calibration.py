@@ -165,6 +165,31 @@ def look_at(
     )
 
 
+@pytest.mark.parametrize("shrink", [1, 2])
+def test_the_prepared_network_is_measured_as_the_model_and_leaves_it_as_it_is(
+    mixed: Path, shrink: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    model = HemletsPosh(CONFIG, ShapeNetworkConfig(hidden=32, blocks=0)).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    table = Annotations.read(mixed / "annotations.parquet")
+    rows = CalibrationRows(
+        people=table.split("validation"), backgrounds=table.split("validation-background"),
+        other_sources=table.split("nowhere"), shares={},
+    )  # fmt: skip
+    measured = []
+    for prepared in (True, False):
+        if not prepared:
+            monkeypatch.setattr("hemlets.training.calibration.can_prepare", lambda _: False)
+        found = calibrate(model, rows, mixed / "shards", flip_test=True, shrink=shrink, device=CPU)
+        assert found.bones is not None
+        assert found.person is not None
+        measured.append([*found.bones.mean_mm, *found.bones.spread_mm, found.person.threshold])
+    np.testing.assert_allclose(*measured, rtol=0.01)
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
 def with_keypoints(folder: Path, empty: str) -> tuple[HemletsPosh, CalibrationRows]:
     """A model that can look again, with three people and the empty scenes of a split."""
     torch.manual_seed(0)

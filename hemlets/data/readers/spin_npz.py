@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -293,7 +293,16 @@ def _is_relative(joints_FJ3_mm: Array, valid_FJ: Array) -> bool:
     return bool(len(pelvis) and (np.linalg.norm(pelvis, axis=1) < _ROOT_AT_ORIGIN_MM).all())
 
 
-def _plain_naming(path: Path, people: Counter[tuple[str, int]]) -> Any:
+def _plain_naming(
+    path: Path, people: Counter[str], owners: dict[tuple[str, int], str]
+) -> Callable[[str], Naming]:
+    """Name rows by folder and trailing number, further images of the same two by their own name.
+
+    Args:
+        path: The npz file.
+        people: Number of people by image, of all files.
+        owners: First image of each clip and frame, of all files.
+    """
     splits = named_splits(path.stem)
     if len(splits) > 1:
         raise DataError(
@@ -310,15 +319,10 @@ def _plain_naming(path: Path, people: Counter[tuple[str, int]]) -> Any:
         clip = file.stem if folder == "." else folder.replace("/", "_")
         # The table's frames have 32 bits; photographs may be numbered beyond.
         frame = int(digits[1]) % 2**31 if digits else 0
-        before = people[clip, frame]
-        people[clip, frame] += 1
-        return Naming(
-            split=split,
-            subject="",
-            clip=clip,
-            frame=frame,
-            person=str(before) if before else "",
-        )
+        person = [file.stem] if owners.setdefault((clip, frame), name) != name else []
+        person += [str(people[name])] if people[name] else []
+        people[name] += 1
+        return Naming(split=split, subject="", clip=clip, frame=frame, person="_".join(person))
 
     return naming
 
@@ -330,14 +334,15 @@ def read(root: Path, options: ReadOptions, quarantine: Quarantine) -> Iterator[S
     names the order of files with 17 joints.
     """
     map17 = _MAPS17.get(options.settings.get("joints", ""))
-    people: Counter[tuple[str, int]] = Counter()
+    people: Counter[str] = Counter()
+    owners: dict[tuple[str, int], str] = {}
     finder = ImageFinder(root)
     for path in sorted(root.glob("*.npz")):
         with quarantine.guard(path):
             yield from read_rows(
                 path,
                 "spin_npz",
-                _plain_naming(path, people),
+                _plain_naming(path, people, owners),
                 options,
                 quarantine,
                 map17=map17,

@@ -52,8 +52,12 @@ def version_store() -> VersionStore:
     return store
 
 
-def require_name(name: str) -> None:
+def require_name(name: str, where: str | None = None) -> None:
     """Refuse a name that can't be that of a dataset, and so of a folder.
+
+    Args:
+        name: The name.
+        where: The option that gives it.
 
     Raises:
         ConfigError: It has other characters, or is too long.
@@ -61,7 +65,8 @@ def require_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise ConfigError(
             f"{name!r} can't be the name of a dataset",
-            expected="letters, digits, '-', '_' and '.'",
+            where=where,
+            expected="at most 64 letters, digits, '-', '_' and '.', a letter or digit first",
         )
 
 

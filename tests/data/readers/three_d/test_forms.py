@@ -323,6 +323,18 @@ def test_spin_rows_of_one_folder_have_names_of_their_own(
     assert column(rows, "frame").max() < 2**31
 
 
+def test_spin_rows_of_two_images_with_one_number_keep_the_names_of_the_first(
+    tmp_path: Path, written: SimpleNamespace
+) -> None:
+    names = ["walk/a_1.jpg"] * 2 + ["walk/b_1.jpg"] * 2 + ["walk/a_2.jpg"]
+    others = [f"run/{number}.jpg" for number in range(written.FRAMES - len(names))]
+    written.spin(tmp_path / "set_train.npz", imgname=np.array(names + others))
+    rows = written.read_all(spin_npz.DATASET, tmp_path, settings={"joints": "human36m"})
+    found = [name for name in column(rows, "sample_id").tolist() if "walk" in name]
+    expected = ("000001", "1_000001", "b_1_000001", "b_1_1_000001", "000002")
+    assert sorted(found) == sorted(f"spin_npz_walk_{name}" for name in expected)
+
+
 def test_spin_rows_whose_image_could_be_one_of_two_are_left_out(
     tmp_path: Path, written: SimpleNamespace
 ) -> None:
