@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from typing import Any, Generic, Self, TypeVar
+from multiprocessing.connection import wait as wait_for_sentinels
+from multiprocessing.process import BaseProcess
+from typing import Any, Final, Generic, Self, TypeVar
 
 from hemlets.core.errors import WorkspaceError
 from hemlets.core.process_setup import paused_collection, prepare_process
@@ -18,6 +20,9 @@ from hemlets.core.processes import die_with_parent
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 Prepare = Callable[[], Callable[[Task], Result]]
+
+_NOTICED_S: Final = 5.0
+"""Longest time in which the executor notices that a worker died."""
 
 
 class WorkerPool(Generic[Task, Result]):
@@ -56,12 +61,20 @@ class WorkerPool(Generic[Task, Result]):
             self._executor.shutdown()
             return
         # `terminate_workers` exists from Python 3.14 on.
-        workers = list((self._executor._processes or {}).values())
+        workers, results = self._workers, self._executor._result_queue
         self._executor.shutdown(wait=False, cancel_futures=True)
         for worker in workers:
             worker.terminate()
         for worker in workers:
             worker.join()
+        # The executor's thread would wait for the rest of a result that a worker was writing, and
+        # the interpreter's end for that thread, as long as this process could write to the pipe.
+        results._writer.close()  # type: ignore[attr-defined]
+        self._tasks.clear()
+
+    @property
+    def _workers(self) -> list[BaseProcess]:
+        return list((self._executor._processes or {}).values())
 
     @property
     def pending(self) -> int:
@@ -86,7 +99,14 @@ class WorkerPool(Generic[Task, Result]):
             WorkspaceError: A worker died.
             Exception: What the task raised.
         """
-        finished = next(iter(wait(self._tasks, return_when=FIRST_COMPLETED).done))
+        done: set[Future[Result]] = set()
+        while not done:
+            # Half a result of a killed worker keeps the executor from noticing its death.
+            died = wait_for_sentinels([worker.sentinel for worker in self._workers], timeout=0)
+            done = wait(self._tasks, timeout=_NOTICED_S, return_when=FIRST_COMPLETED).done
+            if died and not done:
+                raise self._death()
+        finished = next(iter(done))
         task = self._tasks.pop(finished)
         try:
             return task, finished.result()

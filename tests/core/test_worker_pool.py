@@ -82,3 +82,49 @@ def test_an_idle_worker_cleans_up_its_semaphores(tmp_path: Path) -> None:
     script.write_text(LOCKED)
     ended = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
     assert ended.stderr == ""
+
+
+HALF_A_RESULT = """
+import os, signal, struct, sys, time
+from hemlets.core.worker_pool import WorkerPool
+
+def prepare():
+    return write_half
+
+def write_half(killed):
+    frame = sys._getframe()
+    while frame.f_code.co_name != "_process_worker":
+        frame = frame.f_back
+    pipe = frame.f_locals["result_queue"]._writer.fileno()
+    os.write(pipe, struct.pack("!i", 1000) + b"half")
+    if killed:
+        os.kill(os.getpid(), signal.SIGKILL)
+    open(sys.argv[1], "w").close()
+    time.sleep(600)
+
+if __name__ == "__main__":
+    killed = len(sys.argv) < 2
+    with WorkerPool(prepare, 1, what="painter") as pool:
+        pool.submit(killed)
+        if killed:
+            pool.next_result()
+        while not os.path.exists(sys.argv[1]):
+            time.sleep(0.01)
+"""
+
+
+def test_a_worker_that_is_ended_while_it_writes_a_result_does_not_hold_up_the_end(
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / "half.py"
+    script.write_text(HALF_A_RESULT)
+    subprocess.run([sys.executable, script, tmp_path / "written"], check=True, timeout=60)
+
+
+def test_a_worker_that_is_killed_while_it_writes_a_result_is_reported(tmp_path: Path) -> None:
+    script = tmp_path / "half.py"
+    script.write_text(HALF_A_RESULT)
+    ended = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert "a painter died" in ended.stderr
