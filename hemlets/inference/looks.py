@@ -13,9 +13,9 @@ Shape suffixes: B crops, H passes of a crop, P passes of a person, J 18 joints.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,11 @@ class NetworkAnswer(NamedTuple):
     betas_BS: Tensor
     confidence_BJ: Tensor
     passes_BHJ4: Tensor
+
+    @classmethod
+    def joined(cls, answers: Iterable[Self]) -> Self:
+        """Join the answers for successive crops."""
+        return cls(*map(torch.cat, zip(*answers, strict=True)))
 
 
 Look = Callable[[Sequence[int], Sequence[Crop]], NetworkAnswer]
@@ -165,8 +170,9 @@ def _in_groups(look: Look, size: int) -> Look:
 
     def grouped(numbers: Sequence[int], crops: Sequence[Crop]) -> NetworkAnswer:
         starts = range(0, len(crops), size)
-        seen = [look(numbers[at : at + size], crops[at : at + size]) for at in starts]
-        return NetworkAnswer(*map(torch.cat, zip(*seen, strict=True)))
+        return NetworkAnswer.joined(
+            look(numbers[at : at + size], crops[at : at + size]) for at in starts
+        )
 
     return grouped
 

@@ -71,8 +71,7 @@ def answer_of(network: Callable[[Tensor], PoshOutput], crop_B3HW: Tensor) -> Net
     """
     on_cpu = crop_B3HW.device.type == "cpu"
     size = 2 * torch.get_num_threads() if on_cpu else len(crop_B3HW)
-    answers = [read_out(network(part)) for part in torch.split(crop_B3HW, size)]
-    return NetworkAnswer(*map(torch.cat, zip(*answers, strict=True)))
+    return NetworkAnswer.joined(read_out(network(part)) for part in torch.split(crop_B3HW, size))
 
 
 class Predictor:

@@ -232,7 +232,7 @@ def test_a_wrong_file_is_refused_with_line_and_choices(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("add: &a {x: *a}\n", "missing key"),
         ("add: 2024-13-45\n", "not YAML"),
@@ -241,10 +241,10 @@ def test_a_wrong_file_is_refused_with_line_and_choices(
          "unknown"),
     ],
 )  # fmt: skip
-def test_yaml_without_a_value_is_refused_by_name(tmp_path: Path, text: str, told: str):
+def test_yaml_that_cannot_be_read_is_refused_by_name(tmp_path: Path, text: str, message: str):
     path = tmp_path / "wrong.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=rf"{told}[\s\S]*wrong\.yaml"):
+    with pytest.raises(ConfigError, match=rf"{message}[\s\S]*wrong\.yaml"):
         Overlay.read(path)
 
 
